@@ -1,0 +1,168 @@
+"""Every setting of Fincore, read from the environment once and typed.
+
+This is the only module that reads the environment. Anything wrong is reported
+at once, every bad variable by its name, and the program refuses to start.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from environs import Env, EnvValidationError, ValidationError
+from marshmallow.validate import OneOf, Range
+
+ROOT = Path(__file__).resolve().parent
+JWT_SECRET_BYTES_MIN = 32
+JWT_SECRET_DISTINCT_MIN = 10
+# A secret out of somebody's tutorial is long enough and known to everybody.
+PLACEHOLDER_WORDS = ("change", "default", "example", "fincore", "password", "placeholder", "secret", "your")
+
+
+class ConfigError(Exception):
+    """The environment does not describe a Fincore that may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the application needs to know, in the units the names say."""
+
+    mongo_uri: str
+    jwt_secret: str
+    access_token_minutes: int
+    refresh_token_days: int
+    bcrypt_rounds: int
+    default_currency: str
+    log_level: str
+    body_bytes_max: int
+    mongo_timeout_ms: int
+    post_timeout_ms: int
+    post_batch_size_max: int
+    post_queue_size_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """How gunicorn serves the application."""
+
+    host: str
+    port: int
+    workers: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """What `make run` starts and where it keeps its data."""
+
+    data_dir: Path
+    server: ServerConfig
+    mongo_uri: str | None
+    jwt_secret: str | None
+    mail_server: str | None
+    system_email: str
+    system_password: str | None
+
+
+def load() -> Config:
+    """Read the application's settings; raises ConfigError naming every bad variable."""
+    env = _env()
+    config = Config(
+        mongo_uri=env.str("MONGO_URI", validate=_is_mongo_uri),
+        jwt_secret=env.str("JWT_SECRET", validate=_is_strong_secret),
+        access_token_minutes=env.int("ACCESS_TOKEN_MINUTES", 15, validate=Range(1, 24 * 60)),
+        refresh_token_days=env.int("REFRESH_TOKEN_DAYS", 30, validate=Range(1, 365)),
+        bcrypt_rounds=env.int("BCRYPT_ROUNDS", 12, validate=Range(4, 16)),
+        default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=_is_currency),
+        log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
+        body_bytes_max=env.int("BODY_BYTES_MAX", 512 * 1024, validate=Range(1024, 16 * 1024**2)),
+        mongo_timeout_ms=env.int("MONGO_TIMEOUT_MS", 4_000, validate=Range(100, 60_000)),
+        post_timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
+        post_batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
+        post_queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+    )
+    _seal(env)
+    return config
+
+
+def load_server() -> ServerConfig:
+    """Read how to serve; raises ConfigError naming every bad variable."""
+    env = _env()
+    server = _server(env)
+    _seal(env)
+    return server
+
+
+def load_local() -> LocalConfig:
+    """Read what `make run` needs; raises ConfigError naming every bad variable."""
+    env = _env()
+    local = LocalConfig(
+        data_dir=env.path("DATA_DIR", ROOT / "var"),
+        server=_server(env),
+        mongo_uri=env.str("MONGO_URI", "") or None,
+        jwt_secret=env.str("JWT_SECRET", "") or None,
+        mail_server=env.str("MAIL_SERVER", "") or None,
+        system_email=env.str("SYSTEM_EMAIL", "system@fincore.example"),
+        system_password=env.str("SYSTEM_PASSWORD", "", validate=_is_password_or_blank) or None,
+    )
+    _seal(env)
+    return local
+
+
+def _env() -> Env:
+    env = Env(eager=False)
+    env.read_env(ROOT / ".env", recurse=False)
+    return env
+
+
+def _seal(env: Env) -> None:
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        by_name = cast("dict[str, list[str]]", error.error_messages)
+        problems = "; ".join(f"{name}: {' '.join(messages)}" for name, messages in by_name.items())
+        raise ConfigError(f"Fincore can not start with these settings. {problems}") from None
+
+
+def _server(env: Env) -> ServerConfig:
+    return ServerConfig(
+        host=env.str("HOST", "127.0.0.1"),
+        port=env.int("PORT", 5000, validate=Range(0, 65_535)),
+        workers=env.int("WEB_CONCURRENCY", 2, validate=Range(1, 64)),
+        threads=env.int("THREADS", 32, validate=Range(1, 512)),
+    )
+
+
+def _is_password_or_blank(value: str) -> None:
+    if value and not 8 <= len(value.encode()) <= 72:
+        raise ValidationError("A password has 8 to 72 bytes.")
+
+
+def _is_mongo_uri(value: str) -> None:
+    if not value.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValidationError(
+            "Give the replica set's address, such as mongodb://user:password@host:27017/fincore?replicaSet=rs0."
+        )
+
+
+def _is_currency(value: str) -> None:
+    # Imported here: the package `app` imports this module.
+    from app.money import is_currency
+
+    if not is_currency(value):
+        raise ValidationError(f"{value!r} is not an ISO 4217 currency code.")
+
+
+def _is_strong_secret(value: str) -> None:
+    advice = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'."
+    if len(value.encode()) < JWT_SECRET_BYTES_MIN:
+        raise ValidationError(f"It is shorter than {JWT_SECRET_BYTES_MIN} bytes. {advice}")
+    if any(word in value.lower() for word in PLACEHOLDER_WORDS):
+        raise ValidationError(f"It looks like a placeholder. {advice}")
+    if len(set(value)) < JWT_SECRET_DISTINCT_MIN or _is_repetition(value):
+        raise ValidationError(f"It repeats itself and can be guessed. {advice}")
+
+
+def _is_repetition(value: str) -> bool:
+    # A string is a repetition of a shorter one exactly if it occurs inside its own double.
+    return value in (value + value)[1:-1]
