@@ -1,0 +1,261 @@
+"""Every reason Fincore has for saying no.
+
+One class per reason. The class is the vocabulary (code, HTTP status, title) and
+its docstring is the text of the page /problems/<code>; an instance adds what is
+particular to the case. One handler in `app.http` turns them into problem
+documents (RFC 9457).
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+FieldErrors = Mapping[str, Any]
+
+
+class DomainError(Exception):
+    """A refusal that a client can understand and act on.
+
+    `detail` is for people and names the case, `errors` maps fields to messages,
+    `members` are further members of the problem document.
+    """
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+    # Seconds after which trying again makes sense; sent as Retry-After.
+    retry_after_seconds: int | None = None
+    # Whether this repeats the outcome of an earlier request with the same idempotency key.
+    replayed: bool = False
+
+    def __init__(self, detail: str | None = None, *, errors: FieldErrors | None = None, **members: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = errors
+        self.members = members
+
+
+class MalformedJson(DomainError):
+    """The body is not one JSON document in UTF-8. Nothing was done. Mind quotes, commas, duplicate keys in one
+    object, numbers too large for any JSON reader, and the encoding."""
+
+    code, status, title = "malformed_json", 400, "The body is not valid JSON"
+
+
+class InvalidCursor(DomainError):
+    """The cursor is not one that this list gave out. Use `nextCursor` of the page before, unchanged and with the
+    same filters, or leave it out to begin at the first page."""
+
+    code, status, title = "invalid_cursor", 400, "The cursor is not valid"
+
+
+class TokenMissing(DomainError):
+    """The call needs a token: send the header `Authorization: Bearer <token>` with the token that
+    `POST /api/auth/login` answers."""
+
+    code, status, title = "token_missing", 401, "A token is needed"
+
+
+class TokenInvalid(DomainError):
+    """The token was not issued by this bank for this use, or it was changed on the way. Log in again."""
+
+    code, status, title = "token_invalid", 401, "The token is not valid"
+
+
+class TokenExpired(DomainError):
+    """The token was good and its time is over. Refresh the session with its refresh token, or log in again."""
+
+    code, status, title = "token_expired", 401, "The token has expired"
+
+
+class TokenRevoked(DomainError):
+    """The session this token belongs to has ended, by a logout or a change of the password. Log in again."""
+
+    code, status, title = "token_revoked", 401, "The token has been revoked"
+
+
+class InvalidCredentials(DomainError):
+    """E-mail and password do not belong together. The answer is the same whichever of them is wrong."""
+
+    code, status, title = "invalid_credentials", 401, "Wrong e-mail or password"
+
+
+class Forbidden(DomainError):
+    """The call is reserved for a role that this user does not have."""
+
+    code, status, title = "forbidden", 403, "Not allowed for this user"
+
+
+class NotFound(DomainError):
+    """No call lives at this address. See /api/docs for those that exist."""
+
+    code, status, title = "not_found", 404, "No such address"
+
+
+class AccountNotFound(DomainError):
+    """There is no such account, or it is not yours. The answer is the same in both cases."""
+
+    code, status, title = "account_not_found", 404, "No such account"
+
+
+class TransactionNotFound(DomainError):
+    """There is no such transaction, or you are no party to it. The answer is the same in both cases."""
+
+    code, status, title = "transaction_not_found", 404, "No such transaction"
+
+
+class UserNotFound(DomainError):
+    """There is no such user."""
+
+    code, status, title = "user_not_found", 404, "No such user"
+
+
+class MethodNotAllowed(DomainError):
+    """The address exists, but not for this HTTP method. The header `Allow` names those it has."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed here"
+
+
+class EmailTaken(DomainError):
+    """A user with this e-mail address is registered already. Log in, or register with another address."""
+
+    code, status, title = "email_taken", 409, "This e-mail address is registered already"
+
+
+class AccountNotEmpty(DomainError):
+    """An account can be closed only at balance zero and without open holds on either side."""
+
+    code, status, title = "account_not_empty", 409, "The account is not empty"
+
+
+class InvalidStatusTransition(DomainError):
+    """The account can not go from its status to the one asked for. ACTIVE and FROZEN change into each other, both
+    into CLOSED, and CLOSED is final."""
+
+    code, status, title = "invalid_status_transition", 409, "The account can not change to this status"
+
+
+class AlreadyReversed(DomainError):
+    """The transaction has been reversed before. It can be reversed once; `reversedBy` names the reversal."""
+
+    code, status, title = "already_reversed", 409, "The transaction is reversed already"
+
+
+class NotReversible(DomainError):
+    """Only a completed transfer, funding or captured hold can be reversed."""
+
+    code, status, title = "not_reversible", 409, "The transaction can not be reversed"
+
+
+class HoldNotPending(DomainError):
+    """The transaction is not an open hold: it was captured, voided or has expired, or it never was a hold."""
+
+    code, status, title = "hold_not_pending", 409, "The hold is not open"
+
+
+class BodyTooLarge(DomainError):
+    """The body is larger than this server accepts."""
+
+    code, status, title = "body_too_large", 413, "The body is too large"
+
+
+class UnsupportedMediaType(DomainError):
+    """Bodies are JSON: send the header `Content-Type: application/json`."""
+
+    code, status, title = "unsupported_media_type", 415, "The body must be JSON"
+
+
+class ValidationFailed(DomainError):
+    """The request is well-formed, but something in it is missing, unknown or outside its limits. `errors` names
+    each field with its reasons. Nothing was done, and an idempotency key in it was not spent."""
+
+    code, status, title = "validation_failed", 422, "The request has invalid fields"
+
+
+class ResetTokenInvalid(DomainError):
+    """The reset token is unknown, was used, has expired, or a later one replaced it. Ask for a new one."""
+
+    code, status, title = "reset_token_invalid", 422, "The reset token is not valid"
+
+
+class InsufficientFunds(DomainError):
+    """The paying account's available balance is smaller than the amount. The attempt is recorded as a FAILED
+    transaction and moved nothing; try again with a new idempotency key."""
+
+    code, status, title = "insufficient_funds", 422, "Insufficient funds"
+
+
+class AccountNotActive(DomainError):
+    """Only ACTIVE accounts move money, and one of the two is not. The attempt is recorded as a FAILED transaction
+    and moved nothing; try again with a new idempotency key when the account is ACTIVE."""
+
+    code, status, title = "account_not_active", 422, "An account is not active"
+
+
+class CurrencyMismatch(DomainError):
+    """Both accounts of a transfer must be in one currency. Fincore does not exchange currencies."""
+
+    code, status, title = "currency_mismatch", 422, "The accounts have different currencies"
+
+
+class SameAccount(DomainError):
+    """Payer and payee are the same account."""
+
+    code, status, title = "same_account", 422, "Payer and payee are the same account"
+
+
+class IdempotencyKeyReused(DomainError):
+    """This idempotency key was spent on another request. `errors` names the fields that differ. Repeat the request
+    unchanged to get its outcome, or take a new key for a new request."""
+
+    code, status, title = "idempotency_key_reused", 422, "The idempotency key was used for another request"
+
+
+class BalanceLimitExceeded(DomainError):
+    """A balance would leave the range that every JSON reader holds exactly, ±9 007 199 254 740 991 minor units.
+    The attempt is recorded as a FAILED transaction and moved nothing."""
+
+    code, status, title = "balance_limit_exceeded", 422, "A balance limit would be exceeded"
+
+
+class CaptureExceedsHold(DomainError):
+    """No more can be captured than the hold set aside."""
+
+    code, status, title = "capture_exceeds_hold", 422, "The amount is more than the hold"
+
+
+class RateLimited(DomainError):
+    """Too many requests in a short time. The header `Retry-After` says how many seconds to wait."""
+
+    code, status, title = "rate_limited", 429, "Too many requests"
+
+
+class TooManyAttempts(DomainError):
+    """Too many wrong passwords. The header `Retry-After` says how many seconds to wait before the next try."""
+
+    code, status, title = "too_many_attempts", 429, "Too many wrong passwords"
+
+
+class InternalError(DomainError):
+    """A fault of ours. It is in the log under the request id, which is worth quoting to us. A request with an
+    idempotency key can be repeated with the same key without harm."""
+
+    code, status, title = "internal_error", 500, "Something went wrong on our side"
+
+
+class LedgerBusy(DomainError):
+    """The ledger is taking more postings than it can. It is not known whether the request took effect: repeat it
+    with the same idempotency key after `Retry-After` seconds, which never applies it twice."""
+
+    code, status, title = "ledger_busy", 503, "The ledger is busy"
+    retry_after_seconds = 1
+
+
+class ServiceUnavailable(DomainError):
+    """The database can not be reached just now. It is not known whether the request took effect: repeat it with
+    the same idempotency key after `Retry-After` seconds, which never applies it twice."""
+
+    code, status, title = "service_unavailable", 503, "The service is unavailable"
+    retry_after_seconds = 2
+
+
+PROBLEMS: dict[str, type[DomainError]] = {problem.code: problem for problem in DomainError.__subclasses__()}

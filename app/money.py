@@ -1,0 +1,27 @@
+"""Money: whole minor units of an ISO 4217 currency, never a float."""
+
+from iso4217 import Currency
+
+# The largest integer that every JSON reader holds exactly (2**53 - 1). It bounds
+# amounts and, on both sides of zero, balances.
+AMOUNT_MAX = 9_007_199_254_740_991
+
+# Metals, test and fund codes have no minor unit, so nothing can be counted in them.
+_EXPONENTS: dict[str, int] = {
+    currency.code: currency.exponent for currency in Currency if currency.exponent is not None
+}
+
+
+def is_currency(code: str) -> bool:
+    """Tell whether `code` is an ISO 4217 currency that has a minor unit."""
+    return code in _EXPONENTS
+
+
+def exponent(currency: str) -> int:
+    """Return how many decimal digits the currency's minor unit has: INR 2, JPY 0, KWD 3."""
+    return _EXPONENTS[currency]
+
+
+def currencies() -> list[str]:
+    """Return every currency an account can be opened in, in alphabetical order."""
+    return sorted(_EXPONENTS)
