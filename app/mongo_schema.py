@@ -1,0 +1,213 @@
+"""The shape of the database: collections, validators, indexes and the application's role.
+
+`ensure_schema` makes all of it with an administrator's rights and may run again
+at any time. The application itself has the rights of `fincore_app` only, which
+can add to the ledger and never change it.
+"""
+
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
+from pymongo.database import Database
+from pymongo.errors import ConnectionFailure, OperationFailure
+
+from app import mongo
+from app.mongo import Document
+
+# Raise by one with every change below, so that a newer program refuses an older database.
+SCHEMA_VERSION = 1
+ROLE = "fincore_app"
+
+_NAMESPACE_EXISTS = 48
+_ROLE_EXISTS = 51002
+
+_ID = {"bsonType": "objectId"}
+_STRING = {"bsonType": "string"}
+_DATE = {"bsonType": "date"}
+_MONEY = {"bsonType": "long"}
+_HASH = {"bsonType": "binData"}
+
+
+def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"bsonType": "null"}]}
+
+
+def _one_of(*values: str) -> dict[str, Any]:
+    return {"enum": list(values)}
+
+
+def _document(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+VALIDATORS: dict[str, dict[str, Any]] = {
+    "users": _document(
+        {
+            "_id": _ID,
+            "email": _STRING,
+            "name": _STRING,
+            "password_hash": _STRING,
+            "role": _one_of("USER", "ADMIN", "SYSTEM"),
+            "created_at": _DATE,
+        }
+    ),
+    "accounts": _document(
+        {
+            "_id": _ID,
+            "kind": _one_of("CUSTOMER", "TREASURY"),
+            "currency": _STRING,
+            "status": _one_of("ACTIVE", "FROZEN", "CLOSED"),
+            "created_at": _DATE,
+        },
+        {"user": _ID, "name": _optional(_STRING)},
+    ),
+    "transactions": _document(
+        {
+            "_id": _ID,
+            "user": _ID,
+            "idempotency_key": _STRING,
+            "fingerprint": {"bsonType": "object"},
+            "kind": _one_of("TRANSFER", "FUNDING", "REVERSAL", "HOLD"),
+            "from_account": _ID,
+            "to_account": _ID,
+            "accounts": {"bsonType": "array", "items": _ID, "minItems": 2, "maxItems": 2},
+            "amount": _MONEY,
+            "currency": _STRING,
+            "status": _one_of("PENDING", "COMPLETED", "FAILED", "REVERSED", "VOIDED"),
+            "created_at": _DATE,
+        },
+        {
+            "held_amount": _optional(_MONEY),
+            "failure": _optional(_document({"code": _STRING, "detail": _STRING})),
+            "description": _optional(_STRING),
+            "metadata": _optional({"bsonType": "object"}),
+            "completed_at": _optional(_DATE),
+            "reverses": _ID,
+            "reversed_by": _ID,
+            "expires_at": _DATE,
+        },
+    ),
+    "ledger_entries": _document(
+        {
+            "_id": _ID,
+            "account": _ID,
+            "sequence": {"bsonType": "long", "minimum": 0},
+            "type": _one_of("DEBIT", "CREDIT", "HOLD", "RELEASE", "STATUS"),
+            "amount": {**_MONEY, "minimum": 0},
+            "balance": _MONEY,
+            "held": {**_MONEY, "minimum": 0},
+            "transaction": _optional(_ID),
+            "counterparty": _optional(_ID),
+            "description": _optional(_STRING),
+            "created_at": _DATE,
+            "previous_hash": _HASH,
+            "hash": _HASH,
+        }
+    ),
+    "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
+    "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
+}
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "users": [IndexModel("email", unique=True)],
+    "accounts": [IndexModel("user")],
+    "transactions": [
+        IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
+        IndexModel([("accounts", ASCENDING), ("_id", ASCENDING)]),
+        # A declined reversal keeps its link and must not stand in the way of a later one.
+        IndexModel(
+            "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
+        ),
+        IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
+    ],
+    "ledger_entries": [
+        # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
+        IndexModel([("account", ASCENDING), ("sequence", DESCENDING)], unique=True),
+        IndexModel("transaction"),
+    ],
+    "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
+}
+
+# What the application may do, collection by collection. Nothing here can touch an entry once it is written.
+PRIVILEGES: dict[str, list[str]] = {
+    "users": ["find", "insert", "update"],
+    "accounts": ["find", "insert", "update"],
+    "transactions": ["find", "insert", "update"],
+    "ledger_entries": ["find", "insert"],
+    "revoked_tokens": ["find", "insert", "update"],
+    "schema": ["find"],
+}
+
+
+class NotReady(Exception):
+    """The database can not serve Fincore; the text says why and what to do."""
+
+
+def ensure_schema(database: Database[Document]) -> None:
+    """Make or bring up to date collections, validators, indexes and the role `fincore_app`.
+
+    Needs an administrator's rights and a replica set; raises NotReady on a
+    standalone server. Existing documents are left as they are.
+    """
+    _refuse_standalone(database.client)
+    for name, validator in VALIDATORS.items():
+        try:
+            database.create_collection(name, validator={"$jsonSchema": validator})
+        except OperationFailure as error:
+            if error.code != _NAMESPACE_EXISTS:
+                raise
+            database.command("collMod", name, validator={"$jsonSchema": validator})
+        if name in INDEXES:
+            database[name].create_indexes(INDEXES[name])
+    _ensure_role(database)
+    database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
+
+
+def check_database(uri: str, *, timeout_ms: int) -> None:
+    """Raise NotReady unless `uri` is a replica set that has the schema, ConnectionFailure if it can not be reached."""
+    client = mongo.new_client(uri, timeout_ms=timeout_ms)
+    try:
+        _refuse_standalone(client)
+        check_schema(client.get_default_database(mongo.DATABASE_NAME_DEFAULT))
+    finally:
+        client.close()
+
+
+def check_schema(database: Database[Document]) -> None:
+    """Raise NotReady unless the schema is there and at least as new as this program."""
+    try:
+        found = database["schema"].find_one({"_id": "version"})
+    except ConnectionFailure:
+        raise
+    except OperationFailure as error:
+        raise NotReady(
+            f"The database {database.name!r} can not be read (code {error.code}). "
+            f"Check the user and password in MONGO_URI, and that the user has the role {ROLE!r}."
+        ) from error
+    if found is None or found["version"] < SCHEMA_VERSION:
+        raise NotReady(
+            f"The database {database.name!r} lacks the schema this version needs. "
+            "Run `flask --app wsgi db init` with an administrator's MONGO_URI."
+        )
+
+
+def _refuse_standalone(client: MongoClient[Document]) -> None:
+    hello = client.admin.command("hello")
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise NotReady(
+            "MONGO_URI points to a standalone MongoDB server, which has no multi-document transactions. "
+            "Fincore needs a replica set; one node is enough: start mongod with --replSet rs0 and run rs.initiate()."
+        )
+
+
+def _ensure_role(database: Database[Document]) -> None:
+    privileges = [
+        {"resource": {"db": database.name, "collection": name}, "actions": actions}
+        for name, actions in PRIVILEGES.items()
+    ]
+    try:
+        database.command("createRole", ROLE, privileges=privileges, roles=[])
+    except OperationFailure as error:
+        if error.code != _ROLE_EXISTS:
+            raise
+        database.command("updateRole", ROLE, privileges=privileges, roles=[])
