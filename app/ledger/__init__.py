@@ -1,0 +1,51 @@
+"""The ledger: the only place where money moves.
+
+`configure` it once, then `begin_journal` for each new account and `post` commands.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from bson import ObjectId
+from pymongo.client_session import ClientSession
+
+from app.ledger import journal, repository
+from app.ledger.posting import GroupCommit
+from app.ledger.records import Account, AccountKind, Command, Entry, Outcome, whole_milliseconds
+
+__all__ = ["accounts", "begin_journal", "configure", "heads", "post"]
+
+_group: GroupCommit | None = None
+
+
+def configure(*, batch_size_max: int, queue_size_max: int, timeout_ms: int) -> None:
+    """Set the limits of this process's postings; see `GroupCommit`."""
+    global _group
+    _group = GroupCommit(batch_size_max=batch_size_max, queue_size_max=queue_size_max, timeout_ms=timeout_ms)
+
+
+def post(commands: Sequence[Command]) -> list[Outcome]:
+    """Post the commands in order and return the outcome of each; see `GroupCommit.post` for what it raises."""
+    if _group is None:
+        raise RuntimeError("app.ledger.configure() was not called.")
+    return _group.post(commands)
+
+
+def begin_journal(
+    account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, session: ClientSession
+) -> datetime:
+    """Write entry 0 of a new account's journal, in the atomic block that makes the account, and return its time."""
+    at = whole_milliseconds(datetime.now(UTC))
+    _, entry = journal.open_journal(account, kind=kind, user=user, currency=currency, at=at)
+    repository.insert_entries([entry], session)
+    return at
+
+
+def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:
+    """Return the newest entry of each account; what it says is the account's balance."""
+    return repository.find_heads(accounts)
+
+
+def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
+    """Return those of the accounts that exist, as their heads leave them."""
+    return {account.id: account for account in repository.find_accounts(ids)}

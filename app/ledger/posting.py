@@ -1,0 +1,201 @@
+"""Posting: one algorithm for one command or a thousand.
+
+`post` decides commands and writes what was decided in one atomic block. Threads
+that post at the same time share a block (group commit): whoever finds nobody
+posting becomes the leader and posts all that is queued; the others find their
+outcome waiting, or are handed the lead. No thread is started, and a lone caller
+waits for nobody.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+from pymongo.client_session import ClientSession
+from pymongo.errors import PyMongoError
+
+from app import mongo
+from app.errors import LedgerBusy
+from app.ledger import journal, repository
+from app.ledger.journal import Decision, State
+from app.ledger.records import Command, Outcome, whole_milliseconds
+
+log = structlog.get_logger(__name__)
+
+# A lost race on a unique index is read again and settled; more often than this it is no race.
+DUPLICATE_RERUNS_MAX = 5
+
+
+class _Ticket:
+    """One caller's commands, waiting for their outcomes or for the lead."""
+
+    __slots__ = ("_turn", "commands", "error", "leads", "outcomes")
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self.commands = commands
+        self.outcomes: list[Outcome] | None = None
+        self.error: Exception | None = None
+        self.leads = False
+        self._turn = threading.Event()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._turn.wait(timeout_s)
+
+    def wake(self) -> None:
+        self._turn.set()
+
+    def result(self) -> list[Outcome]:
+        if self.error is not None:
+            raise self.error
+        if self.outcomes is None:
+            raise LedgerBusy
+        return self.outcomes
+
+
+class GroupCommit:
+    """Posts the commands of many threads in shared atomic blocks, first come, first served.
+
+    At most `queue_size_max` commands wait and about `batch_size_max` share a block;
+    a single call is never split. A caller waits at most `timeout_ms` for its turn,
+    and a block has `timeout_ms` to succeed.
+    """
+
+    def __init__(self, *, batch_size_max: int, queue_size_max: int, timeout_ms: int) -> None:
+        self._batch_size_max = batch_size_max
+        self._queue_size_max = queue_size_max
+        self._timeout_s = timeout_ms / 1000
+        self._mutex = threading.Lock()
+        self._queue: deque[_Ticket] = deque()
+        self._queued = 0
+        self._leading = False
+
+    def post(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Return the outcome of each command, in order, once they are durable.
+
+        Raises LedgerBusy when the queue is full or the time is over, PyMongoError when
+        the database fails. After either of them it is not known whether the commands
+        took effect; posting them again under the same keys settles it.
+        """
+        ticket = _Ticket(commands)
+        self._enqueue(ticket)
+        if not ticket.leads and not ticket.wait(self._timeout_s):
+            if self._withdraw(ticket):
+                raise LedgerBusy("The ledger did not get to this posting in time. Nothing was done.")
+            # Somebody's block has it, whose own time-out bounds what is left of this wait.
+            ticket.wait(2 * self._timeout_s)
+        if ticket.leads:
+            self._lead()
+        return ticket.result()
+
+    def _enqueue(self, ticket: _Ticket) -> None:
+        with self._mutex:
+            if self._queued + len(ticket.commands) > self._queue_size_max and self._queue:
+                raise LedgerBusy("Too many postings are waiting. Nothing was done.")
+            self._queue.append(ticket)
+            self._queued += len(ticket.commands)
+            if not self._leading:
+                self._leading = ticket.leads = True
+
+    def _withdraw(self, ticket: _Ticket) -> bool:
+        with self._mutex:
+            if ticket.leads or ticket not in self._queue:
+                return False
+            self._queue.remove(ticket)
+            self._queued -= len(ticket.commands)
+            return True
+
+    def _lead(self) -> None:
+        """Post one batch, wake its callers, and hand the lead to whoever waits longest."""
+        batch: list[_Ticket] = []
+        try:
+            with self._mutex:
+                batch = self._take()
+            _post_batch(batch, self._timeout_s)
+        finally:
+            with self._mutex:
+                successor = self._queue[0] if self._queue else None
+                if successor is not None:
+                    successor.leads = True
+                self._leading = successor is not None
+            for ticket in batch:
+                ticket.wake()
+            if successor is not None:
+                successor.wake()
+
+    def _take(self) -> list[_Ticket]:
+        batch: list[_Ticket] = []
+        size = 0
+        while self._queue and (not batch or size + len(self._queue[0].commands) <= self._batch_size_max):
+            batch.append(self._queue.popleft())
+            size += len(batch[-1].commands)
+        self._queued -= size
+        return batch
+
+
+def _post_batch(batch: Sequence[_Ticket], timeout_s: float) -> None:
+    """Give every ticket its outcomes or its error; never raises for a ticket's sake."""
+    try:
+        _settle(batch, timeout_s)
+    except Exception as error:  # noqa: BLE001 -- the error belongs to the callers, who wait in other threads
+        if len(batch) > 1 and not _concerns_all(error):
+            # One of the commands is more than the database takes. Alone, each of the others still gets through.
+            log.error("posting_batch_failed", error=type(error).__name__, tickets=len(batch))
+            for ticket in batch:
+                _post_batch([ticket], timeout_s)
+            return
+        for ticket in batch:
+            ticket.error = error
+
+
+def _concerns_all(error: Exception) -> bool:
+    return isinstance(error, LedgerBusy) or (isinstance(error, PyMongoError) and mongo.is_away(error))
+
+
+def _settle(batch: Sequence[_Ticket], timeout_s: float) -> None:
+    commands = [command for ticket in batch for command in ticket.commands]
+    outcomes = iter(_post_block(commands, timeout_s))
+    for ticket in batch:
+        ticket.outcomes = [next(outcomes) for _ in ticket.commands]
+
+
+def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
+    """Decide the commands in order and write all of it, in one atomic block."""
+    reruns = 0
+
+    def is_lost_race(error: PyMongoError) -> bool:
+        nonlocal reruns
+        if mongo.duplicate_key(error) is None:
+            return False
+        reruns += 1
+        return reruns <= DUPLICATE_RERUNS_MAX
+
+    def block(session: ClientSession) -> list[Decision]:
+        decisions = _decide_all(commands, _read_state(commands, session))
+        _write(decisions, session)
+        return decisions
+
+    decisions = mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
+    return [decision.outcome for decision in decisions]
+
+
+def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
+    recorded = repository.find_recorded({(command.user, command.idempotency_key) for command in commands}, session)
+    accounts = {account for command in commands for account in (command.from_account, command.to_account)}
+    return State(repository.find_accounts(accounts, session), recorded)
+
+
+def _decide_all(commands: Sequence[Command], state: State) -> list[Decision]:
+    at = whole_milliseconds(datetime.now(UTC))
+    decisions = []
+    for command in commands:
+        decision = journal.decide(command, state, at)
+        state.apply(decision)
+        decisions.append(decision)
+    return decisions
+
+
+def _write(decisions: Sequence[Decision], session: ClientSession) -> None:
+    repository.insert_transactions((d.inserted for d in decisions if d.inserted is not None), session)
+    repository.insert_entries((entry for d in decisions for entry in d.entries), session)

@@ -1,0 +1,239 @@
+"""The ledger's vocabulary: accounts, entries, transactions, commands and outcomes.
+
+Everything here is an immutable value. Amounts are minor units, times are UTC
+with whole milliseconds, ids are ObjectIds.
+"""
+
+import hashlib
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Self
+
+from bson import ObjectId
+
+from app.errors import PROBLEMS, DomainError
+
+GENESIS_HASH = bytes(32)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_TRANSACTION = bytes(12)
+# account, sequence, type, amount, balance, held, transaction, milliseconds since 1970, new status of a STATUS entry.
+_CANONICAL = struct.Struct(">12sQ8sqqq12sq8s")
+
+
+class AccountKind(StrEnum):
+    CUSTOMER = "CUSTOMER"
+    TREASURY = "TREASURY"
+
+
+class AccountStatus(StrEnum):
+    ACTIVE = "ACTIVE"
+    FROZEN = "FROZEN"
+    CLOSED = "CLOSED"
+
+
+class EntryType(StrEnum):
+    DEBIT = "DEBIT"
+    CREDIT = "CREDIT"
+    HOLD = "HOLD"
+    RELEASE = "RELEASE"
+    STATUS = "STATUS"
+
+
+class TransactionKind(StrEnum):
+    TRANSFER = "TRANSFER"
+    FUNDING = "FUNDING"
+    REVERSAL = "REVERSAL"
+    HOLD = "HOLD"
+
+
+class TransactionStatus(StrEnum):
+    PENDING = "PENDING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    REVERSED = "REVERSED"
+    VOIDED = "VOIDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as its newest entry, the head of its journal, leaves it."""
+
+    id: ObjectId
+    kind: AccountKind
+    user: ObjectId | None
+    currency: str
+    status: AccountStatus
+    sequence: int
+    balance: int
+    held: int
+    hash: bytes
+    at: datetime
+
+    @property
+    def available(self) -> int:
+        return self.balance - self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One leg in an account's journal; `balance` and `held` are those after it."""
+
+    account: ObjectId
+    sequence: int
+    type: EntryType
+    amount: int
+    balance: int
+    held: int
+    transaction: ObjectId | None
+    counterparty: ObjectId | None
+    description: str | None
+    created_at: datetime
+    previous_hash: bytes
+    hash: bytes = b""
+
+    def computed_hash(self) -> bytes:
+        """Return SHA-256 over the previous entry's hash and this entry's canonical bytes.
+
+        The bytes are `_CANONICAL`, big-endian, text padded with NULs. A STATUS
+        entry's description is the new status and is covered too.
+        """
+        status = self.description if self.type is EntryType.STATUS else None
+        return hashlib.sha256(
+            self.previous_hash
+            + _CANONICAL.pack(
+                self.account.binary,
+                self.sequence,
+                self.type.encode(),
+                self.amount,
+                self.balance,
+                self.held,
+                self.transaction.binary if self.transaction else _NO_TRANSACTION,
+                milliseconds(self.created_at),
+                (status or "").encode(),
+            )
+        ).digest()
+
+    def sealed(self) -> Self:
+        """Return this entry with its hash."""
+        return replace(self, hash=self.computed_hash())
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a transaction is FAILED, or VOIDED by expiry."""
+
+    code: str
+    detail: str
+
+    def as_error(self, transaction: ObjectId) -> DomainError:
+        """Return the problem that the refused client was answered."""
+        return PROBLEMS[self.code](self.detail, transactionId=str(transaction))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """The bank's record of a movement of money, made or refused."""
+
+    id: ObjectId
+    user: ObjectId
+    idempotency_key: str
+    fingerprint: Mapping[str, str]
+    kind: TransactionKind
+    from_account: ObjectId
+    to_account: ObjectId
+    amount: int
+    currency: str
+    status: TransactionStatus
+    created_at: datetime
+    held_amount: int | None = None
+    failure: Failure | None = None
+    description: str | None = None
+    metadata: Mapping[str, str] | None = None
+    completed_at: datetime | None = None
+    reverses: ObjectId | None = None
+    reversed_by: ObjectId | None = None
+    expires_at: datetime | None = None
+
+    def as_first_answered(self) -> "Transaction":
+        """Return the transaction as it was when its own request was answered, which is what a repeat gets."""
+        if self.kind is TransactionKind.HOLD and self.held_amount and self.status is not TransactionStatus.FAILED:
+            return replace(
+                self,
+                status=TransactionStatus.PENDING,
+                amount=self.held_amount,
+                failure=None,
+                completed_at=None,
+                reversed_by=None,
+            )
+        if self.status is TransactionStatus.REVERSED:
+            return replace(self, status=TransactionStatus.COMPLETED, reversed_by=None)
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """What every command under an idempotency key carries.
+
+    `fingerprint` maps each field of the request to a digest of its value, so that
+    a key's second use can be compared without keeping the request.
+    """
+
+    transaction: ObjectId
+    user: ObjectId
+    idempotency_key: str
+    fingerprint: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer(Keyed):
+    """Move `amount`: between customers, or as FUNDING out of a treasury."""
+
+    kind: TransactionKind
+    from_account: ObjectId
+    to_account: ObjectId
+    amount: int
+    description: str | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
+
+
+Command = Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a command.
+
+    Without `error` it took effect. With `error` it did not; `transaction` is then
+    the FAILED record of a decline, or None for a refusal that left no trace.
+    """
+
+    transaction: Transaction | None = None
+    error: DomainError | None = None
+    replayed: bool = False
+
+    def unwrap(self) -> Transaction:
+        """Return the transaction, or raise the refusal (marked if it repeats an earlier one)."""
+        if self.error is not None:
+            self.error.replayed = self.replayed
+            raise self.error
+        assert self.transaction is not None
+        return self.transaction
+
+
+def treasury_id(currency: str) -> ObjectId:
+    """Return the id of the bank's account in a currency. It follows from the currency, so there can be only one."""
+    return ObjectId(hashlib.sha256(f"treasury:{currency}".encode()).digest()[:12])
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return whole milliseconds since 1970, without passing through a float."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000 + delta.microseconds // 1_000
+
+
+def whole_milliseconds(moment: datetime) -> datetime:
+    """Return the moment as MongoDB keeps it: microseconds below the millisecond cut off."""
+    return moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)
