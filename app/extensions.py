@@ -1,0 +1,8 @@
+"""Flask extensions, unbound; `create_app` binds them."""
+
+from flask_jwt_extended import JWTManager
+
+from app.http import Api
+
+api = Api()
+jwt = JWTManager()

@@ -1,0 +1,213 @@
+"""marshmallow fields and the schema base that every request and response is made of.
+
+Ids, amounts, times and texts are checked and converted here and nowhere else.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
+
+from app.money import AMOUNT_MAX, is_currency
+
+IDEMPOTENCY_KEY_LENGTH_MAX = 255
+_ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+# What an unknown id is read as: an id that nothing was ever given.
+NO_ID = ObjectId("0" * 24)
+
+
+def camel_case(name: str) -> str:
+    """Return `snake_case` as `snakeCase`."""
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)
+
+
+class CamelSchema(Schema):
+    """Names are camelCase in JSON, unknown ones are refused, and null in an optional field is the same as leaving
+    it out."""
+
+    class Meta:
+        unknown = RAISE
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        if field_obj.data_key is None:
+            field_obj.data_key = camel_case(field_name)
+        if not field_obj.required and not field_obj.dump_only:
+            field_obj.allow_none = True
+
+    @pre_load
+    def drop_nulls(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        optional = {field.data_key for field in self.load_fields.values() if not field.required}
+        return {name: value for name, value in data.items() if value is not None or name not in optional}
+
+
+class Id(fields.Field[ObjectId]):
+    """24 hexadecimal digits in JSON, an ObjectId inside."""
+
+    default_error_messages = {"invalid": "Not an id: ids are 24 hexadecimal digits."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"type": "string", "pattern": "^[0-9a-fA-F]{24}$", **kwargs.pop("metadata", {})}
+        super().__init__(metadata=metadata, **kwargs)
+
+    def _serialize(self, value: ObjectId | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ObjectId:
+        if not isinstance(value, str) or not _ID.fullmatch(value):
+            raise self.make_error("invalid")
+        return ObjectId(value)
+
+
+def read_id(text: str) -> ObjectId:
+    """Return the id that `text` writes, or NO_ID, which names nothing."""
+    return ObjectId(text) if _ID.fullmatch(text) else NO_ID
+
+
+class Amount(fields.Integer):
+    """Minor units: a JSON integer from 1, never a float, a string or a boolean."""
+
+    default_error_messages = {
+        "invalid": "Not an amount: give whole minor units as a JSON integer, such as 500 for ₹5.00.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"format": "int64", **kwargs.pop("metadata", {})}
+        limits = validate.Range(1, AMOUNT_MAX, error="An amount is from {min} to {max} minor units.")
+        super().__init__(strict=True, validate=limits, metadata=metadata, **kwargs)
+
+
+class Money(fields.Integer):
+    """Minor units in a response: an amount or a balance."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"format": "int64", **kwargs.pop("metadata", {})}, **kwargs)
+
+
+class CurrencyCode(fields.String):
+    """An ISO 4217 code that has a minor unit."""
+
+    default_error_messages = {"unknown": "Not an ISO 4217 currency code, such as INR."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"pattern": "^[A-Z]{3}$", **kwargs.pop("metadata", {})}, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        code = super()._deserialize(value, attr, data, **kwargs)
+        if not is_currency(code):
+            raise self.make_error("unknown")
+        return code
+
+
+class UtcDateTime(fields.Field[datetime]):
+    """RFC 3339 with an offset in, UTC with milliseconds and `Z` out."""
+
+    default_error_messages = {"invalid": "Not a time: write it like 2026-11-22T16:00:00.123Z."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"type": "string", "format": "date-time", **kwargs.pop("metadata", {})}, **kwargs)
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else rfc3339(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or not _TIME.fullmatch(value):
+            raise self.make_error("invalid")
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise self.make_error("invalid") from error
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return the moment in UTC with milliseconds, such as 2026-11-22T16:00:00.123Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Line(fields.String):
+    """One line of human text: no control characters, and not only blanks where something is asked for."""
+
+    default_error_messages = {
+        "control": "Control characters, such as line breaks, are not allowed here.",
+        "blank": "May not be blank.",
+    }
+
+    def __init__(self, *, length_min: int = 0, length_max: int, **kwargs: Any) -> None:
+        self._blank_allowed = length_min == 0
+        super().__init__(validate=validate.Length(length_min, length_max), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            raise self.make_error("control")
+        if not self._blank_allowed and not text.strip():
+            raise self.make_error("blank")
+        return text
+
+
+class IdempotencyKey(fields.String):
+    """What names one intention of one user: 1 to 255 printable characters."""
+
+    default_error_messages = {"unprintable": "An idempotency key has printable characters only."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(validate=validate.Length(1, IDEMPOTENCY_KEY_LENGTH_MAX), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        key = super()._deserialize(value, attr, data, **kwargs)
+        if not key.isprintable():
+            raise self.make_error("unprintable")
+        return key
+
+
+class Metadata(fields.Dict):
+    """A flat object of at most 20 strings, for the client's own use."""
+
+    MEMBERS_MAX = 20
+    KEY_LENGTH_MAX = 40
+    VALUE_LENGTH_MAX = 200
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            keys=Line(length_min=1, length_max=self.KEY_LENGTH_MAX),
+            values=Line(length_max=self.VALUE_LENGTH_MAX),
+            validate=validate.Length(max=self.MEMBERS_MAX),
+            metadata={"maxProperties": self.MEMBERS_MAX, **kwargs.pop("metadata", {})},
+            **kwargs,
+        )
+
+
+def flat_messages(messages: Any, path: str = "") -> dict[str, list[str]]:
+    """Return marshmallow's nested messages as {"transfers.3.amount": [message, …]}."""
+    if not isinstance(messages, Mapping):
+        return {path or "body": [str(message) for message in (messages if isinstance(messages, list) else [messages])]}
+    flat: dict[str, list[str]] = {}
+    for name, nested in messages.items():
+        inner = path if name == "_schema" else f"{path}.{name}" if path else str(name)
+        for field, texts in flat_messages(nested, inner).items():
+            flat.setdefault(field, []).extend(texts)
+    return flat
+
+
+__all__ = [
+    "Amount",
+    "CamelSchema",
+    "CurrencyCode",
+    "Id",
+    "IdempotencyKey",
+    "Line",
+    "Metadata",
+    "Money",
+    "UtcDateTime",
+    "ValidationError",
+    "flat_messages",
+    "read_id",
+    "rfc3339",
+]

@@ -1,0 +1,336 @@
+"""The HTTP shape of everything: problem documents, request ids, strict JSON, and how routes declare themselves."""
+
+import json
+import re
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import flask_smorest
+import orjson
+import structlog
+from flask import Flask, Request, Response, g, request
+from flask.json.provider import JSONProvider
+from marshmallow import RAISE, Schema, fields
+from pymongo.errors import PyMongoError
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import BaseConverter
+
+from app import mongo
+from app.errors import (
+    BodyTooLarge,
+    DomainError,
+    InternalError,
+    MalformedJson,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, flat_messages, read_id
+from app.mongo_schema import NotReady
+
+log = structlog.get_logger(__name__)
+
+PROBLEM_CONTENT_TYPE = "application/problem+json"
+REQUEST_ID_HEADER = "X-Request-ID"
+REPLAYED_HEADER = "Idempotency-Replayed"
+RETRY_AFTER_UNREADY_S = 2
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What any call with a body may be refused for.
+BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
+_HTTP_PROBLEMS: dict[int, type[DomainError]] = {
+    404: NotFound,
+    405: MethodNotAllowed,
+    413: BodyTooLarge,
+    415: UnsupportedMediaType,
+}
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class OrjsonProvider(JSONProvider):
+    """Flask's JSON through orjson."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return orjson.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return orjson.loads(s)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        body = args[0] if args else kwargs
+        return Response(orjson.dumps(body) + b"\n", mimetype="application/json")
+
+
+class ProblemSchema(CamelSchema):
+    """A refusal (RFC 9457)."""
+
+    type = fields.String(required=True, metadata={"description": "The page that explains this problem."})
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True, metadata={"description": "What is wrong with this very request."})
+    code = fields.String(required=True, metadata={"description": "Stable; for programs to decide by."})
+    request_id = Line(length_max=64, required=True)
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata={"description": "Of a refused request: each field with what is wrong with it."},
+    )
+
+
+class IdempotencyHeaderSchema(CamelSchema):
+    """The header that may carry the idempotency key instead of the body."""
+
+    idempotency_key = IdempotencyKey(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
+
+
+class StrictParser(FlaskParser):
+    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
+        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
+        "json": RAISE,
+        "query": RAISE,
+    }
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        try:
+            body = req.get_data()
+        except RequestEntityTooLarge:
+            raise BodyTooLarge from None
+        if not req.is_json:
+            raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
+        return read_json(body)
+
+    def handle_error(self, error: Any, *args: Any, **kwargs: Any) -> Any:
+        errors: dict[str, list[str]] = {}
+        for messages in error.messages.values():
+            errors.update(flat_messages(messages))
+        raise ValidationFailed(f"Invalid: {', '.join(sorted(errors))}.", errors=errors)
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint whose decorators state a route's input, output and refusals."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+    def keyed_arguments(self, schema: Schema, **kwargs: Any) -> Callable[[View], View]:
+        """Like `arguments`, for a body whose idempotency key may come as a header instead."""
+
+        def decorator(view: View) -> View:
+            @wraps(view)
+            def with_key(body: dict[str, Any], headers: Mapping[str, str], *args: Any, **view_args: Any) -> Any:
+                return view({**body, "idempotency_key": _chosen_key(body, headers)}, *args, **view_args)
+
+            with_headers = self.arguments(IdempotencyHeaderSchema(), location="headers", unknown="exclude")(with_key)
+            return self.arguments(schema, **kwargs)(with_headers)  # type: ignore[no-any-return]
+
+        return decorator
+
+    def replays(self, schema: Schema) -> Callable[[View], View]:
+        """Document that a repeat under the same idempotency key answers 200 with the first outcome."""
+        return self.alt_response(  # type: ignore[no-any-return]
+            200,
+            schema=schema,
+            description="The first outcome again: the key was spent on this same request before.",
+            headers={
+                REPLAYED_HEADER: {"description": "Marks a repeat.", "schema": {"type": "string", "enum": ["true"]}}
+            },
+            success=True,
+        )
+
+    def refusals(self, *problems: type[DomainError]) -> Callable[[View], View]:
+        """Document what a route refuses, one response for each status, and that it may fail as all may."""
+        by_status: dict[int, list[type[DomainError]]] = defaultdict(list)
+        all_problems: tuple[type[DomainError], ...] = (*problems, InternalError, ServiceUnavailable)
+        for problem in dict.fromkeys(all_problems):
+            by_status[problem.status].append(problem)
+
+        def decorator(view: View) -> View:
+            for status, of_status in by_status.items():
+                view = self.alt_response(
+                    status,
+                    schema=_PROBLEM_SCHEMA,
+                    content_type=PROBLEM_CONTENT_TYPE,
+                    description=" · ".join(f"`{problem.code}`: {problem.title}" for problem in of_status),
+                    example=_example(of_status[0]),
+                )(view)
+            return view
+
+        return decorator
+
+
+class Api(flask_smorest.Api):
+    """Collects the OpenAPI document; leaves errors to `register` below."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = ""
+
+    def _register_error_handlers(self) -> None:
+        pass
+
+
+class IdConverter(BaseConverter):
+    """An id in a path. What can not be an id names nothing, so that the route answers that it was not found."""
+
+    def to_python(self, value: str) -> Any:
+        return read_id(value)
+
+    def to_url(self, value: Any) -> str:
+        return str(value or NO_ID)
+
+
+_PROBLEM_SCHEMA = ProblemSchema()
+
+
+def register(app: Flask) -> None:
+    """Give the application its JSON, request ids, error handlers and response headers."""
+    app.json = OrjsonProvider(app)
+    app.url_map.converters["id"] = IdConverter
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(DomainError, problem_response)
+    app.register_error_handler(HTTPException, _on_http_exception)
+    app.register_error_handler(PyMongoError, _on_database_error)
+    app.register_error_handler(NotReady, _on_not_ready)
+    app.register_error_handler(Exception, _on_bug)
+
+
+def problem_response(error: DomainError) -> Response:
+    """Return the problem document of a refusal."""
+    problem: dict[str, Any] = {
+        "type": f"/problems/{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "requestId": g.get("request_id", ""),
+        **({"errors": error.errors} if error.errors else {}),
+        **error.members,
+    }
+    response = Response(orjson.dumps(problem) + b"\n", error.status, content_type=PROBLEM_CONTENT_TYPE)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.replayed:
+        response.headers[REPLAYED_HEADER] = "true"
+    return response
+
+
+def read_json(body: bytes) -> Any:
+    """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
+
+    Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
+    a double, deep nesting, and a name that occurs twice in one object.
+    """
+    try:
+        # orjson for its strictness, the standard library for exact integers and repeated names.
+        orjson.loads(body)
+        return json.loads(body, object_pairs_hook=_unique_object)
+    except (ValueError, RecursionError) as error:
+        reason = (
+            str(error)
+            if isinstance(error, orjson.JSONDecodeError | _RepeatedName)
+            else "nested too deeply or a number too long"
+        )
+        raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
+
+
+class _RepeatedName(ValueError):
+    pass
+
+
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _RepeatedName("a name occurs twice in one object")
+    return members
+
+
+def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    in_body, in_header = body.get("idempotency_key"), headers.get("idempotency_key")
+    if in_body is not None and in_header is not None and in_body != in_header:
+        raise ValidationFailed(
+            "The body and the header Idempotency-Key carry different keys.",
+            errors={"idempotencyKey": ["Differs from the header Idempotency-Key."]},
+        )
+    key: str | None = in_body if in_body is not None else in_header
+    if key is None:
+        raise ValidationFailed(
+            "An idempotency key is needed.",
+            errors={"idempotencyKey": ["Missing here and as the header Idempotency-Key."]},
+        )
+    return key
+
+
+def _example(problem: type[DomainError]) -> dict[str, Any]:
+    return {
+        "type": f"/problems/{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.title,
+        "code": problem.code,
+        "requestId": "0b5c1f9c7d2e4a61b3f8a9c0d1e2f3a4",
+    }
+
+
+def _begin() -> None:
+    offered = request.headers.get(REQUEST_ID_HEADER, "")
+    g.request_id = offered if _SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    g.begun = time.perf_counter()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _finish(response: Response) -> Response:
+    response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.path.startswith("/api/"):
+        response.headers["Cache-Control"] = "no-store"
+    log.info(
+        "request",
+        method=request.method,
+        path=request.path,
+        status=response.status_code,
+        duration_ms=round((time.perf_counter() - g.get("begun", time.perf_counter())) * 1000, 1),
+    )
+    structlog.contextvars.clear_contextvars()
+    return response
+
+
+def _on_http_exception(error: HTTPException) -> Response:
+    if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+        return error.get_response()  # type: ignore[return-value]
+    problem = _HTTP_PROBLEMS.get(
+        error.code, InternalError if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else MalformedJson
+    )
+    response = problem_response(problem(error.description if problem is MalformedJson else None))
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def _on_database_error(error: PyMongoError) -> Response:
+    if not mongo.is_away(error):
+        return _on_bug(error)
+    log.warning("database_away", error=type(error).__name__)
+    return problem_response(ServiceUnavailable())
+
+
+def _on_not_ready(error: NotReady) -> Response:
+    log.error("database_not_ready", reason=str(error))
+    unready = ServiceUnavailable(str(error))
+    unready.retry_after_seconds = RETRY_AFTER_UNREADY_S
+    return problem_response(unready)
+
+
+def _on_bug(error: Exception) -> Response:
+    log.error("bug", exc_info=error)
+    return problem_response(InternalError())
