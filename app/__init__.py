@@ -1,0 +1,50 @@
+"""Fincore: a small bank behind an HTTP API, on a ledger that can prove itself right."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+import config as settings
+from app import cli, http, ledger, logs, mongo
+from app.accounts.routes import bp as accounts
+from app.auth import tokens
+from app.auth.routes import bp as auth
+from app.extensions import api
+from app.operations.routes import bp as operations
+from app.transactions.routes import bp as transactions
+
+__version__ = "0.1.0"
+
+
+def create_app(config: settings.Config | None = None) -> Flask:
+    """Return the application; raises ConfigError if the settings, read from the environment by default, are unfit."""
+    config = config or settings.load()
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=config.body_bytes_max,
+        BCRYPT_ROUNDS=config.bcrypt_rounds,
+        DEFAULT_CURRENCY=config.default_currency,
+        API_TITLE="Fincore",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.1.0",
+    )
+    logs.configure(config.log_level)
+    mongo.connect(uri=config.mongo_uri, timeout_ms=config.mongo_timeout_ms)
+    ledger.configure(
+        batch_size_max=config.post_batch_size_max,
+        queue_size_max=config.post_queue_size_max,
+        timeout_ms=config.post_timeout_ms,
+    )
+    http.register(app)
+    tokens.configure(
+        app,
+        secret=config.jwt_secret,
+        access_minutes=config.access_token_minutes,
+        refresh_days=config.refresh_token_days,
+    )
+    api.init_app(app)
+    for blueprint in (auth, accounts, transactions):
+        api.register_blueprint(blueprint)
+    app.register_blueprint(operations)
+    cli.register(app)
+    return app

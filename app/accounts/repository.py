@@ -1,0 +1,31 @@
+"""Accounts in the database. Their money is in the ledger."""
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.client_session import ClientSession
+
+from app.mongo import Document, database
+
+
+def insert_account(account: Document, session: ClientSession) -> None:
+    database().accounts.insert_one(account, session=session)
+
+
+def exists(account_id: ObjectId, session: ClientSession) -> bool:
+    return database().accounts.find_one({"_id": account_id}, projection=["_id"], session=session) is not None
+
+
+def find_account(account_id: ObjectId) -> Document | None:
+    return database().accounts.find_one({"_id": account_id})
+
+
+def find_accounts_of(user_id: ObjectId) -> list[Document]:
+    """Return the user's accounts, oldest first."""
+    return list(database().accounts.find({"user": user_id}).sort("_id", 1))
+
+
+def rename(account_id: ObjectId, user_id: ObjectId, name: str) -> Document | None:
+    """Rename the user's account and return it, or None if the user has no such account."""
+    return database().accounts.find_one_and_update(
+        {"_id": account_id, "user": user_id}, {"$set": {"name": name}}, return_document=ReturnDocument.AFTER
+    )

@@ -1,0 +1,68 @@
+"""Open accounts, read them, rename them."""
+
+from typing import Any
+
+from bson import ObjectId
+from flask import current_app
+
+from app.accounts import service
+from app.accounts.schemas import (
+    AccountAnswerSchema,
+    AccountListSchema,
+    BalanceSchema,
+    CreateAccountSchema,
+    RenameAccountSchema,
+)
+from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
+from app.errors import AccountNotFound
+from app.http import BODY_PROBLEMS, Blueprint
+
+bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Where money is")
+
+
+@bp.post("/create")
+@token_required
+@bp.arguments(CreateAccountSchema(), example={"currency": "INR", "name": "Savings"})
+@bp.response(201, AccountAnswerSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
+def create(body: dict[str, Any]) -> dict[str, Any]:
+    """Open an account."""
+    currency = body.get("currency", current_app.config["DEFAULT_CURRENCY"])
+    return {"account": service.open_account(user_id=current_user_id(), currency=currency, name=body.get("name"))}
+
+
+@bp.get("")
+@token_required
+@bp.response(200, AccountListSchema())
+@bp.refusals(*TOKEN_PROBLEMS)
+def list_accounts() -> dict[str, Any]:
+    """List the user's accounts with their balances, oldest first."""
+    return {"accounts": service.list_accounts(user_id=current_user_id())}
+
+
+@bp.get("/<id:account_id>")
+@token_required
+@bp.response(200, AccountAnswerSchema())
+@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
+def get_account(account_id: ObjectId) -> dict[str, Any]:
+    """Return one account."""
+    return {"account": service.get_account(account_id, user_id=current_user_id())}
+
+
+@bp.patch("/<id:account_id>")
+@token_required
+@bp.arguments(RenameAccountSchema(), example={"name": "Holidays"})
+@bp.response(200, AccountAnswerSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
+def rename_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+    """Rename an account."""
+    return {"account": service.rename_account(account_id, user_id=current_user_id(), name=body["name"])}
+
+
+@bp.get("/<id:account_id>/balance")
+@token_required
+@bp.response(200, BalanceSchema())
+@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
+def get_balance(account_id: ObjectId) -> dict[str, Any]:
+    """Return the balance as the newest ledger entry has it."""
+    return service.get_balance(account_id, user_id=current_user_id())

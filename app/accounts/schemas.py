@@ -1,0 +1,53 @@
+"""What the account routes take and answer."""
+
+from marshmallow import fields, validate
+
+from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
+from app.ledger.records import AccountStatus
+
+NAME_LENGTH_MAX = 100
+
+
+class AccountSchema(CamelSchema):
+    """An account, without its money."""
+
+    id = Id(attribute="_id", required=True)
+    name = fields.String(required=True, allow_none=True)
+    currency = CurrencyCode(required=True)
+    status = fields.String(required=True, validate=validate.OneOf([status.value for status in AccountStatus]))
+    created_at = UtcDateTime(required=True)
+
+
+class AccountWithBalanceSchema(AccountSchema):
+    """An account with its money, in minor units."""
+
+    balance = Money(required=True)
+    available_balance = Money(required=True, metadata={"description": "The balance less what holds set aside."})
+
+
+class AccountAnswerSchema(CamelSchema):
+    account = fields.Nested(AccountSchema, required=True)
+
+
+class AccountListSchema(CamelSchema):
+    accounts = fields.List(fields.Nested(AccountWithBalanceSchema), required=True)
+
+
+class BalanceSchema(CamelSchema):
+    """A balance, and the entry it was read from."""
+
+    account_id = Id(required=True)
+    currency = CurrencyCode(required=True)
+    balance = Money(required=True)
+    available_balance = Money(required=True)
+    sequence = fields.Integer(required=True, metadata={"description": "Of the journal's entry that says so."})
+    as_of = UtcDateTime(required=True)
+
+
+class CreateAccountSchema(CamelSchema):
+    currency = CurrencyCode()
+    name = Line(length_min=1, length_max=NAME_LENGTH_MAX)
+
+
+class RenameAccountSchema(CamelSchema):
+    name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)

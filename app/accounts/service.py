@@ -1,0 +1,90 @@
+"""Opening accounts, and reading them with what the ledger says of them."""
+
+from datetime import UTC, datetime
+
+from bson import ObjectId
+from pymongo.client_session import ClientSession
+
+from app import ledger, mongo
+from app.accounts import repository
+from app.errors import AccountNotFound
+from app.ledger.records import AccountKind, AccountStatus, Entry, treasury_id
+from app.mongo import Document
+
+
+def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Document:
+    """Open an account, and with the first one in a currency the treasury in it; return the account."""
+    account: Document = {
+        "_id": ObjectId(),
+        "user": user_id,
+        "name": name,
+        "kind": AccountKind.CUSTOMER.value,
+        "currency": currency,
+    }
+    treasury: Document = {
+        "_id": treasury_id(currency),
+        "name": f"Treasury {currency}",
+        "kind": AccountKind.TREASURY.value,
+        "currency": currency,
+    }
+
+    def block(session: ClientSession) -> None:
+        if not repository.exists(treasury["_id"], session):
+            _open(treasury, session)
+        _open(account, session)
+
+    # Two first accounts in one currency race for its treasury; who loses finds it there in the second run.
+    mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
+    return account
+
+
+def _open(account: Document, session: ClientSession) -> None:
+    account["status"] = AccountStatus.ACTIVE.value
+    account["created_at"] = ledger.begin_journal(
+        account["_id"],
+        kind=AccountKind(account["kind"]),
+        user=account.get("user"),
+        currency=account["currency"],
+        session=session,
+    )
+    repository.insert_account(account, session)
+
+
+def get_account(account_id: ObjectId, *, user_id: ObjectId) -> Document:
+    """Return the user's account; raises AccountNotFound, for a foreign one too."""
+    account = repository.find_account(account_id)
+    if account is None or account.get("user") != user_id:
+        raise AccountNotFound
+    return account
+
+
+def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Document:
+    """Rename the user's account and return it; raises AccountNotFound, for a foreign one too."""
+    account = repository.rename(account_id, user_id, name)
+    if account is None:
+        raise AccountNotFound
+    return account
+
+
+def list_accounts(*, user_id: ObjectId) -> list[Document]:
+    """Return the user's accounts, each with `balance` and `available_balance` as its journal's head has them."""
+    accounts = repository.find_accounts_of(user_id)
+    heads = ledger.heads([account["_id"] for account in accounts])
+    return [{**account, **_money(heads[account["_id"]])} for account in accounts]
+
+
+def get_balance(account_id: ObjectId, *, user_id: ObjectId) -> Document:
+    """Return the account's balance and the sequence it was read at; raises AccountNotFound, for a foreign one too."""
+    account = get_account(account_id, user_id=user_id)
+    head = ledger.heads([account_id])[account_id]
+    return {
+        "account_id": account_id,
+        "currency": account["currency"],
+        "sequence": head.sequence,
+        "as_of": datetime.now(UTC),
+        **_money(head),
+    }
+
+
+def _money(head: Entry) -> Document:
+    return {"balance": head.balance, "available_balance": head.balance - head.held}

@@ -1,0 +1,30 @@
+"""The operator's commands: `flask --app wsgi …`."""
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from app import mongo, mongo_schema
+
+db = AppGroup("db", help="The database's shape.")
+
+
+def register(app: Flask) -> None:
+    app.cli.add_command(db)
+
+
+@db.command("init")
+def init() -> None:
+    """Make collections, validators, indexes and the restricted role.
+
+    Run it with an administrator's MONGO_URI, before the first start and after each
+    update. It may run again at any time and leaves data as it is.
+    """
+    try:
+        mongo_schema.ensure_schema(mongo.database())
+    except mongo_schema.NotReady as error:
+        raise click.ClickException(str(error)) from error
+    name = mongo.database().name
+    click.echo(
+        f"The schema of database {name!r} is in place. Give the application's user the role {mongo_schema.ROLE!r}."
+    )

@@ -1,0 +1,56 @@
+"""What operators and programs need to find: health, readiness, the API's description, and pages on problems."""
+
+from typing import Any
+
+import flask_swagger_ui
+from flask import Blueprint, Response, current_app, render_template, send_from_directory, url_for
+
+from app import mongo, mongo_schema
+from app.errors import PROBLEMS, NotFound
+from app.extensions import api
+
+bp = Blueprint(
+    "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
+)
+
+_SWAGGER_UI_FILES = f"{next(iter(flask_swagger_ui.__path__))}/dist"
+
+
+@bp.get("/healthz")
+def health() -> dict[str, str]:
+    """Answer as long as this process serves requests."""
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+def readiness() -> dict[str, str]:
+    """Answer 200 while the database's primary can be reached and has the schema, 503 otherwise."""
+    mongo.ping()
+    mongo_schema.check_schema(mongo.database())
+    return {"status": "ready"}
+
+
+@bp.get("/api/openapi.json")
+def openapi() -> Any:
+    """Return the OpenAPI 3.1 document, generated from the schemas that validate."""
+    return current_app.json.response(api.spec.to_dict())
+
+
+@bp.get("/api/docs")
+def docs() -> str:
+    """Show the API in Swagger UI."""
+    return render_template("docs.html", document=url_for("operations.openapi"))
+
+
+@bp.get("/api/docs/<path:name>")
+def docs_file(name: str) -> Response:
+    """Serve Swagger UI's own files."""
+    return send_from_directory(_SWAGGER_UI_FILES, name)
+
+
+@bp.get("/problems/<code>")
+def problem(code: str) -> str:
+    """Explain a problem's code to people."""
+    if code not in PROBLEMS:
+        raise NotFound("There is no problem of this name.")
+    return render_template("problem.html", problem=PROBLEMS[code])
