@@ -111,7 +111,8 @@ def load_local() -> LocalConfig:
 
 def _env() -> Env:
     env = Env(eager=False)
-    env.read_env(ROOT / ".env", recurse=False)
+    # The environment goes before the file; ENV_FILE names another file, or none that exists.
+    env.read_env(env.path("ENV_FILE", ROOT / ".env"), recurse=False)
     return env
 
 

@@ -1,0 +1,92 @@
+"""One MongoDB replica set for each test worker, and one bank on it, emptied after each test."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from app import create_app, mongo
+from app.auth.service import ensure_system_user
+from app.embedded import DATABASE_NAME, ReplicaSet, provision
+from app.mongo import Document
+from config import Config
+from tests.server import JWT_SECRET, running_server
+from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, InProcess, OverHttp
+
+BCRYPT_ROUNDS_CHEAPEST = 4
+
+
+@pytest.fixture(scope="session")
+def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
+    replica_set = ReplicaSet(tmp_path_factory.mktemp("mongo"))
+    replica_set.start()
+    yield replica_set
+    replica_set.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(replica_set: ReplicaSet) -> str:
+    """The application's own address of the database, with its restricted role."""
+    return provision(replica_set.admin_uri, "application-password")
+
+
+@pytest.fixture(scope="session")
+def admin_database(replica_set: ReplicaSet, mongo_uri: str) -> Iterator[Database[Document]]:
+    """The database with an administrator's rights, for emptying it, looking into it and tampering with it."""
+    with MongoClient[Document](replica_set.admin_uri, tz_aware=True) as client:
+        yield client[DATABASE_NAME]
+
+
+@pytest.fixture(scope="session")
+def config(mongo_uri: str) -> Config:
+    return Config(
+        mongo_uri=mongo_uri,
+        jwt_secret=JWT_SECRET,
+        access_token_minutes=15,
+        refresh_token_days=30,
+        bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST,
+        default_currency="INR",
+        log_level="ERROR",
+        body_bytes_max=512 * 1024,
+        mongo_timeout_ms=4_000,
+        post_timeout_ms=10_000,
+        post_batch_size_max=200,
+        post_queue_size_max=2_000,
+    )
+
+
+@pytest.fixture(scope="session")
+def app(config: Config) -> Iterator[Flask]:
+    yield create_app(config)
+    mongo.close()
+
+
+@pytest.fixture
+def database(app: Flask, admin_database: Database[Document]) -> Iterator[Database[Document]]:
+    """The bank's database, empty but for the system user, with an administrator's rights."""
+    ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST)
+    yield admin_database
+    for name in admin_database.list_collection_names():
+        if name != "schema":
+            admin_database[name].delete_many({})
+
+
+@pytest.fixture
+def bank(app: Flask, database: Database[Document]) -> Bank:
+    """The bank in this process, without a server."""
+    return Bank(InProcess(app))
+
+
+@pytest.fixture(scope="session")
+def server_port(mongo_uri: str) -> Iterator[int]:
+    """The port of a gunicorn with two workers."""
+    with running_server(mongo_uri) as port:
+        yield port
+
+
+@pytest.fixture
+def live_bank(server_port: int, database: Database[Document]) -> Bank:
+    """The bank behind gunicorn."""
+    return Bank(OverHttp(server_port))

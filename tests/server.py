@@ -1,0 +1,53 @@
+"""A real gunicorn with two workers, for the tests that need one."""
+
+import http.client
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.processes import free_port, holds_within
+from config import ROOT
+
+JWT_SECRET = "vT4mQ9xZ2kL7pR1wY6nB8dH3sF5gJ0cA-tests"
+WORKERS = 2
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+
+
+@contextmanager
+def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
+    """Serve the bank in `mongo_uri` until the block ends; `settings` are further environment variables."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "ENV_FILE": os.devnull,
+        "MONGO_URI": mongo_uri,
+        "JWT_SECRET": JWT_SECRET,
+        "BCRYPT_ROUNDS": "4",
+        "LOG_LEVEL": "ERROR",
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(WORKERS),
+        "RATELIMIT_ENABLED": "false",
+        **settings,
+    }
+    process = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=ROOT, env=environment)
+    try:
+        assert holds_within(START_TIMEOUT_S, lambda: process.poll() is not None or _is_ready(port))
+        assert process.poll() is None, "gunicorn did not start; its reason is above."
+        yield port
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT_S)
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,180 @@
+"""A small client for the tests: the same calls in process and over HTTP, and people who use the bank through them."""
+
+import http.client
+import itertools
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from flask import Flask
+
+PASSWORD = "a long enough password"
+SYSTEM_EMAIL = "system@fincore.example"
+REQUEST_TIMEOUT_S = 60
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response: `body` is the parsed JSON, or None if there is none."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.content) if "json" in self.headers.get("content-type", "") else None
+
+    @property
+    def code(self) -> str | None:
+        """The problem's code, or None if this is not a problem document."""
+        return self.body["code"] if self.headers["content-type"] == "application/problem+json" else None
+
+
+class Client(Protocol):
+    """Sends one request. `json` is sent as a JSON body, `data` as it is with `content_type`."""
+
+    def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer: ...
+
+
+class InProcess:
+    """Calls the application without a server."""
+
+    def __init__(self, app: Flask) -> None:
+        self._client = app.test_client()
+
+    def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
+        response = self._client.open(path, method=method, headers=headers, data=data)
+        return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.get_data())
+
+
+class OverHttp:
+    """Calls a server on this machine, with one kept-alive connection for each thread."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._local = threading.local()
+
+    def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = http.client.HTTPConnection(
+                "127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_S
+            )
+        try:
+            connection.request(method, path, body=data, headers=headers)
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        except BaseException:
+            connection.close()
+            self._local.connection = None
+            raise
+
+
+@dataclass
+class Caller:
+    """Somebody who calls the API: anonymous, or with a token."""
+
+    client: Client
+    token: str | None = None
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        data: bytes | None = None,
+        content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Send `body` as JSON, or `data` as it is."""
+        sent = dict(headers or {})
+        if self.token is not None:
+            sent.setdefault("Authorization", f"Bearer {self.token}")
+        if body is not None:
+            data = json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", content_type)
+        return self.client.send(method, path, sent, data)
+
+    def get(self, path: str, **kwargs: Any) -> Answer:
+        return self.call("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
+        return self.call("POST", path, body, **kwargs)
+
+
+@dataclass
+class Person(Caller):
+    """A registered user with a session."""
+
+    user: dict[str, Any] = field(default_factory=dict)
+    refresh_token: str = ""
+
+    @property
+    def id(self) -> str:
+        user_id: str = self.user["id"]
+        return user_id
+
+    def open_account(self, currency: str = "INR", name: str | None = None) -> str:
+        """Open an account and return its id."""
+        answer = self.post("/api/accounts/create", {"currency": currency, "name": name})
+        assert answer.status == 201, answer.content
+        account_id: str = answer.body["account"]["id"]
+        return account_id
+
+    def transfer(self, payer: str, payee: str, amount: int, key: str | None = None, **more: Any) -> Answer:
+        body = {"fromAccount": payer, "toAccount": payee, "amount": amount, "idempotencyKey": key or new_key(), **more}
+        return self.post("/api/transactions/create", body)
+
+    def balance(self, account: str) -> int:
+        answer = self.get(f"/api/accounts/{account}/balance")
+        assert answer.status == 200, answer.content
+        balance: int = answer.body["balance"]
+        return balance
+
+
+class Bank:
+    """The bank under test, with its system user."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.anonymous = Caller(client)
+        self.system = self.log_in(SYSTEM_EMAIL)
+
+    def register(self, name: str = "Asha Rao") -> Person:
+        email = f"person-{next(_numbers)}-{new_key()}@fincore.example"
+        return self._session("/api/auth/register", {"name": name, "email": email, "password": PASSWORD})
+
+    def log_in(self, email: str, password: str = PASSWORD) -> Person:
+        return self._session("/api/auth/login", {"email": email, "password": password})
+
+    def fund(self, account: str, amount: int, key: str | None = None) -> Answer:
+        """Credit initial funds and insist that it worked."""
+        body = {"toAccount": account, "amount": amount, "idempotencyKey": key or new_key()}
+        answer = self.system.post("/api/transactions/initial-funds", body)
+        assert answer.status in (200, 201), answer.content
+        return answer
+
+    def customer(self, amount: int = 0, currency: str = "INR") -> tuple[Person, str]:
+        """Return a new user and an account of theirs with this balance."""
+        person = self.register()
+        account = person.open_account(currency)
+        if amount:
+            self.fund(account, amount)
+        return person, account
+
+    def _session(self, path: str, body: dict[str, str]) -> Person:
+        answer = self.anonymous.post(path, body)
+        assert answer.status in (200, 201), answer.content
+        session = answer.body
+        return Person(self.client, session["token"], session["user"], session["refreshToken"])
+
+
+def new_key() -> str:
+    """Return an idempotency key that nobody has used."""
+    return f"key-{threading.get_ident()}-{next(_numbers)}"
