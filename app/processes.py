@@ -1,0 +1,150 @@
+"""What running local servers takes: child processes that can not outlive us, free ports, private files."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+LOOPBACK = "127.0.0.1"
+# Below the range that Linux takes for outgoing connections: a port from that range may be taken when a server wants
+# it back, and a client that polls it can end up connected to itself.
+PORT_MIN, PORT_MAX = 20_000, 31_999
+PORT_ATTEMPTS_MAX = 200
+POLL_S = 0.02
+KILL_TIMEOUT_S = 10.0
+
+_PR_SET_PDEATHSIG = 1
+
+# Run by a bare interpreter that then becomes the command. A preexec_fn would do the same between fork and exec, where
+# the locks of other threads and the fork hooks of the MongoDB driver lie in wait. The parent may have died before the
+# call, hence the comparison.
+_LEASH = f"""
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def spawn(command: list[str], *, cwd: Path | None = None, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start `command`, the absolute path of a program and its arguments, on our leash.
+
+    The kernel sends it SIGTERM when the thread that called this ends, so call it from the main thread. It has a
+    session of its own: a terminal's Ctrl-C reaches us alone. Its output goes to `output`, or where ours goes.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
+def end_with(parent_pid: int) -> None:
+    """Have this process sent SIGTERM when the parent that started it ends, or at once if that has happened already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """End a process that `spawn` started, with SIGTERM or, after `timeout_s`, by killing it and its children.
+
+    Returns whether it ended without being killed.
+    """
+    process.terminate()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return False
+    return True
+
+
+def end_leftover(pid_file: Path, argument: str, timeout_s: float) -> bool:
+    """End the process that `pid_file` names if `argument` on its command line shows that it is ours.
+
+    A process of an earlier run may have outlived it. Returns whether there was one.
+    """
+    try:
+        pid = int(pid_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    if not _has_argument(pid, argument):
+        return False
+    for signal_number, limit_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, KILL_TIMEOUT_S)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal_number)
+        if holds_within(limit_s, lambda: not _has_argument(pid, argument)):
+            break
+    return True
+
+
+def is_port_free(port: int, host: str = LOOPBACK) -> bool:
+    """Tell whether a server can listen on this port. Raises OSError for a host or port that we may not use at all."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody uses; raises OSError if there is none."""
+    for _ in range(PORT_ATTEMPTS_MAX):
+        port = random.randint(PORT_MIN, PORT_MAX)
+        if is_port_free(port):
+            return port
+    raise OSError(errno.EADDRINUSE, f"No port from {PORT_MIN} to {PORT_MAX} is free")
+
+
+def holds_within(timeout_s: float, holds: Callable[[], bool]) -> bool:
+    """Ask `holds` again and again until it says yes or `timeout_s` are over; returns its last answer."""
+    deadline = time.monotonic() + timeout_s
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return held
+
+
+def keep_secret(path: Path, make: Callable[[], str]) -> str:
+    """Return the secret kept in `path`; the first time, make one and keep it there."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    secret = make()
+    write_private(path, secret)
+    return secret
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read: wholly or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _has_argument(pid: int, argument: str) -> bool:
+    # A process that has ended and waits for its parent to notice has an empty command line.
+    try:
+        return argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
