@@ -133,6 +133,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
     ),
     "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
+    "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -170,6 +171,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
+    "leases": ["find", "insert", "update"],
     "schema": ["find"],
 }
 
