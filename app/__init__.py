@@ -49,7 +49,5 @@ def create_app(config: settings.Config | None = None) -> Flask:
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)
-    app.extensions["background"] = Background(
-        [Task("expired_holds", transaction_service.release_expired_holds, transaction_service.SWEEP_IDLE_S)]
-    )
+    app.extensions["background"] = Background([Task("expired_holds", transaction_service.release_expired_holds)])
     return app

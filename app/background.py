@@ -15,15 +15,15 @@ from app import mongo
 log = structlog.get_logger(__name__)
 
 STOP_TIMEOUT_S = 10.0
+PAUSE_AFTER_FAILURE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`run` does some of the work and returns whether there is more; it is called again at once, or after `idle_s`."""
+    """`run` does some of the work and returns in how many seconds it wants to be called again."""
 
     name: str
-    run: Callable[[], bool]
-    idle_s: float
+    run: Callable[[], float]
 
 
 class Background:
@@ -53,9 +53,9 @@ class Background:
     def _repeat(self, task: Task) -> None:
         healthy = True
         while not self._stopping.is_set():
-            has_more = False
+            pause_s = PAUSE_AFTER_FAILURE_S
             try:
-                has_more = task.run()
+                pause_s = task.run()
                 healthy = True
             except Exception as error:
                 # Once for a row of failures, or an outage would fill the log.
@@ -63,5 +63,4 @@ class Background:
                     away = isinstance(error, PyMongoError) and mongo.is_away(error)
                     log.warning("task_failed", task=task.name, exc_info=None if away else error)
                 healthy = False
-            if not has_more:
-                self._stopping.wait(task.idle_s)
+            self._stopping.wait(pause_s)

@@ -5,7 +5,6 @@ from typing import Any
 from marshmallow import fields, validate
 
 from app.fields import Amount, CamelSchema, CurrencyCode, Id, IdempotencyKey, Line, Metadata, Money, UtcDateTime
-from app.http import ProblemSchema
 from app.ledger.records import TransactionKind, TransactionStatus, chosen_key
 
 DESCRIPTION_LENGTH_MAX = 200
@@ -88,12 +87,25 @@ class PostedSchema(_RehearsableSchema):
     transaction = fields.Nested(PostedTransactionSchema, required=True)
 
 
+class ItemProblemSchema(CamelSchema):
+    """Why a transfer of a batch was refused: a problem without a request id, so that a repeat is the same."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True)
+    code = fields.String(required=True)
+    transaction_id = fields.String(
+        data_key="transactionId", attribute="transactionId", metadata={"description": "Of a decline: its record."}
+    )
+
+
 class BatchResultSchema(CamelSchema):
     """What became of one transfer of a batch: a transaction, or the problem in its way."""
 
     index = fields.Integer(required=True)
     transaction = fields.Nested(PostedTransactionSchema)
-    problem = fields.Nested(ProblemSchema)
+    problem = fields.Nested(ItemProblemSchema)
 
 
 class BatchAnswerSchema(_RehearsableSchema):

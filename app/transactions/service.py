@@ -103,13 +103,13 @@ def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
     return Batch(**_keyed("batch", request, user_id), items=items, atomic=request["atomic"])
 
 
-def release_expired_holds() -> bool:
-    """Void holds whose time is over, and return whether there may be more of them. One worker at a time does it."""
+def release_expired_holds() -> float:
+    """Void holds whose time is over, and return in how many seconds to look again. One worker at a time does it."""
     if not ledger.expired_holds(datetime.now(UTC), limit=1) or not leases.acquire(SWEEP_LEASE, SWEEP_LEASE_DURATION):
-        return False
+        return SWEEP_IDLE_S
     expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX)
     ledger.post([Expire(hold=hold.id) for hold in expired])
-    return len(expired) == SWEEP_SIZE_MAX
+    return 0.0 if len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
 
 
 def get_transaction(transaction_id: ObjectId, *, user_id: ObjectId) -> Transaction:
