@@ -72,4 +72,6 @@ def post_worker_init(worker: Worker) -> None:
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
     """Let the background tasks finish what they are doing."""
-    worker.wsgi.extensions["background"].stop()
+    application = getattr(worker, "wsgi", None)  # none if it could not be loaded
+    if application is not None:
+        application.extensions["background"].stop()
