@@ -318,10 +318,10 @@ def _parties(command: Transfer, state: State) -> tuple[Account, Account]:
         raise SameAccount("fromAccount and toAccount are the same account.")
     payer = state.accounts.get(command.from_account)
     payee = state.accounts.get(command.to_account)
-    if payer is None or not _may_pay(payer, command):
-        raise AccountNotFound("fromAccount is not an account of yours.")
     if payee is None or payee.kind is not AccountKind.CUSTOMER:
         raise AccountNotFound("toAccount does not exist.")
+    if payer is None or not _may_pay(payer, command):
+        raise AccountNotFound("fromAccount is not an account of yours.")
     if payer.currency != payee.currency:
         raise CurrencyMismatch(f"fromAccount is in {payer.currency}, toAccount in {payee.currency}.")
     return payer, payee

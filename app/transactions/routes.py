@@ -9,6 +9,7 @@ from bson import ObjectId
 from app.auth.service import Role
 from app.auth.tokens import TOKEN_PROBLEMS, current_user, current_user_id, role_required, token_required
 from app.errors import (
+    PROBLEMS,
     AccountNotActive,
     AccountNotFound,
     BalanceLimitExceeded,
@@ -24,7 +25,7 @@ from app.errors import (
 )
 from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint, problem_document
 from app.ledger.commands import Command
-from app.ledger.records import Outcome, Transaction
+from app.ledger.records import Outcome, Transaction, TransactionStatus
 from app.transactions import service
 from app.transactions.schemas import (
     BatchAnswerSchema,
@@ -191,5 +192,13 @@ def _is_system() -> bool:
 
 
 def _seen(transaction: Transaction) -> Any:
-    """Return the transaction as the current user may see it: the key belongs to who chose it."""
-    return transaction if transaction.user == current_user_id() else replace(transaction, idempotency_key=None)  # type: ignore[arg-type]
+    """Return the transaction as the current user may see it.
+
+    The key belongs to who chose it, and so does the detail of a failure, which names what the payer has.
+    """
+    if transaction.user == current_user_id():
+        return transaction
+    failure = transaction.failure
+    if failure is not None and transaction.status is TransactionStatus.FAILED:
+        failure = replace(failure, detail=PROBLEMS[failure.code].title)
+    return replace(transaction, idempotency_key=None, failure=failure)  # type: ignore[arg-type]

@@ -10,12 +10,11 @@ import orjson
 from bson import ObjectId
 
 from app import leases, ledger
-from app.errors import AccountNotFound, TransactionNotFound
+from app.errors import TransactionNotFound
 from app.fields import camel_case
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Transfer, Void
 from app.ledger.records import (
     Account,
-    AccountKind,
     Outcome,
     Transaction,
     TransactionKind,
@@ -25,6 +24,7 @@ from app.ledger.records import (
 from app.transactions import repository
 
 DIGEST_HEX_DIGITS = 32
+NO_CURRENCY = ""
 SWEEP_LEASE = "expired_holds"
 SWEEP_LEASE_DURATION = timedelta(seconds=10)
 SWEEP_SIZE_MAX = 200
@@ -67,11 +67,11 @@ def hold_command(request: Request, *, user_id: ObjectId) -> Hold:
 
 
 def fund_command(request: Request, *, user_id: ObjectId) -> Transfer:
-    """Move money from the currency's treasury to a customer's account; raises AccountNotFound."""
+    """Move money from the currency's treasury to a customer's account."""
     payee = ledger.accounts([request["to_account"]]).get(request["to_account"])
-    if payee is None or payee.kind is not AccountKind.CUSTOMER:
-        raise AccountNotFound("toAccount does not exist.")
-    movement = _movement({**request, "from_account": treasury_id(payee.currency)})
+    # Without a payee there is no treasury either. The journal says so, once it has seen whether the key was spent.
+    treasury = treasury_id(payee.currency if payee else NO_CURRENCY)
+    movement = _movement({**request, "from_account": treasury})
     return Transfer(**_keyed("initial-funds", request, user_id), **movement, kind=TransactionKind.FUNDING)
 
 
