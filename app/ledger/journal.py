@@ -314,7 +314,7 @@ def _failure(error: DomainError | None) -> Failure:
 
 
 def _parties(command: Transfer, state: State) -> tuple[Account, Account]:
-    if command.from_account == command.to_account:
+    if command.from_account == command.to_account and command.kind is not TransactionKind.FUNDING:
         raise SameAccount("fromAccount and toAccount are the same account.")
     payer = state.accounts.get(command.from_account)
     payee = state.accounts.get(command.to_account)
