@@ -21,6 +21,7 @@ from app.errors import LedgerBusy
 from app.ledger import journal, repository
 from app.ledger.journal import Decision, State
 from app.ledger.records import Command, Outcome, whole_milliseconds
+from app.notifications import messages, outbox
 
 log = structlog.get_logger(__name__)
 
@@ -172,8 +173,10 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
         return reruns <= DUPLICATE_RERUNS_MAX
 
     def block(session: ClientSession) -> list[Decision]:
-        decisions = _decide_all(commands, _read_state(commands, session))
+        state = _read_state(commands, session)
+        decisions = _decide_all(commands, state)
         _write(decisions, session)
+        outbox.insert(messages.for_decisions(decisions, state.accounts), session)
         return decisions
 
     decisions = mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)

@@ -1,0 +1,124 @@
+"""Who is told what: outbox messages for what happened, made without any I/O.
+
+A message names its reader by user id and carries what its mail shows. Of the
+other side of a transaction that is the account's id and never more.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from bson import Int64, ObjectId
+
+from app.ledger.journal import Decision
+from app.ledger.records import Account, AccountKind, Entry, EntryType, Transaction, TransactionStatus
+
+
+class MessageKind(StrEnum):
+    """What a mail is about. Each kind has a template of its name."""
+
+    WELCOME = "welcome"
+    MONEY_SENT = "money_sent"
+    MONEY_RECEIVED = "money_received"
+    TRANSFER_DECLINED = "transfer_declined"
+    ACCOUNT_OPENED = "account_opened"
+    ACCOUNT_FROZEN = "account_frozen"
+    ACCOUNT_UNFROZEN = "account_unfrozen"
+    ACCOUNT_CLOSED = "account_closed"
+    HOLD_PLACED = "hold_placed"
+    HOLD_CAPTURED = "hold_captured"
+    HOLD_VOIDED = "hold_voided"
+    HOLD_EXPIRED = "hold_expired"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 -- the name of a kind
+    PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A mail to be: `payload` holds what its template shows, and `at`, when it happened."""
+
+    kind: MessageKind
+    user: ObjectId
+    payload: Mapping[str, Any] = field(hash=False)
+
+
+def welcome(user: Mapping[str, Any]) -> OutboxMessage:
+    """Return the mail to a user who has just registered."""
+    return OutboxMessage(MessageKind.WELCOME, user["_id"], {"at": user["created_at"]})
+
+
+def password_changed(user: Mapping[str, Any], at: datetime) -> OutboxMessage:
+    """Return the mail to a user whose password was changed, by themselves or through a reset."""
+    return OutboxMessage(MessageKind.PASSWORD_CHANGED, user["_id"], {"at": at})
+
+
+def password_reset(user: Mapping[str, Any], token: str, *, at: datetime, expires_at: datetime) -> OutboxMessage:
+    """Return the mail that brings a reset token to its user.
+
+    The outbox holds the token only until the mail is taken, or `expires_at`, after
+    which it is not sent any more.
+    """
+    return OutboxMessage(
+        MessageKind.PASSWORD_RESET, user["_id"], {"at": at, "token": token, "expires_at": expires_at}
+    )
+
+
+def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
+    """Return the mail to the owner of a new account, given as its document."""
+    payload = {
+        "at": account["created_at"],
+        "account": account["_id"],
+        "name": account["name"],
+        "currency": account["currency"],
+    }
+    return OutboxMessage(MessageKind.ACCOUNT_OPENED, account["user"], payload)
+
+
+def for_decisions(decisions: Iterable[Decision], accounts: Mapping[ObjectId, Account]) -> list[OutboxMessage]:
+    """Return who is to be told what of the decisions, which are about to be written.
+
+    `accounts` holds the parties. Treasuries read no mail, and what wrote nothing, as
+    a repeat or a refusal without a record, is not told to anybody.
+    """
+    return [message for decision in decisions for message in _for_decision(decision, accounts)]
+
+
+def _for_decision(decision: Decision, accounts: Mapping[ObjectId, Account]) -> Iterable[OutboxMessage]:
+    transaction = decision.inserted
+    if transaction is None:
+        return
+    payer = accounts[transaction.from_account]
+    payee = accounts[transaction.to_account]
+    if transaction.status is TransactionStatus.FAILED:
+        yield from _tell(MessageKind.TRANSFER_DECLINED, payer, payee, transaction, None)
+        return
+    for entry in decision.entries:
+        if entry.type is EntryType.DEBIT:
+            yield from _tell(MessageKind.MONEY_SENT, payer, payee, transaction, entry)
+        elif entry.type is EntryType.CREDIT:
+            yield from _tell(MessageKind.MONEY_RECEIVED, payee, payer, transaction, entry)
+
+
+def _tell(
+    kind: MessageKind, reader: Account, other: Account, transaction: Transaction, entry: Entry | None
+) -> Iterable[OutboxMessage]:
+    """Yield the message to the reader's owner; `entry` is the reader's own, if the transaction made one."""
+    if reader.user is None:
+        return
+    failure = transaction.failure
+    facts: dict[str, Any] = {
+        "at": transaction.created_at if entry is None else entry.created_at,
+        "account": reader.id,
+        "transaction": transaction.id,
+        "transaction_kind": transaction.kind.value,
+        "amount": Int64(transaction.amount),
+        "currency": transaction.currency,
+        "counterparty": other.id if other.kind is AccountKind.CUSTOMER else None,
+        "description": transaction.description,
+        "balance": None if entry is None else Int64(entry.balance),
+        "available": None if entry is None else Int64(entry.balance - entry.held),
+        "failure": {"code": failure.code, "detail": failure.detail} if failure else None,
+    }
+    yield OutboxMessage(kind, reader.user, {name: value for name, value in facts.items() if value is not None})
