@@ -12,8 +12,8 @@ from typing import Any
 
 from bson import Int64, ObjectId
 
-from app.ledger.journal import Decision
-from app.ledger.records import Account, AccountKind, Entry, EntryType, Transaction, TransactionStatus
+from app.ledger.records import Account, AccountKind, AccountStatus, Transaction, TransactionKind, TransactionStatus
+from app.ledger.state import Decision
 
 
 class MessageKind(StrEnum):
@@ -33,6 +33,13 @@ class MessageKind(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 -- the name of a kind
     PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
+
+
+_KIND_OF_STATUS = {
+    AccountStatus.ACTIVE: MessageKind.ACCOUNT_UNFROZEN,
+    AccountStatus.FROZEN: MessageKind.ACCOUNT_FROZEN,
+    AccountStatus.CLOSED: MessageKind.ACCOUNT_CLOSED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +67,7 @@ def password_reset(user: Mapping[str, Any], token: str, *, at: datetime, expires
     The outbox holds the token only until the mail is taken, or `expires_at`, after
     which it is not sent any more.
     """
-    return OutboxMessage(
-        MessageKind.PASSWORD_RESET, user["_id"], {"at": at, "token": token, "expires_at": expires_at}
-    )
+    return OutboxMessage(MessageKind.PASSWORD_RESET, user["_id"], {"at": at, "token": token, "expires_at": expires_at})
 
 
 def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
@@ -86,39 +91,63 @@ def for_decisions(decisions: Iterable[Decision], accounts: Mapping[ObjectId, Acc
 
 
 def _for_decision(decision: Decision, accounts: Mapping[ObjectId, Account]) -> Iterable[OutboxMessage]:
-    transaction = decision.inserted
+    account = decision.outcome.account
+    if account is not None and account.user is not None:
+        yield OutboxMessage(
+            _KIND_OF_STATUS[account.status],
+            account.user,
+            {"at": account.at, "account": account.id, "currency": account.currency},
+        )
+    # A reversal changes the original too, which is the other transaction's mail.
+    transaction = decision.inserted or decision.updated
     if transaction is None:
         return
-    payer = accounts[transaction.from_account]
-    payee = accounts[transaction.to_account]
-    if transaction.status is TransactionStatus.FAILED:
-        yield from _tell(MessageKind.TRANSFER_DECLINED, payer, payee, transaction, None)
-        return
-    for entry in decision.entries:
-        if entry.type is EntryType.DEBIT:
-            yield from _tell(MessageKind.MONEY_SENT, payer, payee, transaction, entry)
-        elif entry.type is EntryType.CREDIT:
-            yield from _tell(MessageKind.MONEY_RECEIVED, payee, payer, transaction, entry)
+    payer, payee = accounts[transaction.from_account], accounts[transaction.to_account]
+    for_payer, for_payee = _kinds(transaction)
+    yield from _tell(for_payer, payer, payee, transaction, decision)
+    if for_payee is not None:
+        yield from _tell(for_payee, payee, payer, transaction, decision)
+
+
+def _kinds(transaction: Transaction) -> tuple[MessageKind, MessageKind | None]:
+    """Return what the payer and the payee are told of a transaction that has just come to its status."""
+    match transaction.kind, transaction.status:
+        case _, TransactionStatus.FAILED:
+            return MessageKind.TRANSFER_DECLINED, None
+        case TransactionKind.HOLD, TransactionStatus.PENDING:
+            kind = MessageKind.HOLD_PLACED
+        case TransactionKind.HOLD, TransactionStatus.COMPLETED:
+            kind = MessageKind.HOLD_CAPTURED
+        case TransactionKind.HOLD, _:
+            kind = MessageKind.HOLD_EXPIRED if transaction.failure else MessageKind.HOLD_VOIDED
+        case _:
+            return MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED
+    return kind, kind
 
 
 def _tell(
-    kind: MessageKind, reader: Account, other: Account, transaction: Transaction, entry: Entry | None
+    kind: MessageKind, reader: Account, other: Account, transaction: Transaction, decision: Decision
 ) -> Iterable[OutboxMessage]:
-    """Yield the message to the reader's owner; `entry` is the reader's own, if the transaction made one."""
+    """Yield the message to the reader's owner, with the balance that the transaction left on the reader's account."""
     if reader.user is None:
         return
+    own = next((entry for entry in reversed(decision.entries) if entry.account == reader.id), None)
     failure = transaction.failure
     facts: dict[str, Any] = {
-        "at": transaction.created_at if entry is None else entry.created_at,
+        "at": decision.entries[0].created_at if decision.entries else transaction.created_at,
         "account": reader.id,
+        "is_payer": reader.id == transaction.from_account,
         "transaction": transaction.id,
         "transaction_kind": transaction.kind.value,
+        "reverses": transaction.reverses,
         "amount": Int64(transaction.amount),
+        "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "currency": transaction.currency,
         "counterparty": other.id if other.kind is AccountKind.CUSTOMER else None,
         "description": transaction.description,
-        "balance": None if entry is None else Int64(entry.balance),
-        "available": None if entry is None else Int64(entry.balance - entry.held),
+        "expires_at": transaction.expires_at,
+        "balance": None if own is None else Int64(own.balance),
+        "available": None if own is None else Int64(own.balance - own.held),
         "failure": {"code": failure.code, "detail": failure.detail} if failure else None,
     }
     yield OutboxMessage(kind, reader.user, {name: value for name, value in facts.items() if value is not None})

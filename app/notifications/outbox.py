@@ -108,7 +108,9 @@ def count_sent_since(moment: datetime) -> int:
 
 def find_oldest(state: MessageState, size_max: int) -> list[Document]:
     """Return the oldest messages in the state, without what they carry."""
-    return list(database().outbox.find({"state": state.value}, projection={"payload": 0}).sort("_id", 1).limit(size_max))
+    return list(
+        database().outbox.find({"state": state.value}, projection={"payload": 0}).sort("_id", 1).limit(size_max)
+    )
 
 
 def _due(now: datetime) -> dict[str, Any]:
