@@ -1,6 +1,7 @@
 """Money: whole minor units of an ISO 4217 currency, never a float."""
 
 import functools
+import unicodedata
 
 from babel.numbers import get_currency_symbol
 from iso4217 import Currency
@@ -42,5 +43,5 @@ def format_amount(amount: int, currency: str) -> str:
 def _prefix(currency: str) -> str:
     # Only the symbol is Babel's: its digits differ from ISO 4217 for some currencies.
     symbol = get_currency_symbol(currency, locale="en")
-    # A letter before a digit needs a space between them, which must not become a line break.
-    return f"{symbol}\N{NO-BREAK SPACE}" if symbol[-1].isalpha() else symbol
+    # Letters before digits need a space between them, which must not become a line break.
+    return symbol if unicodedata.category(symbol[-1]) == "Sc" else f"{symbol}\N{NO-BREAK SPACE}"

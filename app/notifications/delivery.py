@@ -181,8 +181,7 @@ def _rendered(message: Document, recipient: Recipient) -> Mail:
     letter = letters.render(message["kind"], message["payload"], reader=recipient.name)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
-        to_name=recipient.name,
-        to_address=recipient.email,
+        to=recipient.email,
         # The same at every attempt, so that a repeat can be told from news.
         message_id=f"<{message['_id']}@{domain}>",
         subject=letter.subject,

@@ -8,7 +8,7 @@ import ssl
 import time
 from email.mime.base import MIMEBase
 from email.policy import SMTPUTF8
-from email.utils import formataddr, parseaddr
+from email.utils import parseaddr
 from typing import Any
 
 import flask_mail
@@ -154,10 +154,9 @@ class Mailer(flask_mail.Mail):
 class Mail(flask_mail.Message):
     """A mail to one recipient, whose address may be in any script."""
 
-    def __init__(self, *, to_name: str, to_address: str, message_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, to: str, message_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._to_name = to_name
-        self.to_address = _with_ascii_domain(to_address)
+        self.to_address = _with_ascii_domain(to)
         self.msgId = message_id
 
     def extensions(self, host: smtplib.SMTP) -> list[str]:
@@ -171,12 +170,10 @@ class Mail(flask_mail.Message):
     def _message(self) -> MIMEBase:
         # Flask-Mail would fail on an address in another script than ASCII.
         message: MIMEBase = super()._message()
-        del message["To"]
-        if self.to_address.isascii():
-            message["To"] = formataddr((self._to_name, self.to_address))
-        else:
+        if not self.to_address.isascii():
             message.policy = SMTPUTF8
-            message["To"] = self.to_address
+        del message["To"]
+        message["To"] = self.to_address
         message["Auto-Submitted"] = "auto-generated"
         return message
 
