@@ -28,9 +28,9 @@ def deliver(loop: bool) -> None:
     """Deliver the mail that is due. Any number of deliverers may run at the same time."""
     _require_server()
     deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: deliverer.stop())
     if loop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: deliverer.stop())
         deliverer.run()
         return
     try:
@@ -83,7 +83,7 @@ def _retry_one(message_id: ObjectId, now: datetime) -> None:
     if found is None:
         raise click.ClickException("There is no such message; `flask mail status` lists the dead ones.")
     if not outbox.revive({"_id": message_id}, now=now):
-        raise click.ClickException("The message was sent already.")
+        raise click.ClickException("The message was sent already, or is on its way.")
     click.echo("Due again: 1.")
 
 

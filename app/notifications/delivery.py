@@ -18,7 +18,6 @@ from pymongo.errors import PyMongoError
 
 from app.auth import service as users
 from app.auth.service import Recipient
-from app.errors import LedgerBusy
 from app.extensions import mail
 from app.ledger.records import whole_milliseconds
 from app.mongo import Document
@@ -35,8 +34,7 @@ LEASE_S = 40.0
 LEASE_LEFT_MIN_S = MESSAGE_TIMEOUT_S + 10.0
 IDLE_PAUSE_S = 1.0
 ATTEMPTS_MAX = 12
-BACKOFF_BASE_S = 10.0
-BACKOFF_MAX_S = 4 * 3600.0
+BACKOFF_BASE_S = 8.0
 # So many failures in a row that may not be the messages' own are taken for the server's.
 GENERAL_FAILURES_MAX = 3
 AWAY_PAUSE_BASE_S = 1.0
@@ -45,9 +43,9 @@ STOP_TIMEOUT_S = 5.0
 
 
 def backoff_s(attempts: int) -> float:
-    """Return how long to wait after so many failed attempts: doubling from 10 s to 4 h, less up to a half of it by
-    chance, so that what failed together is not tried again together."""
-    return _jittered(min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** (attempts - 1)))
+    """Return how long to wait after so many failed attempts: doubling from 8 s to over two hours, less up to a half of
+    it by chance, so that what failed together is not tried again together."""
+    return _jittered(BACKOFF_BASE_S * 2.0 ** (attempts - 1))
 
 
 def _jittered(seconds: float) -> float:
@@ -60,8 +58,9 @@ class Deliverer:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._stopping = threading.Event()
-        # How often in a row the server, or the database, was away.
+        # How often in a row the server, or the database, was away, and what the log says of it.
         self._away = 0
+        self._told: str | None = None
 
     def stop(self) -> None:
         """Have `run` and `deliver_due` end soon: after the message that is on its way, if any."""
@@ -96,7 +95,7 @@ class Deliverer:
             self.deliver_due()
         except ServerAway as error:
             return self._note_away("mail_server_away", str(error))
-        except (PyMongoError, LedgerBusy) as error:
+        except PyMongoError as error:
             return self._note_away("mail_outbox_away", type(error).__name__)
         except Exception as error:  # noqa: BLE001 -- a thread that died of a bug would lose mail in silence
             return self._note_away("mail_bug", type(error).__name__, exc_info=error)
@@ -106,12 +105,13 @@ class Deliverer:
     def _note_return(self) -> None:
         if self._away:
             log.warning("mail_flows_again", failures=self._away)
-            self._away = 0
+            self._away, self._told = 0, None
 
     def _note_away(self, event: str, reason: str, **more: Any) -> float:
         self._away += 1
-        if self._away == 1:
+        if event != self._told:
             log.warning(event, reason=reason, **more)
+            self._told = event
         return _jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
 
     def _deliver_batch(self, batch: Sequence[Document], lease: "_Lease", connection: Connection) -> int:
@@ -121,10 +121,10 @@ class Deliverer:
         try:
             recipients = users.recipients({message["user"] for message in batch})
             for message in batch:
-                if self._stopping.is_set() or lease.is_short():
-                    break
                 if not connection.is_open:
                     connection.reopen()
+                if self._stopping.is_set() or lease.is_short():
+                    break
                 untried.remove(message["_id"])
                 try:
                     if _deliver(message, recipients.get(message["user"]), lease, connection):

@@ -86,12 +86,14 @@ def mark_dead(message_id: ObjectId, lease: ObjectId, *, error: str) -> None:
 
 
 def revive(selection: Document, *, now: datetime) -> int:
-    """Make those of the selected messages due that were not sent, with all their attempts ahead; return how many."""
+    """Make those of the selected messages due that were not sent and that nobody has claimed, with all their attempts
+    ahead; return how many."""
     unsent = {"$in": [MessageState.PENDING.value, MessageState.DEAD.value]}
-    changes = {"state": MessageState.PENDING.value, "attempts": 0, "next_attempt_at": now}
-    return (
-        database().outbox.update_many({"state": unsent, **selection}, {"$set": changes, "$unset": {"lease": ""}})
-    ).modified_count
+    revived = database().outbox.update_many(
+        {"state": unsent, "lease": {"$exists": False}, **selection},
+        {"$set": {"state": MessageState.PENDING.value, "attempts": 0, "next_attempt_at": now}},
+    )
+    return revived.modified_count
 
 
 def find_message(message_id: ObjectId) -> Document | None:

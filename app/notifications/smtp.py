@@ -6,7 +6,9 @@ Out of the box it waits for ever for a silent server, and encrypts towards anybo
 import smtplib
 import ssl
 import time
+from email.charset import QP, Charset
 from email.mime.base import MIMEBase
+from email.mime.text import MIMEText
 from email.policy import SMTPUTF8
 from email.utils import parseaddr
 from typing import Any
@@ -20,6 +22,9 @@ CONNECT_TIMEOUT_S = 10.0
 # For the whole conversation about one message. A deliverer's lease is longer.
 MESSAGE_TIMEOUT_S = 15.0
 STARVED_TIMEOUT_S = 0.05
+
+_SHORT_LINES = Charset("utf-8")
+_SHORT_LINES.body_encoding = QP
 
 
 class ServerAway(Exception):
@@ -77,7 +82,7 @@ class Connection(flask_mail.Connection):
         try:
             sender = parseaddr(str(envelope_from or message.sender))[1]
             host.sendmail(sender, message.to_address, message.as_bytes(), message.extensions(host))
-        except (OSError, smtplib.SMTPException, UnicodeError) as error:
+        except (OSError, smtplib.SMTPException, ValueError) as error:
             self._begin_anew()
             is_general = not self.is_open or isinstance(error, smtplib.SMTPSenderRefused)
             raise MessageFailed(_told(error), is_general=is_general) from error
@@ -166,6 +171,10 @@ class Mail(flask_mail.Message):
         if not host.has_extn("smtputf8"):
             raise MessageFailed("The server takes no mail for an address in this script (SMTPUTF8).")
         return ["SMTPUTF8", "BODY=8BITMIME"]
+
+    def _mimetext(self, text: str | None, subtype: str = "plain") -> MIMEText:
+        # As it stands, a long line of markup would be refused: SMTP ends at 998 bytes.
+        return MIMEText(text or "", subtype, _SHORT_LINES)  # type: ignore[arg-type]
 
     def _message(self) -> MIMEBase:
         # Flask-Mail would fail on an address in another script than ASCII.

@@ -127,6 +127,23 @@ def test_names_and_addresses_of_every_script_get_their_mail(
     )
 
 
+def test_the_longest_texts_fit_the_lines_of_smtp(
+    mail_app: Flask, database: Database[Document], bank: Bank, server: SmtpServer
+) -> None:
+    payer, from_account = bank.customer(1_000)
+    _, to_account = bank.customer()
+    for description in ("&" * 200, "₹" * 200, "<" * 200):
+        assert payer.transfer(from_account, to_account, 1, description=description).status == 201
+
+    use(mail_app, server.port).deliver_due()
+
+    assert database.outbox.count_documents({"state": "PENDING"}) == 0
+    texts = [received.text for received in server.received if received.subject == "You sent ₹0.01"]
+    assert [("&" * 200 in text, "₹" * 200 in text, "<" * 200 in text) for text in texts] == [
+        (True, False, False), (False, True, False), (False, False, True),
+    ]  # fmt: skip
+
+
 def test_an_address_that_the_server_can_not_write_to_holds_up_nobody(
     mail_app: Flask, database: Database[Document]
 ) -> None:

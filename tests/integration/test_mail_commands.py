@@ -1,5 +1,8 @@
 """What an operator sees and does about mail: `flask mail …`."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -14,8 +17,9 @@ from app.mongo import Document
 from app.notifications import messages, outbox
 from app.notifications.delivery import ATTEMPTS_MAX
 from app.processes import LOOPBACK, free_port
-from config import Config, MailConfig
+from config import ROOT, Config, MailConfig
 from tests.mail import smtp_server
+from tests.server import JWT_SECRET
 from tests.support import SYSTEM_EMAIL
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -42,7 +46,8 @@ def fill(database: Database[Document]) -> ObjectId:
     user = database.users.find_one({"email": SYSTEM_EMAIL})
     assert user is not None
     mongo.atomically(lambda session: outbox.insert([messages.password_changed(user, NOW)], session))
-    return outbox.find_oldest(outbox.MessageState.PENDING, 1)[0]["_id"]  # type: ignore[no-any-return]
+    (newest,) = database.outbox.find().sort("_id", -1).limit(1)
+    return newest["_id"]  # type: ignore[no-any-return]
 
 
 def test_deliver_sends_what_is_due_and_says_how_much(app: Flask, database: Database[Document]) -> None:
@@ -54,6 +59,21 @@ def test_deliver_sends_what_is_due_and_says_how_much(app: Flask, database: Datab
         assert run(app, "deliver") == "Sent 0.\n"
 
     assert [received.recipient for received in server.received] == [SYSTEM_EMAIL]
+
+
+def test_deliver_in_a_loop_goes_on_until_it_is_asked_to_stop(database: Database[Document], mongo_uri: str) -> None:
+    environment = {**os.environ, "ENV_FILE": os.devnull, "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET}
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver", "--loop"]
+    with smtp_server() as server:
+        settings = {"MAIL_SERVER": LOOPBACK, "MAIL_PORT": str(server.port)}
+        process = subprocess.Popen(command, cwd=ROOT, env={**environment, **settings})
+        try:
+            for count in (1, 2):
+                fill(database)
+                server.await_mail(count)
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
 
 
 def test_deliver_says_what_is_in_the_way(app: Flask, database: Database[Document]) -> None:
