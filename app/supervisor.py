@@ -20,15 +20,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
-from pymongo.uri_parser import parse_uri
 
 import config
 from app import mongo
 from app.auth.service import ensure_system_user
 from app.embedded import DATABASE_NAME, MailCatcher, Mongod, ReplicaSet, provision
-from app.mongo import Document, new_client
+from app.mongo import new_client
 from app.mongo_schema import NotReady, check_database, ensure_schema
 from app.mongod_binary import EmbeddedError
 from app.processes import (
@@ -301,30 +299,18 @@ def _prepare_given(uri: str) -> None:
         try:
             check_database(uri, timeout_ms=MONGO_URI_TIMEOUT_MS)
         except NotReady:
-            with contextlib.suppress(OperationFailure), new_client(uri, timeout_ms=MONGO_URI_TIMEOUT_MS) as client:
+            with (
+                contextlib.suppress(OperationFailure, ConnectionFailure),
+                new_client(uri, timeout_ms=MONGO_URI_TIMEOUT_MS) as client,
+            ):
                 ensure_schema(client.get_default_database(DATABASE_NAME))
             check_database(uri, timeout_ms=MONGO_URI_TIMEOUT_MS)
     except ConnectionFailure as error:
-        if _is_standalone(uri):
-            raise SupervisorError(
-                "MONGO_URI points to a standalone MongoDB: no transactions there. Make it a replica set (one node is "
-                "enough: mongod --replSet rs0, then rs.initiate()), or unset MONGO_URI to have one started here."
-            ) from error
         reason = str(error).partition(", Timeout:")[0]
         raise SupervisorError(f"The MongoDB of MONGO_URI can not be reached: {reason}") from error
     except PyMongoError as error:
         reason = str(error).partition(", full error")[0]
         raise SupervisorError(f"MONGO_URI can not be used: {reason}") from error
-
-
-def _is_standalone(uri: str) -> bool:
-    # Asked for a replica set, the driver takes a standalone server for one that does not answer.
-    for host, port in parse_uri(uri)["nodelist"]:
-        with contextlib.suppress(ConnectionFailure):
-            with MongoClient[Document](host, port, directConnection=True, timeoutMS=MONGO_URI_TIMEOUT_MS) as client:
-                hello = client.admin.command("hello")
-            return "setName" not in hello and not hello.get("isreplicaset") and hello.get("msg") != "isdbgrid"
-    return False
 
 
 def _shown(path: Path) -> str:
