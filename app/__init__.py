@@ -10,7 +10,8 @@ from app.accounts.routes import bp as accounts
 from app.auth import tokens
 from app.auth.routes import bp as auth
 from app.background import Background, Task
-from app.extensions import api
+from app.extensions import api, mail
+from app.notifications import delivery
 from app.operations.routes import bp as operations
 from app.transactions import service as transaction_service
 from app.transactions.routes import bp as transactions
@@ -44,10 +45,13 @@ def create_app(config: settings.Config | None = None) -> Flask:
         access_minutes=config.access_token_minutes,
         refresh_days=config.refresh_token_days,
     )
+    mail.configure(app, config.mail)
     api.init_app(app)
     for blueprint in (auth, accounts, transactions):
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)
-    app.extensions["background"] = Background([Task("expired_holds", transaction_service.release_expired_holds)])
+    app.extensions["background"] = Background(
+        lambda: [Task("expired_holds", transaction_service.release_expired_holds), *delivery.tasks(app)]
+    )
     return app

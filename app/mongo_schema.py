@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 _NAMESPACE_EXISTS = 48
@@ -29,6 +29,9 @@ _ID_OR_NAME = {"bsonType": ["objectId", "string"]}
 _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
+
+# Sent messages tell who paid whom. They are kept for questions, not for ever.
+SENT_MESSAGES_KEPT_S = 30 * 24 * 3600
 
 
 def _optional(schema: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +139,18 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     ),
     "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
     "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
+    "outbox": _document(
+        {
+            "_id": _ID,
+            "kind": _STRING,
+            "user": _ID,
+            "payload": _document({"at": _DATE}, {"amount": _MONEY, "balance": _MONEY, "available": _MONEY}),
+            "state": _one_of("PENDING", "SENT", "DEAD"),
+            "attempts": {"bsonType": "int", "minimum": 0},
+            "next_attempt_at": _DATE,
+        },
+        {"lease": _ID, "sent_at": _DATE, "error": _STRING},
+    ),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -163,6 +178,14 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("actor", ASCENDING), ("_id", ASCENDING)]),
     ],
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "outbox": [
+        IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
+        IndexModel(
+            "sent_at",
+            expireAfterSeconds=SENT_MESSAGES_KEPT_S,
+            partialFilterExpression={"sent_at": {"$exists": True}},
+        ),
+    ],
 }
 
 # What the application may do, collection by collection. Nothing here can touch an entry once it is written.
@@ -174,6 +197,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
     "leases": ["find", "insert", "update"],
+    "outbox": ["find", "insert", "update"],
     "schema": ["find"],
 }
 

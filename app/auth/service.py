@@ -2,17 +2,22 @@
 
 import functools
 import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import bcrypt
 from bson import ObjectId
+from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
+from app import mongo
 from app.auth import repository
 from app.errors import EmailTaken, InvalidCredentials
 from app.ledger.records import whole_milliseconds
 from app.mongo import Document
+from app.notifications import messages, outbox
 
 PASSWORD_BYTES_MIN = 8
 # bcrypt reads no further; a longer password would be cut off in silence.
@@ -25,6 +30,14 @@ class Role(StrEnum):
     SYSTEM = "SYSTEM"
 
 
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Whom a mail goes to."""
+
+    name: str
+    email: str
+
+
 def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: Role = Role.USER) -> Document:
     """Make a user and return it; raises EmailTaken. `email` is trimmed and in lower case."""
     user: Document = {
@@ -35,8 +48,14 @@ def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: 
         "role": role.value,
         "created_at": whole_milliseconds(datetime.now(UTC)),
     }
+
+    def block(session: ClientSession) -> None:
+        repository.insert_user(user, session)
+        if role is not Role.SYSTEM:
+            outbox.insert([messages.welcome(user)], session)
+
     try:
-        repository.insert_user(user)
+        mongo.atomically(block)
     except DuplicateKeyError:
         raise EmailTaken from None
     return user
@@ -69,6 +88,11 @@ def ensure_system_user(*, email: str, password: str, bcrypt_rounds: int) -> bool
 def end_session(session_id: str, *, lifetime: timedelta) -> None:
     """Revoke every token of the session, in every process at once. `lifetime` is that of its longest token."""
     repository.insert_revocation(session_id, datetime.now(UTC) + lifetime)
+
+
+def recipients(ids: Collection[ObjectId]) -> dict[ObjectId, Recipient]:
+    """Return who those of the users are that exist, for writing to them."""
+    return {user["_id"]: Recipient(user["name"], user["email"]) for user in repository.find_users(ids)}
 
 
 def _matches(password: str, password_hash: str) -> bool:

@@ -32,6 +32,7 @@ from app.ledger.commands import (
 )
 from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction, whole_milliseconds
 from app.ledger.state import Decision, State
+from app.notifications import messages, outbox
 
 log = structlog.get_logger(__name__)
 
@@ -187,8 +188,10 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
 
     def block(session: ClientSession) -> list[Outcome]:
         at = whole_milliseconds(datetime.now(UTC))
-        decisions, _ = _decide_all(commands, at, session)
-        _write([part for decision in decisions for part in decision.flat()], session)
+        decisions, state = _decide_all(commands, at, session)
+        written = [part for decision in decisions for part in decision.flat()]
+        _write(written, session)
+        outbox.insert(messages.for_decisions(written, state.accounts), session)
         of_commands = decisions[-len(commands) :]
         _write_audit(commands, of_commands, at, session)
         return [decision.outcome for decision in of_commands]
@@ -207,7 +210,9 @@ def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
 
 
 def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> tuple[list[Decision], State]:
-    """Return a decision for each command, in order, behind those that release expired holds in the way of one."""
+    """Return a decision for each command, in order, behind those that release expired holds in the way of one,
+    and the state that they leave.
+    """
     state = _read_state(commands, session)
     decisions = _fold(commands, state, at)
     short = [a for a in _short_of_funds(commands, decisions) if a in state.accounts and state.accounts[a].held]
