@@ -21,7 +21,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
-from app import mongo
+from app import headers, mongo, rate_limits
 from app.errors import (
     BodyTooLarge,
     DomainError,
@@ -29,6 +29,7 @@ from app.errors import (
     MalformedJson,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
     ServiceUnavailable,
     UnsupportedMediaType,
     ValidationFailed,
@@ -42,6 +43,8 @@ PROBLEM_CONTENT_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
 REPLAYED_HEADER = "Idempotency-Replayed"
 RETRY_AFTER_UNREADY_S = 2
+# Deeper than anything the contract takes, and far from the depth that would exhaust a parser's stack.
+JSON_DEPTH_MAX = 32
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What any call with a body may be refused for.
 BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
@@ -149,7 +152,7 @@ class Blueprint(flask_smorest.Blueprint):
     def refusals(self, *problems: type[DomainError]) -> Callable[[View], View]:
         """Document what a route refuses, one response for each status, and that it may fail as all may."""
         by_status: dict[int, list[type[DomainError]]] = defaultdict(list)
-        all_problems: tuple[type[DomainError], ...] = (*problems, InternalError, ServiceUnavailable)
+        all_problems: tuple[type[DomainError], ...] = (*problems, RateLimited, InternalError, ServiceUnavailable)
         for problem in dict.fromkeys(all_problems):
             by_status[problem.status].append(problem)
 
@@ -228,29 +231,39 @@ def read_json(body: bytes) -> Any:
     """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
 
     Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
-    a double, deep nesting, and a name that occurs twice in one object.
+    a double, nesting deeper than JSON_DEPTH_MAX, and a name that occurs twice in one object.
     """
     try:
         # orjson for its strictness, the standard library for exact integers and repeated names.
         orjson.loads(body)
-        return json.loads(body, object_pairs_hook=_unique_object)
+        value = json.loads(body, object_pairs_hook=_unique_object)
+        if _is_deeper_than(value, JSON_DEPTH_MAX):
+            raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
+        return value
     except (ValueError, RecursionError) as error:
         reason = (
             str(error)
-            if isinstance(error, orjson.JSONDecodeError | _RepeatedName)
+            if isinstance(error, orjson.JSONDecodeError | _Refused)
             else "nested too deeply or a number too long"
         )
         raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
 
 
-class _RepeatedName(ValueError):
+class _Refused(ValueError):
     pass
+
+
+def _is_deeper_than(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper_than(member, depth - 1) for member in members)
 
 
 def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _RepeatedName("a name occurs twice in one object")
+        raise _Refused("a name occurs twice in one object")
     return members
 
 
@@ -290,9 +303,8 @@ def _begin() -> None:
 
 def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.path.startswith("/api/"):
-        response.headers["Cache-Control"] = "no-store"
+    headers.protect(response)
+    rate_limits.add_headers(response)
     log.info(
         "request",
         method=request.method,

@@ -27,6 +27,7 @@ _ID_OR_NAME = {"bsonType": ["objectId", "string"]}
 _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
+_COUNT = {"bsonType": ["int", "long"], "minimum": 0}
 
 
 def _optional(schema: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +89,9 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "password_hash": _STRING,
             "role": _one_of("USER", "ADMIN", "SYSTEM"),
             "created_at": _DATE,
-        }
+        },
+        # How often the password was changed; a session is of the generation in which it began.
+        {"session_generation": _COUNT},
     ),
     "accounts": _document(
         {
@@ -132,7 +135,21 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "address": _optional(_STRING),
         },
     ),
-    "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
+    # A spent refresh token, an ended session, or the cut-off of a user's sessions before a generation.
+    "revoked_tokens": _document(
+        {"_id": _STRING, "expires_at": _DATE}, {"generation": _COUNT, "spared": _optional(_STRING)}
+    ),
+    "password_resets": _document({"_id": _STRING, "token_hash": _STRING, "user": _optional(_ID), "expires_at": _DATE}),
+    "login_failures": _document(
+        {
+            "_id": _STRING,
+            "failures": _COUNT,
+            "recent": {"bsonType": "array", "items": _DATE},
+            "blocked_until": _DATE,
+            "expires_at": _DATE,
+        }
+    ),
+    "rate_limits": _document({"_id": _STRING, "count": _COUNT, "expires_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -160,6 +177,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("actor", ASCENDING), ("_id", ASCENDING)]),
     ],
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],
+    "login_failures": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
 }
 
 # What the application may do, collection by collection. Nothing here can touch an entry once it is written.
@@ -170,6 +190,9 @@ PRIVILEGES: dict[str, list[str]] = {
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
+    "password_resets": ["find", "insert", "update", "remove"],
+    "login_failures": ["find", "insert", "update", "remove"],
+    "rate_limits": ["find", "insert", "update"],
     "schema": ["find"],
 }
 

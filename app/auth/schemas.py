@@ -5,10 +5,13 @@ from typing import Any
 from email_validator import EmailNotValidError, validate_email
 from marshmallow import fields, validate
 
-from app.auth.service import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, Role
+from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, is_common
+from app.auth.service import Role
 from app.fields import CamelSchema, Id, Line, UtcDateTime
 
 NAME_LENGTH_MAX = 100
+# Of what is looked at at all; the standards allow 254.
+EMAIL_LENGTH_MAX = 320
 
 
 class EmailAddress(fields.String):
@@ -18,21 +21,46 @@ class EmailAddress(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        try:
-            return validate_email(text.strip(), check_deliverability=False).normalized.lower()
-        except EmailNotValidError as error:
-            raise self.make_error("invalid") from error
+        email = _normal_email(text)
+        if email is None:
+            raise self.make_error("invalid")
+        return email
+
+
+class LoginName(fields.String):
+    """What somebody logs in as: an e-mail address in its normal form, or text that is nobody's.
+
+    Only what could belong to a user is looked up; the rest is as wrong as a wrong password.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        return _normal_email(text) or text
+
+
+def _normal_email(text: str) -> str | None:
+    if len(text) > EMAIL_LENGTH_MAX:
+        return None
+    try:
+        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
+    except EmailNotValidError:
+        return None
 
 
 class NewPassword(fields.String):
-    """A password that bcrypt can keep whole: its limits count bytes, not characters."""
+    """A password that bcrypt can keep whole, for its limits count bytes, and that is not among the first guesses."""
 
-    default_error_messages = {"bytes": f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8."}
+    default_error_messages = {
+        "bytes": f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8.",
+        "common": "This password is among the most used ones and would be guessed. Choose another.",
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, attr, data, **kwargs)
         if not PASSWORD_BYTES_MIN <= len(password.encode()) <= PASSWORD_BYTES_MAX:
             raise self.make_error("bytes")
+        if is_common(password):
+            raise self.make_error("common")
         return password
 
 
@@ -70,6 +98,19 @@ class RegisterSchema(CamelSchema):
 
 
 class LoginSchema(CamelSchema):
-    # Only what could belong to a user is looked up; the rest is as wrong as a wrong password.
-    email = fields.String(required=True)
+    email = LoginName(required=True)
     password = fields.String(required=True, load_only=True, metadata={"format": "password"})
+
+
+class ChangePasswordSchema(CamelSchema):
+    current_password = fields.String(required=True, load_only=True, metadata={"format": "password"})
+    new_password = NewPassword(required=True, load_only=True, metadata={"format": "password"})
+
+
+class ForgotPasswordSchema(CamelSchema):
+    email = EmailAddress(required=True)
+
+
+class ResetPasswordSchema(CamelSchema):
+    token = fields.String(required=True, load_only=True, metadata={"description": "From the mail."})
+    new_password = NewPassword(required=True, load_only=True, metadata={"format": "password"})

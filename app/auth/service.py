@@ -1,22 +1,28 @@
-"""Who the users are: registration, credentials, sessions."""
+"""Who the users are: registration, credentials, and the end of sessions."""
 
-import functools
+import hashlib
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-import bcrypt
 from bson import ObjectId
+from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
-from app.auth import repository
-from app.errors import EmailTaken, InvalidCredentials
+from app import mongo
+from app.auth import attempts, passwords, repository
+from app.auth.attempts import Target
+from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TokenRevoked
 from app.ledger.records import whole_milliseconds
 from app.mongo import Document
 
-PASSWORD_BYTES_MIN = 8
-# bcrypt reads no further; a longer password would be cut off in silence.
-PASSWORD_BYTES_MAX = 72
+RESET_TOKEN_BYTES = 32
+RESET_TOKEN_LIFETIME = timedelta(minutes=30)
+# A blocklist row outlives the tokens it stands for by what the clocks of several hosts, and a token that is made
+# while its session ends, may differ.
+REVOCATION_MARGIN = timedelta(minutes=2)
 
 
 class Role(StrEnum):
@@ -31,7 +37,7 @@ def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: 
         "_id": ObjectId(),
         "email": email,
         "name": name,
-        "password_hash": bcrypt.hashpw(password.encode(), bcrypt.gensalt(bcrypt_rounds)).decode(),
+        "password_hash": passwords.hash_password(password, bcrypt_rounds),
         "role": role.value,
         "created_at": whole_milliseconds(datetime.now(UTC)),
     }
@@ -42,16 +48,21 @@ def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: 
     return user
 
 
-def authenticate(*, email: str, password: str, bcrypt_rounds: int) -> Document:
+def authenticate(*, email: str, password: str, bcrypt_rounds: int, client_address: str | None) -> Document:
     """Return the user whose credentials these are.
 
-    Raises InvalidCredentials, the same and after the same time whatever is wrong.
+    Raises InvalidCredentials, the same and after the same time whatever is wrong, and
+    TooManyAttempts. `client_address` is None where guesses are not limited.
     """
+    targets = [] if client_address is None else [attempts.account(email), attempts.address(client_address)]
+    attempts.admit(targets)
     user = repository.find_user_by_email(email)
-    password_hash = user["password_hash"] if user else _nobodys_hash(bcrypt_rounds)
-    matches = _matches(password, password_hash)
+    matches = passwords.matches(password, user["password_hash"] if user else passwords.nobodys_hash(bcrypt_rounds))
     if user is None or not matches:
+        attempts.record_failure(targets)
         raise InvalidCredentials
+    if targets:
+        attempts.forget(targets[0])
     return user
 
 
@@ -66,18 +77,141 @@ def ensure_system_user(*, email: str, password: str, bcrypt_rounds: int) -> bool
     return True
 
 
+def change_password(
+    user: Document,
+    *,
+    current_password: str,
+    new_password: str,
+    session_id: str,
+    session_lifetime: timedelta,
+    bcrypt_rounds: int,
+    is_limited: bool,
+) -> None:
+    """Give the user a new password and end all their sessions but this one.
+
+    Raises InvalidCredentials, also when another change was faster, and TooManyAttempts.
+    """
+    targets = [attempts.session_holder(user["_id"])] if is_limited else []
+    attempts.admit(targets)
+    if not passwords.matches(current_password, user["password_hash"]):
+        attempts.record_failure(targets)
+        raise InvalidCredentials("The current password is wrong.")
+    password_hash = passwords.hash_password(new_password, bcrypt_rounds)
+
+    def block(session: ClientSession) -> None:
+        changed = repository.replace_password(user["_id"], password_hash, session, replaced_hash=user["password_hash"])
+        if changed is None:
+            raise InvalidCredentials("The current password is wrong.")
+        _end_sessions(changed, session, lifetime=session_lifetime, spared=session_id)
+
+    mongo.atomically(block)
+    _forget_guesses(user, targets)
+
+
+def forget_password(email: str) -> None:
+    """Mail the user of this address a token that resets their password once; the one before is void.
+
+    Does the same work for an address that is nobody's, so that the time tells nothing either.
+    """
+    token = secrets.token_urlsafe(RESET_TOKEN_BYTES)
+    now = whole_milliseconds(datetime.now(UTC))
+    expires_at = now + RESET_TOKEN_LIFETIME
+    user = repository.find_user_by_email(email)
+
+    def block(session: ClientSession) -> None:
+        repository.put_reset(
+            _reset_id(email),
+            token_hash=_token_hash(token),
+            user_id=user["_id"] if user else None,
+            expires_at=expires_at,
+            session=session,
+        )
+
+    mongo.atomically(block)
+
+
+def reset_password(*, token: str, new_password: str, session_lifetime: timedelta, bcrypt_rounds: int) -> None:
+    """Give the user to whom the token was mailed a new password and end all their sessions.
+
+    Raises ResetTokenInvalid. Of two resets with one token, one succeeds.
+    """
+    token_hash = _token_hash(token)
+    # Asked before the slow hash, so that made-up tokens cost nothing; decided in the block.
+    if repository.find_reset(token_hash, datetime.now(UTC)) is None:
+        raise ResetTokenInvalid
+    password_hash = passwords.hash_password(new_password, bcrypt_rounds)
+
+    def block(session: ClientSession) -> Document:
+        reset = repository.take_reset(token_hash, datetime.now(UTC), session)
+        user = repository.replace_password(reset["user"], password_hash, session) if reset else None
+        if user is None:
+            raise ResetTokenInvalid
+        _end_sessions(user, session, lifetime=session_lifetime, spared=None)
+        return user
+
+    user = mongo.atomically(block)
+    _forget_guesses(user, [attempts.session_holder(user["_id"])])
+
+
 def end_session(session_id: str, *, lifetime: timedelta) -> None:
     """Revoke every token of the session, in every process at once. `lifetime` is that of its longest token."""
-    repository.insert_revocation(session_id, datetime.now(UTC) + lifetime)
+    repository.insert_revocation(session_id, _margined(datetime.now(UTC) + lifetime))
 
 
-def _matches(password: str, password_hash: str) -> bool:
-    candidate = password.encode()
-    # What no password can be still costs the time of a check.
-    fits = len(candidate) <= PASSWORD_BYTES_MAX
-    return bcrypt.checkpw(candidate[:PASSWORD_BYTES_MAX], password_hash.encode()) and fits
+def spend_refresh_token(token_id: str, *, expires_at: datetime, session_id: str, session_lifetime: timedelta) -> None:
+    """Use up a refresh token.
+
+    Raises TokenRevoked, and ends the session, if the token was spent before: somebody
+    has a copy, and nobody can tell which of the two is the owner. Of two requests with one
+    token at the same moment one is the first and the other the reuse.
+    """
+    try:
+        repository.insert_spent_token(token_id, _margined(expires_at))
+    except DuplicateKeyError:
+        end_session(session_id, lifetime=session_lifetime)
+        raise TokenRevoked("The refresh token was used before. The session has ended; log in again.") from None
 
 
-@functools.cache
-def _nobodys_hash(bcrypt_rounds: int) -> str:
-    return bcrypt.hashpw(secrets.token_bytes(32), bcrypt.gensalt(bcrypt_rounds)).decode()
+def cut_off_id(user_id: str) -> str:
+    """Return the id of the blocklist row that ends a user's sessions."""
+    return f"user:{user_id}"
+
+
+def is_cut_off(row: Mapping[str, Any], *, generation: int, session_id: str) -> bool:
+    """Tell whether a cut-off row ends the session.
+
+    A session is of the generation that its user was in when the password was checked,
+    read in one document with the hash. So a login with the old password, however it races
+    with the change, makes a session that has ended. No clock is involved.
+    """
+    return bool(generation < row["generation"] and session_id != row["spared"])
+
+
+def _end_sessions(user: Document, session: ClientSession, *, lifetime: timedelta, spared: str | None) -> None:
+    repository.put_cut_off(
+        cut_off_id(str(user["_id"])),
+        generation=user["session_generation"],
+        spared=spared,
+        expires_at=_margined(datetime.now(UTC) + lifetime),
+        session=session,
+    )
+    # A reset that is still on its way was asked for by whoever had the old password or the mailbox then.
+    repository.delete_reset(_reset_id(user["email"]), session)
+
+
+def _forget_guesses(user: Document, targets: list[Target]) -> None:
+    for target in (attempts.account(user["email"]), *targets):
+        attempts.forget(target)
+
+
+def _reset_id(email: str) -> str:
+    return hashlib.sha256(email.encode()).hexdigest()
+
+
+def _token_hash(token: str) -> str:
+    # The token is 256 random bits, so a fast hash keeps it as well as a slow one would.
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _margined(expires_at: datetime) -> datetime:
+    return expires_at + REVOCATION_MARGIN
