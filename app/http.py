@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import flask_smorest
 import orjson
 import structlog
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from flask.json.provider import JSONProvider
-from marshmallow import RAISE, Schema, fields
+from marshmallow import INCLUDE, RAISE, Schema, fields
 from pymongo.errors import PyMongoError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
 from app import headers, mongo, rate_limits
 from app.errors import (
@@ -34,7 +34,7 @@ from app.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, flat_messages, read_id
+from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, flat_messages, property_names, read_id
 from app.mongo_schema import NotReady
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,10 @@ class OrjsonProvider(JSONProvider):
 
 
 class ProblemSchema(CamelSchema):
-    """A refusal (RFC 9457)."""
+    """A refusal (RFC 9457). It may have further members that belong to its code."""
+
+    class Meta:
+        unknown = INCLUDE
 
     type = fields.String(required=True, metadata={"description": "The page that explains this problem."})
     title = fields.String(required=True)
@@ -81,6 +84,9 @@ class ProblemSchema(CamelSchema):
     detail = fields.String(required=True, metadata={"description": "What is wrong with this very request."})
     code = fields.String(required=True, metadata={"description": "Stable; for programs to decide by."})
     request_id = Line(length_max=64, required=True)
+    transaction_id = fields.String(
+        metadata={"description": "Of a declined posting: the FAILED transaction that records it."}
+    )
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
@@ -177,6 +183,10 @@ class Api(flask_smorest.Api):
 
     def _register_error_handlers(self) -> None:
         pass
+
+    def _init_spec(self, **kwargs: Any) -> None:
+        super()._init_spec(**kwargs)
+        self.ma_plugin.converter.add_attribute_function(property_names)
 
 
 class IdConverter(BaseConverter):
@@ -304,6 +314,8 @@ def _begin() -> None:
 def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
     headers.protect(response)
+    if request.method == "OPTIONS" and request.url_rule is not None:
+        response.allow = _methods_of(request.url_rule)
     rate_limits.add_headers(response)
     log.info(
         "request",
@@ -314,6 +326,12 @@ def _finish(response: Response) -> Response:
     )
     structlog.contextvars.clear_contextvars()
     return response
+
+
+def _methods_of(rule: Rule) -> set[str]:
+    """Return what the route of this rule takes. Flask would add what an id in place of the last word would take."""
+    rules = current_app.url_map.iter_rules()
+    return {method for other in rules if other.rule == rule.rule for method in other.methods or ()}
 
 
 def _on_http_exception(error: HTTPException) -> Response:

@@ -6,12 +6,21 @@ from typing import Any
 
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
+# One customer's IPv6 addresses are as many as they like within their /64.
+IPV6_PREFIX_BITS = 64
 Network = IPv4Network | IPv6Network
 
 
 def parse_networks(texts: Iterable[str]) -> list[Network]:
     """Return the networks that addresses such as 10.0.0.7 and ranges such as 10.0.0.0/8 name; raises ValueError."""
     return [ip_network(text) for text in texts]
+
+
+def client_network(text: str) -> str:
+    """Return what of a client's address names the client: all of an IPv4 address, the network of an IPv6 one."""
+    if not _is_address(text) or ip_address(text).version == 4:
+        return text
+    return str(ip_network((text, IPV6_PREFIX_BITS), strict=False))
 
 
 class TrustedProxies:

@@ -7,7 +7,6 @@ leased and did not use is lost to the others, a few per cent of the window at mo
 """
 
 import hashlib
-import ipaddress
 import threading
 import time
 from dataclasses import dataclass, field
@@ -25,13 +24,12 @@ from pymongo.write_concern import WriteConcern
 
 from app.errors import RateLimited
 from app.mongo import database
+from app.proxies import client_network
 
 EXTENSION = "fincore-rate-limits"
 LEASE_SIZE_MAX = 20
 # A lease is at most this fraction of its limit.
 LEASES_PER_WINDOW_MIN = 30
-# One customer's IPv6 addresses are as many as they like within their /64.
-IPV6_PREFIX_BITS = 64
 # Mails that anybody may have sent to one address by asking for a reset.
 MAIL_LIMIT = "10/hour"
 
@@ -179,19 +177,7 @@ def check_user(user_id: str) -> None:
 
 def check_address() -> None:
     """Count the current request by its client's address, for want of a verified user; raises RateLimited."""
-    check(_name_for_request(), f"address:{client_address()}")
-
-
-def client_address() -> str:
-    """Return the address, or the IPv6 network, that the current request comes from."""
-    text = request.remote_addr or "unknown"
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    if address.version == 4:
-        return text
-    return str(ipaddress.ip_network((address, IPV6_PREFIX_BITS), strict=False))
+    check(_name_for_request(), f"address:{client_network(request.remote_addr or '')}")
 
 
 def add_headers(response: Response) -> None:

@@ -30,8 +30,8 @@ def hash_password(password: str, bcrypt_rounds: int) -> str:
 def matches(password: str, password_hash: str) -> bool:
     """Tell whether this is the hash of `password`, which may have any length."""
     candidate = password.encode()
-    # What no password can be still costs the time of a check.
-    fits = len(candidate) <= PASSWORD_BYTES_MAX
+    # What no password can be still costs the time of a check. To bcrypt, "secret" and "secret\0secret" are the same.
+    fits = len(candidate) <= PASSWORD_BYTES_MAX and b"\0" not in candidate
     return bcrypt.checkpw(candidate[:PASSWORD_BYTES_MAX], password_hash.encode()) and fits
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import current_app
+from flask import current_app, g, request
 
 from app import rate_limits
 from app.auth import service, tokens
@@ -19,6 +19,7 @@ from app.auth.schemas import (
 from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, token_required
 from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TooManyAttempts
 from app.http import BODY_PROBLEMS, Blueprint
+from app.ledger.records import Act
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Who you are")
 
@@ -42,9 +43,9 @@ def register(body: dict[str, Any]) -> dict[str, Any]:
 @bp.refusals(InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
 def login(body: dict[str, Any]) -> dict[str, Any]:
     """Begin a session."""
-    address = rate_limits.client_address() if rate_limits.are_enabled() else None
-    rounds = current_app.config["BCRYPT_ROUNDS"]
-    return tokens.begin_session(service.authenticate(**body, bcrypt_rounds=rounds, client_address=address))
+    act = Act("anonymous", request_id=g.request_id, address=request.remote_addr)
+    rounds, is_limited = current_app.config["BCRYPT_ROUNDS"], rate_limits.are_enabled()
+    return tokens.begin_session(service.authenticate(**body, bcrypt_rounds=rounds, act=act, is_limited=is_limited))
 
 
 @bp.post("/refresh")

@@ -19,6 +19,9 @@ class EmailAddress(fields.String):
 
     default_error_messages = {"invalid": "Not an e-mail address."}
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"format": "email", **kwargs.pop("metadata", {})}, **kwargs)
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         email = _normal_email(text)
@@ -48,17 +51,25 @@ def _normal_email(text: str) -> str | None:
 
 
 class NewPassword(fields.String):
-    """A password that bcrypt can keep whole, for its limits count bytes, and that is not among the first guesses."""
+    """A password that is not among the first guesses, and that bcrypt keeps whole: its limits count bytes, and a NUL
+    is its end mark."""
 
     default_error_messages = {
         "bytes": f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8.",
+        "nul": "A password has no NUL characters.",
         "common": "This password is among the most used ones and would be guessed. Choose another.",
     }
+
+    def __init__(self, **kwargs: Any) -> None:
+        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8, and none of the most used passwords."
+        super().__init__(load_only=True, metadata={"format": "password", "description": limits}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, attr, data, **kwargs)
         if not PASSWORD_BYTES_MIN <= len(password.encode()) <= PASSWORD_BYTES_MAX:
             raise self.make_error("bytes")
+        if "\0" in password:
+            raise self.make_error("nul")
         if is_common(password):
             raise self.make_error("common")
         return password
@@ -94,7 +105,7 @@ class MessageSchema(CamelSchema):
 class RegisterSchema(CamelSchema):
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
     email = EmailAddress(required=True)
-    password = NewPassword(required=True, load_only=True, metadata={"format": "password"})
+    password = NewPassword(required=True)
 
 
 class LoginSchema(CamelSchema):
@@ -104,7 +115,7 @@ class LoginSchema(CamelSchema):
 
 class ChangePasswordSchema(CamelSchema):
     current_password = fields.String(required=True, load_only=True, metadata={"format": "password"})
-    new_password = NewPassword(required=True, load_only=True, metadata={"format": "password"})
+    new_password = NewPassword(required=True)
 
 
 class ForgotPasswordSchema(CamelSchema):
@@ -113,4 +124,4 @@ class ForgotPasswordSchema(CamelSchema):
 
 class ResetPasswordSchema(CamelSchema):
     token = fields.String(required=True, load_only=True, metadata={"description": "From the mail."})
-    new_password = NewPassword(required=True, load_only=True, metadata={"format": "password"})
+    new_password = NewPassword(required=True)

@@ -1,6 +1,7 @@
 """Who the users are: registration, credentials, and the end of sessions."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,17 +13,20 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
 from app import mongo
+from app.audit import audit_record, insert_audit_records
 from app.auth import attempts, passwords, repository
-from app.auth.attempts import Target
 from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TokenRevoked
-from app.ledger.records import whole_milliseconds
+from app.ledger.records import Act, whole_milliseconds
 from app.mongo import Document
+from app.proxies import client_network
 
 RESET_TOKEN_BYTES = 32
 RESET_TOKEN_LIFETIME = timedelta(minutes=30)
 # A blocklist row outlives the tokens it stands for by what the clocks of several hosts, and a token that is made
 # while its session ends, may differ.
 REVOCATION_MARGIN = timedelta(minutes=2)
+
+_ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
 
 class Role(StrEnum):
@@ -48,21 +52,23 @@ def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: 
     return user
 
 
-def authenticate(*, email: str, password: str, bcrypt_rounds: int, client_address: str | None) -> Document:
+def authenticate(*, email: str, password: str, bcrypt_rounds: int, act: Act, is_limited: bool) -> Document:
     """Return the user whose credentials these are.
 
-    Raises InvalidCredentials, the same and after the same time whatever is wrong, and
-    TooManyAttempts. `client_address` is None where guesses are not limited.
+    Raises InvalidCredentials, the same and after the same time whatever is wrong, and,
+    where guesses are limited, TooManyAttempts. `act` tells who asks from where.
     """
-    targets = [] if client_address is None else [attempts.account(email), attempts.address(client_address)]
-    attempts.admit(targets)
+    account = attempts.account(email)
+    targets = [account, *([attempts.address(client_network(act.address))] if act.address else [])]
+    if is_limited:
+        attempts.admit(targets)
     user = repository.find_user_by_email(email)
     matches = passwords.matches(password, user["password_hash"] if user else passwords.nobodys_hash(bcrypt_rounds))
     if user is None or not matches:
-        attempts.record_failure(targets)
+        if attempts.record_failure(targets):
+            _record_guessing(email, act)
         raise InvalidCredentials
-    if targets:
-        attempts.forget(targets[0])
+    attempts.forget(account)
     return user
 
 
@@ -91,10 +97,11 @@ def change_password(
 
     Raises InvalidCredentials, also when another change was faster, and TooManyAttempts.
     """
-    targets = [attempts.session_holder(user["_id"])] if is_limited else []
-    attempts.admit(targets)
+    holder = attempts.session_holder(user["_id"])
+    if is_limited:
+        attempts.admit([holder])
     if not passwords.matches(current_password, user["password_hash"]):
-        attempts.record_failure(targets)
+        attempts.record_failure([holder])
         raise InvalidCredentials("The current password is wrong.")
     password_hash = passwords.hash_password(new_password, bcrypt_rounds)
 
@@ -105,7 +112,7 @@ def change_password(
         _end_sessions(changed, session, lifetime=session_lifetime, spared=session_id)
 
     mongo.atomically(block)
-    _forget_guesses(user, targets)
+    _forget_guesses(user)
 
 
 def forget_password(email: str) -> None:
@@ -150,7 +157,7 @@ def reset_password(*, token: str, new_password: str, session_lifetime: timedelta
         return user
 
     user = mongo.atomically(block)
-    _forget_guesses(user, [attempts.session_holder(user["_id"])])
+    _forget_guesses(user)
 
 
 def end_session(session_id: str, *, lifetime: timedelta) -> None:
@@ -199,9 +206,19 @@ def _end_sessions(user: Document, session: ClientSession, *, lifetime: timedelta
     repository.delete_reset(_reset_id(user["email"]), session)
 
 
-def _forget_guesses(user: Document, targets: list[Target]) -> None:
-    for target in (attempts.account(user["email"]), *targets):
+def _forget_guesses(user: Document) -> None:
+    for target in (attempts.account(user["email"]), attempts.session_holder(user["_id"])):
         attempts.forget(target)
+
+
+def _record_guessing(email: str, act: Act) -> None:
+    # Some people type their password where the address belongs. What is no address is not kept.
+    if not _ADDRESS.fullmatch(email):
+        return
+    after = {"failures": str(attempts.ALARM_FAILURES)}
+    at = whole_milliseconds(datetime.now(UTC))
+    record = audit_record(act, "login_failures", email, at=at, before=None, after=after)
+    mongo.atomically(lambda session: insert_audit_records([record], session))
 
 
 def _reset_id(email: str) -> str:

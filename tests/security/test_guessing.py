@@ -150,3 +150,43 @@ def test_the_time_tells_not_whether_an_address_is_registered(bank: Bank, path: s
     assert len({str(answer) for answer in answers.values()}) == 1
     known, unknown = (statistics.median(of_address[1:]) for of_address in times.values())
     assert abs(known - unknown) < 0.5 * max(known, unknown)
+
+
+def test_five_failed_logins_within_fifteen_minutes_are_one_audit_record(
+    make_edge: MakeEdge, database: Database[Document]
+) -> None:
+    edge = make_edge(ratelimit_enabled=False)
+    for _ in range(9):
+        log_in(edge, "asha@fincore.example")
+    (record,) = database.audit_log.find({})
+    assert (record["action"], record["subject"], record["address"]) == (
+        "login_failures",
+        "asha@fincore.example",
+        ATTACKER,
+    )
+    assert record["request_id"]
+    log_in(edge, "asha@fincore.example")
+    assert database.audit_log.count_documents({}) == 2, "Five more are told again."
+
+
+def test_failures_more_than_fifteen_minutes_apart_alarm_nobody(
+    make_edge: MakeEdge, database: Database[Document]
+) -> None:
+    edge = make_edge(ratelimit_enabled=False)
+    for _ in range(4):
+        log_in(edge, "asha@fincore.example")
+    database.login_failures.update_many(
+        {}, [{"$set": {"recent": {"$map": {"input": "$recent", "in": {"$subtract": ["$$this", 16 * 60_000]}}}}}]
+    )
+    log_in(edge, "asha@fincore.example")
+    assert database.audit_log.count_documents({}) == 0
+
+
+def test_what_was_typed_in_place_of_an_address_is_kept_nowhere(
+    make_edge: MakeEdge, database: Database[Document]
+) -> None:
+    edge = make_edge()
+    for _ in range(6):
+        log_in(edge, PASSWORD)
+    assert database.audit_log.count_documents({}) == 0
+    assert PASSWORD not in str(list(database.login_failures.find({})))
