@@ -8,7 +8,8 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from email.utils import parseaddr
 from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
@@ -22,7 +23,19 @@ JWT_SECRET_DISTINCT_MIN = 10
 # A secret out of somebody's tutorial is long enough and known to everybody.
 PLACEHOLDER_WORDS = ("change", "default", "example", "fincore", "password", "placeholder", "secret", "your")
 # How to send mail. `make run` keeps what is given here for the commands, as it keeps its own choices.
-MAIL_VARIABLES = ("MAIL_SERVER", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_DEFAULT_SENDER", "EMAIL_USER", "EMAIL_PASS")
+MAIL_VARIABLES = (
+    "MAIL_SERVER",
+    "MAIL_PORT",
+    "MAIL_USE_TLS",
+    "MAIL_USE_SSL",
+    "MAIL_DEFAULT_SENDER",
+    "MAIL_DELIVERY",
+    "EMAIL_USER",
+    "EMAIL_PASS",
+)
+# The original sent with EMAIL_USER and EMAIL_PASS alone, through Gmail.
+MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
@@ -45,6 +58,22 @@ class EdgeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MailConfig:
+    """How mail leaves. Without a server, and with a `problem`, it waits in the outbox and nothing else is affected."""
+
+    server: str | None = None
+    port: int = 25
+    use_tls: bool = False
+    use_ssl: bool = False
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sender: str = "Fincore <no-reply@fincore.example>"
+    # Whether the workers deliver, each in a thread; if not, `flask mail deliver --loop` has to run.
+    in_workers: bool = True
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What the application needs to know, in the units the names say."""
 
@@ -60,7 +89,8 @@ class Config:
     post_timeout_ms: int
     post_batch_size_max: int
     post_queue_size_max: int
-    edge: EdgeConfig
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
+    mail: MailConfig = field(default_factory=MailConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +133,34 @@ def load() -> Config:
         post_batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
         post_queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
         edge=_edge(env),
+        mail=load_mail(),
     )
     _seal(env)
     return config
+
+
+def load_mail() -> MailConfig:
+    """Read how mail leaves. Never raises: a bank without mail is worth more than none, so `problem` says what is
+    wrong, for the log and for `flask mail status`."""
+    env = _env()
+    user = env.str("EMAIL_USER", "") or None
+    use_ssl = env.bool("MAIL_USE_SSL", False)
+    use_tls = env.bool("MAIL_USE_TLS", user is not None and not use_ssl)
+    default_sender = f"Fincore <{user}>" if user and "@" in user else MailConfig().sender
+    mail = MailConfig(
+        server=env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None),
+        port=env.int("MAIL_PORT", 465 if use_ssl else 587 if use_tls else 25, validate=Range(1, 65_535)),
+        use_tls=use_tls,
+        use_ssl=use_ssl,
+        user=user,
+        password=env.str("EMAIL_PASS", "") or None,
+        sender=env.str("MAIL_DEFAULT_SENDER", "") or default_sender,
+        in_workers=env.str("MAIL_DELIVERY", "thread", validate=OneOf(("thread", "off"))) == "thread",
+    )
+    unreadable = _problems(env)
+    if unreadable is not None:
+        return MailConfig(problem=unreadable)
+    return replace(mail, problem=_mail_problem(mail))
 
 
 def load_server() -> ServerConfig:
@@ -145,12 +200,18 @@ def _env() -> Env:
 
 
 def _seal(env: Env) -> None:
+    problems = _problems(env)
+    if problems is not None:
+        raise ConfigError(f"Fincore can not start with these settings. {problems}")
+
+
+def _problems(env: Env) -> str | None:
     try:
         env.seal()
     except EnvValidationError as error:
         by_name = cast("dict[str, list[str]]", error.error_messages)
-        problems = "; ".join(f"{name}: {' '.join(messages)}" for name, messages in by_name.items())
-        raise ConfigError(f"Fincore can not start with these settings. {problems}") from None
+        return "; ".join(f"{name}: {' '.join(messages)}" for name, messages in by_name.items())
+    return None
 
 
 def _server(env: Env) -> ServerConfig:
@@ -198,6 +259,19 @@ def _are_origins(value: str) -> None:
     for word in _words(value):
         if not _ORIGIN.fullmatch(word):
             raise ValidationError(f"{word!r} is not an origin, such as https://bank.example or http://localhost:3000.")
+
+
+def _mail_problem(mail: MailConfig) -> str | None:
+    address = parseaddr(mail.sender)[1]
+    if (mail.user is None) != (mail.password is None):
+        return "EMAIL_USER and EMAIL_PASS belong together, and only one of them is set."
+    if mail.use_tls and mail.use_ssl:
+        return "MAIL_USE_TLS and MAIL_USE_SSL exclude each other: the first is for port 587, the second for port 465."
+    if mail.user and not (mail.use_tls or mail.use_ssl or mail.server in LOOPBACK_HOSTS):
+        return "EMAIL_PASS would travel unencrypted: set MAIL_USE_TLS or MAIL_USE_SSL to true."
+    if "@" not in address.strip("@") or not mail.sender.isprintable():
+        return f"MAIL_DEFAULT_SENDER is not an address: {mail.sender!r}."
+    return None
 
 
 def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:

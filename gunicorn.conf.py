@@ -6,6 +6,7 @@ import sys
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
 
 import config as settings  # gunicorn would take the name `config` for a setting of its own
 
@@ -62,3 +63,17 @@ def _check(log: Logger) -> None:
         log.warning("MongoDB can not be reached: %s", str(error).partition(", Timeout:")[0])
     except PyMongoError as error:
         sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Deliver mail in every worker. Not before the fork: threads do not survive it."""
+    from app.notifications import delivery
+
+    delivery.begin(worker.wsgi)
+
+
+def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+    """Let the message that is on its way arrive."""
+    from app.notifications import delivery
+
+    delivery.end()

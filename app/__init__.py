@@ -9,7 +9,7 @@ from app import cli, headers, http, ledger, logs, mongo, proxies, rate_limits
 from app.accounts.routes import bp as accounts
 from app.auth import tokens
 from app.auth.routes import bp as auth
-from app.extensions import api
+from app.extensions import api, mail
 from app.operations.routes import bp as operations
 from app.transactions.routes import bp as transactions
 
@@ -55,6 +55,7 @@ def create_app(config: settings.Config | None = None) -> Flask:
         access_minutes=config.access_token_minutes,
         refresh_days=config.refresh_token_days,
     )
+    mail.configure(app, config.mail)
     api.init_app(app)
     for blueprint in (auth, accounts, transactions):
         api.register_blueprint(blueprint)

@@ -3,6 +3,8 @@
 from flask_jwt_extended import JWTManager
 
 from app.http import Api
+from app.notifications.smtp import Mailer
 
 api = Api()
 jwt = JWTManager()
+mail = Mailer()

@@ -1,5 +1,9 @@
 """Money: whole minor units of an ISO 4217 currency, never a float."""
 
+import functools
+import unicodedata
+
+from babel.numbers import get_currency_symbol
 from iso4217 import Currency
 
 # The largest integer that every JSON reader holds exactly (2**53 - 1). It bounds
@@ -25,3 +29,19 @@ def exponent(currency: str) -> int:
 def currencies() -> list[str]:
     """Return every currency an account can be opened in, in alphabetical order."""
     return sorted(_EXPONENTS)
+
+
+def format_amount(amount: int, currency: str) -> str:
+    """Return minor units for people to read: 500 INR is ₹5.00, 700 JPY ¥700, -1234567 KWD -KWD 1,234.567."""
+    digits = exponent(currency)
+    whole, fraction = divmod(abs(amount), 10**digits)
+    number = f"{whole:,}.{fraction:0{digits}}" if digits else f"{whole:,}"
+    return f"{'-' if amount < 0 else ''}{_prefix(currency)}{number}"
+
+
+@functools.cache
+def _prefix(currency: str) -> str:
+    # Only the symbol is Babel's: its digits differ from ISO 4217 for some currencies.
+    symbol = get_currency_symbol(currency, locale="en")
+    # Letters before digits need a space between them, which must not become a line break.
+    return symbol if unicodedata.category(symbol[-1]) == "Sc" else f"{symbol}\N{NO-BREAK SPACE}"

@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 _NAMESPACE_EXISTS = 48
@@ -30,6 +30,9 @@ _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
 _COUNT = {"bsonType": ["int", "long"], "minimum": 0}
+
+# Sent messages tell who paid whom. They are kept for questions, not for ever.
+SENT_MESSAGES_KEPT_S = 30 * 24 * 3600
 
 
 def _optional(schema: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +155,18 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         }
     ),
     "rate_limits": _document({"_id": _STRING, "count": _COUNT, "expires_at": _DATE}),
+    "outbox": _document(
+        {
+            "_id": _ID,
+            "kind": _STRING,
+            "user": _ID,
+            "payload": _document({"at": _DATE}, {"amount": _MONEY, "balance": _MONEY, "available": _MONEY}),
+            "state": _one_of("PENDING", "SENT", "DEAD"),
+            "attempts": {"bsonType": "int", "minimum": 0},
+            "next_attempt_at": _DATE,
+        },
+        {"lease": _ID, "sent_at": _DATE, "error": _STRING},
+    ),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -182,6 +197,14 @@ INDEXES: dict[str, list[IndexModel]] = {
     "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],
     "login_failures": [IndexModel("expires_at", expireAfterSeconds=0)],
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "outbox": [
+        IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
+        IndexModel(
+            "sent_at",
+            expireAfterSeconds=SENT_MESSAGES_KEPT_S,
+            partialFilterExpression={"sent_at": {"$exists": True}},
+        ),
+    ],
 }
 
 # What the application may do, collection by collection. Nothing here can touch an entry once it is written.
@@ -195,6 +218,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "password_resets": ["find", "insert", "update", "remove"],
     "login_failures": ["find", "insert", "update", "remove"],
     "rate_limits": ["find", "insert", "update"],
+    "outbox": ["find", "insert", "update"],
     "schema": ["find"],
 }
 

@@ -161,7 +161,8 @@ class Supervisor:
             return self._local.mail
         self._mail_catcher = MailCatcher(self._data_dir / "mail")
         self._mail_catcher.start()
-        address = {"MAIL_SERVER": LOOPBACK, "MAIL_PORT": str(self._mail_catcher.port), "MAIL_USE_TLS": "false"}
+        address = {"MAIL_SERVER": LOOPBACK, "MAIL_PORT": str(self._mail_catcher.port)}
+        address |= {"MAIL_USE_TLS": "false", "MAIL_USE_SSL": "false"}
         return {**self._local.mail, **address}
 
     def _export(self, variables: dict[str, str]) -> None:
@@ -245,6 +246,9 @@ class Supervisor:
         }
         if self._mail_catcher is not None:
             rows["Mail"] = f"{_shown(self._mail_catcher.directory)} (a maildir; nothing is sent)"
+        problem = config.load_mail().problem
+        if problem is not None:
+            rows["Mail"] = f"waits, because its settings are wrong. {problem}"
         if self._replica_set is not None:
             rows["MongoDB log"] = _shown(self._replica_set.members[0].log_path)
         rows["Commands"] = f". {_shown(self._environment_file)} && {_shown(flask)} --app wsgi --help"

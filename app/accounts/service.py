@@ -10,6 +10,7 @@ from app.accounts import repository
 from app.errors import AccountNotFound
 from app.ledger.records import AccountKind, AccountStatus, Entry, treasury_id
 from app.mongo import Document
+from app.notifications import messages, outbox
 
 
 def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Document:
@@ -32,6 +33,7 @@ def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Docum
         if not repository.exists(treasury["_id"], session):
             _open(treasury, session)
         _open(account, session)
+        outbox.insert([messages.account_opened(account)], session)
 
     # Two first accounts in one currency race for its treasury; who loses finds it there in the second run.
     mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)

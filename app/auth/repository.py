@@ -13,9 +13,9 @@ from pymongo.client_session import ClientSession
 from app.mongo import Document, database
 
 
-def insert_user(user: Document) -> None:
+def insert_user(user: Document, session: ClientSession) -> None:
     """Raises DuplicateKeyError when the e-mail address is taken: the unique index decides, nobody asks first."""
-    database().users.insert_one(user)
+    database().users.insert_one(user, session=session)
 
 
 def find_user(user_id: ObjectId) -> Document | None:
@@ -24,6 +24,10 @@ def find_user(user_id: ObjectId) -> Document | None:
 
 def find_user_by_email(email: str) -> Document | None:
     return database().users.find_one({"email": {"$eq": email}})
+
+
+def find_users(ids: Collection[ObjectId]) -> list[Document]:
+    return list(database().users.find({"_id": {"$in": list(ids)}}))
 
 
 def replace_password(

@@ -104,7 +104,7 @@ def change_password(body: dict[str, Any]) -> dict[str, str]:
 def forgot_password(body: dict[str, Any]) -> dict[str, str]:
     """Ask for a mail with a token that resets the password. The answer tells nothing about who is registered."""
     rate_limits.check("mail", body["email"])
-    service.forget_password(body["email"])
+    service.forget_password(body["email"], secret=current_app.config["JWT_SECRET_KEY"])
     return {"message": "If the address is registered, a mail with a token is on its way. It is good for 30 minutes."}
 
 

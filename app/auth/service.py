@@ -1,9 +1,13 @@
 """Who the users are: registration, credentials, and the end of sessions."""
 
+import base64
+import functools
 import hashlib
+import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -18,6 +22,7 @@ from app.auth import attempts, passwords, repository
 from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TokenRevoked
 from app.ledger.records import Act, whole_milliseconds
 from app.mongo import Document
+from app.notifications import messages, outbox
 from app.proxies import client_network
 
 RESET_TOKEN_BYTES = 32
@@ -35,6 +40,14 @@ class Role(StrEnum):
     SYSTEM = "SYSTEM"
 
 
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Whom a mail goes to."""
+
+    name: str
+    email: str
+
+
 def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: Role = Role.USER) -> Document:
     """Make a user and return it; raises EmailTaken. `email` is trimmed and in lower case."""
     user: Document = {
@@ -45,8 +58,14 @@ def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: 
         "role": role.value,
         "created_at": whole_milliseconds(datetime.now(UTC)),
     }
+
+    def block(session: ClientSession) -> None:
+        repository.insert_user(user, session)
+        if role is not Role.SYSTEM:
+            outbox.insert([messages.welcome(user)], session)
+
     try:
-        repository.insert_user(user)
+        mongo.atomically(block)
     except DuplicateKeyError:
         raise EmailTaken from None
     return user
@@ -110,31 +129,41 @@ def change_password(
         if changed is None:
             raise InvalidCredentials("The current password is wrong.")
         _end_sessions(changed, session, lifetime=session_lifetime, spared=session_id)
+        outbox.insert([messages.password_changed(changed, whole_milliseconds(datetime.now(UTC)))], session)
 
     mongo.atomically(block)
     _forget_guesses(user)
 
 
-def forget_password(email: str) -> None:
+def forget_password(email: str, *, secret: str) -> None:
     """Mail the user of this address a token that resets their password once; the one before is void.
 
     Does the same work for an address that is nobody's, so that the time tells nothing either.
     """
-    token = secrets.token_urlsafe(RESET_TOKEN_BYTES)
+    seed = secrets.token_urlsafe(RESET_TOKEN_BYTES)
     now = whole_milliseconds(datetime.now(UTC))
     expires_at = now + RESET_TOKEN_LIFETIME
     user = repository.find_user_by_email(email)
 
     def block(session: ClientSession) -> None:
-        repository.put_reset(
-            _reset_id(email),
-            token_hash=_token_hash(token),
-            user_id=user["_id"] if user else None,
-            expires_at=expires_at,
-            session=session,
-        )
+        put = functools.partial(repository.put_reset, expires_at=expires_at, session=session)
+        token_hash = _token_hash(reset_token(seed, secret=secret))
+        put(_reset_id(email), token_hash=token_hash, user_id=user["_id"] if user else None)
+        if user is not None:
+            outbox.insert([messages.password_reset(user, seed, at=now, expires_at=expires_at)], session)
+        else:
+            put(f"no mail to {_reset_id(email)}", token_hash=_token_hash(seed), user_id=None)
 
     mongo.atomically(block)
+
+
+def reset_token(seed: str, *, secret: str) -> str:
+    """Return the token that a mail brings, made of the seed in its outbox message and the bank's own secret.
+
+    So the database has the token's hash and never the token: who reads the outbox can reset no password.
+    """
+    mac = hmac.digest(secret.encode(), f"password-reset:{seed}".encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def reset_password(*, token: str, new_password: str, session_lifetime: timedelta, bcrypt_rounds: int) -> None:
@@ -154,6 +183,7 @@ def reset_password(*, token: str, new_password: str, session_lifetime: timedelta
         if user is None:
             raise ResetTokenInvalid
         _end_sessions(user, session, lifetime=session_lifetime, spared=None)
+        outbox.insert([messages.password_changed(user, whole_milliseconds(datetime.now(UTC)))], session)
         return user
 
     user = mongo.atomically(block)
@@ -177,6 +207,11 @@ def spend_refresh_token(token_id: str, *, expires_at: datetime, session_id: str,
     except DuplicateKeyError:
         end_session(session_id, lifetime=session_lifetime)
         raise TokenRevoked("The refresh token was used before. The session has ended; log in again.") from None
+
+
+def recipients(ids: Collection[ObjectId]) -> dict[ObjectId, Recipient]:
+    """Return who those of the users are that exist, for writing to them."""
+    return {user["_id"]: Recipient(user["name"], user["email"]) for user in repository.find_users(ids)}
 
 
 def cut_off_id(user_id: str) -> str:

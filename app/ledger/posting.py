@@ -31,6 +31,7 @@ from app.ledger.commands import (
 )
 from app.ledger.records import AccountStatus, Outcome, Transaction, whole_milliseconds
 from app.ledger.state import Decision, State
+from app.notifications import messages, outbox
 
 log = structlog.get_logger(__name__)
 
@@ -185,25 +186,29 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
 
     def block(session: ClientSession) -> list[Outcome]:
         at = whole_milliseconds(datetime.now(UTC))
-        decisions = _decide_all(commands, at, session)
+        decisions, state = _decide_all(commands, at, session)
         _write(decisions, session)
         _write_audit(commands, decisions[-len(commands) :], at, session)
+        outbox.insert(messages.for_decisions(decisions, state.accounts), session)
         return [decision.outcome for decision in decisions[-len(commands) :]]
 
     return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
 
 
-def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> list[Decision]:
-    """Return a decision for each command, in order, behind those that release expired holds in the way of one."""
-    decisions = _fold(commands, _read_state(commands, session), at)
+def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> tuple[list[Decision], State]:
+    """Return a decision for each command, in order, behind those that release expired holds in the way of one, and
+    the state that they leave."""
+    state = _read_state(commands, session)
+    decisions = _fold(commands, state, at)
     short = _short_of_funds(decisions)
     if not short:
-        return decisions
+        return decisions, state
     in_the_way = repository.find_expired_holds(at, limit=EXPIRED_HOLDS_MAX, payers=short, session=session)
     if not in_the_way:
-        return decisions
+        return decisions, state
     with_expiries = [*(Expire(hold=hold.id) for hold in in_the_way), *commands]
-    return _fold(with_expiries, _read_state(with_expiries, session), at)
+    state = _read_state(with_expiries, session)
+    return _fold(with_expiries, state, at), state
 
 
 def _short_of_funds(decisions: Sequence[Decision]) -> set[ObjectId]:

@@ -1,0 +1,142 @@
+"""What an operator sees and does about mail: `flask mail …`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from bson import ObjectId
+from flask import Flask
+from pymongo.database import Database
+
+from app import mongo
+from app.extensions import mail
+from app.mongo import Document
+from app.notifications import messages, outbox
+from app.notifications.delivery import ATTEMPTS_MAX
+from app.processes import LOOPBACK, free_port
+from config import ROOT, Config, MailConfig
+from tests.mail import smtp_server
+from tests.server import JWT_SECRET
+from tests.support import SYSTEM_EMAIL
+
+NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _settings_return(app: Flask, config: Config) -> Iterator[None]:
+    yield
+    mail.configure(app, config.mail)
+
+
+def use(app: Flask, **settings: object) -> None:
+    mail.configure(app, MailConfig(**settings))  # type: ignore[arg-type]
+
+
+def run(app: Flask, *arguments: str, code: int = 0) -> str:
+    result = app.test_cli_runner().invoke(args=["mail", *arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def fill(database: Database[Document]) -> ObjectId:
+    """Put one message into the outbox and return its id."""
+    user = database.users.find_one({"email": SYSTEM_EMAIL})
+    assert user is not None
+    mongo.atomically(lambda session: outbox.insert([messages.password_changed(user, NOW)], session))
+    (newest,) = database.outbox.find().sort("_id", -1).limit(1)
+    return newest["_id"]  # type: ignore[no-any-return]
+
+
+def test_deliver_sends_what_is_due_and_says_how_much(app: Flask, database: Database[Document]) -> None:
+    fill(database)
+    with smtp_server() as server:
+        use(app, server=LOOPBACK, port=server.port)
+
+        assert run(app, "deliver") == "Sent 1.\n"
+        assert run(app, "deliver") == "Sent 0.\n"
+
+    assert [received.recipient for received in server.received] == [SYSTEM_EMAIL]
+
+
+def test_deliver_in_a_loop_goes_on_until_it_is_asked_to_stop(database: Database[Document], mongo_uri: str) -> None:
+    environment = {**os.environ, "ENV_FILE": os.devnull, "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET}
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver", "--loop"]
+    with smtp_server() as server:
+        settings = {"MAIL_SERVER": LOOPBACK, "MAIL_PORT": str(server.port)}
+        process = subprocess.Popen(command, cwd=ROOT, env={**environment, **settings})
+        try:
+            for count in (1, 2):
+                fill(database)
+                server.await_mail(count)
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def test_deliver_says_what_is_in_the_way(app: Flask, database: Database[Document]) -> None:
+    fill(database)
+
+    use(app)
+    assert "MAIL_SERVER is not set" in run(app, "deliver", code=1)
+    use(app, problem="MAIL_PORT: Not a valid integer.")
+    assert "MAIL_PORT" in run(app, "deliver", code=1)
+    use(app, server=LOOPBACK, port=free_port())
+    assert "takes no mail: ConnectionRefusedError" in run(app, "deliver", code=1)
+
+
+def test_status_tells_settings_server_and_what_waits(app: Flask, database: Database[Document]) -> None:
+    fill(database)
+    with smtp_server() as server:
+        use(app, server=LOOPBACK, port=server.port)
+        output = run(app, "status")
+        assert "The server takes mail." in output
+        assert "Waiting: 1\n" in output
+        run(app, "deliver")
+        assert "Waiting: 0\nSent within 24 hours: 1\nDead: 0\n" in run(app, "status")
+
+
+def test_status_tells_wrong_settings_and_a_server_that_is_not_there(app: Flask, database: Database[Document]) -> None:
+    use(app, problem="EMAIL_USER and EMAIL_PASS belong together, and only one of them is set.")
+    assert "EMAIL_PASS belong together" in run(app, "status")
+    use(app)
+    assert "MAIL_SERVER is not set" in run(app, "status")
+    use(app, server=LOOPBACK, port=free_port())
+    assert "The server takes no mail: ConnectionRefusedError" in run(app, "status")
+
+
+def test_status_shows_no_password_and_no_addresses(app: Flask, database: Database[Document]) -> None:
+    fill(database)
+    use(app, server=LOOPBACK, port=free_port(), user="bank", password="geheim", use_tls=True)
+
+    output = run(app, "status")
+
+    assert "geheim" not in output
+    assert SYSTEM_EMAIL not in output
+
+
+def test_retry_revives_one_dead_message_or_all(app: Flask, database: Database[Document]) -> None:
+    message_id = fill(database)
+    dead = {"$set": {"state": "DEAD", "error": "554 rejected", "attempts": ATTEMPTS_MAX}}
+    database.outbox.update_one({"_id": message_id}, dead)
+    assert f"  {message_id} password_changed after 12 attempts: 554 rejected" in run(app, "status")
+
+    assert run(app, "retry", str(message_id)) == "Due again: 1.\n"
+    assert database.outbox.count_documents({"state": "PENDING", "attempts": 0}) == 1
+
+    database.outbox.update_one({"_id": message_id}, dead)
+    assert run(app, "retry", "--dead") == "Due again: 1.\n"
+    assert run(app, "retry", "--dead") == "Due again: 0.\n"
+
+
+def test_retry_refuses_what_it_can_not_do(app: Flask, database: Database[Document]) -> None:
+    message_id = fill(database)
+    database.outbox.update_one({"_id": message_id}, {"$set": {"state": "SENT", "sent_at": NOW}})
+
+    assert "was sent already" in run(app, "retry", str(message_id), code=1)
+    assert "no such message" in run(app, "retry", str(ObjectId()), code=1)
+    assert "no such message" in run(app, "retry", "nonsense", code=1)
+    assert "either the ID" in run(app, "retry", code=2)
+    assert "either the ID" in run(app, "retry", str(message_id), "--dead", code=2)

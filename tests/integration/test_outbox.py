@@ -1,0 +1,200 @@
+"""The outbox: written with what it tells of, or not at all, and leased to one deliverer at a time."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.database import Database
+
+from app import ledger, mongo
+from app.ledger.commands import Transfer
+from app.ledger.posting import GroupCommit
+from app.ledger.records import TransactionKind
+from app.mongo import Document
+from app.notifications import messages, outbox
+from app.notifications.outbox import MessageState
+from tests.support import Bank, Person
+
+NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
+SOON = NOW + timedelta(seconds=40)
+
+
+def kinds(database: Database[Document], person: Person) -> list[str]:
+    return [message["kind"] for message in database.outbox.find({"user": ObjectId(person.id)}).sort("_id", 1)]
+
+
+def fill(count: int) -> None:
+    made = [messages.welcome({"_id": ObjectId(), "created_at": NOW}) for _ in range(count)]
+    mongo.atomically(lambda session: outbox.insert(made, session))
+
+
+def test_each_event_writes_one_message_for_each_reader(bank: Bank, database: Database[Document]) -> None:
+    payer, from_account = bank.customer(1_000)
+    payee, to_account = bank.customer()
+
+    payer.transfer(from_account, to_account, 400)
+    payer.transfer(from_account, to_account, 4_000)
+
+    assert kinds(database, payer) == [
+        "welcome", "account_opened", "money_received", "money_sent", "transfer_declined",
+    ]  # fmt: skip
+    assert kinds(database, payee) == ["welcome", "account_opened", "money_received"]
+    assert kinds(database, bank.system) == []
+
+
+def test_a_replay_and_a_refusal_without_a_record_write_nothing(bank: Bank, database: Database[Document]) -> None:
+    payer, from_account = bank.customer(1_000)
+    _, to_account = bank.customer()
+    payer.transfer(from_account, to_account, 400, "rent")
+    before = database.outbox.count_documents({})
+
+    assert payer.transfer(from_account, to_account, 400, "rent").status == 200
+    assert payer.transfer(from_account, from_account, 400).code == "same_account"
+    assert payer.transfer(from_account, to_account, 500, "rent").code == "idempotency_key_reused"
+
+    assert database.outbox.count_documents({}) == before
+
+
+def test_a_taken_address_gets_no_second_welcome(bank: Bank, database: Database[Document]) -> None:
+    body = {"name": "Asha", "email": "asha@fincore.example", "password": "long enough"}
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: statuses.append(bank.anonymous.post("/api/auth/register", body).status))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(statuses) == [201] + [409] * 5
+    assert database.outbox.count_documents({"kind": "welcome"}) == 1
+
+
+def test_a_block_that_rolls_back_leaves_no_message(database: Database[Document]) -> None:
+    def block(session: Any) -> None:
+        outbox.insert([messages.welcome({"_id": ObjectId(), "created_at": NOW})], session)
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 -- its own
+        mongo.atomically(block)
+
+    assert database.outbox.count_documents({}) == 0
+
+
+def test_blocks_that_race_and_run_again_tell_of_each_transfer_once(bank: Bank, database: Database[Document]) -> None:
+    payer, from_account = bank.customer(100_000)
+    _, to_account = bank.customer()
+    # Two groups post as two processes would: they know of each other only by MongoDB's conflicts.
+    groups = [GroupCommit(batch_size_max=5, queue_size_max=1_000, timeout_ms=20_000) for _ in range(2)]
+
+    def post(group: GroupCommit) -> None:
+        for _ in range(10):
+            group.post([transfer(payer, from_account, to_account)])
+
+    threads = [threading.Thread(target=post, args=(group,)) for group in groups for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert database.transactions.count_documents({"kind": "TRANSFER"}) == 60
+    assert database.outbox.count_documents({"kind": "money_sent"}) == 60
+    assert len(database.outbox.distinct("payload.transaction", {"kind": "money_sent"})) == 60
+
+
+def transfer(payer: Person, from_account: str, to_account: str) -> Transfer:
+    key = ObjectId()
+    return Transfer(
+        id=key,
+        user=ObjectId(payer.id),
+        idempotency_key=str(key),
+        fingerprint={"idempotencyKey": "x"},
+        kind=TransactionKind.TRANSFER,
+        from_account=ObjectId(from_account),
+        to_account=ObjectId(to_account),
+        amount=1,
+    )
+
+
+def test_a_batch_of_transfers_writes_its_messages_together(bank: Bank, database: Database[Document]) -> None:
+    payer, from_account = bank.customer(1_000)
+    _, to_account = bank.customer()
+
+    ledger.post([transfer(payer, from_account, to_account) for _ in range(50)])
+
+    told = [message["payload"]["balance"] for message in database.outbox.find({"kind": "money_sent"}).sort("_id", 1)]
+    assert told == list(range(999, 949, -1))
+
+
+def test_a_claimed_message_is_nobody_elses_until_its_lease_ends(database: Database[Document]) -> None:
+    fill(3)
+    lease = ObjectId()
+
+    assert len(outbox.claim(lease, now=NOW, until=SOON, size_max=2)) == 2
+    assert len(outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=10)) == 1
+    assert outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=10) == []
+    assert not outbox.is_due(NOW)
+    assert len(outbox.claim(ObjectId(), now=SOON, until=SOON + timedelta(seconds=40), size_max=10)) == 3
+
+
+def test_deliverers_that_claim_at_the_same_time_share_the_messages(database: Database[Document]) -> None:
+    fill(200)
+    claimed: list[ObjectId] = []
+
+    def claim() -> None:
+        while batch := outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=10):
+            claimed.extend(message["_id"] for message in batch)
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(claimed) == len(set(claimed))
+    # Who found only what others had claimed meanwhile stopped early; nothing is lost by it.
+    assert len(claimed) + len(outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=200)) == 200
+
+
+def test_who_lost_the_lease_changes_nothing(database: Database[Document]) -> None:
+    fill(1)
+    slow, quick = ObjectId(), ObjectId()
+    (message,) = outbox.claim(slow, now=NOW, until=SOON, size_max=1)
+    outbox.claim(quick, now=SOON, until=SOON + timedelta(seconds=40), size_max=1)
+
+    outbox.mark_dead(message["_id"], slow, error="late")
+    outbox.release([message["_id"]], slow, now=NOW)
+    assert outbox.count(MessageState.DEAD) == 0
+    assert not outbox.is_due(SOON)
+
+    outbox.mark_sent(message["_id"], quick, now=SOON)
+    assert outbox.count(MessageState.SENT) == 1
+
+
+def test_a_reset_token_is_forgotten_once_it_is_sent(database: Database[Document]) -> None:
+    reset = messages.password_reset({"_id": ObjectId()}, "s3cret", at=NOW, expires_at=SOON)
+    mongo.atomically(lambda session: outbox.insert([reset], session))
+    lease = ObjectId()
+    (message,) = outbox.claim(lease, now=NOW, until=SOON, size_max=1)
+    assert message["payload"]["token"] == "s3cret"
+
+    outbox.mark_sent(message["_id"], lease, now=NOW)
+
+    assert "s3cret" not in str(database.outbox.find_one())
+
+
+def test_the_search_for_due_messages_reads_nothing_else(database: Database[Document]) -> None:
+    fill(30)
+    database.outbox.update_many({}, {"$set": {"state": "SENT", "sent_at": NOW}})
+    fill(2)
+
+    query = {"state": "PENDING", "next_attempt_at": {"$lte": NOW}}
+    explained = database.command(
+        "explain", {"find": "outbox", "filter": query, "sort": {"next_attempt_at": 1}, "limit": 50}
+    )
+
+    assert explained["executionStats"]["totalDocsExamined"] == 2
+    assert explained["executionStats"]["totalKeysExamined"] == 2

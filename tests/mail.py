@@ -1,0 +1,133 @@
+"""A real SMTP server that can misbehave, and what it was given."""
+
+import email
+import email.policy
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from app.processes import LOOPBACK, free_port, holds_within
+
+ARRIVAL_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Received:
+    """A mail as it came in."""
+
+    recipient: str
+    message: EmailMessage
+
+    @property
+    def id(self) -> str:
+        return str(self.message["Message-ID"])
+
+    @property
+    def subject(self) -> str:
+        return str(self.message["Subject"])
+
+    @property
+    def text(self) -> str:
+        return self._part("plain")
+
+    @property
+    def html(self) -> str:
+        return self._part("html")
+
+    def _part(self, kind: str) -> str:
+        part = self.message.get_body((kind,))
+        assert part is not None
+        content: str = part.get_content()
+        return content
+
+
+class SmtpServer:
+    """Takes mail on a port of its own, unless told to do otherwise.
+
+    `on_recipient` and `on_data` may return an SMTP reply of their own, or drop the connection.
+    """
+
+    def __init__(self, port: int | None = None, *, smtputf8: bool = True) -> None:
+        self.port = port or free_port()
+        self.received: list[Received] = []
+        self.conversations = 0
+        self.on_recipient: Callable[[str], str | None] = lambda _: None
+        self.on_data: Callable[[SMTP, Envelope], str | None] = lambda _server, _envelope: None
+        self._smtputf8 = smtputf8
+        self._controller: Controller | None = None
+
+    def start(self) -> None:
+        self._controller = Controller(self, LOOPBACK, self.port, enable_SMTPUTF8=self._smtputf8)
+        self._controller.start()
+
+    def stop(self) -> None:
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None
+
+    def await_mail(self, count: int, timeout_s: float = ARRIVAL_TIMEOUT_S) -> list[Received]:
+        """Wait until so many mails are there, and return all there are."""
+        assert holds_within(timeout_s, lambda: len(self.received) >= count), f"{len(self.received)} of {count} arrived."
+        return list(self.received)
+
+    def ids(self) -> Counter[str]:
+        return Counter(received.id for received in self.received)
+
+    async def handle_EHLO(  # noqa: N802 -- aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        self.conversations += 1
+        session.host_name = hostname
+        return responses
+
+    async def handle_RCPT(  # noqa: N802 -- aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any
+    ) -> str:
+        refusal = self.on_recipient(address)
+        if refusal is None:
+            envelope.rcpt_tos.append(address)
+        return refusal or "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 -- as above
+        refusal = self.on_data(server, envelope)
+        if refusal is not None:
+            return refusal
+        content = envelope.original_content
+        assert content is not None
+        message = email.message_from_bytes(content, policy=email.policy.default)
+        self.received += [Received(recipient, message) for recipient in envelope.rcpt_tos]
+        return "250 OK"
+
+
+@contextmanager
+def smtp_server(**options: Any) -> Iterator[SmtpServer]:
+    server = SmtpServer(**options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def drop(server: SMTP, envelope: Envelope) -> str:
+    """Break the connection off when the mail has come in, before saying so."""
+    server.transport.abort()
+    return "250 nobody hears this"
+
+
+class SilentServer:
+    """Takes connections and never says a word."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server((LOOPBACK, free_port()))
+        self.port: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        self._socket.close()

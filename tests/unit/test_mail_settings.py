@@ -1,0 +1,56 @@
+"""How mail leaves: the original's two names, and settings that can not work."""
+
+import os
+
+import pytest
+
+from config import MailConfig, load_mail
+
+NAMES = "EMAIL_USER EMAIL_PASS MAIL_SERVER MAIL_PORT MAIL_USE_TLS MAIL_USE_SSL MAIL_DEFAULT_SENDER MAIL_DELIVERY"
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> MailConfig:
+    monkeypatch.setenv("ENV_FILE", os.devnull)
+    for name in NAMES.split():
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return load_mail()
+
+
+def test_email_user_and_email_pass_are_enough_for_real_mail_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = load(monkeypatch, EMAIL_USER="bank@gmail.com", EMAIL_PASS="word word")
+
+    assert (mail.server, mail.port, mail.use_tls, mail.problem) == ("smtp.gmail.com", 587, True, None)
+    assert mail.sender == "Fincore <bank@gmail.com>"
+
+
+def test_a_server_of_ones_own_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = load(monkeypatch, MAIL_SERVER="relay.example", MAIL_DEFAULT_SENDER="Bank <bank@bank.example>")
+
+    assert (mail.server, mail.port, mail.use_tls, mail.user, mail.problem) == ("relay.example", 25, False, None, None)
+
+
+def test_the_password_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "geheim" not in repr(load(monkeypatch, EMAIL_USER="bank@gmail.com", EMAIL_PASS="geheim"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"MAIL_PORT": "smtp"}, "MAIL_PORT"),
+        ({"MAIL_DELIVERY": "perhaps"}, "MAIL_DELIVERY"),
+        ({"EMAIL_USER": "bank@gmail.com"}, "EMAIL_PASS"),
+        ({"EMAIL_PASS": "word"}, "EMAIL_USER"),
+        ({"MAIL_SERVER": "a.example", "MAIL_USE_TLS": "true", "MAIL_USE_SSL": "true"}, "MAIL_USE_SSL"),
+        ({"EMAIL_USER": "a@b.example", "EMAIL_PASS": "word", "MAIL_USE_TLS": "false"}, "unencrypted"),
+        ({"MAIL_DEFAULT_SENDER": "nobody"}, "MAIL_DEFAULT_SENDER"),
+    ],
+)
+def test_settings_that_can_not_work_are_named_and_do_not_raise(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], named: str
+) -> None:
+    problem = load(monkeypatch, **environment).problem
+
+    assert problem is not None
+    assert named in problem
