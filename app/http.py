@@ -73,7 +73,7 @@ class OrjsonProvider(JSONProvider):
 
 
 class ProblemSchema(CamelSchema):
-    """A refusal (RFC 9457). It may have further members that belong to its code."""
+    """A refusal (RFC 9457). Some codes have further members, such as the declined transaction's `transactionId`."""
 
     class Meta:
         unknown = INCLUDE
@@ -94,10 +94,23 @@ class ProblemSchema(CamelSchema):
     )
 
 
+class IdempotencyHeader(IdempotencyKey):
+    """An idempotency key in UTF-8, as in a body; WSGI hands header bytes on as Latin-1."""
+
+    default_error_messages = {"utf8": "Not UTF-8."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        try:
+            text = str(value).encode("latin-1").decode()
+        except UnicodeError as error:
+            raise self.make_error("utf8") from error
+        return super()._deserialize(text, attr, data, **kwargs)
+
+
 class IdempotencyHeaderSchema(CamelSchema):
     """The header that may carry the idempotency key instead of the body."""
 
-    idempotency_key = IdempotencyKey(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
+    idempotency_key = IdempotencyHeader(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
 
 
 class StrictParser(FlaskParser):
@@ -180,6 +193,7 @@ class Api(flask_smorest.Api):
     """Collects the OpenAPI document; leaves errors to `register` below."""
 
     DEFAULT_ERROR_RESPONSE_NAME = ""
+    ERROR_SCHEMA = ProblemSchema
 
     def _register_error_handlers(self) -> None:
         pass
@@ -187,6 +201,9 @@ class Api(flask_smorest.Api):
     def _init_spec(self, **kwargs: Any) -> None:
         super()._init_spec(**kwargs)
         self.ma_plugin.converter.add_attribute_function(property_names)
+
+    def _register_pagination_header(self) -> None:
+        pass
 
 
 class IdConverter(BaseConverter):
