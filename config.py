@@ -6,9 +6,11 @@ at once, every bad variable by its name, and the program refuses to start.
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parseaddr
+from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
 
@@ -35,9 +37,24 @@ MAIL_VARIABLES = (
 MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
+_RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
+
 
 class ConfigError(Exception):
     """The environment does not describe a Fincore that may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """How the application meets the network: limits, and whose word counts."""
+
+    ratelimit_enabled: bool = True
+    ratelimit_auth: str = "120/minute"
+    ratelimit_money: str = "600/minute"
+    ratelimit_read: str = "1200/minute"
+    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,7 @@ class Config:
     post_timeout_ms: int
     post_batch_size_max: int
     post_queue_size_max: int
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
     mail: MailConfig = field(default_factory=MailConfig)
 
 
@@ -114,6 +132,7 @@ def load() -> Config:
         post_timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
         post_batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
         post_queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+        edge=_edge(env),
         mail=load_mail(),
     )
     _seal(env)
@@ -202,6 +221,44 @@ def _server(env: Env) -> ServerConfig:
         workers=env.int("WEB_CONCURRENCY", 2, validate=Range(1, 64)),
         threads=env.int("THREADS", 32, validate=Range(1, 512)),
     )
+
+
+def _edge(env: Env) -> EdgeConfig:
+    usual = EdgeConfig()
+    return EdgeConfig(
+        ratelimit_enabled=env.bool("RATELIMIT_ENABLED", usual.ratelimit_enabled),
+        ratelimit_auth=env.str("RATELIMIT_AUTH", usual.ratelimit_auth, validate=_is_rate),
+        ratelimit_money=env.str("RATELIMIT_MONEY", usual.ratelimit_money, validate=_is_rate),
+        ratelimit_read=env.str("RATELIMIT_READ", usual.ratelimit_read, validate=_is_rate),
+        trusted_proxies=tuple(_words(env.str("TRUSTED_PROXIES", "", validate=_are_networks))),
+        cors_origins=tuple(_words(env.str("CORS_ORIGINS", "", validate=_are_origins))),
+    )
+
+
+def _words(text: str | None) -> list[str]:
+    # A value that was refused is None until all bad variables have been named.
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _is_rate(value: str) -> None:
+    if not _RATE.fullmatch(value):
+        raise ValidationError("Write a limit like 600/minute, per second, minute, hour or day.")
+
+
+def _are_networks(value: str) -> None:
+    for word in _words(value):
+        try:
+            network = ip_network(word)
+        except ValueError:
+            raise ValidationError(f"{word!r} is not an address or network, such as 10.0.0.7 or 10.0.0.0/8.") from None
+        if network.prefixlen == 0:
+            raise ValidationError(f"{word!r} would trust everybody.")
+
+
+def _are_origins(value: str) -> None:
+    for word in _words(value):
+        if not _ORIGIN.fullmatch(word):
+            raise ValidationError(f"{word!r} is not an origin, such as https://bank.example or http://localhost:3000.")
 
 
 def _mail_problem(mail: MailConfig) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 import config as settings
-from app import cli, http, ledger, logs, mongo
+from app import cli, headers, http, ledger, logs, mongo, proxies, rate_limits
 from app.accounts.routes import bp as accounts
 from app.auth import tokens
 from app.auth.routes import bp as auth
@@ -39,6 +39,19 @@ def create_app(config: settings.Config | None = None) -> Flask:
         timeout_ms=config.post_timeout_ms,
     )
     http.register(app)
+    headers.register(app, cors_origins=config.edge.cors_origins)
+    rate_limits.register(
+        app,
+        enabled=config.edge.ratelimit_enabled,
+        rules={
+            "auth": config.edge.ratelimit_auth,
+            "money": config.edge.ratelimit_money,
+            "read": config.edge.ratelimit_read,
+        },
+    )
+    if config.edge.trusted_proxies:
+        networks = proxies.parse_networks(config.edge.trusted_proxies)
+        app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, networks)  # type: ignore[method-assign]
     tokens.configure(
         app,
         secret=config.jwt_secret,

@@ -12,13 +12,17 @@ from typing import Any
 from bson import ObjectId
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
 
-from app.money import AMOUNT_MAX, is_currency
+from app.money import AMOUNT_MAX, currencies, is_currency
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 # Control characters, and the line and paragraph separators that Unicode has besides them.
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+# What `Line` takes, as JSON Schema says it.
+_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_ONE_LINE = f"^[^{_CONTROL}]*$"
+_ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 # What an unknown id is read as: an id that nothing was ever given.
 NO_ID = ObjectId("0" * 24)
 
@@ -99,7 +103,7 @@ class CurrencyCode(fields.String):
     default_error_messages = {"unknown": "Not an ISO 4217 currency code, such as INR."}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(metadata={"pattern": "^[A-Z]{3}$", **kwargs.pop("metadata", {})}, **kwargs)
+        super().__init__(metadata={"enum": currencies(), **kwargs.pop("metadata", {})}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         code = super()._deserialize(value, attr, data, **kwargs)
@@ -143,7 +147,12 @@ class Line(fields.String):
 
     def __init__(self, *, length_min: int = 0, length_max: int, **kwargs: Any) -> None:
         self._blank_allowed = length_min == 0
-        super().__init__(validate=validate.Length(length_min, length_max), **kwargs)
+        pattern = _ONE_LINE if self._blank_allowed else _ONE_LINE_WITH_TEXT
+        super().__init__(
+            validate=validate.Length(length_min, length_max),
+            metadata={"pattern": pattern, **kwargs.pop("metadata", {})},
+            **kwargs,
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -186,6 +195,13 @@ class Metadata(fields.Dict):
         )
 
 
+def property_names(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+    """Return what the API's description says of the names in a `Metadata` object."""
+    if not isinstance(field, Metadata):
+        return {}
+    return {"propertyNames": {"pattern": _ONE_LINE_WITH_TEXT, "maxLength": field.KEY_LENGTH_MAX}}
+
+
 def flat_messages(messages: Any, path: str = "") -> dict[str, list[str]]:
     """Return marshmallow's nested messages as {"transfers.3.amount": [message, …]}."""
     if not isinstance(messages, Mapping):
@@ -210,6 +226,7 @@ __all__ = [
     "UtcDateTime",
     "ValidationError",
     "flat_messages",
+    "property_names",
     "read_id",
     "rfc3339",
 ]

@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 import flask_smorest
 import orjson
 import structlog
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from flask.json.provider import JSONProvider
 from marshmallow import INCLUDE, RAISE, Schema, fields
 from pymongo.errors import PyMongoError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
-from app import mongo
+from app import headers, mongo, rate_limits
 from app.errors import (
     BodyTooLarge,
     DomainError,
@@ -29,11 +29,12 @@ from app.errors import (
     MalformedJson,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
     ServiceUnavailable,
     UnsupportedMediaType,
     ValidationFailed,
 )
-from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, flat_messages, read_id
+from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, flat_messages, property_names, read_id
 from app.mongo_schema import NotReady
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,8 @@ PROBLEM_CONTENT_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
 REPLAYED_HEADER = "Idempotency-Replayed"
 RETRY_AFTER_UNREADY_S = 2
+# Deeper than anything the contract takes, and far from the depth that would exhaust a parser's stack.
+JSON_DEPTH_MAX = 32
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What any call with a body may be refused for.
 BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
@@ -81,6 +84,9 @@ class ProblemSchema(CamelSchema):
     detail = fields.String(required=True, metadata={"description": "What is wrong with this very request."})
     code = fields.String(required=True, metadata={"description": "Stable; for programs to decide by."})
     request_id = Line(length_max=64, required=True)
+    transaction_id = fields.String(
+        metadata={"description": "Of a declined posting: the FAILED transaction that records it."}
+    )
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
@@ -166,7 +172,7 @@ class Blueprint(flask_smorest.Blueprint):
     def refusals(self, *problems: type[DomainError]) -> Callable[[View], View]:
         """Document what a route refuses, one response for each status, and that it may fail as all may."""
         by_status: dict[int, list[type[DomainError]]] = defaultdict(list)
-        all_problems: tuple[type[DomainError], ...] = (*problems, InternalError, ServiceUnavailable)
+        all_problems: tuple[type[DomainError], ...] = (*problems, RateLimited, InternalError, ServiceUnavailable)
         for problem in dict.fromkeys(all_problems):
             by_status[problem.status].append(problem)
 
@@ -192,6 +198,10 @@ class Api(flask_smorest.Api):
 
     def _register_error_handlers(self) -> None:
         pass
+
+    def _init_spec(self, **kwargs: Any) -> None:
+        super()._init_spec(**kwargs)
+        self.ma_plugin.converter.add_attribute_function(property_names)
 
     def _register_pagination_header(self) -> None:
         pass
@@ -254,29 +264,39 @@ def read_json(body: bytes) -> Any:
     """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
 
     Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
-    a double, deep nesting, and a name that occurs twice in one object.
+    a double, nesting deeper than JSON_DEPTH_MAX, and a name that occurs twice in one object.
     """
     try:
         # orjson for its strictness, the standard library for exact integers and repeated names.
         orjson.loads(body)
-        return json.loads(body, object_pairs_hook=_unique_object)
+        value = json.loads(body, object_pairs_hook=_unique_object)
+        if _is_deeper_than(value, JSON_DEPTH_MAX):
+            raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
+        return value
     except (ValueError, RecursionError) as error:
         reason = (
             str(error)
-            if isinstance(error, orjson.JSONDecodeError | _RepeatedName)
+            if isinstance(error, orjson.JSONDecodeError | _Refused)
             else "nested too deeply or a number too long"
         )
         raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
 
 
-class _RepeatedName(ValueError):
+class _Refused(ValueError):
     pass
+
+
+def _is_deeper_than(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper_than(member, depth - 1) for member in members)
 
 
 def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _RepeatedName("a name occurs twice in one object")
+        raise _Refused("a name occurs twice in one object")
     return members
 
 
@@ -316,9 +336,10 @@ def _begin() -> None:
 
 def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.path.startswith("/api/"):
-        response.headers["Cache-Control"] = "no-store"
+    headers.protect(response)
+    if request.method == "OPTIONS" and request.url_rule is not None:
+        response.allow = _methods_of(request.url_rule)
+    rate_limits.add_headers(response)
     log.info(
         "request",
         method=request.method,
@@ -328,6 +349,12 @@ def _finish(response: Response) -> Response:
     )
     structlog.contextvars.clear_contextvars()
     return response
+
+
+def _methods_of(rule: Rule) -> set[str]:
+    """Return what the route of this rule takes. Flask would add what an id in place of the last word would take."""
+    rules = current_app.url_map.iter_rules()
+    return {method for other in rules if other.rule == rule.rule for method in other.methods or ()}
 
 
 def _on_http_exception(error: HTTPException) -> Response:

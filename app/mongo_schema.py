@@ -29,6 +29,7 @@ _ID_OR_NAME = {"bsonType": ["objectId", "string"]}
 _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
+_COUNT = {"bsonType": ["int", "long"], "minimum": 0}
 
 # Sent messages tell who paid whom. They are kept for questions, not for ever.
 SENT_MESSAGES_KEPT_S = 30 * 24 * 3600
@@ -93,7 +94,9 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "password_hash": _STRING,
             "role": _one_of("USER", "ADMIN", "SYSTEM"),
             "created_at": _DATE,
-        }
+        },
+        # How often the password was changed; a session is of the generation in which it began.
+        {"session_generation": _COUNT},
     ),
     "accounts": _document(
         {
@@ -137,8 +140,22 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "address": _optional(_STRING),
         },
     ),
-    "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
     "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
+    # A spent refresh token, an ended session, or the cut-off of a user's sessions before a generation.
+    "revoked_tokens": _document(
+        {"_id": _STRING, "expires_at": _DATE}, {"generation": _COUNT, "spared": _optional(_STRING)}
+    ),
+    "password_resets": _document({"_id": _STRING, "token_hash": _STRING, "user": _optional(_ID), "expires_at": _DATE}),
+    "login_failures": _document(
+        {
+            "_id": _STRING,
+            "failures": _COUNT,
+            "recent": {"bsonType": "array", "items": _DATE},
+            "blocked_until": _DATE,
+            "expires_at": _DATE,
+        }
+    ),
+    "rate_limits": _document({"_id": _STRING, "count": _COUNT, "expires_at": _DATE}),
     "outbox": _document(
         {
             "_id": _ID,
@@ -178,6 +195,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("actor", ASCENDING), ("_id", ASCENDING)]),
     ],
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],
+    "login_failures": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
     "outbox": [
         IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
         IndexModel(
@@ -197,6 +217,9 @@ PRIVILEGES: dict[str, list[str]] = {
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
     "leases": ["find", "insert", "update"],
+    "password_resets": ["find", "insert", "update", "remove"],
+    "login_failures": ["find", "insert", "update", "remove"],
+    "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
     "schema": ["find"],
 }

@@ -11,7 +11,7 @@ from app import create_app, mongo
 from app.auth.service import ensure_system_user
 from app.embedded import DATABASE_NAME, ReplicaSet, provision
 from app.mongo import Document
-from config import Config
+from config import Config, EdgeConfig
 from tests.server import JWT_SECRET, running_server
 from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, InProcess, OverHttp
 
@@ -54,6 +54,7 @@ def config(mongo_uri: str) -> Config:
         post_timeout_ms=10_000,
         post_batch_size_max=200,
         post_queue_size_max=2_000,
+        edge=EdgeConfig(ratelimit_enabled=False),
     )
 
 

@@ -1,18 +1,31 @@
-"""Register, log in, log out."""
+"""Register, log in, keep a session going, log out; passwords and how to get back in without one."""
 
 from typing import Any
 
-from flask import current_app
+from flask import current_app, g, request
 
+from app import rate_limits
 from app.auth import service, tokens
-from app.auth.schemas import LoginSchema, MessageSchema, RegisterSchema, SessionSchema, UserAnswerSchema
-from app.auth.tokens import TOKEN_PROBLEMS, token_required
-from app.errors import EmailTaken, InvalidCredentials
+from app.auth.schemas import (
+    ChangePasswordSchema,
+    ForgotPasswordSchema,
+    LoginSchema,
+    MessageSchema,
+    RegisterSchema,
+    ResetPasswordSchema,
+    SessionSchema,
+    UserAnswerSchema,
+)
+from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, token_required
+from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TooManyAttempts
 from app.http import BODY_PROBLEMS, Blueprint
+from app.ledger.records import Act
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Who you are")
 
 _CREDENTIALS = {"email": "asha@example.com", "password": "correct horse battery"}
+_CHANGE = {"currentPassword": "correct horse battery", "newPassword": "a staple of good taste"}
+_RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good taste"}
 
 
 @bp.post("/register")
@@ -27,10 +40,24 @@ def register(body: dict[str, Any]) -> dict[str, Any]:
 @bp.post("/login")
 @bp.arguments(LoginSchema(), example=_CREDENTIALS)
 @bp.response(200, SessionSchema())
-@bp.refusals(InvalidCredentials, *BODY_PROBLEMS)
+@bp.refusals(InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
 def login(body: dict[str, Any]) -> dict[str, Any]:
     """Begin a session."""
-    return tokens.begin_session(service.authenticate(**body, bcrypt_rounds=current_app.config["BCRYPT_ROUNDS"]))
+    act = Act("anonymous", request_id=g.request_id, address=request.remote_addr)
+    rounds, is_limited = current_app.config["BCRYPT_ROUNDS"], rate_limits.are_enabled()
+    return tokens.begin_session(service.authenticate(**body, bcrypt_rounds=rounds, act=act, is_limited=is_limited))
+
+
+@bp.post("/refresh")
+@refresh_token_required
+@bp.response(200, SessionSchema())
+@bp.refusals(*TOKEN_PROBLEMS)
+def refresh() -> dict[str, Any]:
+    """Trade the refresh token, sent as the bearer token, for new tokens of the same session.
+
+    It is spent by that: a second use of it ends the session.
+    """
+    return tokens.continue_session()
 
 
 @bp.post("/logout")
@@ -50,3 +77,43 @@ def logout() -> dict[str, str]:
 def me() -> dict[str, Any]:
     """Return the user the token belongs to."""
     return {"user": tokens.current_user()}
+
+
+@bp.put("/password")
+@token_required
+@bp.arguments(ChangePasswordSchema(), example=_CHANGE)
+@bp.response(200, MessageSchema())
+@bp.refusals(*TOKEN_PROBLEMS, InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
+def change_password(body: dict[str, Any]) -> dict[str, str]:
+    """Change the password. Every other session ends; this one goes on."""
+    service.change_password(
+        tokens.current_user(),
+        **body,
+        session_id=tokens.current_session_id(),
+        session_lifetime=tokens.refresh_lifetime(),
+        bcrypt_rounds=current_app.config["BCRYPT_ROUNDS"],
+        is_limited=rate_limits.are_enabled(),
+    )
+    return {"message": "Password changed. Every other session has ended."}
+
+
+@bp.post("/password/forgot")
+@bp.arguments(ForgotPasswordSchema(), example={"email": _CREDENTIALS["email"]})
+@bp.response(202, MessageSchema())
+@bp.refusals(*BODY_PROBLEMS)
+def forgot_password(body: dict[str, Any]) -> dict[str, str]:
+    """Ask for a mail with a token that resets the password. The answer tells nothing about who is registered."""
+    rate_limits.check("mail", body["email"])
+    service.forget_password(body["email"], secret=current_app.config["JWT_SECRET_KEY"])
+    return {"message": "If the address is registered, a mail with a token is on its way. It is good for 30 minutes."}
+
+
+@bp.post("/password/reset")
+@bp.arguments(ResetPasswordSchema(), example=_RESET)
+@bp.response(200, MessageSchema())
+@bp.refusals(ResetTokenInvalid, *BODY_PROBLEMS)
+def reset_password(body: dict[str, Any]) -> dict[str, str]:
+    """Set a new password with the token out of the mail, once. Every session ends."""
+    lifetime, rounds = tokens.refresh_lifetime(), current_app.config["BCRYPT_ROUNDS"]
+    service.reset_password(**body, session_lifetime=lifetime, bcrypt_rounds=rounds)
+    return {"message": "Password changed. Every session has ended; log in."}

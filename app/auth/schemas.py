@@ -5,14 +5,13 @@ from typing import Any
 from email_validator import EmailNotValidError, validate_email
 from marshmallow import fields, validate
 
-from app.auth.service import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, Role
+from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, is_common
+from app.auth.service import Role
 from app.fields import CamelSchema, Id, Line, UtcDateTime
 
 NAME_LENGTH_MAX = 100
-
-
-def _normalized(email: str) -> str:
-    return validate_email(email.strip(), check_deliverability=False).normalized.lower()
+# Of what is looked at at all; the standards allow 254.
+EMAIL_LENGTH_MAX = 320
 
 
 class EmailAddress(fields.String):
@@ -20,35 +19,50 @@ class EmailAddress(fields.String):
 
     default_error_messages = {"invalid": "Not an e-mail address."}
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"format": "email", **kwargs.pop("metadata", {})}, **kwargs)
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        try:
-            return _normalized(text)
-        except EmailNotValidError as error:
-            raise self.make_error("invalid") from error
+        email = _normal_email(text)
+        if email is None:
+            raise self.make_error("invalid")
+        return email
 
 
-class LoginEmail(fields.String):
-    """An e-mail address to look up, written as registration keeps it.
+class LoginName(fields.String):
+    """What somebody logs in as: an e-mail address in its normal form, or text that is nobody's.
 
-    What is no address is left as it is: nobody has it, and a login says no more than that.
+    Only what could belong to a user is looked up; the rest is as wrong as a wrong password.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        try:
-            return _normalized(text)
-        except EmailNotValidError:
-            return text
+        return _normal_email(text) or text
+
+
+def _normal_email(text: str) -> str | None:
+    if len(text) > EMAIL_LENGTH_MAX:
+        return None
+    try:
+        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
+    except EmailNotValidError:
+        return None
 
 
 class NewPassword(fields.String):
-    """A password that bcrypt can keep whole: its limits count bytes, not characters, and a NUL is its end mark."""
+    """A password that is not among the first guesses, and that bcrypt keeps whole: its limits count bytes, and a NUL
+    is its end mark."""
 
     default_error_messages = {
         "bytes": f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8.",
         "nul": "A password has no NUL characters.",
+        "common": "This password is among the most used ones and would be guessed. Choose another.",
     }
+
+    def __init__(self, **kwargs: Any) -> None:
+        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8, and none of the most used passwords."
+        super().__init__(load_only=True, metadata={"format": "password", "description": limits}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, attr, data, **kwargs)
@@ -56,6 +70,8 @@ class NewPassword(fields.String):
             raise self.make_error("bytes")
         if "\0" in password:
             raise self.make_error("nul")
+        if is_common(password):
+            raise self.make_error("common")
         return password
 
 
@@ -89,9 +105,23 @@ class MessageSchema(CamelSchema):
 class RegisterSchema(CamelSchema):
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
     email = EmailAddress(required=True)
-    password = NewPassword(required=True, load_only=True, metadata={"format": "password"})
+    password = NewPassword(required=True)
 
 
 class LoginSchema(CamelSchema):
-    email = LoginEmail(required=True)
+    email = LoginName(required=True)
     password = fields.String(required=True, load_only=True, metadata={"format": "password"})
+
+
+class ChangePasswordSchema(CamelSchema):
+    current_password = fields.String(required=True, load_only=True, metadata={"format": "password"})
+    new_password = NewPassword(required=True)
+
+
+class ForgotPasswordSchema(CamelSchema):
+    email = EmailAddress(required=True)
+
+
+class ResetPasswordSchema(CamelSchema):
+    token = fields.String(required=True, load_only=True, metadata={"description": "From the mail."})
+    new_password = NewPassword(required=True)

@@ -1,20 +1,25 @@
 """Bearer tokens: issuing them, checking them, and every flask-jwt-extended callback.
 
 A session is one login. Its id (`sid`) is in each of its tokens, so that a logout
-revokes all of them with one row on the blocklist.
+revokes all of them with one row on the blocklist. So is its generation (`gen`), so
+that a change of the password revokes all sessions of the generations before with
+one row. A refresh token is spent by its use; its own id is then on the blocklist.
 """
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, TypeVar
 
 from bson import ObjectId
 from flask import Flask, Response, current_app
 from flask_jwt_extended import create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt.exceptions import PyJWTError
 
-from app.auth import repository
+from app import rate_limits
+from app.auth import repository, service
 from app.auth.service import Role
 from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked
 from app.extensions import jwt
@@ -25,6 +30,8 @@ from app.mongo import Document
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"
 SESSION_CLAIM = "sid"
+GENERATION_CLAIM = "gen"
+REFRESH = "refresh"
 SECURITY_SCHEME = "bearer"
 # What any call with a token may be refused for.
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
@@ -53,8 +60,25 @@ def configure(app: Flask, *, secret: str, access_minutes: int, refresh_days: int
 
 
 def begin_session(user: Document) -> dict[str, Any]:
-    """Return the answer to a login: the user with the tokens of a new session."""
-    claims = {SESSION_CLAIM: uuid.uuid4().hex}
+    """Return the answer to a login: the user, as the password was checked against it, with a new session's tokens."""
+    return _session(user, session_id=uuid.uuid4().hex, generation=user.get("session_generation", 0))
+
+
+def continue_session() -> dict[str, Any]:
+    """Spend the request's refresh token and return the answer to a login, in the same session; raises TokenRevoked."""
+    claims = get_jwt()
+    user = current_user()
+    service.spend_refresh_token(
+        claims["jti"],
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        session_id=claims[SESSION_CLAIM],
+        session_lifetime=refresh_lifetime(),
+    )
+    return _session(user, session_id=claims[SESSION_CLAIM], generation=claims[GENERATION_CLAIM])
+
+
+def _session(user: Document, *, session_id: str, generation: int) -> dict[str, Any]:
+    claims = {SESSION_CLAIM: session_id, GENERATION_CLAIM: generation}
     identity = str(user["_id"])
     return {
         "user": user,
@@ -100,19 +124,23 @@ def role_required(*roles: Role) -> Callable[[View], View]:
 
 
 def _guard(view: View, access: str, *, refresh: bool = False) -> View:
-    # `access` is what the route declares about itself; tests read it, so that no route is open by mistake.
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             verify_jwt_in_request(refresh=refresh)
-        except (IndexError, RecursionError):
-            # The libraries trip over a header of commas and blanks, and over claims nested very deep.
-            raise TokenInvalid from None
+        except (JWTExtendedException, PyJWTError, IndexError, RecursionError) as error:
+            rate_limits.check_address()
+            if isinstance(error, IndexError | RecursionError):
+                # The libraries trip over a header of commas and blanks, and over claims nested very deep.
+                raise TokenInvalid from None
+            raise
+        # Counted here, where the user is known and the token was checked once.
+        rate_limits.check_user(get_jwt()["sub"])
         return view(*args, **kwargs)
 
-    documented = Blueprint.doc(security=[{SECURITY_SCHEME: []}])(guarded)
-    documented.access = access
-    return documented  # type: ignore[no-any-return]
+    # What the route declares about itself; tests read it, so that no route is open by mistake.
+    guarded.access = access  # type: ignore[attr-defined]
+    return Blueprint.doc(security=[{SECURITY_SCHEME: []}])(guarded)  # type: ignore[no-any-return]
 
 
 def current_user_id() -> ObjectId:
@@ -134,14 +162,27 @@ def current_session_id() -> str:
 
 @jwt.token_in_blocklist_loader
 def _is_revoked(header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    # Asked before `_is_ours`, so the claims may be anything yet.
-    ids = (claims["jti"], claims.get(SESSION_CLAIM))
-    return repository.is_any_revoked([revocable for revocable in ids if isinstance(revocable, str)])
+    if not _is_ours(header, claims):
+        return False  # The library checks the claims right after this, and refuses the token for them.
+    token_id, session_id, cut_off_id = claims["jti"], claims[SESSION_CLAIM], service.cut_off_id(claims["sub"])
+    rows = {row["_id"]: row for row in repository.find_revocations([token_id, session_id, cut_off_id])}
+    if session_id in rows:
+        return True
+    cut_off = rows.get(cut_off_id)
+    if cut_off is not None and service.is_cut_off(cut_off, generation=claims[GENERATION_CLAIM], session_id=session_id):
+        return True
+    if token_id in rows and claims["type"] == REFRESH:
+        service.end_session(session_id, lifetime=refresh_lifetime())
+    return token_id in rows
 
 
 @jwt.token_verification_loader
 def _is_ours(header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    return isinstance(claims.get(SESSION_CLAIM), str) and isinstance(claims.get("sub"), str)
+    return (
+        isinstance(claims.get(SESSION_CLAIM), str)
+        and isinstance(claims.get(GENERATION_CLAIM), int)
+        and isinstance(claims.get("sub"), str)
+    )
 
 
 @jwt.token_verification_failed_loader

@@ -61,13 +61,13 @@ def password_changed(user: Mapping[str, Any], at: datetime) -> OutboxMessage:
     return OutboxMessage(MessageKind.PASSWORD_CHANGED, user["_id"], {"at": at})
 
 
-def password_reset(user: Mapping[str, Any], token: str, *, at: datetime, expires_at: datetime) -> OutboxMessage:
+def password_reset(user: Mapping[str, Any], seed: str, *, at: datetime, expires_at: datetime) -> OutboxMessage:
     """Return the mail that brings a reset token to its user.
 
-    The outbox holds the token only until the mail is taken, or `expires_at`, after
-    which it is not sent any more.
+    The outbox holds no more than the token's seed, and that until the mail is taken or
+    `expires_at` only, after which it is not sent any more.
     """
-    return OutboxMessage(MessageKind.PASSWORD_RESET, user["_id"], {"at": at, "token": token, "expires_at": expires_at})
+    return OutboxMessage(MessageKind.PASSWORD_RESET, user["_id"], {"at": at, "token": seed, "expires_at": expires_at})
 
 
 def account_opened(account: Mapping[str, Any]) -> OutboxMessage:

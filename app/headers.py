@@ -1,0 +1,63 @@
+"""Response headers that tell browsers what not to do, and which origins may call from a page."""
+
+from collections.abc import Sequence
+
+from flask import Flask, Response, request
+from flask_cors import CORS
+
+HSTS_S = 365 * 24 * 3600
+CORS_MAX_AGE_S = 600
+_API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+# Everything a page needs is served from here. Swagger UI's style sheet has pictures in data: URLs.
+_PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"]
+_EXPOSED_HEADERS = [
+    "Idempotency-Replayed",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "X-Request-ID",
+]
+
+
+def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
+    """Let pages of these origins call the API. Without any, browsers keep all foreign pages out."""
+    if cors_origins:
+        CORS(
+            app,
+            resources={r"/api/.*": {}},
+            origins=list(cors_origins),
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
+            # Tokens travel in a header that a page sets itself; there is no cookie to send along.
+            supports_credentials=False,
+            max_age=CORS_MAX_AGE_S,
+        )
+
+
+def protect(response: Response) -> None:
+    """Add the protective headers to a response."""
+    response.headers.update(_ALWAYS)
+    is_page = response.mimetype == "text/html"
+    response.headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _API_POLICY
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = f"max-age={HSTS_S}; includeSubDomains"
+    if _may_hold_secrets():
+        response.headers["Cache-Control"] = "no-store"
+
+
+def _may_hold_secrets() -> bool:
+    # The API's description and Swagger UI's files are the same for everybody. All else here has money or tokens.
+    return request.path.startswith("/api/") and not request.path.startswith(("/api/docs", "/api/openapi.json"))

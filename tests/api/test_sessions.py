@@ -1,0 +1,206 @@
+"""Sessions: how long they last, what goes on and what ends with a refresh, a logout and a new password."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from pymongo.database import Database
+
+from app.mongo import Document
+from tests.server import JWT_SECRET
+from tests.support import PASSWORD, Answer, Bank, Caller, Person
+
+NEW_PASSWORD = "another long enough one"
+
+
+def refresh(client: Bank, token: str) -> Answer:
+    return Caller(client.client, token).post("/api/auth/refresh")
+
+
+def resumed(bank: Bank, answer: Answer) -> Person:
+    return Person(bank.client, answer.body["token"], answer.body["user"], answer.body["refreshToken"])
+
+
+def claims(token: str) -> Document:
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def change_password(person: Person, current: str = PASSWORD, new: str = NEW_PASSWORD) -> Answer:
+    return person.call("PUT", "/api/auth/password", {"currentPassword": current, "newPassword": new})
+
+
+def is_logged_in(person: Person) -> bool:
+    answer = person.get("/api/auth/me")
+    assert answer.code in (None, "token_revoked")
+    return answer.status == 200
+
+
+def test_an_access_token_lasts_fifteen_minutes_and_a_refresh_token_thirty_days(bank: Bank) -> None:
+    person = bank.register()
+    access, refresh_ = claims(person.token or ""), claims(person.refresh_token)
+    assert access["exp"] - access["iat"] == 15 * 60
+    assert refresh_["exp"] - refresh_["iat"] == 30 * 24 * 3600
+
+
+def test_a_refresh_answers_like_a_login_and_stays_in_the_session(bank: Bank) -> None:
+    person = bank.register()
+    answer = refresh(bank, person.refresh_token)
+    assert answer.status == 200
+    assert answer.body.keys() == {"user", "token", "refreshToken", "expiresIn"}
+    assert answer.body["user"] == person.user
+    assert is_logged_in(resumed(bank, answer))
+    resumed(bank, answer).post("/api/auth/logout")
+    assert not is_logged_in(person), "One logout ends all tokens of the session."
+
+
+def test_refresh_tokens_follow_one_another(bank: Bank) -> None:
+    person = bank.register()
+    for _ in range(3):
+        person = resumed(bank, refresh(bank, person.refresh_token))
+    assert is_logged_in(person)
+
+
+def test_a_spent_refresh_token_used_again_ends_the_session(bank: Bank) -> None:
+    person = bank.register()
+    bystander = bank.log_in(person.user["email"])
+    successor = resumed(bank, refresh(bank, person.refresh_token))
+    assert refresh(bank, person.refresh_token).code == "token_revoked"
+    assert not is_logged_in(successor)
+    assert refresh(bank, successor.refresh_token).code == "token_revoked"
+    assert is_logged_in(bystander), "Other sessions of the user go on."
+
+
+def test_of_two_refreshes_at_the_same_moment_one_succeeds_and_the_session_ends(live_bank: Bank) -> None:
+    person = live_bank.register()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: refresh(live_bank, person.refresh_token), range(8)))
+    assert sorted(answer.status for answer in answers) == [200] + [401] * 7
+    winner = next(answer for answer in answers if answer.status == 200)
+    assert not is_logged_in(resumed(live_bank, winner))
+
+
+def test_a_blocklist_row_goes_when_its_token_has_expired(bank: Bank, database: Database[Document]) -> None:
+    person = bank.register()
+    old = claims(person.refresh_token)
+    refresh(bank, person.refresh_token)
+    row = database.revoked_tokens.find_one({"_id": old["jti"]})
+    assert row is not None
+    expires_at = datetime.fromtimestamp(old["exp"], UTC)
+    assert timedelta() < row["expires_at"] - expires_at < timedelta(minutes=5)
+    index = database.revoked_tokens.index_information()["expires_at_1"]
+    assert index["expireAfterSeconds"] == 0
+
+
+@pytest.mark.parametrize(("path", "is_refresh_token"), [("/api/auth/me", True), ("/api/auth/refresh", False)])
+def test_an_access_token_is_no_refresh_token_nor_the_other_way_round(
+    bank: Bank, path: str, is_refresh_token: bool
+) -> None:
+    person = bank.register()
+    token = person.refresh_token if is_refresh_token else person.token
+    method = "GET" if path.endswith("me") else "POST"
+    assert Caller(bank.client, token).call(method, path).code == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sid": None}, {"gen": None}, {"sid": 7}, {"gen": "x"}, {"aud": "others"}, {"iss": "others"}, {"sub": 7}],
+)
+def test_a_token_of_ours_with_claims_of_another_shape_is_refused(bank: Bank, changes: Document) -> None:
+    payload = {**claims(bank.register().token or ""), **changes}
+    payload = {name: value for name, value in payload.items() if value is not None}
+    token = jwt.encode(payload, JWT_SECRET, algorithm="HS256")
+    assert Caller(bank.client, token).get("/api/auth/me").code == "token_invalid"
+
+
+@pytest.mark.parametrize("forged", ["none", "other-secret", "HS384"])
+def test_a_forged_token_is_refused(bank: Bank, forged: str) -> None:
+    payload = claims(bank.register().token or "")
+    token = {
+        "none": lambda: jwt.encode(payload, None, algorithm="none"),
+        "other-secret": lambda: jwt.encode(payload, "x" * 64, algorithm="HS256"),
+        "HS384": lambda: jwt.encode(payload, JWT_SECRET + "-padded-to-forty-eight-bytes", algorithm="HS384"),
+    }[forged]()
+    assert Caller(bank.client, token).get("/api/auth/me").code == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer", "Bearer ", "Bearer a b", "Bearer ü", "Bearer a.b.c", "Basic YTpi", "Bearer " + "a" * 5000]
+)
+def test_whatever_the_authorization_header_says_is_answered_401(bank: Bank, header: str) -> None:
+    answer = bank.anonymous.get("/api/auth/me", headers={"Authorization": header})
+    assert answer.code in ("token_missing", "token_invalid")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_new_password_ends_every_other_session_and_not_this_one(bank: Bank) -> None:
+    person = bank.register()
+    other = bank.log_in(person.user["email"])
+    assert change_password(person).status == 200
+    assert is_logged_in(person)
+    assert not is_logged_in(other)
+    assert refresh(bank, other.refresh_token).code == "token_revoked"
+    assert is_logged_in(resumed(bank, refresh(bank, person.refresh_token)))
+    assert is_logged_in(bank.log_in(person.user["email"], NEW_PASSWORD))
+
+
+def test_a_second_change_from_another_session_ends_the_one_spared_before(bank: Bank) -> None:
+    person = bank.register()
+    change_password(person)
+    other = bank.log_in(person.user["email"], NEW_PASSWORD)
+    change_password(other, NEW_PASSWORD, PASSWORD)
+    assert is_logged_in(other)
+    assert not is_logged_in(person)
+
+
+def test_a_change_needs_the_current_password(bank: Bank) -> None:
+    person = bank.register()
+    answer = change_password(person, current="not the password")
+    assert (answer.status, answer.code) == (401, "invalid_credentials")
+    assert bank.log_in(person.user["email"])
+
+
+def test_a_login_that_races_with_a_change_of_the_password_leaves_no_session_of_the_old_one(live_bank: Bank) -> None:
+    person = live_bank.register()
+    email = person.user["email"]
+
+    def log_in(_: int) -> Answer:
+        return live_bank.anonymous.post("/api/auth/login", {"email": email, "password": PASSWORD})
+
+    with ThreadPoolExecutor(9) as pool:
+        changed = pool.submit(change_password, person)
+        logins = list(pool.map(log_in, range(40)))
+    assert changed.result().status == 200
+    begun = [resumed(live_bank, answer) for answer in logins if answer.status == 200]
+    assert not any(is_logged_in(other) for other in begun)
+    assert is_logged_in(person)
+
+
+def test_of_two_changes_at_the_same_moment_one_succeeds(live_bank: Bank) -> None:
+    person = live_bank.register()
+    other = live_bank.log_in(person.user["email"])
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(change_password, person, PASSWORD, "the first new password")
+        second = pool.submit(change_password, other, PASSWORD, "the second new password")
+    # The loser's session has ended, or its current password is not the current one any more.
+    assert sorted(answer.result().status for answer in (first, second)) == [200, 401]
+
+
+def test_login_takes_the_address_as_register_does(bank: Bank) -> None:
+    email = bank.register().user["email"]
+    assert bank.log_in(f"  {email.upper()} ").user["email"] == email
+
+
+@pytest.mark.parametrize("password", ["password123", "Password123", "1234567890", "QWERTYUIOP"])
+def test_a_common_password_is_refused(bank: Bank, password: str) -> None:
+    body = {"name": "Asha Rao", "email": "asha@fincore.example", "password": password}
+    answer = bank.anonymous.post("/api/auth/register", body)
+    assert answer.code == "validation_failed"
+    assert "password" in answer.body["errors"]
+
+
+@pytest.mark.parametrize("field", ["email", "password"], ids=lambda field: f"an operator as {field}")
+def test_no_operator_reaches_a_query(bank: Bank, field: str) -> None:
+    email = bank.register().user["email"]
+    body = {"email": email, "password": PASSWORD, field: {"$ne": None}}
+    assert bank.anonymous.post("/api/auth/login", body).code == "validation_failed"

@@ -1,0 +1,47 @@
+"""The bank as the internet meets it: limits on, and behind a proxy that says who the client is."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database
+
+from app import create_app
+from app.mongo import Document
+from config import Config, EdgeConfig
+from tests.support import Answer, Caller, Client, InProcess
+
+MakeEdge = Callable[..., "Edge"]
+
+
+@dataclass(frozen=True)
+class FromAddress:
+    """A client at this address, as the trusted proxy on the loopback address reports it."""
+
+    client: Client
+    address: str
+
+    def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
+        return self.client.send(method, path, {**headers, "X-Forwarded-For": self.address}, data)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An application of its own with these edge settings, on the database of the test."""
+
+    app: Flask
+
+    def caller(self, address: str = "198.51.100.7", token: str | None = None) -> Caller:
+        return Caller(FromAddress(InProcess(self.app), address), token)
+
+
+@pytest.fixture
+def make_edge(config: Config, database: Database[Document]) -> Iterator[MakeEdge]:
+    def make(**edge: Any) -> Edge:
+        return Edge(create_app(replace(config, edge=EdgeConfig(**{"trusted_proxies": ("127.0.0.1",), **edge}))))
+
+    yield make
+    # The driver and the ledger belong to the process; leave them as the application of all other tests set them.
+    create_app(config)

@@ -1,0 +1,205 @@
+"""The authorisation matrix: every route for everybody. A route without a row fails, and so does an undeclared one."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from flask import Flask
+from pymongo.database import Database
+
+from app.mongo import Document
+from tests.support import PASSWORD, Bank, Caller, Person, new_key
+
+# Who asks: nobody, somebody who has nothing to do with it, whom it belongs to, and the two roles above users.
+CALLERS = ("anonymous", "other", "owner", "admin", "system")
+OPEN_BLUEPRINTS = {"operations", "web"}
+# Open by their nature: whoever comes here has no token yet, or none any more.
+OPEN_ROUTES = {
+    ("POST", "/api/auth/register"),
+    ("POST", "/api/auth/login"),
+    ("POST", "/api/auth/password/forgot"),
+    ("POST", "/api/auth/password/reset"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a route answers to each of `CALLERS`, with this path and body. Words in braces name things of the world."""
+
+    statuses: tuple[int, int, int, int, int]
+    path: str = ""
+    body: Mapping[str, Any] | None = None
+    owner: str = "payer"
+    refresh: bool = False
+
+
+def everybody(status: int, **kwargs: Any) -> Row:
+    return Row((status,) * 5, **kwargs)
+
+
+def logged_in(status: int, **kwargs: Any) -> Row:
+    return Row((401, *(status,) * 4), **kwargs)
+
+
+def only_owner(status: int, **kwargs: Any) -> Row:
+    return Row((401, 404, status, 404, 404), **kwargs)
+
+
+def readers(**kwargs: Any) -> Row:
+    return Row((401, 404, 200, 200, 200), **kwargs)
+
+
+def staff(status: int = 200, **kwargs: Any) -> Row:
+    return Row((401, 403, 403, status, status), **kwargs)
+
+
+def only_system(status: int, **kwargs: Any) -> Row:
+    return Row((401, 403, 403, 403, status), **kwargs)
+
+
+KEYED = {"idempotencyKey": "{key}"}
+TRANSFER = {"fromAccount": "{account}", "toAccount": "{payee_account}", "amount": 5, **KEYED}
+NEW_PASSWORD = "quite another good one"
+
+MATRIX: dict[tuple[str, str], Row] = {
+    ("POST", "/api/auth/register"): everybody(
+        201, body={"name": "New", "email": "{key}@fincore.example", "password": PASSWORD}
+    ),
+    ("POST", "/api/auth/login"): everybody(200, body={"email": "{email}", "password": PASSWORD}),
+    ("POST", "/api/auth/logout"): logged_in(200),
+    ("POST", "/api/auth/refresh"): logged_in(200, refresh=True),
+    ("GET", "/api/auth/me"): logged_in(200),
+    ("PUT", "/api/auth/password"): logged_in(200, body={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}),
+    ("POST", "/api/auth/password/forgot"): everybody(202, body={"email": "{email}"}),
+    ("POST", "/api/auth/password/reset"): everybody(422, body={"token": "made up", "newPassword": NEW_PASSWORD}),
+    ("POST", "/api/accounts/create"): logged_in(201, body={}),
+    ("GET", "/api/accounts"): logged_in(200),
+    ("GET", "/api/accounts/<id>"): readers(path="/api/accounts/{account}"),
+    ("PATCH", "/api/accounts/<id>"): only_owner(200, path="/api/accounts/{account}", body={"name": "Holidays"}),
+    ("POST", "/api/accounts/<id>/close"): only_owner(200, path="/api/accounts/{empty_account}/close", body={}),
+    ("GET", "/api/accounts/<id>/balance"): readers(path="/api/accounts/{account}/balance"),
+    ("GET", "/api/accounts/<id>/entries"): readers(path="/api/accounts/{account}/entries"),
+    ("GET", "/api/accounts/<id>/statement"): readers(path="/api/accounts/{account}/statement"),
+    ("POST", "/api/transactions/create"): only_owner(201, body=TRANSFER),
+    ("POST", "/api/transactions/hold"): only_owner(201, body=TRANSFER),
+    ("POST", "/api/transactions/batch"): Row(
+        # An atomic batch is refused with the first refusal's code, and 422 whatever status that has alone.
+        (401, 422, 201, 422, 422),
+        body={**KEYED, "transfers": [{"fromAccount": "{account}", "toAccount": "{payee_account}", "amount": 5}]},
+    ),
+    ("POST", "/api/transactions/initial-funds"): only_system(
+        201, body={"toAccount": "{account}", "amount": 5, **KEYED}
+    ),
+    ("POST", "/api/transactions/<id>/capture"): Row(
+        (401, 404, 200, 404, 200), path="/api/transactions/{hold}/capture", body=KEYED, owner="payee"
+    ),
+    ("POST", "/api/transactions/<id>/void"): Row(
+        (401, 404, 200, 404, 200), path="/api/transactions/{hold}/void", body=KEYED, owner="payee"
+    ),
+    ("POST", "/api/transactions/<id>/reverse"): staff(
+        201, path="/api/transactions/{transaction}/reverse", body={**KEYED, "reason": "By mistake"}
+    ),
+    ("GET", "/api/transactions"): logged_in(200),
+    ("GET", "/api/transactions/<id>"): readers(path="/api/transactions/{transaction}"),
+    ("GET", "/api/admin/users"): staff(),
+    ("GET", "/api/admin/accounts"): staff(),
+    ("PATCH", "/api/admin/accounts/<id>/status"): staff(
+        path="/api/admin/accounts/{account}/status", body={"status": "FROZEN", "reason": "Asked by the police"}
+    ),
+    ("PATCH", "/api/admin/users/<id>/role"): only_system(
+        200, path="/api/admin/users/{other}/role", body={"role": "ADMIN"}
+    ),
+    ("GET", "/api/admin/audit-log"): staff(),
+    ("GET", "/api/admin/trial-balance"): staff(),
+    ("GET", "/"): everybody(200),
+    ("GET", "/healthz"): everybody(200),
+    ("GET", "/readyz"): everybody(200),
+    ("GET", "/metrics"): everybody(200),
+    ("GET", "/api/openapi.json"): everybody(200),
+    ("GET", "/api/docs"): everybody(200),
+    ("GET", "/api/docs/<path:name>"): everybody(200, path="/api/docs/swagger-ui.css"),
+    ("GET", "/problems/<code>"): everybody(200, path="/problems/forbidden"),
+    ("GET", "/static/operations/<path:filename>"): everybody(200, path="/static/operations/page.css"),
+}
+
+
+@dataclass
+class World:
+    """A payer, a payee, what is between them, and everybody else."""
+
+    callers: dict[str, Caller]
+    names: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture
+def world(bank: Bank, admin_database: Database[Document]) -> World:
+    payer, account = bank.customer(1_000)
+    payee, payee_account = bank.customer()
+    other, admin = bank.register(), bank.register()
+    admin_database.users.update_one({"email": admin.user["email"]}, {"$set": {"role": "ADMIN"}})
+    transaction = payer.transfer(account, payee_account, 100).body["transaction"]["id"]
+    hold = payer.post("/api/transactions/hold", {**_filled(TRANSFER, locals()), "idempotencyKey": new_key()})
+    return World(
+        {
+            "anonymous": bank.anonymous,
+            "other": other,
+            "payer": payer,
+            "payee": payee,
+            "admin": admin,
+            "system": bank.system,
+        },
+        {
+            "account": account,
+            "payee_account": payee_account,
+            "empty_account": payer.open_account(),
+            "transaction": transaction,
+            "hold": hold.body["transaction"]["id"] if hold.status == 201 else "",
+            "email": payer.user["email"],
+            "other": other.id,
+            "key": new_key(),
+        },
+    )
+
+
+def _filled(value: Any, names: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"{(\w+)}", lambda match: str(names.get(match[1], "")), value)
+    if isinstance(value, Mapping):
+        return {name: _filled(member, names) for name, member in value.items()}
+    return [_filled(member, names) for member in value] if isinstance(value, list) else value
+
+
+def routes(app: Flask) -> dict[tuple[str, str], Any]:
+    """Return the view of each (method, rule) of the application; what an id is called in a rule does not matter."""
+    return {
+        (method, re.sub(r"<id:\w+>", "<id>", rule.rule)): app.view_functions[rule.endpoint]
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def test_every_route_has_a_row(app: Flask) -> None:
+    assert routes(app).keys() - MATRIX.keys() == set()
+
+
+def test_every_route_declares_who_may_call_it(app: Flask) -> None:
+    undeclared = {
+        (method, rule)
+        for (method, rule), view in routes(app).items()
+        if rule.startswith("/api/") and not hasattr(view, "access") and not rule.startswith(("/api/docs", "/api/open"))
+    }
+    assert undeclared == OPEN_ROUTES
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("route", MATRIX, ids=" ".join)
+def test_the_matrix_holds(app: Flask, world: World, route: tuple[str, str], caller: str) -> None:
+    method, rule = route
+    row = MATRIX[route]
+    who = world.callers[row.owner if caller == "owner" else caller]
+    if row.refresh and isinstance(who, Person):
+        who = Caller(who.client, who.refresh_token)
+    answer = who.call(method, _filled(row.path or rule, world.names), _filled(row.body, world.names))
+    assert answer.status == row.statuses[CALLERS.index(caller)], answer.content

@@ -1,0 +1,192 @@
+"""Wrong passwords: they get slow, and nobody is locked out of what is theirs by them."""
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pymongo.database import Database
+
+from app.auth import attempts
+from app.mongo import Document
+from tests.security.conftest import Edge, MakeEdge
+from tests.support import PASSWORD, Answer, Bank, Caller
+
+ATTACKER, OWNER = "203.0.113.66", "198.51.100.7"
+WRONG = "not the password"
+
+
+def log_in(edge: Edge, email: str, password: str = WRONG, address: str = ATTACKER) -> Answer:
+    return edge.caller(address).post("/api/auth/login", {"email": email, "password": password})
+
+
+def wait_out(database: Database[Document]) -> None:
+    """Let every delay that lasts be over."""
+    database.login_failures.update_many({}, {"$set": {"blocked_until": datetime.now(UTC) - timedelta(seconds=1)}})
+
+
+def test_delays_double_up_to_their_limit() -> None:
+    free = attempts.ACCOUNT.free
+    delays = [attempts.delay_after(failures, attempts.ACCOUNT).total_seconds() for failures in range(free + 12)]
+    assert delays[:free] == [0] * free
+    assert delays[free : free + 4] == [1, 2, 4, 8]
+    assert delays[-1] == attempts.ACCOUNT.delay_max.total_seconds()
+    assert attempts.delay_after(10**6, attempts.ACCOUNT) == attempts.ACCOUNT.delay_max
+
+
+def test_after_five_wrong_passwords_the_next_try_has_to_wait_and_longer_each_time(
+    make_edge: MakeEdge, bank: Bank, database: Database[Document]
+) -> None:
+    edge, email = make_edge(), bank.register().user["email"]
+    for _ in range(5):
+        assert log_in(edge, email).code == "invalid_credentials"
+    waits = []
+    for _ in range(4):
+        answer = log_in(edge, email)
+        assert (answer.status, answer.code) == (429, "too_many_attempts")
+        waits.append(int(answer.headers["retry-after"]))
+        wait_out(database)
+        assert log_in(edge, email).code == "invalid_credentials"
+    assert waits == [1, 2, 4, 8]
+
+
+def test_the_right_password_has_to_wait_too_and_then_forgets_the_failures(
+    make_edge: MakeEdge, bank: Bank, database: Database[Document]
+) -> None:
+    edge, email = make_edge(), bank.register().user["email"]
+    for _ in range(5):
+        log_in(edge, email)
+    assert log_in(edge, email, PASSWORD).code == "too_many_attempts"
+    wait_out(database)
+    assert log_in(edge, email, PASSWORD).status == 200
+    for _ in range(5):
+        assert log_in(edge, email).code == "invalid_credentials"
+
+
+def test_many_guesses_at_the_same_moment_get_one_check_for_each_delay(
+    make_edge: MakeEdge, bank: Bank, database: Database[Document]
+) -> None:
+    edge, email = make_edge(), bank.register().user["email"]
+    for _ in range(7):
+        wait_out(database)
+        log_in(edge, email)
+    wait_out(database)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: log_in(edge, email), range(8)))
+    assert [answer.code for answer in answers].count("invalid_credentials") == 1
+
+
+def test_guessing_disturbs_no_session_and_not_the_change_of_the_password(
+    make_edge: MakeEdge, bank: Bank, database: Database[Document]
+) -> None:
+    person = bank.register()
+    edge = make_edge()
+    for _ in range(12):
+        wait_out(database)
+        log_in(edge, person.user["email"])
+    assert log_in(edge, person.user["email"], PASSWORD, OWNER).code == "too_many_attempts"
+    owner = edge.caller(OWNER, person.token)
+    assert owner.get("/api/auth/me").status == 200
+    assert edge.caller(OWNER, person.refresh_token).post("/api/auth/refresh").status == 200
+    change = {"currentPassword": PASSWORD, "newPassword": "another long enough one"}
+    assert owner.call("PUT", "/api/auth/password", change).status == 200
+    assert log_in(edge, person.user["email"], "another long enough one", OWNER).status == 200
+
+
+def test_a_session_can_not_guess_its_users_password_for_ever(make_edge: MakeEdge, bank: Bank) -> None:
+    person = bank.register()
+    caller = make_edge().caller(OWNER, person.token)
+    change = {"currentPassword": WRONG, "newPassword": "another long enough one"}
+    codes = [caller.call("PUT", "/api/auth/password", change).code for _ in range(6)]
+    assert codes == ["invalid_credentials"] * 5 + ["too_many_attempts"]
+
+
+def test_guessing_at_many_accounts_from_one_address_gets_slow_there_alone(make_edge: MakeEdge, bank: Bank) -> None:
+    edge, email = make_edge(ratelimit_auth="1000/minute"), bank.register().user["email"]
+    codes = [log_in(edge, f"nobody-{n}@fincore.example").code for n in range(attempts.ADDRESS.free + 1)]
+    assert codes == ["invalid_credentials"] * attempts.ADDRESS.free + ["too_many_attempts"]
+    assert log_in(edge, email, PASSWORD, OWNER).status == 200
+
+
+def test_one_address_can_not_pass_for_many_by_a_header(make_edge: MakeEdge, bank: Bank) -> None:
+    edge = make_edge(trusted_proxies=(), ratelimit_auth="1000/minute")
+    codes = {
+        log_in(edge, f"nobody-{n}@fincore.example", address=f"203.0.113.{n}").code
+        for n in range(attempts.ADDRESS.free + 1)
+    }
+    assert "too_many_attempts" in codes
+
+
+def test_unknown_addresses_are_counted_like_known_ones(make_edge: MakeEdge) -> None:
+    edge = make_edge()
+    codes = [log_in(edge, "nobody@fincore.example").code for _ in range(6)]
+    assert codes == ["invalid_credentials"] * 5 + ["too_many_attempts"]
+
+
+def test_nothing_is_delayed_where_limits_are_off(make_edge: MakeEdge, bank: Bank) -> None:
+    edge, email = make_edge(ratelimit_enabled=False), bank.register().user["email"]
+    assert {log_in(edge, email).code for _ in range(10)} == {"invalid_credentials"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/auth/login", {"password": WRONG}),
+        ("/api/auth/password/forgot", {}),
+    ],
+)
+def test_the_time_tells_not_whether_an_address_is_registered(bank: Bank, path: str, body: Document) -> None:
+    email = bank.register().user["email"]
+    # Once for each, so that nothing is measured that happens the first time only.
+    times: dict[str, list[float]] = {email: [], "nobody@fincore.example": []}
+    answers = {}
+    for _ in range(40):
+        for address, of_address in times.items():
+            begun = time.perf_counter()
+            answer = Caller(bank.client).post(path, {**body, "email": address})
+            of_address.append(time.perf_counter() - begun)
+            answers[address] = (answer.status, {**answer.body, "requestId": None})
+    assert len({str(answer) for answer in answers.values()}) == 1
+    known, unknown = (statistics.median(of_address[1:]) for of_address in times.values())
+    assert abs(known - unknown) < 0.5 * max(known, unknown)
+
+
+def test_five_failed_logins_within_fifteen_minutes_are_one_audit_record(
+    make_edge: MakeEdge, database: Database[Document]
+) -> None:
+    edge = make_edge(ratelimit_enabled=False)
+    for _ in range(9):
+        log_in(edge, "asha@fincore.example")
+    (record,) = database.audit_log.find({})
+    assert (record["action"], record["subject"], record["address"]) == (
+        "login_failures",
+        "asha@fincore.example",
+        ATTACKER,
+    )
+    assert record["request_id"]
+    log_in(edge, "asha@fincore.example")
+    assert database.audit_log.count_documents({}) == 2, "Five more are told again."
+
+
+def test_failures_more_than_fifteen_minutes_apart_alarm_nobody(
+    make_edge: MakeEdge, database: Database[Document]
+) -> None:
+    edge = make_edge(ratelimit_enabled=False)
+    for _ in range(4):
+        log_in(edge, "asha@fincore.example")
+    database.login_failures.update_many(
+        {}, [{"$set": {"recent": {"$map": {"input": "$recent", "in": {"$subtract": ["$$this", 16 * 60_000]}}}}}]
+    )
+    log_in(edge, "asha@fincore.example")
+    assert database.audit_log.count_documents({}) == 0
+
+
+def test_what_was_typed_in_place_of_an_address_is_kept_nowhere(
+    make_edge: MakeEdge, database: Database[Document]
+) -> None:
+    edge = make_edge()
+    for _ in range(6):
+        log_in(edge, PASSWORD)
+    assert database.audit_log.count_documents({}) == 0
+    assert PASSWORD not in str(list(database.login_failures.find({})))

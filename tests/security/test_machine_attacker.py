@@ -1,0 +1,65 @@
+"""Thousands of generated calls, well-formed and not, against a real server, from the document it publishes.
+
+Whatever is sent: no 5xx, and each answer is one that the document describes by
+status, content type, headers and schema.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import ROOT
+from tests.support import SYSTEM_EMAIL, Bank, OverHttp
+
+EXAMPLES_MAX = 40
+CASES_MIN = 1_000
+STOP_TIMEOUT_S = 115
+
+
+@pytest.mark.parametrize("who", ["user", "system"])
+def test_no_generated_call_gets_an_answer_that_is_not_documented(live_bank: Bank, tmp_path: Path, who: str) -> None:
+    attacker, account = live_bank.customer(1_000_000)
+    other, other_account = live_bank.customer()
+    transaction = attacker.transfer(account, other_account, 100).body["transaction"]["id"]
+    email = attacker.user["email"] if who == "user" else SYSTEM_EMAIL
+
+    output, report = _attack(live_bank, email, [account, other_account, transaction, other.id], tmp_path)
+
+    assert report["failures"] == [], output
+    assert report["exit_code"] == 0, output
+    assert report["operations"]["tested"] == report["operations"]["total"]
+    assert report["test_cases"]["generated"] >= CASES_MIN
+
+
+def _attack(bank: Bank, email: str, ids: list[str], directory: Path) -> tuple[str, dict[str, Any]]:
+    """Run schemathesis as this user and return what it printed and its report."""
+    assert isinstance(bank.client, OverHttp)
+    report = directory / "report.json"
+    # positive_data_acceptance knows statuses only; the hooks have a check that reads the problem's code.
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli"),
+        *("run", f"http://127.0.0.1:{bank.client.port}/api/openapi.json"),
+        *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
+        *("--max-examples", str(EXAMPLES_MAX), "--seed", "1", "--no-shrink", "--suppress-health-check", "all"),
+        *("--workers", "2", "--continue-on-failure"),
+        *("--report", "json", "--report-json-path", str(report)),
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "SCHEMATHESIS_HOOKS": "tests.security.attacker_hooks",
+        "ATTACKER_PORT": str(bank.client.port),
+        "ATTACKER_EMAIL": email,
+        "ATTACKER_IDS": ",".join(ids),
+    }
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=STOP_TIMEOUT_S, check=False
+    )
+    output = done.stdout + done.stderr
+    assert report.exists(), output
+    return output, json.loads(report.read_text())

@@ -1,0 +1,123 @@
+"""Request limits: shared by all processes, told in headers, and never hit by who behaves."""
+
+import http.client
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pymongo.database import Database
+
+from app.mongo import Document
+from app.rate_limits import LEASE_SIZE_MAX, LeasedCounters
+from tests.security.conftest import MakeEdge
+from tests.server import running_server
+from tests.support import PASSWORD, Bank
+
+LOGIN = {"email": "nobody@fincore.example", "password": PASSWORD}
+
+
+def test_a_counted_request_tells_where_its_client_stands(make_edge: MakeEdge, bank: Bank) -> None:
+    person = bank.register()
+    caller = make_edge(ratelimit_read="90/minute").caller(token=person.token)
+    answers = [caller.get("/api/auth/me") for _ in range(3)]
+    assert {answer.headers["ratelimit-limit"] for answer in answers} == {"90"}
+    remaining = [int(answer.headers["ratelimit-remaining"]) for answer in answers]
+    assert remaining[0] > remaining[1] > remaining[2]
+    assert all(1 <= int(answer.headers["ratelimit-reset"]) <= 60 for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("limit", "method", "path"),
+    [
+        ("ratelimit_read", "GET", "/api/accounts"),
+        ("ratelimit_money", "POST", "/api/accounts/create"),
+        ("ratelimit_auth", "PUT", "/api/auth/password"),
+    ],
+)
+def test_a_user_who_asks_too_often_is_told_when_to_come_back(
+    make_edge: MakeEdge, bank: Bank, limit: str, method: str, path: str
+) -> None:
+    person, other = bank.register(), bank.register()
+    edge = make_edge(**{limit: "3/day"})
+    caller = edge.caller(token=person.token)
+    answers = [caller.call(method, path, None if method == "GET" else {}) for _ in range(4)]
+    assert [answer.code == "rate_limited" for answer in answers] == [False, False, False, True]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 24 * 3600
+    assert answers[-1].headers["ratelimit-remaining"] == "0"
+    assert edge.caller(token=other.token).get("/api/auth/me").status == 200, "Others at the address are not concerned."
+
+
+def test_who_is_nobody_yet_is_limited_by_the_address(make_edge: MakeEdge) -> None:
+    edge = make_edge(ratelimit_auth="3/day")
+    codes = [edge.caller("203.0.113.1").post("/api/auth/login", LOGIN).code for _ in range(4)]
+    assert codes == ["invalid_credentials"] * 3 + ["rate_limited"]
+    assert edge.caller("203.0.113.2").post("/api/auth/login", LOGIN).code == "invalid_credentials"
+
+
+def test_all_addresses_of_one_ipv6_network_are_one_client(make_edge: MakeEdge) -> None:
+    edge = make_edge(ratelimit_auth="3/day")
+    codes = [edge.caller(f"2001:db8:1:2::{n}").post("/api/auth/login", LOGIN).code for n in range(1, 5)]
+    assert codes[-1] == "rate_limited"
+    assert edge.caller("2001:db8:1:3::1").post("/api/auth/login", LOGIN).code == "invalid_credentials"
+
+
+def test_bad_tokens_are_counted_for_their_address(make_edge: MakeEdge) -> None:
+    caller = make_edge(ratelimit_read="3/day").caller(token="a.b.c")
+    codes = [caller.get("/api/accounts").code for _ in range(4)]
+    assert codes == ["token_invalid"] * 3 + ["rate_limited"]
+
+
+def test_one_mailbox_can_not_be_flooded_with_reset_mails(make_edge: MakeEdge) -> None:
+    edge = make_edge()
+    answers = [
+        edge.caller(f"203.0.113.{n}").post("/api/auth/password/forgot", {"email": "nobody@fincore.example"})
+        for n in range(11)
+    ]
+    assert [answer.status for answer in answers] == [202] * 10 + [429]
+
+
+def test_health_and_pages_are_not_limited(make_edge: MakeEdge) -> None:
+    caller = make_edge(ratelimit_read="1/day", ratelimit_auth="1/day").caller()
+    for path in ("/healthz", "/readyz", "/api/openapi.json", "/api/docs", "/problems/rate_limited"):
+        for _ in range(3):
+            answer = caller.get(path)
+            assert answer.status == 200
+            assert "ratelimit-limit" not in answer.headers
+
+
+def test_nothing_is_counted_where_limits_are_off(make_edge: MakeEdge, database: Database[Document]) -> None:
+    caller = make_edge(ratelimit_enabled=False, ratelimit_auth="1/day").caller()
+    answers = [caller.post("/api/auth/login", LOGIN) for _ in range(3)]
+    assert {answer.code for answer in answers} == {"invalid_credentials"}
+    assert database.rate_limits.count_documents({}) == 0
+
+
+def test_processes_that_share_a_count_never_give_out_one_number_twice(database: Database[Document]) -> None:
+    processes = [LeasedCounters(LEASE_SIZE_MAX) for _ in range(4)]
+
+    def hit(number: int) -> int:
+        return processes[number % 4].incr("somebody", 24 * 3600)
+
+    with ThreadPoolExecutor(16) as pool:
+        numbers = list(pool.map(hit, range(1_000)))
+    assert len(set(numbers)) == len(numbers)
+    assert max(numbers) < len(numbers) + len(processes) * LEASE_SIZE_MAX
+
+
+def test_two_workers_together_let_no_more_through_than_the_limit(mongo_uri: str, bank: Bank) -> None:
+    person = bank.register()
+    settings = {"RATELIMIT_ENABLED": "true", "RATELIMIT_READ": "60/day"}
+    with running_server(mongo_uri, **settings) as port:
+        # A connection of its own for each request, so that both workers serve.
+        def status(_: int) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("GET", "/api/auth/me", headers={"Authorization": f"Bearer {person.token}"})
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+            connection.close()
+            assert answer.status == 200 or body["code"] == "rate_limited"
+            return answer.status
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(status, range(100)))
+    assert 50 <= statuses.count(200) <= 60
