@@ -51,7 +51,7 @@ def create_app(config: settings.Config | None = None) -> Flask:
     )
     if config.edge.trusted_proxies:
         networks = proxies.parse_networks(config.edge.trusted_proxies)
-        app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, networks)  # type: ignore[method-assign]
+        app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, networks)  # type: ignore[assignment,method-assign]
     tokens.configure(
         app,
         secret=config.jwt_secret,

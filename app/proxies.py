@@ -35,18 +35,18 @@ class TrustedProxies:
         self._wsgi_app = wsgi_app
         self._networks = networks
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if self._is_trusted(environ.get("REMOTE_ADDR", "")):
-            environ["REMOTE_ADDR"] = self._client(environ)
+    def __call__(self, request: dict[str, Any], start_response: Any, /) -> Any:
+        if self._is_trusted(request.get("REMOTE_ADDR", "")):
+            request["REMOTE_ADDR"] = self._client(request)
             # The nearest proxy's word: it knows how it was reached.
-            scheme = environ.get(FORWARDED_PROTO, "").rpartition(",")[2].strip()
+            scheme = request.get(FORWARDED_PROTO, "").rpartition(",")[2].strip()
             if scheme in ("http", "https"):
-                environ["wsgi.url_scheme"] = scheme
-        return self._wsgi_app(environ, start_response)
+                request["wsgi.url_scheme"] = scheme
+        return self._wsgi_app(request, start_response)
 
-    def _client(self, environ: dict[str, Any]) -> str:
-        client: str = environ["REMOTE_ADDR"]
-        for text in reversed(environ.get(FORWARDED_FOR, "").split(",")):
+    def _client(self, request: dict[str, Any]) -> str:
+        client: str = request["REMOTE_ADDR"]
+        for text in reversed(request.get(FORWARDED_FOR, "").split(",")):
             if not _is_address(text.strip()):
                 break
             client = text.strip()

@@ -47,8 +47,9 @@ class InProcess:
         self._client = app.test_client()
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
-        response = self._client.open(path, method=method, headers=headers, data=data)
-        return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.get_data())
+        with self._client.open(path, method=method, headers=headers, data=data) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status_code, headers, response.get_data())
 
 
 class OverHttp:

@@ -21,6 +21,7 @@ from pymongo.database import Database
 from app.auth import service
 from app.auth.tokens import AUDIENCE, SESSION_CLAIM
 from app.errors import InvalidCredentials
+from app.ledger.records import Act
 from app.mongo import Document
 from tests.server import JWT_SECRET
 from tests.support import PASSWORD, Answer, Bank, Caller, InProcess, Person
@@ -122,7 +123,9 @@ def test_a_wrong_email_and_a_wrong_password_take_the_same_time(app: Flask, datab
     def seconds(email: str) -> float:
         begun = time.perf_counter()
         with pytest.raises(InvalidCredentials):
-            service.authenticate(email=email, password="not the password", bcrypt_rounds=rounds)
+            service.authenticate(
+                email=email, password="not the password", bcrypt_rounds=rounds, act=Act("anonymous"), is_limited=False
+            )
         return time.perf_counter() - begun
 
     wrong_password = min(seconds("asha@fincore.example") for _ in range(4))
