@@ -16,7 +16,7 @@ import pytest
 from config import ROOT
 from tests.support import SYSTEM_EMAIL, Bank, OverHttp
 
-EXAMPLES_MAX = 40
+EXAMPLES_MAX = 25
 CASES_MIN = 1_000
 STOP_TIMEOUT_S = 115
 
