@@ -23,6 +23,13 @@ lint: $(INSTALLED)
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app config.py wsgi.py gunicorn.conf.py
+	@found=$$(.venv/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt 2>&1); code=$$?; \
+	case "$$code $$found" in \
+		1*Found*vulnerabilit*) echo "$$found"; exit 1;; \
+		*"could not be audited"*|[1-9]*) echo "pip-audit: NOT DONE. Its service can not be reached from here.";; \
+		*) echo "pip-audit: $$found";; \
+	esac
 
 format: $(INSTALLED)
 	@.venv/bin/ruff check --fix .

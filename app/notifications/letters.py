@@ -103,7 +103,7 @@ def _account_facts(payload: Document) -> Iterable[Fact]:
 
 
 def _environment(*, is_html: bool) -> Environment:
-    environment = Environment(
+    environment = Environment(  # nosec B701
         loader=PackageLoader("app.notifications"),
         autoescape=is_html,  # noqa: S701 -- a mail's text part is not HTML
         undefined=StrictUndefined,
