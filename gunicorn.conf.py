@@ -66,14 +66,12 @@ def _check(log: Logger) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Deliver mail in every worker. Not before the fork: threads do not survive it."""
-    from app.notifications import delivery
-
-    delivery.begin(worker.wsgi)
+    """Start the worker's background tasks. Not before the fork: threads do not survive it."""
+    worker.wsgi.extensions["background"].start()
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
-    """Let the message that is on its way arrive."""
-    from app.notifications import delivery
-
-    delivery.end()
+    """Let the background tasks finish what they are doing."""
+    application = getattr(worker, "wsgi", None)  # none if it could not be loaded
+    if application is not None:
+        application.extensions["background"].stop()

@@ -46,7 +46,7 @@ def _document(required: dict[str, Any], optional: dict[str, Any] | None = None) 
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
-_FAILURE = _document({"code": _STRING, "detail": _STRING})
+_FAILURE = _document({"code": _STRING, "detail": _STRING}, {"index": {"bsonType": "int"}})
 
 _KEYED = {
     "_id": _ID,
@@ -150,6 +150,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         {"lease": _ID, "sent_at": _DATE, "error": _STRING},
     ),
+    "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -196,6 +197,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
+    "leases": ["find", "insert", "update"],
     "schema": ["find"],
 }
 

@@ -5,8 +5,10 @@ they claim messages by leases. One runs in a thread of each gunicorn worker, and
 `flask mail deliver` is another.
 """
 
+import math
 import random
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,7 +41,10 @@ BACKOFF_BASE_S = 8.0
 GENERAL_FAILURES_MAX = 3
 AWAY_PAUSE_BASE_S = 1.0
 AWAY_PAUSE_MAX_S = 60.0
-STOP_TIMEOUT_S = 5.0
+# After so long a turn ends, so that a worker that is to end need not wait for the whole outbox.
+TURN_S = 2.0
+# Settings change with a new start only.
+PAUSE_WITHOUT_SERVER_S = 3600.0
 
 
 def backoff_s(attempts: int) -> float:
@@ -68,39 +73,53 @@ class Deliverer:
 
     def run(self) -> None:
         """Deliver what is due, and what becomes due, until stopped. Never raises; tells once what is in the way."""
+        while not self._stopping.is_set():
+            self._stopping.wait(self.turn())
+
+    def turn(self) -> float:
+        """Deliver what is due, for a while, and return in how many seconds to call this again. Never raises."""
         with self._app.app_context():
-            while not self._stopping.is_set():
-                self._stopping.wait(self._turn())
+            if not self._has_server():
+                return PAUSE_WITHOUT_SERVER_S
+            try:
+                sent = self.deliver_due(limit_s=TURN_S)
+            except ServerAway as error:
+                return self._note_away("mail_server_away", str(error))
+            except PyMongoError as error:
+                return self._note_away("mail_outbox_away", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 -- a thread that died of a bug would lose mail in silence
+                return self._note_away("mail_bug", type(error).__name__, exc_info=error)
+        self._note_return()
+        return 0.0 if sent else IDLE_PAUSE_S
 
-    def deliver_due(self) -> int:
-        """Deliver all that is due and return how many messages the server took; raises ServerAway and PyMongoError.
+    def deliver_due(self, limit_s: float = math.inf) -> int:
+        """Deliver all that is due, or as much as fits into `limit_s`, and return how many messages the server took.
 
-        Needs an application context.
+        Raises ServerAway and PyMongoError. Needs an application context.
         """
         if not outbox.is_due(_now()):
             return 0
         sent = 0
+        deadline = time.monotonic() + limit_s
         with mail.connect() as connection:
-            while not self._stopping.is_set():
+            while not self._is_over(deadline):
                 lease = _Lease()
                 batch = lease.claim()
                 if not batch:
                     break
-                sent += self._deliver_batch(batch, lease, connection)
+                sent += self._deliver_batch(batch, lease, connection, deadline)
         return sent
 
-    def _turn(self) -> float:
-        """Deliver what is due and return how many seconds to wait before the next turn."""
-        try:
-            self.deliver_due()
-        except ServerAway as error:
-            return self._note_away("mail_server_away", str(error))
-        except PyMongoError as error:
-            return self._note_away("mail_outbox_away", type(error).__name__)
-        except Exception as error:  # noqa: BLE001 -- a thread that died of a bug would lose mail in silence
-            return self._note_away("mail_bug", type(error).__name__, exc_info=error)
-        self._note_return()
-        return IDLE_PAUSE_S
+    def _is_over(self, deadline: float) -> bool:
+        return self._stopping.is_set() or time.monotonic() >= deadline
+
+    def _has_server(self) -> bool:
+        settings: MailConfig = current_app.config["MAIL_SETTINGS"]
+        if settings.problem is not None:
+            log.error("mail_settings_wrong", problem=settings.problem)
+        elif settings.server is None:
+            log.warning("mail_waits", reason="MAIL_SERVER is not set: mail stays in the outbox.")
+        return settings.problem is None and settings.server is not None
 
     def _note_return(self) -> None:
         if self._away:
@@ -114,7 +133,9 @@ class Deliverer:
             self._told = event
         return _jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
 
-    def _deliver_batch(self, batch: Sequence[Document], lease: "_Lease", connection: Connection) -> int:
+    def _deliver_batch(
+        self, batch: Sequence[Document], lease: "_Lease", connection: Connection, deadline: float
+    ) -> int:
         """Try each message of the batch once; what is not tried is given back, also when the server goes away."""
         untried = {message["_id"] for message in batch}
         sent = failures = 0
@@ -123,7 +144,7 @@ class Deliverer:
             for message in batch:
                 if not connection.is_open:
                     connection.reopen()
-                if self._stopping.is_set() or lease.is_short():
+                if self._is_over(deadline) or lease.is_short():
                     break
                 untried.remove(message["_id"])
                 try:
@@ -207,44 +228,3 @@ def _bury(message: Document, reason: str, lease: _Lease) -> None:
 
 def _now() -> datetime:
     return whole_milliseconds(datetime.now(UTC))
-
-
-class DeliveryThread:
-    """A deliverer in a thread of this process."""
-
-    def __init__(self, app: Flask) -> None:
-        self._deliverer = Deliverer(app)
-        # A daemon, so that a server that hangs does not keep the process from ending.
-        self._thread = threading.Thread(target=self._deliverer.run, name="mail", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Return when the message that is on its way is through, or after `STOP_TIMEOUT_S` at the most."""
-        self._deliverer.stop()
-        self._thread.join(STOP_TIMEOUT_S)
-
-
-_thread: DeliveryThread | None = None
-
-
-def begin(app: Flask) -> None:
-    """Start delivering in this process, unless the settings say otherwise; tell in the log if mail has to wait."""
-    global _thread
-    settings: MailConfig = app.config["MAIL_SETTINGS"]
-    if settings.problem is not None:
-        log.error("mail_settings_wrong", problem=settings.problem)
-    elif settings.server is None:
-        log.warning("mail_waits", reason="MAIL_SERVER is not set: mail stays in the outbox.")
-    elif settings.in_workers:
-        _thread = DeliveryThread(app)
-        _thread.start()
-
-
-def end() -> None:
-    """Stop what `begin` started in this process, if anything."""
-    global _thread
-    if _thread is not None:
-        _thread.stop()
-        _thread = None

@@ -1,79 +1,20 @@
 """Mail through a real SMTP server that refuses, hangs, breaks off or is not there: none is lost, none is sent twice."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
 
-from app import ledger, mongo
-from app.extensions import mail
-from app.ledger.commands import Transfer
-from app.ledger.records import TransactionKind
+from app import mongo
 from app.mongo import Document
 from app.notifications import delivery, messages, outbox, smtp
 from app.notifications.delivery import Deliverer
 from app.notifications.smtp import ServerAway
-from app.processes import LOOPBACK, free_port, holds_within
-from config import ROOT, Config, MailConfig
-from tests.mail import SilentServer, SmtpServer, drop, smtp_server
-from tests.server import JWT_SECRET, running_server
-from tests.support import Bank, OverHttp, Person
-
-NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
-TRANSFERS = 1_000
-TRANSFERS_TIMEOUT_S = 90.0
-AMOUNT = 1
-
-
-@pytest.fixture
-def server() -> Iterator[SmtpServer]:
-    with smtp_server() as server:
-        yield server
-
-
-@pytest.fixture
-def mail_app(app: Flask, config: Config, database: Database[Document]) -> Iterator[Flask]:
-    """The bank with an application context and mail settings that a test sets with `use`."""
-    with app.app_context():
-        yield app
-    mail.configure(app, config.mail)
-
-
-def use(app: Flask, port: int) -> Deliverer:
-    mail.configure(app, MailConfig(server=LOOPBACK, port=port, sender="Fincore <bank@fincore.example>"))
-    return Deliverer(app)
-
-
-def fill(database: Database[Document], count: int) -> list[str]:
-    """Put a welcome to each of so many users into the outbox, in order, and return their addresses."""
-    users = [
-        {
-            "_id": ObjectId(),
-            "name": f"User {number}",
-            "email": f"user-{number}@fincore.example",
-            "password_hash": "none",
-            "role": "USER",
-            "created_at": NOW,
-        }
-        for number in range(count)
-    ]
-    database.users.insert_many(users)
-    mongo.atomically(lambda session: outbox.insert([messages.welcome(user) for user in users], session))
-    return [str(user["email"]) for user in users]
-
-
-def make_due(database: Database[Document]) -> None:
-    """Let all the time pass that unsent messages wait for, leases included."""
-    database.outbox.update_many({"state": "PENDING"}, {"$set": {"next_attempt_at": NOW}})
+from app.processes import free_port
+from tests.mail import NOW, SilentServer, SmtpServer, drop, fill, make_due, smtp_server, use
+from tests.support import Bank
 
 
 def test_mail_arrives_complete_and_names_its_outbox_message(
@@ -327,9 +268,9 @@ def test_a_deliverer_tells_once_that_the_server_is_away_and_once_that_it_is_back
     told: list[str] = []
     delivery.log.warning, original = lambda event, **_: told.append(event), delivery.log.warning
     try:
-        pauses = [deliverer._turn() for _ in range(9)]
+        pauses = [deliverer.turn() for _ in range(9)]
         with smtp_server(port=port) as server:
-            pauses.append(deliverer._turn())
+            pauses.append(deliverer.turn())
             assert len(server.received) == 1
     finally:
         delivery.log.warning = original
@@ -337,135 +278,3 @@ def test_a_deliverer_tells_once_that_the_server_is_away_and_once_that_it_is_back
     assert told == ["mail_server_away", "mail_flows_again"]
     assert 10 < max(pauses) <= delivery.AWAY_PAUSE_MAX_S
     assert pauses[-1] == delivery.IDLE_PAUSE_S
-
-
-def post_transfers(payer: Person, from_account: str, to_account: str, count: int) -> None:
-    for start in range(0, count, 100):
-        ledger.post(
-            [
-                Transfer(
-                    id=ObjectId(),
-                    user=ObjectId(payer.id),
-                    idempotency_key=f"transfer-{number}",
-                    fingerprint={"idempotencyKey": "x"},
-                    kind=TransactionKind.TRANSFER,
-                    from_account=ObjectId(from_account),
-                    to_account=ObjectId(to_account),
-                    amount=AMOUNT,
-                )
-                for number in range(start, min(start + 100, count))
-            ]
-        )
-
-
-def test_a_thousand_transfers_with_the_server_down_then_up_all_arrive_once(
-    bank: Bank, database: Database[Document], mongo_uri: str
-) -> None:
-    server = SmtpServer()
-    with running_server(mongo_uri, MAIL_SERVER=LOOPBACK, MAIL_PORT=str(server.port)):
-        payer, from_account = bank.customer(TRANSFERS)
-        _, to_account = bank.customer()
-        post_transfers(payer, from_account, to_account, TRANSFERS)
-        expected = database.outbox.count_documents({})
-        assert expected == 2 * TRANSFERS + 5
-        assert database.outbox.count_documents({"state": "PENDING", "attempts": 0}) == expected
-        server.start()
-        try:
-            received = server.await_mail(expected, TRANSFERS_TIMEOUT_S)
-            assert holds_within(5, lambda: database.outbox.count_documents({"state": "SENT"}) == expected)
-        finally:
-            server.stop()
-
-    assert set(server.ids().values()) == {1}
-    to_payer = [mail for mail in received if mail.recipient == payer.user["email"] and "You sent" in mail.subject]
-    assert len(to_payer) == TRANSFERS
-    balances = {line for mail in to_payer for line in mail.text.splitlines() if line.startswith("Your balance")}
-    assert len(balances) == TRANSFERS, "Each tells the balance after its own transfer."
-
-
-def worker_pids(port: int) -> list[int]:
-    """Return the workers of the gunicorn that `running_server` started on this port."""
-    gunicorns: dict[int, int] = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"PORT={port}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                gunicorns[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    return [pid for pid, parent in gunicorns.items() if parent in gunicorns]
-
-
-def test_mail_survives_the_death_of_its_workers_between_commit_and_sending(
-    database: Database[Document], mongo_uri: str
-) -> None:
-    server = SmtpServer()
-    with running_server(mongo_uri, MAIL_SERVER=LOOPBACK, MAIL_PORT=str(server.port)) as port:
-        client = OverHttp(port)
-        bank = Bank(client)
-        payer, from_account = bank.customer(1_000)
-        payee, to_account = bank.customer()
-        assert payer.transfer(from_account, to_account, 400).status == 201
-        client.close()
-        killed = worker_pids(port)
-        assert len(killed) == 2
-        for pid in killed:
-            os.kill(pid, signal.SIGKILL)
-        server.start()
-        try:
-            received = server.await_mail(database.outbox.count_documents({}))
-        finally:
-            server.stop()
-
-    assert set(server.ids().values()) == {1}
-    assert {mail.subject for mail in received if mail.recipient == payee.user["email"]} >= {"You received ₹4.00"}
-
-
-def test_mail_survives_the_death_of_its_deliverer_in_mid_sending(
-    mail_app: Flask, database: Database[Document], mongo_uri: str, server: SmtpServer
-) -> None:
-    fill(database, 3)
-    reached, let_go = threading.Event(), threading.Event()
-
-    def hang(_server: object, _envelope: object) -> str:
-        reached.set()
-        let_go.wait(20)
-        return "451 too late"
-
-    server.on_data = hang
-    environment = {
-        **os.environ,
-        "ENV_FILE": os.devnull,
-        "MONGO_URI": mongo_uri,
-        "JWT_SECRET": JWT_SECRET,
-        "MAIL_SERVER": LOOPBACK,
-        "MAIL_PORT": str(server.port),
-    }
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    try:
-        assert reached.wait(20)
-    finally:
-        process.kill()
-        process.wait()
-    let_go.set()
-    server.on_data = lambda _server, _envelope: None
-
-    deliverer = use(mail_app, server.port)
-    assert deliverer.deliver_due() == 0, "The dead deliverer's lease still holds."
-    make_due(database)
-    assert deliverer.deliver_due() == 3
-    assert set(server.ids().values()) == {1}
-
-
-def test_a_stopping_server_leaves_no_message_behind_and_none_half_sent(
-    database: Database[Document], mongo_uri: str, server: SmtpServer
-) -> None:
-    begun = threading.Event()
-    server.on_data = lambda _server, _envelope: begun.set()
-    with running_server(mongo_uri, MAIL_SERVER=LOOPBACK, MAIL_PORT=str(server.port)):
-        fill(database, 300)
-        assert begun.wait(20)
-
-    sent = database.outbox.count_documents({"state": "SENT"})
-    assert sent == len(server.received)
-    assert database.outbox.count_documents({"state": "PENDING", "lease": {"$exists": False}}) == 300 - sent
