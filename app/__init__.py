@@ -11,7 +11,7 @@ from app.auth import tokens
 from app.auth.routes import bp as auth
 from app.background import Background, Task
 from app.extensions import api, mail
-from app.notifications import delivery
+from app.notifications.delivery import Deliverer
 from app.operations.routes import bp as operations
 from app.transactions import service as transaction_service
 from app.transactions.routes import bp as transactions
@@ -64,7 +64,8 @@ def create_app(config: settings.Config | None = None) -> Flask:
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)
-    app.extensions["background"] = Background(
-        lambda: [Task("expired_holds", transaction_service.release_expired_holds), *delivery.tasks(app)]
-    )
+    tasks = [Task("expired_holds", transaction_service.release_expired_holds)]
+    if config.mail.in_workers:
+        tasks.append(Task("mail", Deliverer(app).turn))
+    app.extensions["background"] = Background(tasks)
     return app
