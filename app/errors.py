@@ -20,8 +20,8 @@ class DomainError(Exception):
     """
 
     code: ClassVar[str]
-    status: ClassVar[int]
     title: ClassVar[str]
+    status: int
     # Seconds after which trying again makes sense; sent as Retry-After.
     retry_after_seconds: int | None = None
     # Whether this repeats the outcome of an earlier request with the same idempotency key.

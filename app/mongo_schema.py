@@ -23,6 +23,7 @@ _ROLE_EXISTS = 51002
 
 _ID = {"bsonType": "objectId"}
 _STRING = {"bsonType": "string"}
+_ID_OR_NAME = {"bsonType": ["objectId", "string"]}
 _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
@@ -39,6 +40,44 @@ def _one_of(*values: str) -> dict[str, Any]:
 def _document(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
+
+_FAILURE = _document({"code": _STRING, "detail": _STRING})
+
+_KEYED = {
+    "_id": _ID,
+    "user": _ID,
+    "idempotency_key": _STRING,
+    "fingerprint": {"bsonType": "object"},
+    "created_at": _DATE,
+}
+
+_TRANSACTION = _document(
+    {
+        **_KEYED,
+        "kind": _one_of("TRANSFER", "FUNDING", "REVERSAL", "HOLD"),
+        "from_account": _ID,
+        "to_account": _ID,
+        "accounts": {"bsonType": "array", "items": _ID, "minItems": 2, "maxItems": 2},
+        "amount": _MONEY,
+        "currency": _STRING,
+        "status": _one_of("PENDING", "COMPLETED", "FAILED", "REVERSED", "VOIDED"),
+    },
+    {
+        "held_amount": _MONEY,
+        "failure": _FAILURE,
+        "description": _STRING,
+        "metadata": {"bsonType": "object"},
+        "completed_at": _DATE,
+        "reverses": _ID,
+        "reversed_by": _ID,
+        "expires_at": _DATE,
+    },
+)
+
+_KEY_USE = _document(
+    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH")},
+    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}},
+)
 
 VALIDATORS: dict[str, dict[str, Any]] = {
     "users": _document(
@@ -59,34 +98,13 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "status": _one_of("ACTIVE", "FROZEN", "CLOSED"),
             "created_at": _DATE,
         },
-        {"user": _ID, "name": _optional(_STRING)},
+        # `incoming_holds` counts the holds ever placed in the account's favour. It makes a hold and a close that race
+        # write the same document, so that MongoDB lets only one of them through.
+        {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY},
     ),
-    "transactions": _document(
-        {
-            "_id": _ID,
-            "user": _ID,
-            "idempotency_key": _STRING,
-            "fingerprint": {"bsonType": "object"},
-            "kind": _one_of("TRANSFER", "FUNDING", "REVERSAL", "HOLD"),
-            "from_account": _ID,
-            "to_account": _ID,
-            "accounts": {"bsonType": "array", "items": _ID, "minItems": 2, "maxItems": 2},
-            "amount": _MONEY,
-            "currency": _STRING,
-            "status": _one_of("PENDING", "COMPLETED", "FAILED", "REVERSED", "VOIDED"),
-            "created_at": _DATE,
-        },
-        {
-            "held_amount": _optional(_MONEY),
-            "failure": _optional(_document({"code": _STRING, "detail": _STRING})),
-            "description": _optional(_STRING),
-            "metadata": _optional({"bsonType": "object"}),
-            "completed_at": _optional(_DATE),
-            "reverses": _ID,
-            "reversed_by": _ID,
-            "expires_at": _DATE,
-        },
-    ),
+    # A movement of money, or what else an idempotency key was spent on. One collection, because one unique index
+    # has to decide about all keys of a user.
+    "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
     "ledger_entries": _document(
         {
             "_id": _ID,
@@ -104,6 +122,16 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "hash": _HASH,
         }
     ),
+    "audit_log": _document(
+        {"_id": _ID, "at": _DATE, "actor": _ID_OR_NAME, "action": _STRING, "subject": _ID_OR_NAME},
+        {
+            "reason": _optional(_STRING),
+            "before": _optional({"bsonType": "object"}),
+            "after": _optional({"bsonType": "object"}),
+            "request_id": _optional(_STRING),
+            "address": _optional(_STRING),
+        },
+    ),
     "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
@@ -119,11 +147,17 @@ INDEXES: dict[str, list[IndexModel]] = {
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
         ),
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
+        # The open holds of an account, however many transactions it has.
+        IndexModel("accounts", partialFilterExpression={"status": "PENDING"}),
     ],
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
         IndexModel([("account", ASCENDING), ("sequence", DESCENDING)], unique=True),
         IndexModel("transaction"),
+    ],
+    "audit_log": [
+        IndexModel([("subject", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("actor", ASCENDING), ("_id", ASCENDING)]),
     ],
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
 }
@@ -134,6 +168,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "accounts": ["find", "insert", "update"],
     "transactions": ["find", "insert", "update"],
     "ledger_entries": ["find", "insert"],
+    "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
     "schema": ["find"],
 }
@@ -152,7 +187,7 @@ def ensure_schema(database: Database[Document]) -> None:
     _refuse_standalone(database.client)
     for name, validator in VALIDATORS.items():
         try:
-            database.create_collection(name, validator={"$jsonSchema": validator})
+            database.create_collection(name, check_exists=False, validator={"$jsonSchema": validator})
         except OperationFailure as error:
             if error.code != _NAMESPACE_EXISTS:
                 raise

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.ledger import journal, repository
+from app.ledger import chain, repository
+from app.ledger.commands import Command
 from app.ledger.posting import GroupCommit
-from app.ledger.records import Account, AccountKind, Command, Entry, Outcome, whole_milliseconds
+from app.ledger.records import Account, AccountKind, Entry, Outcome, whole_milliseconds
 
 __all__ = ["accounts", "begin_journal", "configure", "heads", "post"]
 
@@ -36,7 +37,7 @@ def begin_journal(
 ) -> datetime:
     """Write entry 0 of a new account's journal, in the atomic block that makes the account, and return its time."""
     at = whole_milliseconds(datetime.now(UTC))
-    _, entry = journal.open_journal(account, kind=kind, user=user, currency=currency, at=at)
+    _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at)
     repository.insert_entries([entry], session)
     return at
 

@@ -1,105 +1,114 @@
-"""The rules of the ledger: what a command does, decided without any I/O.
+"""The rules of the ledger: what a command comes to, decided without any I/O.
 
 `decide` is a pure function of a command, the state it meets and a time. The
 posting algorithm folds it over a batch; the laws of money are kept here and
 nowhere else.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-
-from bson import ObjectId
+from typing import assert_never
 
 from app.errors import (
     AccountNotActive,
+    AccountNotEmpty,
     AccountNotFound,
+    AlreadyReversed,
     BalanceLimitExceeded,
+    CaptureExceedsHold,
     CurrencyMismatch,
     DomainError,
+    Forbidden,
+    HoldNotPending,
     IdempotencyKeyReused,
     InsufficientFunds,
+    InvalidStatusTransition,
+    NotReversible,
     SameAccount,
+    TransactionNotFound,
 )
+from app.ledger.chain import BALANCE_MAX, append
+from app.ledger.commands import Capture, ChangeStatus, Command, Expire, Hold, Keyed, Reversal, Transfer, Void
 from app.ledger.records import (
-    GENESIS_HASH,
     Account,
     AccountKind,
     AccountStatus,
-    Command,
-    Entry,
+    Change,
     EntryType,
     Failure,
+    KeyUse,
+    KeyUseKind,
     Outcome,
     Transaction,
     TransactionKind,
     TransactionStatus,
-    Transfer,
 )
-from app.money import AMOUNT_MAX
-
-BALANCE_MAX = AMOUNT_MAX
+from app.ledger.state import Decision, State
 
 # Refusals for business reasons. They are recorded as FAILED and spend the key; all others leave no trace.
 DECLINES = (InsufficientFunds, AccountNotActive, BalanceLimitExceeded)
+HOLD_EXPIRED = Failure("hold_expired", "The hold was not captured in time.")
 
-_BALANCE_EFFECT = {EntryType.CREDIT: 1, EntryType.DEBIT: -1}
-_HELD_EFFECT = {EntryType.HOLD: 1, EntryType.RELEASE: -1}
-
-
-class State:
-    """What a batch of commands meets: accounts, and what idempotency keys were spent on."""
-
-    def __init__(self, accounts: Iterable[Account], recorded: Iterable[Transaction]) -> None:
-        self.accounts: dict[ObjectId, Account] = {account.id: account for account in accounts}
-        self.recorded: dict[tuple[ObjectId, str], Transaction] = {
-            (transaction.user, transaction.idempotency_key): transaction for transaction in recorded
-        }
-
-    def apply(self, decision: "Decision") -> None:
-        """Move on to the state that the decision leaves."""
-        for account in decision.accounts:
-            self.accounts[account.id] = account
-        if decision.inserted is not None:
-            self.recorded[decision.inserted.user, decision.inserted.idempotency_key] = decision.inserted
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a command comes to: its outcome, and all that has to be written for it."""
-
-    outcome: Outcome
-    entries: tuple[Entry, ...] = ()
-    accounts: tuple[Account, ...] = ()
-    inserted: Transaction | None = None
-
-
-def open_journal(
-    account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, at: datetime
-) -> tuple[Account, Entry]:
-    """Return a new account with entry 0 of its journal: STATUS, ACTIVE, amount 0."""
-    blank = Account(account, kind, user, currency, AccountStatus.ACTIVE, -1, 0, 0, GENESIS_HASH, at)
-    return _append(blank, EntryType.STATUS, 0, at=at, description=AccountStatus.ACTIVE)
+# From each status, those that the bank may change it to. CLOSED is final.
+_TRANSITIONS = {
+    AccountStatus.ACTIVE: {AccountStatus.FROZEN, AccountStatus.CLOSED},
+    AccountStatus.FROZEN: {AccountStatus.ACTIVE, AccountStatus.CLOSED},
+    AccountStatus.CLOSED: set[AccountStatus](),
+}
+_STATUS_ACTIONS = {
+    AccountStatus.ACTIVE: "account_unfrozen",
+    AccountStatus.FROZEN: "account_frozen",
+    AccountStatus.CLOSED: "account_closed",
+}
 
 
 def decide(command: Command, state: State, at: datetime) -> Decision:
     """Decide one command against `state`, which is left as it is.
 
     A key that was spent is settled first: its first outcome again, or
-    IdempotencyKeyReused. The outcome's error is one of `DECLINES`, recorded as a
-    FAILED transaction, or AccountNotFound, SameAccount or CurrencyMismatch, which
-    leave no trace. `at` is a UTC time in whole milliseconds.
+    IdempotencyKeyReused. Otherwise the outcome's error is one of `DECLINES`, which is
+    recorded and spends the key, or a refusal that leaves no trace: AccountNotFound,
+    SameAccount, CurrencyMismatch (transfers and holds), TransactionNotFound,
+    Forbidden, HoldNotPending, CaptureExceedsHold (captures and voids), AlreadyReversed,
+    NotReversible, InvalidStatusTransition, AccountNotEmpty. `at` is UTC in whole milliseconds.
     """
-    recorded = state.recorded.get((command.user, command.idempotency_key))
-    if recorded is not None:
-        return Decision(_repeat(command, recorded))
+    if isinstance(command, Keyed):
+        recorded = state.recorded.get((command.user, command.idempotency_key))
+        if recorded is not None:
+            return Decision(outcome=_repeat(command, recorded, state))
     try:
-        return _transfer(command, state, at)
+        return _first(command, state, at)
     except DomainError as refusal:
-        return Decision(Outcome(error=refusal))
+        return Decision(outcome=Outcome(error=refusal))
 
 
-def _repeat(command: Command, recorded: Transaction) -> Outcome:
+def differing_fields(recorded: Mapping[str, str], asked: Mapping[str, str]) -> list[str]:
+    """Return the names of the request fields in which two fingerprints differ."""
+    return sorted(name for name in recorded.keys() | asked.keys() if recorded.get(name) != asked.get(name))
+
+
+def _first(command: Command, state: State, at: datetime) -> Decision:
+    match command:
+        case Hold():
+            return _hold(command, state, at)
+        case Transfer():
+            return _transfer(command, state, at)
+        case Capture():
+            return _capture(command, state, at)
+        case Void():
+            return _void(command, state, at)
+        case Reversal():
+            return _reversal(command, state, at)
+        case Expire():
+            return _expire(command, state, at)
+        case ChangeStatus():
+            return _change_status(command, state, at)
+        case _:
+            assert_never(command)
+
+
+def _repeat(command: Keyed, recorded: Transaction | KeyUse, state: State) -> Outcome:
     differing = differing_fields(recorded.fingerprint, command.fingerprint)
     if differing:
         return Outcome(
@@ -109,24 +118,143 @@ def _repeat(command: Command, recorded: Transaction) -> Outcome:
                 errors={name: ["Differs from the first request with this idempotency key."] for name in differing},
             )
         )
-    error = (
-        recorded.failure.as_error(recorded.id)
-        if recorded.status is TransactionStatus.FAILED and recorded.failure
-        else None
-    )
-    return Outcome(recorded.as_first_answered(), error, replayed=True)
-
-
-def differing_fields(recorded: Mapping[str, str], asked: Mapping[str, str]) -> list[str]:
-    """Return the names of the request fields in which two fingerprints differ."""
-    return sorted(name for name in recorded.keys() | asked.keys() if recorded.get(name) != asked.get(name))
+    if isinstance(recorded, KeyUse):
+        assert recorded.transaction is not None
+        if recorded.failure is not None:
+            return Outcome(error=recorded.failure.as_error(), replayed=True)
+        return Outcome(state.transactions[recorded.transaction].before_reversal(), replayed=True)
+    first = recorded.as_first_answered()
+    error = first.failure.as_error(first.id) if first.failure is not None else None
+    return Outcome(first, error, replayed=True)
 
 
 def _transfer(command: Transfer, state: State, at: datetime) -> Decision:
     payer, payee = _parties(command, state)
+    transaction = _record(command, payer, payee, at)
+    try:
+        _check_active(payer, payee)
+        _check_funds(payer, command.amount)
+        return _move(transaction, payer, payee)
+    except DECLINES as decline:
+        return _declined(transaction, decline)
+
+
+def _hold(command: Hold, state: State, at: datetime) -> Decision:
+    payer, payee = _parties(command, state)
+    completed = _record(command, payer, payee, at)
+    hold = replace(
+        completed,
+        status=TransactionStatus.PENDING,
+        held_amount=command.amount,
+        completed_at=None,
+        expires_at=completed.created_at + command.lifetime,
+    )
+    try:
+        _check_active(payer, payee)
+        _check_funds(payer, command.amount)
+    except DECLINES as decline:
+        return _declined(hold, decline)
+    payer, entry = append(
+        payer, EntryType.HOLD, hold.amount, at=hold.created_at, transaction=hold, counterparty=payee.id
+    )
+    return Decision(
+        outcome=Outcome(hold), entries=(entry,), accounts=(payer,), inserted=hold, held_for=command.to_account
+    )
+
+
+def _capture(command: Capture, state: State, at: datetime) -> Decision:
+    hold, payer, payee = _open_hold(command, state, at)
+    amount = hold.amount if command.amount is None else command.amount
+    if amount > hold.amount:
+        raise CaptureExceedsHold(f"{amount} was asked for and {hold.amount} is held.")
     at = max(at, payer.at, payee.at)
-    transaction = Transaction(
-        id=command.transaction,
+    key_use = _key_use(command, KeyUseKind.CAPTURE, hold, at)
+    try:
+        _check_active(payer, payee)
+        payer, release = append(payer, EntryType.RELEASE, hold.amount, at=at, transaction=hold, counterparty=payee.id)
+        captured = replace(hold, status=TransactionStatus.COMPLETED, amount=amount, completed_at=at)
+        moved = _move(captured, payer, payee)
+    except DECLINES as decline:
+        failure = Failure(decline.code, decline.detail)
+        return Decision(outcome=Outcome(error=failure.as_error()), key_use=replace(key_use, failure=failure))
+    return replace(moved, entries=(release, *moved.entries), inserted=None, updated=captured, key_use=key_use)
+
+
+def _void(command: Void, state: State, at: datetime) -> Decision:
+    hold, payer, payee = _open_hold(command, state, at)
+    released = _release(replace(hold, status=TransactionStatus.VOIDED), payer, at, command.reason)
+    return replace(released, key_use=_key_use(command, KeyUseKind.VOID, hold, max(at, payer.at, payee.at)))
+
+
+def _expire(command: Expire, state: State, at: datetime) -> Decision:
+    hold = state.transactions.get(command.hold)
+    if hold is None or hold.status is not TransactionStatus.PENDING or not _is_over(hold, at):
+        raise HoldNotPending
+    expired = replace(hold, status=TransactionStatus.VOIDED, failure=HOLD_EXPIRED)
+    return _release(expired, state.accounts[hold.from_account], at, None)
+
+
+def _reversal(command: Reversal, state: State, at: datetime) -> Decision:
+    original = state.transactions.get(command.original)
+    if original is None:
+        raise TransactionNotFound
+    if original.status is TransactionStatus.REVERSED:
+        raise AlreadyReversed(f"The transaction was reversed by {original.reversed_by}.")
+    if original.kind is TransactionKind.REVERSAL or original.status is not TransactionStatus.COMPLETED:
+        raise NotReversible(f"This is a {original.status} {original.kind}.")
+    payer, payee = state.accounts[original.to_account], state.accounts[original.from_account]
+    at = max(at, payer.at, payee.at)
+    reversal = Transaction(
+        id=command.id,
+        user=command.user,
+        idempotency_key=command.idempotency_key,
+        fingerprint=command.fingerprint,
+        kind=TransactionKind.REVERSAL,
+        from_account=payer.id,
+        to_account=payee.id,
+        amount=original.amount,
+        currency=original.currency,
+        status=TransactionStatus.COMPLETED,
+        description=original.description,
+        metadata={"reason": command.act.reason} if command.act.reason else None,
+        created_at=at,
+        completed_at=at,
+        reverses=original.id,
+    )
+    try:
+        _check_active(payer, payee)
+        _check_funds(payer, reversal.amount)
+        moved = _move(reversal, payer, payee)
+    except DECLINES as decline:
+        return _declined(reversal, decline)
+    reversed_ = replace(original, status=TransactionStatus.REVERSED, reversed_by=reversal.id)
+    change = Change("transaction_reversed", original.id, {"status": original.status}, {"status": reversed_.status})
+    return replace(moved, updated=reversed_, change=change)
+
+
+def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decision:
+    account = state.accounts.get(command.account)
+    if account is None or (command.owner is not None and account.user != command.owner):
+        raise AccountNotFound
+    if account.kind is AccountKind.TREASURY:
+        raise InvalidStatusTransition("A treasury is always ACTIVE.")
+    by_owner = command.owner is not None
+    if command.status not in _TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
+        raise InvalidStatusTransition(f"The account is {account.status} and can not become {command.status}.")
+    if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id)):
+        raise AccountNotEmpty("The account still has money." if account.balance else "The account has open holds.")
+    at = max(at, account.at)
+    after, entry = append(
+        replace(account, status=command.status), EntryType.STATUS, 0, at=at, description=command.status
+    )
+    change = Change(_STATUS_ACTIONS[command.status], account.id, {"status": account.status}, {"status": after.status})
+    return Decision(outcome=Outcome(account=after), entries=(entry,), accounts=(after,), change=change)
+
+
+def _record(command: Transfer, payer: Account, payee: Account, at: datetime) -> Transaction:
+    at = max(at, payer.at, payee.at)
+    return Transaction(
+        id=command.id,
         user=command.user,
         idempotency_key=command.idempotency_key,
         fingerprint=command.fingerprint,
@@ -141,25 +269,45 @@ def _transfer(command: Transfer, state: State, at: datetime) -> Decision:
         created_at=at,
         completed_at=at,
     )
-    try:
-        _check_active(payer, payee)
-        _check_funds(payer, command.amount)
-        _check_limits(payer, payee, command.amount)
-    except DECLINES as decline:
-        return _declined(transaction, decline)
-    payer, debit = _append(
-        payer, EntryType.DEBIT, command.amount, at=at, transaction=transaction, counterparty=payee.id
+
+
+def _move(transaction: Transaction, payer: Account, payee: Account) -> Decision:
+    """Return the pair of entries that carries out a transaction; raises BalanceLimitExceeded."""
+    assert transaction.completed_at is not None
+    at, amount = transaction.completed_at, transaction.amount
+    if payee.balance + amount > BALANCE_MAX:
+        raise BalanceLimitExceeded("The receiving account can not hold that much.")
+    if payer.balance - amount < -BALANCE_MAX:
+        raise BalanceLimitExceeded(f"The treasury can not issue that much {payer.currency}.")
+    payer_after, debit = append(payer, EntryType.DEBIT, amount, at=at, transaction=transaction, counterparty=payee.id)
+    payee_after, credit = append(payee, EntryType.CREDIT, amount, at=at, transaction=transaction, counterparty=payer.id)
+    return Decision(
+        outcome=Outcome(transaction),
+        entries=(debit, credit),
+        accounts=(payer_after, payee_after),
+        inserted=transaction,
     )
-    payee, credit = _append(
-        payee, EntryType.CREDIT, command.amount, at=at, transaction=transaction, counterparty=payer.id
+
+
+def _release(voided: Transaction, payer: Account, at: datetime, reason: str | None) -> Decision:
+    at = max(at, payer.at)
+    assert voided.held_amount is not None
+    payer, entry = append(
+        payer,
+        EntryType.RELEASE,
+        voided.held_amount,
+        at=at,
+        transaction=voided,
+        counterparty=voided.to_account,
+        description=reason,
     )
-    return Decision(Outcome(transaction), (debit, credit), (payer, payee), transaction)
+    return Decision(outcome=Outcome(voided), entries=(entry,), accounts=(payer,), updated=voided)
 
 
 def _declined(transaction: Transaction, decline: DomainError) -> Decision:
     failure = Failure(decline.code, decline.detail)
-    failed = replace(transaction, status=TransactionStatus.FAILED, failure=failure, completed_at=None)
-    return Decision(Outcome(failed, failure.as_error(failed.id)), inserted=failed)
+    failed = replace(transaction, status=TransactionStatus.FAILED, failure=failure, completed_at=None, expires_at=None)
+    return Decision(outcome=Outcome(failed, failure.as_error(failed.id)), inserted=failed)
 
 
 def _parties(command: Transfer, state: State) -> tuple[Account, Account]:
@@ -182,6 +330,38 @@ def _may_pay(payer: Account, command: Transfer) -> bool:
     return payer.kind is AccountKind.CUSTOMER and payer.user == command.user
 
 
+def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Transaction, Account, Account]:
+    """Return a hold that the command's user may settle, with its payer and its payee."""
+    hold = state.transactions.get(command.hold)
+    if hold is None:
+        raise TransactionNotFound
+    payer, payee = state.accounts[hold.from_account], state.accounts[hold.to_account]
+    if not command.is_system and command.user != payee.user:
+        if command.user != payer.user:
+            raise TransactionNotFound
+        raise Forbidden("Only the payee or the bank settles a hold.")
+    if hold.status is not TransactionStatus.PENDING or _is_over(hold, at):
+        raise HoldNotPending
+    return hold, payer, payee
+
+
+def _is_over(hold: Transaction, at: datetime) -> bool:
+    assert hold.expires_at is not None
+    return hold.expires_at <= at
+
+
+def _key_use(command: Keyed, kind: KeyUseKind, hold: Transaction, at: datetime) -> KeyUse:
+    return KeyUse(
+        id=command.id,
+        user=command.user,
+        idempotency_key=command.idempotency_key,
+        fingerprint=command.fingerprint,
+        kind=kind,
+        created_at=at,
+        transaction=hold.id,
+    )
+
+
 def _check_active(payer: Account, payee: Account) -> None:
     if payer.status is not AccountStatus.ACTIVE:
         raise AccountNotActive(f"The paying account is {payer.status}.")
@@ -194,46 +374,3 @@ def _check_funds(payer: Account, amount: int) -> None:
         raise InsufficientFunds(
             f"{amount} minor units of {payer.currency} were asked for and {payer.available} are available."
         )
-
-
-def _check_limits(payer: Account, payee: Account, amount: int) -> None:
-    if payee.balance + amount > BALANCE_MAX:
-        raise BalanceLimitExceeded("The receiving account can not hold that much.")
-    if payer.balance - amount < -BALANCE_MAX:
-        raise BalanceLimitExceeded(f"The treasury can not issue that much {payer.currency}.")
-
-
-def _append(
-    account: Account,
-    type_: EntryType,
-    amount: int,
-    *,
-    at: datetime,
-    transaction: Transaction | None = None,
-    counterparty: ObjectId | None = None,
-    description: str | None = None,
-) -> tuple[Account, Entry]:
-    """Return the account after one more entry, and the entry."""
-    balance = account.balance + amount * _BALANCE_EFFECT.get(type_, 0)
-    held = account.held + amount * _HELD_EFFECT.get(type_, 0)
-    # What must hold whatever the rules above decided. A breach is a bug and must not reach the database.
-    assert amount > 0 or type_ is EntryType.STATUS
-    assert at >= account.at
-    assert -BALANCE_MAX <= balance <= BALANCE_MAX
-    assert held >= 0
-    assert account.kind is AccountKind.TREASURY or balance - held >= 0
-    entry = Entry(
-        account=account.id,
-        sequence=account.sequence + 1,
-        type=type_,
-        amount=amount,
-        balance=balance,
-        held=held,
-        transaction=transaction.id if transaction else None,
-        counterparty=counterparty,
-        description=description if transaction is None else transaction.description,
-        created_at=at,
-        previous_hash=account.hash,
-    ).sealed()
-    after = replace(account, sequence=entry.sequence, balance=balance, held=held, hash=entry.hash, at=at)
-    return after, entry

@@ -8,24 +8,36 @@ waits for nobody.
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
+from bson import ObjectId
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
-from app import mongo
-from app.errors import LedgerBusy
+from app import audit, mongo
+from app.errors import InsufficientFunds, LedgerBusy
 from app.ledger import journal, repository
-from app.ledger.journal import Decision, State
-from app.ledger.records import Command, Outcome, whole_milliseconds
+from app.ledger.commands import (
+    ChangeStatus,
+    Command,
+    Expire,
+    Keyed,
+    Reversal,
+    accounts_named_by,
+    transaction_named_by,
+)
+from app.ledger.records import AccountStatus, Outcome, Transaction, whole_milliseconds
+from app.ledger.state import Decision, State
 
 log = structlog.get_logger(__name__)
 
 # A lost race on a unique index is read again and settled; more often than this it is no race.
 DUPLICATE_RERUNS_MAX = 5
+# Of the holds whose time is over, how many one block releases at the most to make room for a debit.
+EXPIRED_HOLDS_MAX = 100
 
 
 class _Ticket:
@@ -171,23 +183,53 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
         reruns += 1
         return reruns <= DUPLICATE_RERUNS_MAX
 
-    def block(session: ClientSession) -> list[Decision]:
-        decisions = _decide_all(commands, _read_state(commands, session))
+    def block(session: ClientSession) -> list[Outcome]:
+        at = whole_milliseconds(datetime.now(UTC))
+        decisions = _decide_all(commands, at, session)
         _write(decisions, session)
-        return decisions
+        _write_audit(commands, decisions[-len(commands) :], at, session)
+        return [decision.outcome for decision in decisions[-len(commands) :]]
 
-    decisions = mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
-    return [decision.outcome for decision in decisions]
+    return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
+
+
+def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> list[Decision]:
+    """Return a decision for each command, in order, behind those that release expired holds in the way of one."""
+    decisions = _fold(commands, _read_state(commands, session), at)
+    short = _short_of_funds(decisions)
+    if not short:
+        return decisions
+    in_the_way = repository.find_expired_holds(at, limit=EXPIRED_HOLDS_MAX, payers=short, session=session)
+    if not in_the_way:
+        return decisions
+    with_expiries = [*(Expire(hold=hold.id) for hold in in_the_way), *commands]
+    return _fold(with_expiries, _read_state(with_expiries, session), at)
+
+
+def _short_of_funds(decisions: Sequence[Decision]) -> set[ObjectId]:
+    return {
+        decision.inserted.from_account
+        for decision in decisions
+        if decision.inserted is not None and isinstance(decision.outcome.error, InsufficientFunds)
+    }
 
 
 def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
-    recorded = repository.find_recorded({(command.user, command.idempotency_key) for command in commands}, session)
-    accounts = {account for command in commands for account in (command.from_account, command.to_account)}
-    return State(repository.find_accounts(accounts, session), recorded)
+    keys = {(command.user, command.idempotency_key) for command in commands if isinstance(command, Keyed)}
+    ids = {named for command in commands if (named := transaction_named_by(command)) is not None}
+    found = repository.find_recorded(keys, ids, session)
+    transactions = [record for record in found if isinstance(record, Transaction)]
+    closing = {c.account for c in commands if isinstance(c, ChangeStatus) and c.status is AccountStatus.CLOSED}
+    if closing:
+        transactions += repository.find_open_holds(closing, session)
+    accounts = {account for command in commands for account in accounts_named_by(command)}
+    for transaction in transactions:
+        if transaction.id in ids:
+            accounts |= {transaction.from_account, transaction.to_account}
+    return State(repository.find_accounts(accounts, session), found, transactions)
 
 
-def _decide_all(commands: Sequence[Command], state: State) -> list[Decision]:
-    at = whole_milliseconds(datetime.now(UTC))
+def _fold(commands: Sequence[Command], state: State, at: datetime) -> list[Decision]:
     decisions = []
     for command in commands:
         decision = journal.decide(command, state, at)
@@ -197,5 +239,24 @@ def _decide_all(commands: Sequence[Command], state: State) -> list[Decision]:
 
 
 def _write(decisions: Sequence[Decision], session: ClientSession) -> None:
-    repository.insert_transactions((d.inserted for d in decisions if d.inserted is not None), session)
+    records = (record for d in decisions for record in (d.inserted, d.key_use) if record is not None)
+    repository.insert_records(records, session)
     repository.insert_entries((entry for d in decisions for entry in d.entries), session)
+    repository.update_transactions((d.updated for d in decisions if d.updated is not None), session)
+    repository.update_statuses((d.outcome.account for d in decisions if d.outcome.account is not None), session)
+    repository.count_incoming_holds(Counter(d.held_for for d in decisions if d.held_for is not None), session)
+
+
+def _write_audit(
+    commands: Sequence[Command], decisions: Sequence[Decision], at: datetime, session: ClientSession
+) -> None:
+    audit.insert_audit_records(
+        (
+            audit.audit_record(
+                command.act, change.action, change.subject, at=at, before=dict(change.before), after=dict(change.after)
+            )
+            for command, decision in zip(commands, decisions, strict=True)
+            if isinstance(command, Reversal | ChangeStatus) and (change := decision.change) is not None
+        ),
+        session,
+    )

@@ -7,10 +7,10 @@ with whole milliseconds, ids are ObjectIds.
 import hashlib
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from bson import ObjectId
 
@@ -21,6 +21,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_TRANSACTION = bytes(12)
 # account, sequence, type, amount, balance, held, transaction, milliseconds since 1970, new status of a STATUS entry.
 _CANONICAL = struct.Struct(">12sQ8sqqq12sq8s")
+
+
+class KeyUseKind(StrEnum):
+    CAPTURE = "CAPTURE"
+    VOID = "VOID"
 
 
 class AccountKind(StrEnum):
@@ -128,9 +133,10 @@ class Failure:
     code: str
     detail: str
 
-    def as_error(self, transaction: ObjectId) -> DomainError:
+    def as_error(self, transaction: ObjectId | None = None) -> DomainError:
         """Return the problem that the refused client was answered."""
-        return PROBLEMS[self.code](self.detail, transactionId=str(transaction))
+        members: dict[str, Any] = {"transactionId": str(transaction)} if transaction else {}
+        return PROBLEMS[self.code](self.detail, **members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +163,15 @@ class Transaction:
     reversed_by: ObjectId | None = None
     expires_at: datetime | None = None
 
+    @property
+    def is_hold(self) -> bool:
+        """Whether this set money aside, whatever became of it since. A declined hold did not."""
+        return self.kind is TransactionKind.HOLD and self.status is not TransactionStatus.FAILED
+
     def as_first_answered(self) -> "Transaction":
         """Return the transaction as it was when its own request was answered, which is what a repeat gets."""
-        if self.kind is TransactionKind.HOLD and self.held_amount and self.status is not TransactionStatus.FAILED:
+        if self.is_hold:
+            assert self.held_amount is not None
             return replace(
                 self,
                 status=TransactionStatus.PENDING,
@@ -168,38 +180,51 @@ class Transaction:
                 completed_at=None,
                 reversed_by=None,
             )
+        return self.before_reversal()
+
+    def before_reversal(self) -> "Transaction":
+        """Return the transaction as it was before it was reversed, if it was."""
         if self.status is TransactionStatus.REVERSED:
             return replace(self, status=TransactionStatus.COMPLETED, reversed_by=None)
         return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keyed:
-    """What every command under an idempotency key carries.
+class KeyUse:
+    """What an idempotency key was spent on where that is no transaction of its own.
 
-    `fingerprint` maps each field of the request to a digest of its value, so that
-    a key's second use can be compared without keeping the request.
+    A CAPTURE or a VOID names its hold in `transaction`. `failure` tells why it was
+    declined, if it was.
     """
 
-    transaction: ObjectId
+    id: ObjectId
     user: ObjectId
     idempotency_key: str
-    fingerprint: Mapping[str, str] = field(hash=False)
+    fingerprint: Mapping[str, str]
+    kind: KeyUseKind
+    created_at: datetime
+    transaction: ObjectId | None = None
+    failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer(Keyed):
-    """Move `amount`: between customers, or as FUNDING out of a treasury."""
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Somebody doing something. `actor` is a user's id, or a name such as `cli:root` for who has no user."""
 
-    kind: TransactionKind
-    from_account: ObjectId
-    to_account: ObjectId
-    amount: int
-    description: str | None = None
-    metadata: Mapping[str, str] | None = field(default=None, hash=False)
+    actor: ObjectId | str
+    reason: str | None = None
+    request_id: str | None = None
+    address: str | None = None
 
 
-Command = Transfer
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an act changed, for the audit log."""
+
+    action: str
+    subject: ObjectId
+    before: Mapping[str, str]
+    after: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,19 +233,25 @@ class Outcome:
 
     Without `error` it took effect. With `error` it did not; `transaction` is then
     the FAILED record of a decline, or None for a refusal that left no trace.
+    `account` is the account whose status changed.
     """
 
     transaction: Transaction | None = None
     error: DomainError | None = None
     replayed: bool = False
+    account: Account | None = None
 
     def unwrap(self) -> Transaction:
         """Return the transaction, or raise the refusal (marked if it repeats an earlier one)."""
+        self.raise_error()
+        assert self.transaction is not None
+        return self.transaction
+
+    def raise_error(self) -> None:
+        """Raise the refusal, if there is one."""
         if self.error is not None:
             self.error.replayed = self.replayed
             raise self.error
-        assert self.transaction is not None
-        return self.transaction
 
 
 def treasury_id(currency: str) -> ObjectId:

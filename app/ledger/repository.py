@@ -4,10 +4,12 @@ Every write takes the session of the atomic block it belongs to.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from bson import Binary, Int64, ObjectId
+from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 
 from app.ledger.records import (
@@ -17,11 +19,16 @@ from app.ledger.records import (
     Entry,
     EntryType,
     Failure,
+    KeyUse,
+    KeyUseKind,
     Transaction,
     TransactionKind,
     TransactionStatus,
 )
 from app.mongo import Document, database
+
+# All else about a transaction is as it was when it was recorded, for ever.
+_MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
 
 # One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: the cost is one seek for
 # each account, however long its journal is.
@@ -50,19 +57,66 @@ def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None 
     return [_to_account(document, heads[document["_id"]]) for document in documents]
 
 
-def find_recorded(keys: Iterable[tuple[ObjectId, str]], session: ClientSession) -> list[Transaction]:
-    """Return the transactions recorded under these (user, idempotency key) pairs."""
+def find_recorded(
+    keys: Iterable[tuple[ObjectId, str]], ids: Collection[ObjectId], session: ClientSession
+) -> list[Transaction | KeyUse]:
+    """Return what is recorded under these (user, idempotency key) pairs, and under these ids."""
     by_user: dict[ObjectId, list[str]] = defaultdict(list)
     for user, key in keys:
         by_user[user].append(key)
-    branches = [{"user": user, "idempotency_key": {"$in": of_user}} for user, of_user in by_user.items()]
-    return [to_transaction(document) for document in database().transactions.find({"$or": branches}, session=session)]
+    branches: list[Document] = [
+        {"user": user, "idempotency_key": {"$in": of_user}} for user, of_user in by_user.items()
+    ]
+    if ids:
+        branches.append({"_id": {"$in": list(ids)}})
+    return [to_record(document) for document in database().transactions.find({"$or": branches}, session=session)]
 
 
-def insert_transactions(transactions: Iterable[Transaction], session: ClientSession) -> None:
-    documents = [_from_transaction(transaction) for transaction in transactions]
+def find_open_holds(accounts: Collection[ObjectId], session: ClientSession) -> list[Transaction]:
+    """Return the open holds that have one of the accounts on either side."""
+    query = {"accounts": {"$in": list(accounts)}, "status": TransactionStatus.PENDING.value}
+    return [to_transaction(document) for document in database().transactions.find(query, session=session)]
+
+
+def find_expired_holds(
+    at: datetime, *, limit: int, payers: Collection[ObjectId] | None = None, session: ClientSession | None = None
+) -> list[Transaction]:
+    """Return up to `limit` open holds whose time is over, the longest expired first; only of `payers`, if given."""
+    query: Document = {"status": TransactionStatus.PENDING.value, "expires_at": {"$lte": at}}
+    if payers is not None:
+        query["from_account"] = {"$in": list(payers)}
+    found = database().transactions.find(query, session=session).sort("expires_at", 1).limit(limit)
+    return [to_transaction(document) for document in found]
+
+
+def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
+    documents = [_from_transaction(r) if isinstance(r, Transaction) else _from_key_use(r) for r in records]
     if documents:
         database().transactions.insert_many(documents, session=session)
+
+
+def update_transactions(transactions: Iterable[Transaction], session: ClientSession) -> None:
+    """Write what may change of a transaction: its status, and how and when it came to it."""
+    updates = []
+    for transaction in transactions:
+        document = _from_transaction(transaction)
+        changed = {name: document[name] for name in _MUTABLE if name in document}
+        updates.append(UpdateOne({"_id": transaction.id}, {"$set": changed}))
+    if updates:
+        database().transactions.bulk_write(updates, session=session)
+
+
+def update_statuses(accounts: Iterable[Account], session: ClientSession) -> None:
+    updates = [UpdateOne({"_id": account.id}, {"$set": {"status": account.status.value}}) for account in accounts]
+    if updates:
+        database().accounts.bulk_write(updates, session=session)
+
+
+def count_incoming_holds(payees: Mapping[ObjectId, int], session: ClientSession) -> None:
+    """Mark the payees of new holds, so that a close of such an account that races with its hold conflicts with it."""
+    updates = [UpdateOne({"_id": payee}, {"$inc": {"incoming_holds": Int64(n)}}) for payee, n in payees.items()]
+    if updates:
+        database().accounts.bulk_write(updates, session=session)
 
 
 def insert_entries(entries: Iterable[Entry], session: ClientSession) -> None:
@@ -120,8 +174,22 @@ def _to_account(document: Document, head: Entry) -> Account:
     )
 
 
+def to_record(document: Document) -> Transaction | KeyUse:
+    if document["kind"] not in set(KeyUseKind):
+        return to_transaction(document)
+    return KeyUse(
+        id=document["_id"],
+        user=document["user"],
+        idempotency_key=document["idempotency_key"],
+        fingerprint=document["fingerprint"],
+        kind=KeyUseKind(document["kind"]),
+        created_at=document["created_at"],
+        transaction=document.get("transaction"),
+        failure=_to_failure(document.get("failure")),
+    )
+
+
 def to_transaction(document: Document) -> Transaction:
-    failure = document.get("failure")
     return Transaction(
         id=document["_id"],
         user=document["user"],
@@ -135,7 +203,7 @@ def to_transaction(document: Document) -> Transaction:
         status=TransactionStatus(document["status"]),
         created_at=document["created_at"],
         held_amount=document.get("held_amount"),
-        failure=Failure(failure["code"], failure["detail"]) if failure else None,
+        failure=_to_failure(document.get("failure")),
         description=document.get("description"),
         metadata=document.get("metadata"),
         completed_at=document.get("completed_at"),
@@ -145,11 +213,31 @@ def to_transaction(document: Document) -> Transaction:
     )
 
 
+def _to_failure(document: Document | None) -> Failure | None:
+    return Failure(document["code"], document["detail"]) if document else None
+
+
+def _from_failure(failure: Failure | None) -> Document | None:
+    return {"code": failure.code, "detail": failure.detail} if failure else None
+
+
+def _from_key_use(key_use: KeyUse) -> Document:
+    optional = {"transaction": key_use.transaction, "failure": _from_failure(key_use.failure)}
+    return {
+        "_id": key_use.id,
+        "user": key_use.user,
+        "idempotency_key": key_use.idempotency_key,
+        "fingerprint": key_use.fingerprint,
+        "kind": key_use.kind.value,
+        "created_at": key_use.created_at,
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
 def _from_transaction(transaction: Transaction) -> Document:
-    failure = transaction.failure
     optional: dict[str, Any] = {
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
-        "failure": {"code": failure.code, "detail": failure.detail} if failure else None,
+        "failure": _from_failure(transaction.failure),
         "description": transaction.description,
         "metadata": transaction.metadata,
         "completed_at": transaction.completed_at,

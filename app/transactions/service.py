@@ -10,7 +10,8 @@ from bson import ObjectId
 from app import ledger
 from app.errors import AccountNotFound, TransactionNotFound
 from app.fields import camel_case
-from app.ledger.records import AccountKind, Outcome, Transaction, TransactionKind, Transfer, treasury_id
+from app.ledger.commands import Transfer
+from app.ledger.records import AccountKind, Outcome, Transaction, TransactionKind, treasury_id
 from app.transactions import repository
 
 DIGEST_HEX_DIGITS = 32
@@ -24,7 +25,7 @@ def transfer(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
     names. Raises LedgerBusy and PyMongoError as `GroupCommit.post` does.
     """
     command = Transfer(
-        transaction=ObjectId(),
+        id=ObjectId(),
         user=user_id,
         idempotency_key=request["idempotency_key"],
         fingerprint=fingerprint("create", request),
@@ -44,7 +45,7 @@ def fund(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
     if payee is None or payee.kind is not AccountKind.CUSTOMER:
         raise AccountNotFound("toAccount does not exist.")
     command = Transfer(
-        transaction=ObjectId(),
+        id=ObjectId(),
         user=user_id,
         idempotency_key=request["idempotency_key"],
         fingerprint=fingerprint("initial-funds", request),

@@ -1,0 +1,66 @@
+"""How a journal grows: one sealed entry after another, each following from the one before. Pure, like `journal`."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from bson import ObjectId
+
+from app.ledger.records import (
+    GENESIS_HASH,
+    Account,
+    AccountKind,
+    AccountStatus,
+    Entry,
+    EntryType,
+    Transaction,
+)
+from app.money import AMOUNT_MAX
+
+BALANCE_MAX = AMOUNT_MAX
+
+_BALANCE_EFFECT = {EntryType.CREDIT: 1, EntryType.DEBIT: -1}
+_HELD_EFFECT = {EntryType.HOLD: 1, EntryType.RELEASE: -1}
+
+
+def open_journal(
+    account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, at: datetime
+) -> tuple[Account, Entry]:
+    """Return a new account with entry 0 of its journal: STATUS, ACTIVE, amount 0."""
+    blank = Account(account, kind, user, currency, AccountStatus.ACTIVE, -1, 0, 0, GENESIS_HASH, at)
+    return append(blank, EntryType.STATUS, 0, at=at, description=AccountStatus.ACTIVE)
+
+
+def append(
+    account: Account,
+    type_: EntryType,
+    amount: int,
+    *,
+    at: datetime,
+    transaction: Transaction | None = None,
+    counterparty: ObjectId | None = None,
+    description: str | None = None,
+) -> tuple[Account, Entry]:
+    """Return the account after one more entry, and the entry."""
+    balance = account.balance + amount * _BALANCE_EFFECT.get(type_, 0)
+    held = account.held + amount * _HELD_EFFECT.get(type_, 0)
+    # What must hold whatever the rules above decided. A breach is a bug and must not reach the database.
+    assert amount > 0 or type_ is EntryType.STATUS
+    assert at >= account.at
+    assert -BALANCE_MAX <= balance <= BALANCE_MAX
+    assert held >= 0
+    assert account.kind is AccountKind.TREASURY or balance - held >= 0
+    entry = Entry(
+        account=account.id,
+        sequence=account.sequence + 1,
+        type=type_,
+        amount=amount,
+        balance=balance,
+        held=held,
+        transaction=transaction.id if transaction else None,
+        counterparty=counterparty,
+        description=description if transaction is None else transaction.description,
+        created_at=at,
+        previous_hash=account.hash,
+    ).sealed()
+    after = replace(account, sequence=entry.sequence, balance=balance, held=held, hash=entry.hash, at=at)
+    return after, entry

@@ -1,0 +1,112 @@
+"""What can be asked of the ledger. `journal.decide` knows what each command comes to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from bson import ObjectId
+
+from app.ledger.records import AccountStatus, Act, TransactionKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """What every command under an idempotency key carries.
+
+    `id` becomes the id of what is recorded. `fingerprint` maps each field of the
+    request to a digest of its value, so that a key's second use can be compared
+    without keeping the request.
+    """
+
+    id: ObjectId
+    user: ObjectId
+    idempotency_key: str
+    fingerprint: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer(Keyed):
+    """Move `amount`: between customers, or as FUNDING out of a treasury."""
+
+    kind: TransactionKind
+    from_account: ObjectId
+    to_account: ObjectId
+    amount: int
+    description: str | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold(Transfer):
+    """Set `amount` aside on the payer's account, for the payee to capture within `lifetime`."""
+
+    kind: TransactionKind = TransactionKind.HOLD
+    lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture(Keyed):
+    """Pay out of a hold: `amount`, or all of it; the rest is released. By the payee, or by the bank (`is_system`)."""
+
+    hold: ObjectId
+    amount: int | None = None
+    is_system: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Void(Keyed):
+    """Release a hold without paying. By the payee, or by the bank (`is_system`)."""
+
+    hold: ObjectId
+    reason: str | None = None
+    is_system: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reversal(Keyed):
+    """Move the money of a completed transaction back. The caller has checked that the user's role allows it."""
+
+    original: ObjectId
+    act: Act
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """Release a hold whose time is over. Nobody's request, so it has no key."""
+
+    hold: ObjectId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeStatus:
+    """Freeze, unfreeze or close an account: as its `owner`, who may only close it, or as the bank."""
+
+    account: ObjectId
+    status: AccountStatus
+    act: Act
+    owner: ObjectId | None = None
+
+
+Command = Transfer | Hold | Capture | Void | Reversal | Expire | ChangeStatus
+
+
+def accounts_named_by(command: Command) -> tuple[ObjectId, ...]:
+    """Return the accounts that the command itself names; those of its transaction are read with that."""
+    match command:
+        case Transfer():
+            return command.from_account, command.to_account
+        case ChangeStatus():
+            return (command.account,)
+        case _:
+            return ()
+
+
+def transaction_named_by(command: Command) -> ObjectId | None:
+    """Return the earlier transaction that the command is about, if any."""
+    match command:
+        case Capture() | Void() | Expire():
+            return command.hold
+        case Reversal():
+            return command.original
+        case _:
+            return None

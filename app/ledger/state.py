@@ -1,0 +1,63 @@
+"""What commands meet, and what they come to: the two sides of `journal.decide`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bson import ObjectId
+
+from app.ledger.records import Account, Change, Entry, KeyUse, Outcome, Transaction, TransactionStatus
+
+
+class State:
+    """What a batch of commands meets.
+
+    `transactions` holds every transaction that a command is about, and all open
+    holds of accounts that are to be closed.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[Account],
+        recorded: Iterable[Transaction | KeyUse],
+        transactions: Iterable[Transaction] = (),
+    ) -> None:
+        self.accounts: dict[ObjectId, Account] = {account.id: account for account in accounts}
+        self.recorded = {(record.user, record.idempotency_key): record for record in recorded}
+        self.transactions: dict[ObjectId, Transaction] = {transaction.id: transaction for transaction in transactions}
+
+    def apply(self, decision: "Decision") -> None:
+        """Move on to the state that the decision leaves."""
+        for account in decision.accounts:
+            self.accounts[account.id] = account
+        for transaction in (decision.inserted, decision.updated):
+            if transaction is not None:
+                self.transactions[transaction.id] = transaction
+        for record in (decision.inserted, decision.key_use):
+            if record is not None:
+                self.recorded[record.user, record.idempotency_key] = record
+
+    def has_open_holds(self, account: ObjectId) -> bool:
+        """Tell whether the account is a side of an open hold."""
+        return any(
+            transaction.status is TransactionStatus.PENDING
+            and account in (transaction.from_account, transaction.to_account)
+            for transaction in self.transactions.values()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a command comes to: its outcome, and all that has to be written for it.
+
+    `held_for` is the payee of a new hold, whose account document is marked so that
+    a close that races with the hold conflicts with it.
+    """
+
+    outcome: Outcome
+    entries: tuple[Entry, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    inserted: Transaction | None = None
+    updated: Transaction | None = None
+    key_use: KeyUse | None = None
+    held_for: ObjectId | None = None
+    change: Change | None = None
