@@ -371,6 +371,4 @@ def _check_active(payer: Account, payee: Account) -> None:
 
 def _check_funds(payer: Account, amount: int) -> None:
     if payer.kind is AccountKind.CUSTOMER and payer.available < amount:
-        raise InsufficientFunds(
-            f"{amount} minor units of {payer.currency} were asked for and {payer.available} are available."
-        )
+        raise InsufficientFunds(f"{amount} minor units of {payer.currency} were asked for and fewer are available.")

@@ -69,6 +69,8 @@ def find_recorded(
     ]
     if ids:
         branches.append({"_id": {"$in": list(ids)}})
+    if not branches:
+        return []
     return [to_record(document) for document in database().transactions.find({"$or": branches}, session=session)]
 
 
