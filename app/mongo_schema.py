@@ -15,7 +15,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 _NAMESPACE_EXISTS = 48
@@ -88,7 +88,10 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "password_hash": _STRING,
             "role": _one_of("USER", "ADMIN", "SYSTEM"),
             "created_at": _DATE,
-        }
+        },
+        # `vouched` counts the demotions of other SYSTEM users that left this one. It makes two of them that race write
+        # the same document, so that MongoDB lets only one of them through.
+        {"name_key": _STRING, "vouched": {"bsonType": "int"}},
     ),
     "accounts": _document(
         {
@@ -137,8 +140,18 @@ VALIDATORS: dict[str, dict[str, Any]] = {
 }
 
 INDEXES: dict[str, list[IndexModel]] = {
-    "users": [IndexModel("email", unique=True)],
-    "accounts": [IndexModel("user")],
+    "users": [
+        IndexModel("email", unique=True),
+        IndexModel([("name_key", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel("role", partialFilterExpression={"role": "SYSTEM"}),
+    ],
+    # Each ends with the order of the list, so that whatever is asked for, a page is one seek.
+    "accounts": [
+        IndexModel([("user", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("currency", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("kind", ASCENDING), ("_id", ASCENDING)]),
+    ],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
         IndexModel([("accounts", ASCENDING), ("_id", ASCENDING)]),

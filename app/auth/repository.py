@@ -4,13 +4,14 @@ from collections.abc import Collection
 from datetime import datetime
 
 from bson import ObjectId
+from pymongo.client_session import ClientSession
 
 from app.mongo import Document, database
 
 
-def insert_user(user: Document) -> None:
+def insert_user(user: Document, session: ClientSession) -> None:
     """Raises DuplicateKeyError when the e-mail address is taken: the unique index decides, nobody asks first."""
-    database().users.insert_one(user)
+    database().users.insert_one(user, session=session)
 
 
 def find_user(user_id: ObjectId) -> Document | None:

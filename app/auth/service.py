@@ -2,16 +2,19 @@
 
 import functools
 import secrets
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import bcrypt
 from bson import ObjectId
+from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
+from app import audit, mongo
 from app.auth import repository
 from app.errors import EmailTaken, InvalidCredentials
-from app.ledger.records import whole_milliseconds
+from app.ledger.records import Act, whole_milliseconds
 from app.mongo import Document
 
 PASSWORD_BYTES_MIN = 8
@@ -25,18 +28,34 @@ class Role(StrEnum):
     SYSTEM = "SYSTEM"
 
 
-def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: Role = Role.USER) -> Document:
-    """Make a user and return it; raises EmailTaken. `email` is trimmed and in lower case."""
+def register(
+    *, name: str, email: str, password: str, bcrypt_rounds: int, role: Role = Role.USER, act: Act | None = None
+) -> Document:
+    """Make a user and return it; raises EmailTaken. `email` is trimmed and in lower case.
+
+    With `act`, somebody else registers the user, which is a matter for the audit log.
+    """
     user: Document = {
         "_id": ObjectId(),
         "email": email,
         "name": name,
+        "name_key": name_key(name),
         "password_hash": bcrypt.hashpw(password.encode(), bcrypt.gensalt(bcrypt_rounds)).decode(),
         "role": role.value,
         "created_at": whole_milliseconds(datetime.now(UTC)),
     }
+
+    def block(session: ClientSession) -> None:
+        repository.insert_user(user, session)
+        if act is not None:
+            after = {"email": email, "role": role.value}
+            record = audit.audit_record(
+                act, "user_created", user["_id"], at=user["created_at"], before=None, after=after
+            )
+            audit.insert_audit_records([record], session)
+
     try:
-        repository.insert_user(user)
+        mongo.atomically(block)
     except DuplicateKeyError:
         raise EmailTaken from None
     return user
@@ -64,6 +83,17 @@ def ensure_system_user(*, email: str, password: str, bcrypt_rounds: int) -> bool
     except EmailTaken:
         return False
     return True
+
+
+def name_key(name: str) -> str:
+    """Return the name as a search compares it: without regard to case, width and the like."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def reads_everything(user_id: ObjectId) -> bool:
+    """Tell whether the user has a role now that may read what belongs to others, whatever a token was issued for."""
+    user = repository.find_user(user_id)
+    return user is not None and user["role"] in (Role.ADMIN, Role.SYSTEM)
 
 
 def end_session(session_id: str, *, lifetime: timedelta) -> None:
