@@ -6,23 +6,25 @@ from typing import Any
 from bson import ObjectId
 
 from app.auth.service import Role
-from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, role_required, token_required
+from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, role_required, token_required
 from app.errors import (
     AccountNotActive,
     AccountNotFound,
+    AlreadyReversed,
     BalanceLimitExceeded,
     CurrencyMismatch,
     Forbidden,
     IdempotencyKeyReused,
     InsufficientFunds,
     LedgerBusy,
+    NotReversible,
     SameAccount,
     TransactionNotFound,
 )
 from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint
 from app.ledger.records import Outcome, Transaction
 from app.transactions import service
-from app.transactions.schemas import FundSchema, PostedSchema, TransactionAnswerSchema, TransferSchema
+from app.transactions.schemas import FundSchema, PostedSchema, ReverseSchema, TransactionAnswerSchema, TransferSchema
 
 bp = Blueprint("transactions", __name__, url_prefix="/api/transactions", description="Money on the move")
 
@@ -41,6 +43,7 @@ _FUND_EXAMPLE = {
     "idempotencyKey": "opening-2026-11-22",
     "description": "Opening balance",
 }
+_REVERSE_EXAMPLE = {"idempotencyKey": "reverse-2026-117", "reason": "Paid twice"}
 _TRANSFER_EXAMPLE = {
     "fromAccount": "6560a1b2c3d4e5f601234567",
     "toAccount": "6560a1b2c3d4e5f601234568",
@@ -73,13 +76,38 @@ def fund(body: dict[str, Any]) -> Any:
     return _posted(service.fund(body, user_id=current_user_id()), "Initial funds credited.")
 
 
+@bp.post("/<id:transaction_id>/reverse")
+@role_required(Role.ADMIN, Role.SYSTEM)
+@bp.keyed_arguments(ReverseSchema(), example=_REVERSE_EXAMPLE)
+@bp.response(201, PostedSchema())
+@bp.replays(PostedSchema())
+@bp.refusals(
+    Forbidden,
+    TransactionNotFound,
+    AlreadyReversed,
+    NotReversible,
+    AccountNotActive,
+    BalanceLimitExceeded,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    LedgerBusy,
+    *BODY_PROBLEMS,
+    *TOKEN_PROBLEMS,
+)
+def reverse(body: dict[str, Any], transaction_id: ObjectId) -> Any:
+    """Move the money of a completed transaction back, once."""
+    key, act = body["idempotency_key"], current_act(body["reason"])
+    outcome = service.reverse(transaction_id, user_id=current_user_id(), idempotency_key=key, act=act)
+    return _posted(outcome, "Transaction reversed.")
+
+
 @bp.get("/<id:transaction_id>")
 @token_required
 @bp.response(200, TransactionAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound)
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
-    """Return a transaction to either party."""
-    return {"transaction": _seen(service.get_transaction(transaction_id, user_id=current_user_id()))}
+    """Return a transaction: to either party, and any to administrators."""
+    return {"transaction": _seen(service.get_transaction(transaction_id, viewer=current_user_id()))}
 
 
 def _posted(outcome: Outcome, message: str) -> Any:

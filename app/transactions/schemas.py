@@ -6,6 +6,7 @@ from app.fields import Amount, CamelSchema, CurrencyCode, Id, IdempotencyKey, Li
 from app.ledger.records import TransactionKind, TransactionStatus
 
 DESCRIPTION_LENGTH_MAX = 200
+REASON_LENGTH_MAX = Metadata.VALUE_LENGTH_MAX
 
 
 class FailureSchema(CamelSchema):
@@ -59,3 +60,13 @@ class FundSchema(CamelSchema):
 class TransferSchema(FundSchema):
     from_account = Id(required=True)
     metadata = Metadata()
+
+
+class ReverseSchema(CamelSchema):
+    idempotency_key = IdempotencyKey(metadata={"description": "Here, or as the header Idempotency-Key."})
+    reason = Line(
+        length_min=1,
+        length_max=REASON_LENGTH_MAX,
+        required=True,
+        metadata={"description": "Kept in the audit log and in the reversal's metadata."},
+    )

@@ -8,10 +8,11 @@ import orjson
 from bson import ObjectId
 
 from app import ledger
+from app.auth.service import reads_everything
 from app.errors import AccountNotFound, TransactionNotFound
 from app.fields import camel_case
-from app.ledger.commands import Transfer
-from app.ledger.records import AccountKind, Outcome, Transaction, TransactionKind, treasury_id
+from app.ledger.commands import Reversal, Transfer
+from app.ledger.records import AccountKind, Act, Outcome, Transaction, TransactionKind, treasury_id
 from app.transactions import repository
 
 DIGEST_HEX_DIGITS = 32
@@ -58,10 +59,28 @@ def fund(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
     return ledger.post([command])[0]
 
 
-def get_transaction(transaction_id: ObjectId, *, user_id: ObjectId) -> Transaction:
-    """Return a transaction the user is a party to; raises TransactionNotFound, for a foreign one too."""
+def reverse(transaction_id: ObjectId, *, user_id: ObjectId, idempotency_key: str, act: Act) -> Outcome:
+    """Move the money of a completed transaction back, once, as a user whose role allows it.
+
+    The outcome's error, if any, is one that `journal.decide` names. Raises LedgerBusy
+    and PyMongoError as `GroupCommit.post` does.
+    """
+    request = {"transaction_id": transaction_id, "idempotency_key": idempotency_key, "reason": act.reason}
+    command = Reversal(
+        id=ObjectId(),
+        user=user_id,
+        idempotency_key=idempotency_key,
+        fingerprint=fingerprint("reverse", request),
+        original=transaction_id,
+        act=act,
+    )
+    return ledger.post([command])[0]
+
+
+def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transaction:
+    """Return a transaction that `viewer` is a party to, or any to an admin; raises TransactionNotFound."""
     transaction = repository.find_transaction(transaction_id)
-    if transaction is None or not _is_party(transaction, user_id):
+    if transaction is None or not (_is_party(transaction, viewer) or reads_everything(viewer)):
         raise TransactionNotFound
     return transaction
 
