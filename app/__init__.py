@@ -7,6 +7,7 @@ from flask import Flask
 import config as settings
 from app import cli, http, ledger, logs, mongo
 from app.accounts.routes import bp as accounts
+from app.admin.routes import bp as admin
 from app.auth import tokens
 from app.auth.routes import bp as auth
 from app.extensions import api
@@ -43,7 +44,7 @@ def create_app(config: settings.Config | None = None) -> Flask:
         refresh_days=config.refresh_token_days,
     )
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions):
+    for blueprint in (auth, accounts, transactions, admin):
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)
