@@ -5,12 +5,14 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from app import mongo, mongo_schema
+from app.admin import commands
 
 db = AppGroup("db", help="The database's shape.")
 
 
 def register(app: Flask) -> None:
-    app.cli.add_command(db)
+    for group in (db, *commands.GROUPS):
+        app.cli.add_command(group)
 
 
 @db.command("init")
