@@ -15,7 +15,7 @@ import orjson
 import structlog
 from flask import Flask, Request, Response, g, request
 from flask.json.provider import JSONProvider
-from marshmallow import RAISE, Schema, fields
+from marshmallow import INCLUDE, RAISE, Schema, fields
 from pymongo.errors import PyMongoError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -70,7 +70,10 @@ class OrjsonProvider(JSONProvider):
 
 
 class ProblemSchema(CamelSchema):
-    """A refusal (RFC 9457)."""
+    """A refusal (RFC 9457). Some codes have further members, such as the declined transaction's `transactionId`."""
+
+    class Meta:
+        unknown = INCLUDE
 
     type = fields.String(required=True, metadata={"description": "The page that explains this problem."})
     title = fields.String(required=True)
@@ -85,10 +88,23 @@ class ProblemSchema(CamelSchema):
     )
 
 
+class IdempotencyHeader(IdempotencyKey):
+    """An idempotency key in UTF-8, as in a body; WSGI hands header bytes on as Latin-1."""
+
+    default_error_messages = {"utf8": "Not UTF-8."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        try:
+            text = str(value).encode("latin-1").decode()
+        except UnicodeError as error:
+            raise self.make_error("utf8") from error
+        return super()._deserialize(text, attr, data, **kwargs)
+
+
 class IdempotencyHeaderSchema(CamelSchema):
     """The header that may carry the idempotency key instead of the body."""
 
-    idempotency_key = IdempotencyKey(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
+    idempotency_key = IdempotencyHeader(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
 
 
 class StrictParser(FlaskParser):
@@ -173,8 +189,12 @@ class Api(flask_smorest.Api):
     """Collects the OpenAPI document; leaves errors to `register` below."""
 
     DEFAULT_ERROR_RESPONSE_NAME = ""
+    ERROR_SCHEMA = ProblemSchema
 
     def _register_error_handlers(self) -> None:
+        pass
+
+    def _register_pagination_header(self) -> None:
         pass
 
 

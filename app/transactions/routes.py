@@ -8,6 +8,7 @@ from bson import ObjectId
 from app.auth.service import Role
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, role_required, token_required
 from app.errors import (
+    PROBLEMS,
     AccountNotActive,
     AccountNotFound,
     AlreadyReversed,
@@ -116,5 +117,13 @@ def _posted(outcome: Outcome, message: str) -> Any:
 
 
 def _seen(transaction: Transaction) -> Any:
-    """Return the transaction as the current user may see it: the key belongs to who chose it."""
-    return transaction if transaction.user == current_user_id() else replace(transaction, idempotency_key=None)  # type: ignore[arg-type]
+    """Return the transaction as the current user may see it.
+
+    The key belongs to who chose it, and so does the detail of a failure, which names what the payer has.
+    """
+    if transaction.user == current_user_id():
+        return transaction
+    failure = transaction.failure
+    if failure is not None:
+        failure = replace(failure, detail=PROBLEMS[failure.code].title)
+    return replace(transaction, idempotency_key=None, failure=failure)  # type: ignore[arg-type]

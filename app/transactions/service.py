@@ -16,6 +16,8 @@ from app.ledger.records import AccountKind, Act, Outcome, Transaction, Transacti
 from app.transactions import repository
 
 DIGEST_HEX_DIGITS = 32
+# There is no treasury in it. A funding of nobody is posted from there, so that a spent key is told first.
+NO_CURRENCY = ""
 
 
 def transfer(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
@@ -43,20 +45,23 @@ def transfer(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
 def fund(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
     """Move money from the currency's treasury to a customer's account; raises AccountNotFound, and as `transfer`."""
     payee = ledger.accounts([request["to_account"]]).get(request["to_account"])
-    if payee is None or payee.kind is not AccountKind.CUSTOMER:
-        raise AccountNotFound("toAccount does not exist.")
+    if payee is not None and payee.kind is not AccountKind.CUSTOMER:
+        payee = None
     command = Transfer(
         id=ObjectId(),
         user=user_id,
         idempotency_key=request["idempotency_key"],
         fingerprint=fingerprint("initial-funds", request),
         kind=TransactionKind.FUNDING,
-        from_account=treasury_id(payee.currency),
-        to_account=payee.id,
+        from_account=treasury_id(payee.currency if payee else NO_CURRENCY),
+        to_account=request["to_account"],
         amount=request["amount"],
         description=request.get("description"),
     )
-    return ledger.post([command])[0]
+    outcome = ledger.post([command])[0]
+    if payee is None and isinstance(outcome.error, AccountNotFound):
+        raise AccountNotFound("toAccount does not exist.")
+    return outcome
 
 
 def reverse(transaction_id: ObjectId, *, user_id: ObjectId, idempotency_key: str, act: Act) -> Outcome:
