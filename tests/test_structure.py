@@ -18,6 +18,7 @@ BANNED_NAMES = {"common", "helper", "helpers", "misc", "util", "utils"}
 # Every domain package has these files and no others, but for what is its own.
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
+    "admin": {"commands", "terminal"},
     "auth": {"tokens"},
     "ledger": {"chain", "commands", "journal", "posting", "records", "state", "verify"},
 }

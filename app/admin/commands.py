@@ -89,7 +89,7 @@ def promote_user(user: str, role: str, reason: str | None, as_json: bool) -> Non
 def list_users(search: str | None, limit: int, as_json: bool) -> None:
     """List users, newest first, or those that a search finds."""
     if search:
-        found = repository.search_users(search, after=None, limit=limit)
+        found = repository.search_users(service.search_for(search), after=None, limit=limit)
     else:
         found = repository.find_users(after=None, limit=limit)
     show_table(UserSchema(many=True).dump(found), ("id", "email", "name", "role", "createdAt"), as_json=as_json)
@@ -202,7 +202,7 @@ def _show_account(account_id: ObjectId, *, as_json: bool) -> None:
 
 def _system_user_id() -> ObjectId:
     """Return the user in whose name the command line moves money: the bank's own."""
-    user = repository.find_system_user()
+    user = repository.find_first_user(Role.SYSTEM)
     if user is None:
         raise UserNotFound("There is no user with the role SYSTEM. Make one with `flask users create --role SYSTEM`.")
     user_id: ObjectId = user["_id"]

@@ -6,6 +6,7 @@ read as one of its own.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +14,6 @@ from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 
-from app.auth.service import Role, name_key
-from app.fields import read_id
 from app.ledger.records import EntryType
 from app.mongo import Document, database
 
@@ -28,31 +27,40 @@ def find_users(*, after: ObjectId | None, limit: int) -> list[Document]:
     return list(database().users.find(_query({}, after)).sort(_NEWEST_FIRST).limit(limit))
 
 
-def search_users(text: str, *, after: list[Any] | None, limit: int) -> list[Document]:
-    """Return users whose id is `text`, then those whose name begins with it, then those whose e-mail address does.
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What users are searched by: an id, how a name begins, or how an e-mail address does."""
 
-    Upper and lower case are the same. `after` is the `search_position` of the last
-    user of the page before. Each of the three is a range of an index, entered where
-    the page before ended.
+    user_id: ObjectId
+    name_key: str
+    email: str
+
+
+def search_users(search: Search, *, after: list[Any] | None, limit: int) -> list[Document]:
+    """Return users by their id, then those whose name begins so, then those whose e-mail address does.
+
+    `after` is the `search_position` of the last user of the page before. Each of the
+    three is a range of an index, entered where the page before ended.
     """
     found: list[Document] = []
-    for query, order in _ranges(text, after):
+    for query, order in search_ranges(search, after):
         if len(found) < limit:
             found += database().users.find(query).sort(order).limit(limit - len(found))
     return found
 
 
-def search_position(text: str, user: Document) -> list[Any]:
+def search_position(search: Search, user: Document) -> list[Any]:
     """Return where `search_users` puts the user among its results."""
-    if user["_id"] == read_id(text):
+    if user["_id"] == search.user_id:
         return ["id"]
-    if user.get("name_key", "").startswith(name_key(text)):
+    if user.get("name_key", "").startswith(search.name_key):
         return ["name", user["name_key"], user["_id"]]
     return ["email", user["email"]]
 
 
-def _ranges(text: str, after: list[Any] | None) -> list[tuple[Document, list[tuple[str, int]]]]:
-    user_id, name, email = read_id(text), _beginning(name_key(text)), _beginning(text.lower())
+def search_ranges(search: Search, after: list[Any] | None) -> list[tuple[Document, list[tuple[str, int]]]]:
+    """Return the queries that a search is made of, each with the order that its index has."""
+    user_id, name, email = search.user_id, _beginning(search.name_key), _beginning(search.email)
     others: Document = {"$ne": user_id}
     by_name = {"name_key": name, "_id": others}
     by_email = {"email": email, "name_key": {"$not": name}, "_id": others}
@@ -85,28 +93,28 @@ def find_user_id(email: str) -> ObjectId | None:
     return user["_id"] if user else None
 
 
-def find_system_user() -> Document | None:
-    """Return the first of the bank's own users."""
-    return database().users.find_one({"role": Role.SYSTEM.value}, sort=[("_id", ASCENDING)])
+def find_first_user(role: str) -> Document | None:
+    """Return the user who has had the role for the longest time, as far as ids tell."""
+    return database().users.find_one({"role": {"$eq": role}}, sort=[("_id", ASCENDING)])
 
 
-def set_role(user_id: ObjectId, role: Role, session: ClientSession) -> Document | None:
+def set_role(user_id: ObjectId, role: str, session: ClientSession) -> Document | None:
     return database().users.find_one_and_update(
         {"_id": {"$eq": user_id}},
-        {"$set": {"role": role.value}},
+        {"$set": {"role": role}},
         return_document=ReturnDocument.AFTER,
         session=session,
     )
 
 
-def vouch_for_demotion(user_id: ObjectId, session: ClientSession) -> bool:
-    """Have a SYSTEM user vouch that one is left when `user_id` is demoted; returns False if there is no other.
+def vouch_for_demotion(user_id: ObjectId, role: str, session: ClientSession) -> bool:
+    """Have a user vouch that one has the role still when `user_id` loses it; returns False if there is no other.
 
     To vouch is to be written to. Whoever demotes the voucher at the same time writes
     the same document, and MongoDB lets only one of the two through.
     """
     voucher = database().users.find_one_and_update(
-        {"role": Role.SYSTEM.value, "_id": {"$ne": user_id}},
+        {"role": {"$eq": role}, "_id": {"$ne": user_id}},
         {"$inc": {"vouched": 1}},
         sort=[("_id", ASCENDING)],
         session=session,

@@ -50,8 +50,9 @@ def list_users(query: dict[str, Any]) -> dict[str, Any]:
     if "q" not in filters:
         users = repository.find_users(after=page.after, limit=page.fetch)
         return page.answer("users", users, lambda user: user["_id"])
-    users = repository.search_users(filters["q"], after=page.after, limit=page.fetch)
-    return page.answer("users", users, lambda user: repository.search_position(filters["q"], user))
+    search = service.search_for(filters["q"])
+    users = repository.search_users(search, after=page.after, limit=page.fetch)
+    return page.answer("users", users, lambda user: repository.search_position(search, user))
 
 
 @bp.patch("/users/<id:user_id>/role")

@@ -11,7 +11,7 @@ from pymongo.client_session import ClientSession
 
 from app import audit, mongo
 from app.admin import repository
-from app.auth.service import Role
+from app.auth.service import Role, name_key
 from app.errors import Forbidden, UserNotFound
 from app.fields import NO_ID, read_id
 from app.ledger.records import AccountKind, Act, EntryType, whole_milliseconds
@@ -44,9 +44,9 @@ def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
         before = Role(user["role"])
         if before is role:
             return user
-        if before is Role.SYSTEM and not repository.vouch_for_demotion(user_id, session):
+        if before is Role.SYSTEM and not repository.vouch_for_demotion(user_id, before, session):
             raise Forbidden("This is the last user with the role SYSTEM.")
-        changed = repository.set_role(user_id, role, session)
+        changed = repository.set_role(user_id, role.value, session)
         assert changed is not None
         record = audit.audit_record(
             act,
@@ -68,6 +68,11 @@ def _check_may_change_roles(act: Act, session: ClientSession) -> None:
         actor = repository.find_user(act.actor, session)
         if actor is None or actor["role"] != Role.SYSTEM:
             raise Forbidden(f"This needs the role {Role.SYSTEM}.")
+
+
+def search_for(text: str) -> repository.Search:
+    """Return a search for users by a text, in which upper and lower case are the same."""
+    return repository.Search(read_id(text), name_key(text), text.lower())
 
 
 def account_filters(filters: Document) -> Document:

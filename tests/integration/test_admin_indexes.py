@@ -9,6 +9,7 @@ from pymongo.errors import OperationFailure
 
 from app import mongo
 from app.admin import repository
+from app.admin.service import search_for
 from app.mongo import Document
 from tests.support import Bank
 
@@ -43,7 +44,7 @@ def test_a_search_reads_ranges_of_an_index_and_sorts_nothing(
         for n in range(200)
     )
 
-    for query, order in repository._ranges(text, after):
+    for query, order in repository.search_ranges(search_for(text), after):
         explained = explain(database, "users", query, order)
         stages = winning_stages(explained["queryPlanner"]["winningPlan"])
         assert not stages & {"COLLSCAN", "SORT"}, query

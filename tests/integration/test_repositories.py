@@ -13,6 +13,7 @@ from pymongo.database import Database
 from app import mongo
 from app.accounts import repository as accounts
 from app.admin import repository
+from app.admin.service import search_for
 from app.auth import repository as auth
 from app.auth.service import name_key
 from app.mongo import Document
@@ -65,8 +66,8 @@ class TestUsers:
 
     def search(self, text: str, limit: int = 50) -> list[Any]:
         return pages(
-            lambda **part: repository.search_users(text, **part),
-            lambda user: repository.search_position(text, user),
+            lambda **part: repository.search_users(search_for(text), **part),
+            lambda user: repository.search_position(search_for(text), user),
             limit,
         )
 
@@ -120,12 +121,12 @@ class TestUsers:
             assert self.search("perso", limit) == whole
 
     def test_the_system_user_is_found_by_role(self, store: Database[Document]) -> None:
-        assert repository.find_system_user() is None
+        assert repository.find_first_user("SYSTEM") is None
         self.put(store, 1, "Asha")
         system = self.put(store, 2, "Fincore")
         store.users.update_one({"_id": numbered(2)}, {"$set": {"role": "SYSTEM"}})
 
-        assert repository.find_system_user() == {**system, "role": "SYSTEM"}
+        assert repository.find_first_user("SYSTEM") == {**system, "role": "SYSTEM"}
 
 
 class TestAccounts:
