@@ -6,6 +6,7 @@ import sys
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
 
 import config as settings  # gunicorn would take the name `config` for a setting of its own
 
@@ -62,3 +63,15 @@ def _check(log: Logger) -> None:
         log.warning("MongoDB can not be reached: %s", str(error).partition(", Timeout:")[0])
     except PyMongoError as error:
         sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Start the worker's background tasks. Not before the fork: threads do not survive it."""
+    worker.wsgi.extensions["background"].start()
+
+
+def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+    """Let the background tasks finish what they are doing."""
+    application = getattr(worker, "wsgi", None)  # none if it could not be loaded
+    if application is not None:
+        application.extensions["background"].stop()

@@ -144,8 +144,9 @@ class Blueprint(flask_smorest.Blueprint):
 
         def decorator(view: View) -> View:
             @wraps(view)
-            def with_key(body: dict[str, Any], headers: Mapping[str, str], *args: Any, **view_args: Any) -> Any:
-                return view({**body, "idempotency_key": _chosen_key(body, headers)}, *args, **view_args)
+            def with_key(*args: Any, **view_args: Any) -> Any:
+                *outer, body, headers = args
+                return view(*outer, {**body, "idempotency_key": _chosen_key(body, headers)}, **view_args)
 
             with_headers = self.arguments(IdempotencyHeaderSchema(), location="headers", unknown="exclude")(with_key)
             return self.arguments(schema, **kwargs)(with_headers)  # type: ignore[no-any-return]
@@ -224,9 +225,9 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _on_bug)
 
 
-def problem_response(error: DomainError) -> Response:
-    """Return the problem document of a refusal."""
-    problem: dict[str, Any] = {
+def problem_document(error: DomainError) -> dict[str, Any]:
+    """Return the members of a refusal's problem document."""
+    return {
         "type": f"/problems/{error.code}",
         "title": error.title,
         "status": error.status,
@@ -236,6 +237,11 @@ def problem_response(error: DomainError) -> Response:
         **({"errors": error.errors} if error.errors else {}),
         **error.members,
     }
+
+
+def problem_response(error: DomainError) -> Response:
+    """Return the response that refuses."""
+    problem = problem_document(error)
     response = Response(orjson.dumps(problem) + b"\n", error.status, content_type=PROBLEM_CONTENT_TYPE)
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ROLE = "fincore_app"
 
 _NAMESPACE_EXISTS = 48
@@ -43,7 +43,7 @@ def _document(required: dict[str, Any], optional: dict[str, Any] | None = None) 
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
-_FAILURE = _document({"code": _STRING, "detail": _STRING})
+_FAILURE = _document({"code": _STRING, "detail": _STRING}, {"index": {"bsonType": "int"}})
 
 _KEYED = {
     "_id": _ID,
@@ -138,6 +138,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
     ),
     "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
+    "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -185,6 +186,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
+    "leases": ["find", "insert", "update"],
     "schema": ["find"],
 }
 

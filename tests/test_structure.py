@@ -20,10 +20,10 @@ FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "admin": {"commands", "terminal"},
     "auth": {"tokens"},
-    "ledger": {"chain", "commands", "journal", "posting", "records", "state", "verify"},
+    "ledger": {"chain", "commands", "journal", "posting", "records", "replay", "state", "verify"},
 }
 # The rules of the ledger: no I/O, no clock, no chance.
-PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "state")} | {
+PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
     "app.errors",
     "app.money",
 }

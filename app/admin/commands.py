@@ -147,12 +147,9 @@ def show_transaction(transaction: ObjectId, as_json: bool) -> None:
 def reverse_transaction(transaction: ObjectId, reason: str, key: str | None, as_json: bool) -> None:
     """Move the money of a completed transaction back, once, in the name of the bank's system user."""
     wanted = checked(ReverseSchema(), {"idempotencyKey": key or f"cli:{uuid.uuid4()}", "reason": reason})
-    outcome = transactions_service.reverse(
-        transaction,
-        user_id=_system_user_id(),
-        idempotency_key=wanted["idempotency_key"],
-        act=command_line_act(wanted["reason"]),
-    )
+    act = command_line_act(wanted["reason"])
+    command = transactions_service.reverse_command(transaction, wanted, user_id=_system_user_id(), act=act)
+    outcome = transactions_service.post(command)
     show(TransactionSchema().dump(outcome.unwrap()), as_json=as_json)
 
 

@@ -4,7 +4,7 @@ import pytest
 from pymongo.database import Database
 
 from app.mongo import Document
-from tests.support import Answer, Bank, Person
+from tests.support import Answer, Bank, Person, new_key
 
 STATUSES = ("ACTIVE", "FROZEN", "CLOSED")
 # What the bank answers to whom: the owner has one call, which closes; administrators have one for every status.
@@ -108,12 +108,18 @@ def test_a_bad_body_closes_nothing(bank: Bank, body: bytes, content_type: str, s
 
 
 def test_an_account_with_money_or_an_open_hold_is_not_closed(bank: Bank) -> None:
-    owner, account = bank.customer(1)
+    payer, rich = bank.customer(1)
+    payee, expecting = bank.customer()
+    body = {"fromAccount": rich, "toAccount": expecting, "amount": 1, "idempotencyKey": new_key()}
+    hold = payer.post("/api/transactions/hold", body).body["transaction"]["id"]
 
-    for answer in (owner.post(f"/api/accounts/{account}/close"), set_status(bank.system, account, "CLOSED")):
-        assert (answer.status, answer.code) == (409, "account_not_empty")
-    assert status_of(bank, account) == "ACTIVE"
-    assert audit_records(bank, account) == []
+    for owner, account in ((payer, rich), (payee, expecting)):
+        for answer in (owner.post(f"/api/accounts/{account}/close"), set_status(bank.system, account, "CLOSED")):
+            assert (answer.status, answer.code) == (409, "account_not_empty")
+        assert status_of(bank, account) == "ACTIVE"
+        assert audit_records(bank, account) == []
+    payee.post(f"/api/transactions/{hold}/void", {"idempotencyKey": new_key()})
+    assert payee.post(f"/api/accounts/{expecting}/close").status == 200
 
 
 def test_a_foreign_account_is_closed_by_nobody_and_answers_as_a_missing_one(bank: Bank) -> None:

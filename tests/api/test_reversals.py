@@ -88,7 +88,7 @@ def test_a_repeat_gets_the_first_outcome_and_another_request_under_the_key_none(
     assert (repeat.status, repeat.body) == (200, first.body)
     assert repeat.headers["idempotency-replayed"] == "true"
     assert (reused.code, sorted(reused.body["errors"])) == ("idempotency_key_reused", ["reason"])
-    assert (elsewhere.code, sorted(elsewhere.body["errors"])) == ("idempotency_key_reused", ["transactionId"])
+    assert (elsewhere.code, sorted(elsewhere.body["errors"])) == ("idempotency_key_reused", ["id"])
 
 
 def test_the_key_may_come_as_a_header(bank: Bank) -> None:
@@ -148,6 +148,23 @@ def test_what_is_a_reversal_or_was_declined_is_not_reversible(bank: Bank) -> Non
     for refused in (declined, reversal):
         answer = reverse(bank.system, refused)
         assert (answer.status, answer.code) == (409, "not_reversible")
+
+
+def test_a_hold_is_reversed_once_captured_and_by_what_was_captured(bank: Bank, database: Database[Document]) -> None:
+    payer, from_account = bank.customer(1_000)
+    payee, to_account = bank.customer()
+    holds = []
+    for _ in range(3):
+        body = {"fromAccount": from_account, "toAccount": to_account, "amount": 300, "idempotencyKey": new_key()}
+        holds.append(payer.post("/api/transactions/hold", body).body["transaction"]["id"])
+    captured, voided, pending = holds
+    payee.post(f"/api/transactions/{captured}/capture", {"amount": 120, "idempotencyKey": new_key()})
+    payee.post(f"/api/transactions/{voided}/void", {"idempotencyKey": new_key()})
+
+    assert [reverse(bank.system, hold).code for hold in (pending, voided)] == ["not_reversible"] * 2
+    assert reverse(bank.system, captured).body["transaction"]["amount"] == 120
+    assert (payer.balance(from_account), payee.balance(to_account)) == (1_000, 0)
+    assert_ledger_is_whole(database)
 
 
 def test_what_does_not_exist_is_not_found(bank: Bank) -> None:
