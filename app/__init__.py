@@ -7,6 +7,7 @@ from flask import Flask
 import config as settings
 from app import cli, headers, http, ledger, logs, mongo, proxies, rate_limits
 from app.accounts.routes import bp as accounts
+from app.admin.routes import bp as admin
 from app.auth import tokens
 from app.auth.routes import bp as auth
 from app.background import Background, Task
@@ -60,7 +61,7 @@ def create_app(config: settings.Config | None = None) -> Flask:
     )
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions):
+    for blueprint in (auth, accounts, transactions, admin):
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)

@@ -7,11 +7,12 @@ from typing import Any
 from bson import ObjectId
 
 from app.auth.service import Role
-from app.auth.tokens import TOKEN_PROBLEMS, current_user, current_user_id, role_required, token_required
+from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
 from app.errors import (
     PROBLEMS,
     AccountNotActive,
     AccountNotFound,
+    AlreadyReversed,
     BalanceLimitExceeded,
     CaptureExceedsHold,
     CurrencyMismatch,
@@ -20,6 +21,7 @@ from app.errors import (
     IdempotencyKeyReused,
     InsufficientFunds,
     LedgerBusy,
+    NotReversible,
     SameAccount,
     TransactionNotFound,
 )
@@ -35,6 +37,7 @@ from app.transactions.schemas import (
     FundSchema,
     HoldSchema,
     PostedSchema,
+    ReverseSchema,
     TransactionAnswerSchema,
     TransferSchema,
     VoidSchema,
@@ -59,6 +62,7 @@ _FUND_EXAMPLE = {
     "idempotencyKey": "opening-2026-11-22",
     "description": "Opening balance",
 }
+_REVERSE_EXAMPLE = {"idempotencyKey": "reverse-2026-117", "reason": "Paid twice"}
 _TRANSFER_EXAMPLE = {
     "fromAccount": "6560a1b2c3d4e5f601234567",
     "toAccount": "6560a1b2c3d4e5f601234568",
@@ -149,13 +153,38 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
     return _posted(service.batch_command(body, user_id=current_user_id()), **query)
 
 
+@bp.post("/<id:transaction_id>/reverse")
+@role_required(Role.ADMIN, Role.SYSTEM)
+@bp.keyed_arguments(ReverseSchema(), example=_REVERSE_EXAMPLE)
+@bp.response(201, PostedSchema())
+@bp.replays(PostedSchema())
+@bp.refusals(
+    Forbidden,
+    TransactionNotFound,
+    AlreadyReversed,
+    NotReversible,
+    AccountNotActive,
+    BalanceLimitExceeded,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    LedgerBusy,
+    *BODY_PROBLEMS,
+    *TOKEN_PROBLEMS,
+)
+def reverse(body: dict[str, Any], transaction_id: ObjectId) -> Any:
+    """Move the money of a completed transaction back, once."""
+    act = current_act(body["reason"])
+    command = service.reverse_command(transaction_id, body, user_id=current_user_id(), act=act)
+    return _posted(command, "Transaction reversed.")
+
+
 @bp.get("/<id:transaction_id>")
 @token_required
 @bp.response(200, TransactionAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound)
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
-    """Return a transaction to either party."""
-    return {"transaction": _seen(service.get_transaction(transaction_id, user_id=current_user_id()))}
+    """Return a transaction: to either party, and any to administrators."""
+    return {"transaction": _seen(service.get_transaction(transaction_id, viewer=current_user_id()))}
 
 
 def _posted(

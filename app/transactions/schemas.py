@@ -141,6 +141,15 @@ class BatchItemSchema(CamelSchema):
     metadata = Metadata()
 
 
+class ReverseSchema(_KeyedSchema):
+    reason = Line(
+        length_min=1,
+        length_max=REASON_LENGTH_MAX,
+        required=True,
+        metadata={"description": "Kept in the audit log and in the reversal's metadata."},
+    )
+
+
 class TransferSchema(BatchItemSchema, _KeyedSchema):
     pass
 
