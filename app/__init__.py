@@ -11,6 +11,7 @@ from app.auth import tokens
 from app.auth.routes import bp as auth
 from app.extensions import api
 from app.operations.routes import bp as operations
+from app.statements.routes import bp as statements
 from app.transactions.routes import bp as transactions
 
 __version__ = "0.1.0"
@@ -43,7 +44,7 @@ def create_app(config: settings.Config | None = None) -> Flask:
         refresh_days=config.refresh_token_days,
     )
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions):
+    for blueprint in (auth, accounts, transactions, statements):
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)

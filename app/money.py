@@ -25,3 +25,11 @@ def exponent(currency: str) -> int:
 def currencies() -> list[str]:
     """Return every currency an account can be opened in, in alphabetical order."""
     return sorted(_EXPONENTS)
+
+
+def decimal_text(amount: int, currency: str) -> str:
+    """Return the amount in the currency's main unit, digit for digit: 123456 INR is 1234.56, -5 JPY is -5."""
+    digits = exponent(currency)
+    sign = "-" if amount < 0 else ""
+    whole, fraction = divmod(abs(amount), 10**digits)
+    return f"{sign}{whole}.{fraction:0{digits}d}" if digits else f"{sign}{whole}"

@@ -9,12 +9,13 @@ from app.accounts import service
 from app.accounts.schemas import (
     AccountAnswerSchema,
     AccountListSchema,
+    BalanceQuerySchema,
     BalanceSchema,
     CreateAccountSchema,
     RenameAccountSchema,
 )
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
-from app.errors import AccountNotFound
+from app.errors import AccountNotFound, ValidationFailed
 from app.http import BODY_PROBLEMS, Blueprint
 
 bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Where money is")
@@ -46,7 +47,7 @@ def list_accounts() -> dict[str, Any]:
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:
     """Return one account."""
-    return {"account": service.get_account(account_id, user_id=current_user_id())}
+    return {"account": service.readable_account(account_id, current_user_id())}
 
 
 @bp.patch("/<id:account_id>")
@@ -61,8 +62,9 @@ def rename_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]
 
 @bp.get("/<id:account_id>/balance")
 @token_required
+@bp.arguments(BalanceQuerySchema(), location="query")
 @bp.response(200, BalanceSchema())
-@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
-def get_balance(account_id: ObjectId) -> dict[str, Any]:
-    """Return the balance as the newest ledger entry has it."""
-    return service.get_balance(account_id, user_id=current_user_id())
+@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
+def get_balance(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+    """Return the balance as the ledger's newest entry has it, or as it stood at a time."""
+    return service.get_balance(account_id, viewer=current_user_id(), **query)

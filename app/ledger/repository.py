@@ -49,6 +49,13 @@ def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = N
     return {group["_id"]: to_entry(group["head"]) for group in found}
 
 
+def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
+    """Return the account's newest entry at or before `at`: one seek in the index (account, created_at, sequence)."""
+    query = {"account": account, "created_at": {"$lte": at}}
+    document = database().ledger_entries.find_one(query, sort=[("created_at", -1), ("sequence", -1)])
+    return to_entry(document) if document else None
+
+
 def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None = None) -> list[Account]:
     """Return the accounts that exist among `accounts`, each as its head leaves it."""
     ids = {"_id": {"$in": list(accounts)}}

@@ -8,5 +8,6 @@ from app.mongo import database
 
 
 def find_transaction(transaction_id: ObjectId) -> Transaction | None:
-    document = database().transactions.find_one({"_id": transaction_id})
+    # The collection also keeps what else idempotency keys were spent on, which names no accounts.
+    document = database().transactions.find_one({"_id": transaction_id, "accounts": {"$exists": True}})
     return to_transaction(document) if document else None

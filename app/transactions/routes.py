@@ -5,6 +5,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.accounts.service import readable_account
 from app.auth.service import Role
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, role_required, token_required
 from app.errors import (
@@ -21,8 +22,17 @@ from app.errors import (
 )
 from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint
 from app.ledger.records import Outcome, Transaction
+from app.paging import PAGE_PROBLEMS, read_page
+from app.statements import queries
 from app.transactions import service
-from app.transactions.schemas import FundSchema, PostedSchema, TransactionAnswerSchema, TransferSchema
+from app.transactions.schemas import (
+    FundSchema,
+    HistoryQuerySchema,
+    PostedSchema,
+    TransactionAnswerSchema,
+    TransactionListSchema,
+    TransferSchema,
+)
 
 bp = Blueprint("transactions", __name__, url_prefix="/api/transactions", description="Money on the move")
 
@@ -71,6 +81,20 @@ def create(body: dict[str, Any]) -> Any:
 def fund(body: dict[str, Any]) -> Any:
     """Credit an account out of its currency's treasury."""
     return _posted(service.fund(body, user_id=current_user_id()), "Initial funds credited.")
+
+
+@bp.get("")
+@token_required
+@bp.arguments(HistoryQuerySchema(), location="query")
+@bp.response(200, TransactionListSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)
+def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
+    """List the user's transactions, or those of one account, newest first."""
+    viewer = current_user_id()
+    page, filters = read_page("transactions", query, viewer=viewer)
+    account = readable_account(query["account"], viewer) if "account" in query else None
+    found = queries.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
+    return page.answer("transactions", map(_seen, found), position=lambda transaction: transaction.id)
 
 
 @bp.get("/<id:transaction_id>")
