@@ -5,12 +5,14 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from app import mongo, mongo_schema
+from app.ledger.cli import ledger
 
 db = AppGroup("db", help="The database's shape.")
 
 
 def register(app: Flask) -> None:
     app.cli.add_command(db)
+    app.cli.add_command(ledger)
 
 
 @db.command("init")

@@ -38,8 +38,10 @@ _HEAD_STAGES: list[Document] = [
 ]
 
 
-def head_pipeline(accounts: Collection[ObjectId]) -> list[Document]:
-    """Return the aggregation that finds the newest entry of each account."""
+def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
+    """Return the aggregation that finds the newest entry of each account, of all accounts for None."""
+    if accounts is None:
+        return _HEAD_STAGES
     return [{"$match": {"account": {"$in": list(accounts)}}}, *_HEAD_STAGES]
 
 
@@ -76,6 +78,8 @@ def find_recorded(
     ]
     if ids:
         branches.append({"_id": {"$in": list(ids)}})
+    if not branches:
+        return []
     return [to_record(document) for document in database().transactions.find({"$or": branches}, session=session)]
 
 
