@@ -5,6 +5,8 @@ at once, every bad variable by its name, and the program refuses to start.
 """
 
 import logging
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -17,6 +19,8 @@ JWT_SECRET_BYTES_MIN = 32
 JWT_SECRET_DISTINCT_MIN = 10
 # A secret out of somebody's tutorial is long enough and known to everybody.
 PLACEHOLDER_WORDS = ("change", "default", "example", "fincore", "password", "placeholder", "secret", "your")
+# How to send mail. `make run` keeps what is given here for the commands, as it keeps its own choices.
+MAIL_VARIABLES = ("MAIL_SERVER", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_DEFAULT_SENDER", "EMAIL_USER", "EMAIL_PASS")
 
 
 class ConfigError(Exception):
@@ -59,7 +63,7 @@ class LocalConfig:
     server: ServerConfig
     mongo_uri: str | None
     jwt_secret: str | None
-    mail_server: str | None
+    mail: dict[str, str]
     system_email: str
     system_password: str | None
 
@@ -99,14 +103,19 @@ def load_local() -> LocalConfig:
     local = LocalConfig(
         data_dir=env.path("DATA_DIR", ROOT / "var"),
         server=_server(env),
-        mongo_uri=env.str("MONGO_URI", "") or None,
-        jwt_secret=env.str("JWT_SECRET", "") or None,
-        mail_server=env.str("MAIL_SERVER", "") or None,
+        mongo_uri=env.str("MONGO_URI", "", validate=_or_blank(_is_mongo_uri)) or None,
+        jwt_secret=env.str("JWT_SECRET", "", validate=_or_blank(_is_strong_secret)) or None,
+        mail={name: value for name in MAIL_VARIABLES if (value := env.str(name, ""))},
         system_email=env.str("SYSTEM_EMAIL", "system@fincore.example"),
-        system_password=env.str("SYSTEM_PASSWORD", "", validate=_is_password_or_blank) or None,
+        system_password=env.str("SYSTEM_PASSWORD", "", validate=_or_blank(_is_password)) or None,
     )
     _seal(env)
     return local
+
+
+def export(variables: Mapping[str, str]) -> None:
+    """Set variables in the environment of this process and of those that it starts."""
+    os.environ.update(variables)
 
 
 def _env() -> Env:
@@ -134,8 +143,12 @@ def _server(env: Env) -> ServerConfig:
     )
 
 
-def _is_password_or_blank(value: str) -> None:
-    if value and not 8 <= len(value.encode()) <= 72:
+def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda value: is_fit(value) if value else None
+
+
+def _is_password(value: str) -> None:
+    if not 8 <= len(value.encode()) <= 72:
         raise ValidationError("A password has 8 to 72 bytes.")
 
 

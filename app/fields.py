@@ -16,6 +16,8 @@ from app.money import AMOUNT_MAX, is_currency
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
+# Control characters, and the line and paragraph separators that Unicode has besides them.
+_BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # What an unknown id is read as: an id that nothing was ever given.
 NO_ID = ObjectId("0" * 24)
@@ -145,7 +147,7 @@ class Line(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if any(unicodedata.category(character) == "Cc" for character in text):
+        if any(unicodedata.category(character) in _BREAKING for character in text):
             raise self.make_error("control")
         if not self._blank_allowed and not text.strip():
             raise self.make_error("blank")

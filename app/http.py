@@ -15,7 +15,7 @@ import orjson
 import structlog
 from flask import Flask, Request, Response, g, request
 from flask.json.provider import JSONProvider
-from marshmallow import RAISE, Schema, fields
+from marshmallow import INCLUDE, RAISE, Schema, fields
 from pymongo.errors import PyMongoError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -70,7 +70,10 @@ class OrjsonProvider(JSONProvider):
 
 
 class ProblemSchema(CamelSchema):
-    """A refusal (RFC 9457)."""
+    """A refusal (RFC 9457). Some codes have further members, such as the declined transaction's `transactionId`."""
+
+    class Meta:
+        unknown = INCLUDE
 
     type = fields.String(required=True, metadata={"description": "The page that explains this problem."})
     title = fields.String(required=True)
@@ -85,10 +88,23 @@ class ProblemSchema(CamelSchema):
     )
 
 
+class IdempotencyHeader(IdempotencyKey):
+    """An idempotency key in UTF-8, as in a body; WSGI hands header bytes on as Latin-1."""
+
+    default_error_messages = {"utf8": "Not UTF-8."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        try:
+            text = str(value).encode("latin-1").decode()
+        except UnicodeError as error:
+            raise self.make_error("utf8") from error
+        return super()._deserialize(text, attr, data, **kwargs)
+
+
 class IdempotencyHeaderSchema(CamelSchema):
     """The header that may carry the idempotency key instead of the body."""
 
-    idempotency_key = IdempotencyKey(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
+    idempotency_key = IdempotencyHeader(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
 
 
 class StrictParser(FlaskParser):
@@ -126,8 +142,9 @@ class Blueprint(flask_smorest.Blueprint):
 
         def decorator(view: View) -> View:
             @wraps(view)
-            def with_key(body: dict[str, Any], headers: Mapping[str, str], *args: Any, **view_args: Any) -> Any:
-                return view({**body, "idempotency_key": _chosen_key(body, headers)}, *args, **view_args)
+            def with_key(*args: Any, **view_args: Any) -> Any:
+                *outer, body, headers = args
+                return view(*outer, {**body, "idempotency_key": _chosen_key(body, headers)}, **view_args)
 
             with_headers = self.arguments(IdempotencyHeaderSchema(), location="headers", unknown="exclude")(with_key)
             return self.arguments(schema, **kwargs)(with_headers)  # type: ignore[no-any-return]
@@ -171,8 +188,12 @@ class Api(flask_smorest.Api):
     """Collects the OpenAPI document; leaves errors to `register` below."""
 
     DEFAULT_ERROR_RESPONSE_NAME = ""
+    ERROR_SCHEMA = ProblemSchema
 
     def _register_error_handlers(self) -> None:
+        pass
+
+    def _register_pagination_header(self) -> None:
         pass
 
 
@@ -202,9 +223,9 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _on_bug)
 
 
-def problem_response(error: DomainError) -> Response:
-    """Return the problem document of a refusal."""
-    problem: dict[str, Any] = {
+def problem_document(error: DomainError) -> dict[str, Any]:
+    """Return the members of a refusal's problem document."""
+    return {
         "type": f"/problems/{error.code}",
         "title": error.title,
         "status": error.status,
@@ -214,6 +235,11 @@ def problem_response(error: DomainError) -> Response:
         **({"errors": error.errors} if error.errors else {}),
         **error.members,
     }
+
+
+def problem_response(error: DomainError) -> Response:
+    """Return the response that refuses."""
+    problem = problem_document(error)
     response = Response(orjson.dumps(problem) + b"\n", error.status, content_type=PROBLEM_CONTENT_TYPE)
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"

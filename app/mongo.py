@@ -123,10 +123,12 @@ def atomically(
     """
     begun = time.monotonic()
     limit_s = (timeout_ms or _timeout_ms) / 1000
+    contended = False
     with database().client.start_session() as session:
         for attempt in itertools.count():
+            allowance_s = max(limit_s - (time.monotonic() - begun), 0.001)
             try:
-                with pymongo.timeout(max(limit_s - (time.monotonic() - begun), 0.001)):
+                with pymongo.timeout(allowance_s):
                     session.start_transaction(
                         read_concern=ReadConcern("snapshot"),
                         write_concern=WriteConcern(w="majority", j=True),
@@ -136,11 +138,15 @@ def atomically(
                 return result
             except PyMongoError as error:
                 _abort(session)
+                if contended and error.timeout and allowance_s < _timeout_ms / 1000:
+                    # The runs before used up the time, and this one was cut short.
+                    raise LedgerBusy from error
                 if not (_is_transient(error) or is_lost_race(error)):
                     raise
                 pause_s = random.uniform(0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempt, 16)))
                 # A failover is worth waiting for, but not as long as a queue that moves.
                 away = isinstance(error, ConnectionFailure)
+                contended = not away
                 if time.monotonic() - begun + pause_s >= (min(limit_s, _timeout_ms / 1000) if away else limit_s):
                     if away:
                         raise

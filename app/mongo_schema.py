@@ -5,11 +5,13 @@ at any time. The application itself has the rights of `fincore_app` only, which
 can add to the ledger and never change it.
 """
 
+import contextlib
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
 from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, OperationFailure
+from pymongo.uri_parser import parse_uri
 
 from app import mongo
 from app.mongo import Document
@@ -41,7 +43,7 @@ def _document(required: dict[str, Any], optional: dict[str, Any] | None = None) 
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
-_FAILURE = _document({"code": _STRING, "detail": _STRING})
+_FAILURE = _document({"code": _STRING, "detail": _STRING}, {"index": {"bsonType": "int"}})
 
 _KEYED = {
     "_id": _ID,
@@ -133,6 +135,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
     ),
     "revoked_tokens": _document({"_id": _STRING, "expires_at": _DATE}),
+    "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -172,6 +175,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
+    "leases": ["find", "insert", "update"],
     "schema": ["find"],
 }
 
@@ -202,12 +206,13 @@ def ensure_schema(database: Database[Document]) -> None:
 
 def check_database(uri: str, *, timeout_ms: int) -> None:
     """Raise NotReady unless `uri` is a replica set that has the schema, ConnectionFailure if it can not be reached."""
-    client = mongo.new_client(uri, timeout_ms=timeout_ms)
-    try:
-        _refuse_standalone(client)
+    with mongo.new_client(uri, timeout_ms=timeout_ms) as client:
+        try:
+            _refuse_standalone(client)
+        except ConnectionFailure:
+            _refuse_standalone_behind_set_name(uri, timeout_ms)
+            raise
         check_schema(client.get_default_database(mongo.DATABASE_NAME_DEFAULT))
-    finally:
-        client.close()
 
 
 def check_schema(database: Database[Document]) -> None:
@@ -230,11 +235,22 @@ def check_schema(database: Database[Document]) -> None:
 
 def _refuse_standalone(client: MongoClient[Document]) -> None:
     hello = client.admin.command("hello")
-    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+    # A member of a set that was not initiated yet says `isreplicaset`: it is no standalone, just not ready.
+    if "setName" not in hello and not hello.get("isreplicaset") and hello.get("msg") != "isdbgrid":
         raise NotReady(
             "MONGO_URI points to a standalone MongoDB server, which has no multi-document transactions. "
             "Fincore needs a replica set; one node is enough: start mongod with --replSet rs0 and run rs.initiate()."
         )
+
+
+def _refuse_standalone_behind_set_name(uri: str, timeout_ms: int) -> None:
+    # Asked for a replica set, the driver takes a standalone server for one that does not answer.
+    for host, port in parse_uri(uri)["nodelist"]:
+        with (
+            contextlib.suppress(ConnectionFailure),
+            MongoClient[Document](host, port, directConnection=True, timeoutMS=timeout_ms) as client,
+        ):
+            _refuse_standalone(client)
 
 
 def _ensure_role(database: Database[Document]) -> None:

@@ -59,18 +59,20 @@ def end_with(parent_pid: int) -> None:
 
 
 def end(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """End a process that `spawn` started, with SIGTERM or, after `timeout_s`, by killing it and its children.
+    """End a process that `spawn` started, and its children: with SIGTERM or, after `timeout_s`, by killing them.
 
-    Returns whether it ended without being killed.
+    Returns whether none had to be killed.
     """
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return False
-    return True
+        # Children survive a parent that was killed. They are told last, as a living parent ends them in good order.
+        _signal_group(process.pid, signal.SIGTERM)
+        if holds_within(KILL_TIMEOUT_S, lambda: not _signal_group(process.pid, 0)):
+            return True
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    return False
 
 
 def end_leftover(pid_file: Path, argument: str, timeout_s: float) -> bool:
@@ -148,3 +150,11 @@ def _has_argument(pid: int, argument: str) -> bool:
         return argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def _signal_group(leader_pid: int, signal_number: int) -> bool:
+    try:
+        os.killpg(leader_pid, signal_number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -87,6 +87,8 @@ def server_port(mongo_uri: str) -> Iterator[int]:
 
 
 @pytest.fixture
-def live_bank(server_port: int, database: Database[Document]) -> Bank:
+def live_bank(server_port: int, database: Database[Document]) -> Iterator[Bank]:
     """The bank behind gunicorn."""
-    return Bank(OverHttp(server_port))
+    client = OverHttp(server_port)
+    yield Bank(client)
+    client.close()

@@ -57,6 +57,12 @@ class OverHttp:
     def __init__(self, port: int) -> None:
         self.port = port
         self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Close the connections of all threads, which must be done with them."""
+        for connection in self._connections:
+            connection.close()
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
         connection = getattr(self._local, "connection", None)
@@ -64,6 +70,7 @@ class OverHttp:
             connection = self._local.connection = http.client.HTTPConnection(
                 "127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_S
             )
+            self._connections.append(connection)
         try:
             connection.request(method, path, body=data, headers=headers)
             response = connection.getresponse()

@@ -11,6 +11,10 @@ from app.fields import CamelSchema, Id, Line, UtcDateTime
 NAME_LENGTH_MAX = 100
 
 
+def _normalized(email: str) -> str:
+    return validate_email(email.strip(), check_deliverability=False).normalized.lower()
+
+
 class EmailAddress(fields.String):
     """An e-mail address, trimmed and in lower case, by its syntax alone."""
 
@@ -19,20 +23,39 @@ class EmailAddress(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         try:
-            return validate_email(text.strip(), check_deliverability=False).normalized.lower()
+            return _normalized(text)
         except EmailNotValidError as error:
             raise self.make_error("invalid") from error
 
 
-class NewPassword(fields.String):
-    """A password that bcrypt can keep whole: its limits count bytes, not characters."""
+class LoginEmail(fields.String):
+    """An e-mail address to look up, written as registration keeps it.
 
-    default_error_messages = {"bytes": f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8."}
+    What is no address is left as it is: nobody has it, and a login says no more than that.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return _normalized(text)
+        except EmailNotValidError:
+            return text
+
+
+class NewPassword(fields.String):
+    """A password that bcrypt can keep whole: its limits count bytes, not characters, and a NUL is its end mark."""
+
+    default_error_messages = {
+        "bytes": f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8.",
+        "nul": "A password has no NUL characters.",
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, attr, data, **kwargs)
         if not PASSWORD_BYTES_MIN <= len(password.encode()) <= PASSWORD_BYTES_MAX:
             raise self.make_error("bytes")
+        if "\0" in password:
+            raise self.make_error("nul")
         return password
 
 
@@ -70,6 +93,5 @@ class RegisterSchema(CamelSchema):
 
 
 class LoginSchema(CamelSchema):
-    # Only what could belong to a user is looked up; the rest is as wrong as a wrong password.
-    email = fields.String(required=True)
+    email = LoginEmail(required=True)
     password = fields.String(required=True, load_only=True, metadata={"format": "password"})

@@ -79,8 +79,8 @@ def end_session(session_id: str, *, lifetime: timedelta) -> None:
 
 def _matches(password: str, password_hash: str) -> bool:
     candidate = password.encode()
-    # What no password can be still costs the time of a check.
-    fits = len(candidate) <= PASSWORD_BYTES_MAX
+    # What no password can be still costs the time of a check. To bcrypt, "secret" and "secret\0secret" are the same.
+    fits = len(candidate) <= PASSWORD_BYTES_MAX and b"\0" not in candidate
     return bcrypt.checkpw(candidate[:PASSWORD_BYTES_MAX], password_hash.encode()) and fits
 
 

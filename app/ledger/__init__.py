@@ -11,10 +11,10 @@ from pymongo.client_session import ClientSession
 
 from app.ledger import chain, repository
 from app.ledger.commands import Command
-from app.ledger.posting import GroupCommit
-from app.ledger.records import Account, AccountKind, Entry, Outcome, whole_milliseconds
+from app.ledger.posting import GroupCommit, rehearse
+from app.ledger.records import Account, AccountKind, Entry, Outcome, Transaction, whole_milliseconds
 
-__all__ = ["accounts", "begin_journal", "configure", "entry_at", "heads", "post"]
+__all__ = ["accounts", "begin_journal", "configure", "entry_at", "expired_holds", "heads", "post", "rehearse"]
 
 _group: GroupCommit | None = None
 
@@ -58,3 +58,8 @@ def entry_at(account: ObjectId, at: datetime) -> Entry | None:
 def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
     """Return those of the accounts that exist, as their heads leave them."""
     return {account.id: account for account in repository.find_accounts(ids)}
+
+
+def expired_holds(at: datetime, *, limit: int) -> list[Transaction]:
+    """Return up to `limit` open holds whose time is over, the longest expired first."""
+    return repository.find_expired_holds(at, limit=limit)

@@ -58,7 +58,7 @@ def append(
         held=held,
         transaction=transaction.id if transaction else None,
         counterparty=counterparty,
-        description=description if transaction is None else transaction.description,
+        description=transaction.description if description is None and transaction is not None else description,
         created_at=at,
         previous_hash=account.hash,
     ).sealed()

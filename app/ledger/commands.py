@@ -71,6 +71,17 @@ class Reversal(Keyed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Keyed):
+    """Several transfers of one user in order, under one key. Each may spend what an earlier one brought.
+
+    `atomic`: all of them or none. Otherwise each on its own. Items have keys made by `item_key`.
+    """
+
+    items: tuple[Transfer, ...]
+    atomic: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
     """Release a hold whose time is over. Nobody's request, so it has no key."""
 
@@ -87,7 +98,7 @@ class ChangeStatus:
     owner: ObjectId | None = None
 
 
-Command = Transfer | Hold | Capture | Void | Reversal | Expire | ChangeStatus
+Command = Transfer | Hold | Capture | Void | Reversal | Batch | Expire | ChangeStatus
 
 
 def accounts_named_by(command: Command) -> tuple[ObjectId, ...]:
@@ -95,6 +106,8 @@ def accounts_named_by(command: Command) -> tuple[ObjectId, ...]:
     match command:
         case Transfer():
             return command.from_account, command.to_account
+        case Batch():
+            return tuple(account for item in command.items for account in accounts_named_by(item))
         case ChangeStatus():
             return (command.account,)
         case _:
@@ -110,3 +123,8 @@ def transaction_named_by(command: Command) -> ObjectId | None:
             return command.original
         case _:
             return None
+
+
+def size(command: Command) -> int:
+    """Return how much of a block the command takes, counted in transfers."""
+    return len(command.items) if isinstance(command, Batch) else 1

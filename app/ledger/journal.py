@@ -5,7 +5,6 @@ posting algorithm folds it over a batch; the laws of money are kept here and
 nowhere else.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
@@ -21,7 +20,6 @@ from app.errors import (
     DomainError,
     Forbidden,
     HoldNotPending,
-    IdempotencyKeyReused,
     InsufficientFunds,
     InvalidStatusTransition,
     NotReversible,
@@ -29,7 +27,7 @@ from app.errors import (
     TransactionNotFound,
 )
 from app.ledger.chain import BALANCE_MAX, append
-from app.ledger.commands import Capture, ChangeStatus, Command, Expire, Hold, Keyed, Reversal, Transfer, Void
+from app.ledger.commands import Batch, Capture, ChangeStatus, Command, Expire, Hold, Keyed, Reversal, Transfer, Void
 from app.ledger.records import (
     Account,
     AccountKind,
@@ -44,6 +42,7 @@ from app.ledger.records import (
     TransactionKind,
     TransactionStatus,
 )
+from app.ledger.replay import repeat
 from app.ledger.state import Decision, State
 
 # Refusals for business reasons. They are recorded as FAILED and spend the key; all others leave no trace.
@@ -76,16 +75,11 @@ def decide(command: Command, state: State, at: datetime) -> Decision:
     if isinstance(command, Keyed):
         recorded = state.recorded.get((command.user, command.idempotency_key))
         if recorded is not None:
-            return Decision(outcome=_repeat(command, recorded, state))
+            return Decision(outcome=repeat(command, recorded, state))
     try:
         return _first(command, state, at)
     except DomainError as refusal:
         return Decision(outcome=Outcome(error=refusal))
-
-
-def differing_fields(recorded: Mapping[str, str], asked: Mapping[str, str]) -> list[str]:
-    """Return the names of the request fields in which two fingerprints differ."""
-    return sorted(name for name in recorded.keys() | asked.keys() if recorded.get(name) != asked.get(name))
 
 
 def _first(command: Command, state: State, at: datetime) -> Decision:
@@ -100,32 +94,14 @@ def _first(command: Command, state: State, at: datetime) -> Decision:
             return _void(command, state, at)
         case Reversal():
             return _reversal(command, state, at)
+        case Batch():
+            return _batch(command, state, at)
         case Expire():
             return _expire(command, state, at)
         case ChangeStatus():
             return _change_status(command, state, at)
         case _:
             assert_never(command)
-
-
-def _repeat(command: Keyed, recorded: Transaction | KeyUse, state: State) -> Outcome:
-    differing = differing_fields(recorded.fingerprint, command.fingerprint)
-    if differing:
-        return Outcome(
-            error=IdempotencyKeyReused(
-                f"The idempotency key was used at {recorded.created_at:%Y-%m-%d %H:%M:%S} UTC for a request "
-                f"that differs in {', '.join(differing)}.",
-                errors={name: ["Differs from the first request with this idempotency key."] for name in differing},
-            )
-        )
-    if isinstance(recorded, KeyUse):
-        assert recorded.transaction is not None
-        if recorded.failure is not None:
-            return Outcome(error=recorded.failure.as_error(), replayed=True)
-        return Outcome(state.transactions[recorded.transaction].before_reversal(), replayed=True)
-    first = recorded.as_first_answered()
-    error = first.failure.as_error(first.id) if first.failure is not None else None
-    return Outcome(first, error, replayed=True)
 
 
 def _transfer(command: Transfer, state: State, at: datetime) -> Decision:
@@ -168,14 +144,14 @@ def _capture(command: Capture, state: State, at: datetime) -> Decision:
     if amount > hold.amount:
         raise CaptureExceedsHold(f"{amount} was asked for and {hold.amount} is held.")
     at = max(at, payer.at, payee.at)
-    key_use = _key_use(command, KeyUseKind.CAPTURE, hold, at)
+    key_use = _key_use(command, KeyUseKind.CAPTURE, at, hold)
     try:
         _check_active(payer, payee)
         payer, release = append(payer, EntryType.RELEASE, hold.amount, at=at, transaction=hold, counterparty=payee.id)
         captured = replace(hold, status=TransactionStatus.COMPLETED, amount=amount, completed_at=at)
         moved = _move(captured, payer, payee)
     except DECLINES as decline:
-        failure = Failure(decline.code, decline.detail)
+        failure = _failure(decline)
         return Decision(outcome=Outcome(error=failure.as_error()), key_use=replace(key_use, failure=failure))
     return replace(moved, entries=(release, *moved.entries), inserted=None, updated=captured, key_use=key_use)
 
@@ -183,7 +159,7 @@ def _capture(command: Capture, state: State, at: datetime) -> Decision:
 def _void(command: Void, state: State, at: datetime) -> Decision:
     hold, payer, payee = _open_hold(command, state, at)
     released = _release(replace(hold, status=TransactionStatus.VOIDED), payer, at, command.reason)
-    return replace(released, key_use=_key_use(command, KeyUseKind.VOID, hold, max(at, payer.at, payee.at)))
+    return replace(released, key_use=_key_use(command, KeyUseKind.VOID, max(at, payer.at, payee.at), hold))
 
 
 def _expire(command: Expire, state: State, at: datetime) -> Decision:
@@ -230,6 +206,28 @@ def _reversal(command: Reversal, state: State, at: datetime) -> Decision:
     reversed_ = replace(original, status=TransactionStatus.REVERSED, reversed_by=reversal.id)
     change = Change("transaction_reversed", original.id, {"status": original.status}, {"status": reversed_.status})
     return replace(moved, updated=reversed_, change=change)
+
+
+def _batch(command: Batch, state: State, at: datetime) -> Decision:
+    state = state.copy()
+    parts = []
+    for index, item in enumerate(command.items):
+        part = decide(item, state, at)
+        if part.outcome.error is not None and command.atomic:
+            return _refused_batch(command, index, part.outcome.error, at)
+        state.apply(part)
+        parts.append(part)
+    results = tuple(part.inserted.id if part.inserted is not None else _failure(part.outcome.error) for part in parts)
+    key_use = replace(_key_use(command, KeyUseKind.BATCH, at), results=results)
+    outcome = Outcome(results=tuple(part.outcome for part in parts))
+    return Decision(outcome=outcome, key_use=key_use, parts=tuple(parts))
+
+
+def _refused_batch(command: Batch, index: int, refusal: DomainError, at: datetime) -> Decision:
+    failure = replace(_failure(refusal), index=index)
+    key_use = replace(_key_use(command, KeyUseKind.BATCH, at), failure=failure)
+    is_decline = isinstance(refusal, DECLINES)
+    return Decision(outcome=Outcome(error=failure.as_error()), key_use=key_use if is_decline else None)
 
 
 def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decision:
@@ -305,20 +303,25 @@ def _release(voided: Transaction, payer: Account, at: datetime, reason: str | No
 
 
 def _declined(transaction: Transaction, decline: DomainError) -> Decision:
-    failure = Failure(decline.code, decline.detail)
+    failure = _failure(decline)
     failed = replace(transaction, status=TransactionStatus.FAILED, failure=failure, completed_at=None, expires_at=None)
     return Decision(outcome=Outcome(failed, failure.as_error(failed.id)), inserted=failed)
 
 
+def _failure(error: DomainError | None) -> Failure:
+    assert error is not None
+    return Failure(error.code, error.detail)
+
+
 def _parties(command: Transfer, state: State) -> tuple[Account, Account]:
-    if command.from_account == command.to_account:
+    if command.from_account == command.to_account and command.kind is not TransactionKind.FUNDING:
         raise SameAccount("fromAccount and toAccount are the same account.")
     payer = state.accounts.get(command.from_account)
     payee = state.accounts.get(command.to_account)
-    if payer is None or not _may_pay(payer, command):
-        raise AccountNotFound("fromAccount is not an account of yours.")
     if payee is None or payee.kind is not AccountKind.CUSTOMER:
         raise AccountNotFound("toAccount does not exist.")
+    if payer is None or not _may_pay(payer, command):
+        raise AccountNotFound("fromAccount is not an account of yours.")
     if payer.currency != payee.currency:
         raise CurrencyMismatch(f"fromAccount is in {payer.currency}, toAccount in {payee.currency}.")
     return payer, payee
@@ -350,7 +353,7 @@ def _is_over(hold: Transaction, at: datetime) -> bool:
     return hold.expires_at <= at
 
 
-def _key_use(command: Keyed, kind: KeyUseKind, hold: Transaction, at: datetime) -> KeyUse:
+def _key_use(command: Keyed, kind: KeyUseKind, at: datetime, hold: Transaction | None = None) -> KeyUse:
     return KeyUse(
         id=command.id,
         user=command.user,
@@ -358,7 +361,7 @@ def _key_use(command: Keyed, kind: KeyUseKind, hold: Transaction, at: datetime) 
         fingerprint=command.fingerprint,
         kind=kind,
         created_at=at,
-        transaction=hold.id,
+        transaction=hold.id if hold is not None else None,
     )
 
 

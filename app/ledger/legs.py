@@ -48,8 +48,9 @@ class Legs:
         currency: bytes, description: bytes | None,
     ) -> None:  # fmt: skip
         """Add an entry of a transaction."""
-        # Nothing records when a hold was voided.
-        at = 0 if type_ == b"RELEASE" else at
+        if type_ == b"RELEASE":
+            # Nothing else records when a hold was voided, and why.
+            at, description = 0, None
         leg = _LEG.pack(transaction, account, counterparty, type_, amount, at, currency)
         self._sums[self._bucket(transaction)] += hash(leg if description is None else leg + description)
 
@@ -60,7 +61,7 @@ class Legs:
         total = 0
         for account, counterparty, type_, amount, at in expected_legs(transaction):
             leg = _LEG.pack(id_, account.binary, counterparty.binary, type_.encode(), amount, at or 0, currency)
-            total += hash(leg + description)
+            total += hash(leg if type_ == "RELEASE" else leg + description)
         self._sums[self._bucket(id_)] -= total
 
     def suspects(self) -> Iterator[tuple[ObjectId | None, ObjectId | None]]:
@@ -136,9 +137,10 @@ def _take(
     """Strike the leg that the entry is off the list; tell whether there was one."""
     if transaction is None:
         return False
-    at = None if entry["type"] == EntryType.RELEASE else milliseconds(entry["created_at"])
+    is_release = entry["type"] == EntryType.RELEASE
+    at = None if is_release else milliseconds(entry["created_at"])
     leg = Leg(entry["account"], entry["counterparty"], entry["type"], entry["amount"], at)
-    agrees = entry["description"] == transaction.get("description")
+    agrees = is_release or entry["description"] == transaction.get("description")
     if leg not in missing or not agrees or currencies.get(leg.account) != transaction["currency"]:
         return False
     missing.remove(leg)

@@ -27,9 +27,10 @@ from app.ledger.commands import (
     Keyed,
     Reversal,
     accounts_named_by,
+    size,
     transaction_named_by,
 )
-from app.ledger.records import AccountStatus, Outcome, Transaction, whole_milliseconds
+from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction, whole_milliseconds
 from app.ledger.state import Decision, State
 
 log = structlog.get_logger(__name__)
@@ -43,10 +44,11 @@ EXPIRED_HOLDS_MAX = 100
 class _Ticket:
     """One caller's commands, waiting for their outcomes or for the lead."""
 
-    __slots__ = ("_turn", "commands", "error", "leads", "outcomes")
+    __slots__ = ("_turn", "commands", "error", "leads", "outcomes", "size")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
+        self.size = sum(map(size, commands))
         self.outcomes: list[Outcome] | None = None
         self.error: Exception | None = None
         self.leads = False
@@ -69,7 +71,7 @@ class _Ticket:
 class GroupCommit:
     """Posts the commands of many threads in shared atomic blocks, first come, first served.
 
-    At most `queue_size_max` commands wait and about `batch_size_max` share a block;
+    At most `queue_size_max` transfers wait and `batch_size_max` share a block;
     a single call is never split. A caller waits at most `timeout_ms` for its turn,
     and a block has `timeout_ms` to succeed.
     """
@@ -103,10 +105,10 @@ class GroupCommit:
 
     def _enqueue(self, ticket: _Ticket) -> None:
         with self._mutex:
-            if self._queued + len(ticket.commands) > self._queue_size_max and self._queue:
+            if self._queued + ticket.size > self._queue_size_max and self._queue:
                 raise LedgerBusy("Too many postings are waiting. Nothing was done.")
             self._queue.append(ticket)
-            self._queued += len(ticket.commands)
+            self._queued += ticket.size
             if not self._leading:
                 self._leading = ticket.leads = True
 
@@ -115,7 +117,7 @@ class GroupCommit:
             if ticket.leads or ticket not in self._queue:
                 return False
             self._queue.remove(ticket)
-            self._queued -= len(ticket.commands)
+            self._queued -= ticket.size
             return True
 
     def _lead(self) -> None:
@@ -138,11 +140,11 @@ class GroupCommit:
 
     def _take(self) -> list[_Ticket]:
         batch: list[_Ticket] = []
-        size = 0
-        while self._queue and (not batch or size + len(self._queue[0].commands) <= self._batch_size_max):
+        taken = 0
+        while self._queue and (not batch or taken + self._queue[0].size <= self._batch_size_max):
             batch.append(self._queue.popleft())
-            size += len(batch[-1].commands)
-        self._queued -= size
+            taken += batch[-1].size
+        self._queued -= taken
         return batch
 
 
@@ -185,33 +187,48 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
 
     def block(session: ClientSession) -> list[Outcome]:
         at = whole_milliseconds(datetime.now(UTC))
-        decisions = _decide_all(commands, at, session)
-        _write(decisions, session)
-        _write_audit(commands, decisions[-len(commands) :], at, session)
-        return [decision.outcome for decision in decisions[-len(commands) :]]
+        decisions, _ = _decide_all(commands, at, session)
+        _write([part for decision in decisions for part in decision.flat()], session)
+        of_commands = decisions[-len(commands) :]
+        _write_audit(commands, of_commands, at, session)
+        return [decision.outcome for decision in of_commands]
 
     return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
 
 
-def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> list[Decision]:
+def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
+    """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
+
+    def block(session: ClientSession) -> tuple[Outcome, dict[ObjectId, Account]]:
+        decisions, state = _decide_all([command], whole_milliseconds(datetime.now(UTC)), session)
+        return decisions[-1].outcome, state.accounts
+
+    return mongo.atomically(block)
+
+
+def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> tuple[list[Decision], State]:
     """Return a decision for each command, in order, behind those that release expired holds in the way of one."""
-    decisions = _fold(commands, _read_state(commands, session), at)
-    short = _short_of_funds(decisions)
+    state = _read_state(commands, session)
+    decisions = _fold(commands, state, at)
+    short = [a for a in _short_of_funds(commands, decisions) if a in state.accounts and state.accounts[a].held]
     if not short:
-        return decisions
+        return decisions, state
     in_the_way = repository.find_expired_holds(at, limit=EXPIRED_HOLDS_MAX, payers=short, session=session)
     if not in_the_way:
-        return decisions
+        return decisions, state
     with_expiries = [*(Expire(hold=hold.id) for hold in in_the_way), *commands]
-    return _fold(with_expiries, _read_state(with_expiries, session), at)
+    state = _read_state(with_expiries, session)
+    return _fold(with_expiries, state, at), state
 
 
-def _short_of_funds(decisions: Sequence[Decision]) -> set[ObjectId]:
-    return {
-        decision.inserted.from_account
-        for decision in decisions
-        if decision.inserted is not None and isinstance(decision.outcome.error, InsufficientFunds)
-    }
+def _short_of_funds(commands: Sequence[Command], decisions: Sequence[Decision]) -> set[ObjectId]:
+    """Return the accounts that may have been the ones without funds."""
+    short: set[ObjectId] = set()
+    for command, decision in zip(commands, decisions, strict=True):
+        for part in decision.flat():
+            if isinstance(part.outcome.error, InsufficientFunds) and not part.outcome.replayed:
+                short |= {part.inserted.from_account} if part.inserted else set(accounts_named_by(command))
+    return short
 
 
 def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
@@ -219,6 +236,9 @@ def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
     ids = {named for command in commands if (named := transaction_named_by(command)) is not None}
     found = repository.find_recorded(keys, ids, session)
     transactions = [record for record in found if isinstance(record, Transaction)]
+    results = {r for record in found if isinstance(record, KeyUse) for r in record.results if isinstance(r, ObjectId)}
+    if results:
+        transactions += repository.find_transactions(results, session)
     closing = {c.account for c in commands if isinstance(c, ChangeStatus) and c.status is AccountStatus.CLOSED}
     if closing:
         transactions += repository.find_open_holds(closing, session)

@@ -17,6 +17,10 @@ from bson import ObjectId
 from app.errors import PROBLEMS, DomainError
 
 GENESIS_HASH = bytes(32)
+# Keys that clients choose are printable, so no client's key can be one made for an item of a batch.
+_ITEM_KEY_SEPARATOR = "\x1f"
+# An atomic batch is refused with this status, whatever the item in its way would have got alone.
+BATCH_REFUSED_STATUS = 422
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TRANSACTION = bytes(12)
 # account, sequence, type, amount, balance, held, transaction, milliseconds since 1970, new status of a STATUS entry.
@@ -26,6 +30,7 @@ CANONICAL = struct.Struct(">12sQ8sqqq12sq8s")
 class KeyUseKind(StrEnum):
     CAPTURE = "CAPTURE"
     VOID = "VOID"
+    BATCH = "BATCH"
 
 
 class AccountKind(StrEnum):
@@ -128,15 +133,20 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a transaction is FAILED, or VOIDED by expiry."""
+    """Why a transaction is FAILED, or VOIDED by expiry, or why a batch was refused: then `index` names its item."""
 
     code: str
     detail: str
+    index: int | None = None
 
     def as_error(self, transaction: ObjectId | None = None) -> DomainError:
         """Return the problem that the refused client was answered."""
         members: dict[str, Any] = {"transactionId": str(transaction)} if transaction else {}
-        return PROBLEMS[self.code](self.detail, **members)
+        if self.index is None:
+            return PROBLEMS[self.code](self.detail, **members)
+        error = PROBLEMS[self.code](self.detail, index=self.index)
+        error.status = BATCH_REFUSED_STATUS
+        return error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,8 +203,9 @@ class Transaction:
 class KeyUse:
     """What an idempotency key was spent on where that is no transaction of its own.
 
-    A CAPTURE or a VOID names its hold in `transaction`. `failure` tells why it was
-    declined, if it was.
+    A CAPTURE or a VOID names its hold in `transaction`. A BATCH has in `results`, for
+    each item in order, the transaction it became or why it was refused. `failure`
+    tells why the whole was declined, if it was.
     """
 
     id: ObjectId
@@ -205,6 +216,7 @@ class KeyUse:
     created_at: datetime
     transaction: ObjectId | None = None
     failure: Failure | None = None
+    results: tuple[ObjectId | Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +245,15 @@ class Outcome:
 
     Without `error` it took effect. With `error` it did not; `transaction` is then
     the FAILED record of a decline, or None for a refusal that left no trace.
-    `account` is the account whose status changed.
+    `account` is the account whose status changed, `results` are those of a batch's
+    items, in order.
     """
 
     transaction: Transaction | None = None
     error: DomainError | None = None
     replayed: bool = False
     account: Account | None = None
+    results: "tuple[Outcome, ...]" = ()
 
     def unwrap(self) -> Transaction:
         """Return the transaction, or raise the refusal (marked if it repeats an earlier one)."""
@@ -257,6 +271,16 @@ class Outcome:
 def treasury_id(currency: str) -> ObjectId:
     """Return the id of the bank's account in a currency. It follows from the currency, so there can be only one."""
     return ObjectId(hashlib.sha256(f"treasury:{currency}".encode()).digest()[:12])
+
+
+def item_key(batch_key: str, index: int) -> str:
+    """Return the idempotency key of an item of a batch."""
+    return f"{batch_key}{_ITEM_KEY_SEPARATOR}{index}"
+
+
+def chosen_key(idempotency_key: str) -> str:
+    """Return the key that the client chose: the batch's, for an item of one."""
+    return idempotency_key.partition(_ITEM_KEY_SEPARATOR)[0]
 
 
 def milliseconds(moment: datetime) -> int:

@@ -83,6 +83,11 @@ def find_recorded(
     return [to_record(document) for document in database().transactions.find({"$or": branches}, session=session)]
 
 
+def find_transactions(ids: Collection[ObjectId], session: ClientSession) -> list[Transaction]:
+    query = {"_id": {"$in": list(ids)}}
+    return [to_transaction(document) for document in database().transactions.find(query, session=session)]
+
+
 def find_open_holds(accounts: Collection[ObjectId], session: ClientSession) -> list[Transaction]:
     """Return the open holds that have one of the accounts on either side."""
     query = {"accounts": {"$in": list(accounts)}, "status": TransactionStatus.PENDING.value}
@@ -197,6 +202,10 @@ def to_record(document: Document) -> Transaction | KeyUse:
         created_at=document["created_at"],
         transaction=document.get("transaction"),
         failure=_to_failure(document.get("failure")),
+        results=tuple(
+            result if isinstance(result, ObjectId) else _to_some_failure(result)
+            for result in document.get("results", ())
+        ),
     )
 
 
@@ -225,15 +234,27 @@ def to_transaction(document: Document) -> Transaction:
 
 
 def _to_failure(document: Document | None) -> Failure | None:
-    return Failure(document["code"], document["detail"]) if document else None
+    return _to_some_failure(document) if document else None
+
+
+def _to_some_failure(document: Document) -> Failure:
+    return Failure(document["code"], document["detail"], document.get("index"))
 
 
 def _from_failure(failure: Failure | None) -> Document | None:
-    return {"code": failure.code, "detail": failure.detail} if failure else None
+    if failure is None:
+        return None
+    index = {} if failure.index is None else {"index": failure.index}
+    return {"code": failure.code, "detail": failure.detail, **index}
 
 
 def _from_key_use(key_use: KeyUse) -> Document:
-    optional = {"transaction": key_use.transaction, "failure": _from_failure(key_use.failure)}
+    results = [_from_failure(result) if isinstance(result, Failure) else result for result in key_use.results]
+    optional = {
+        "transaction": key_use.transaction,
+        "failure": _from_failure(key_use.failure),
+        "results": results or None,
+    }
     return {
         "_id": key_use.id,
         "user": key_use.user,

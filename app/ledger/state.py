@@ -1,6 +1,6 @@
 """What commands meet, and what they come to: the two sides of `journal.decide`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bson import ObjectId
@@ -27,6 +27,8 @@ class State:
 
     def apply(self, decision: "Decision") -> None:
         """Move on to the state that the decision leaves."""
+        for part in decision.parts:
+            self.apply(part)
         for account in decision.accounts:
             self.accounts[account.id] = account
         for transaction in (decision.inserted, decision.updated):
@@ -35,6 +37,10 @@ class State:
         for record in (decision.inserted, decision.key_use):
             if record is not None:
                 self.recorded[record.user, record.idempotency_key] = record
+
+    def copy(self) -> "State":
+        """Return a state that can move on without this one."""
+        return State(self.accounts.values(), self.recorded.values(), self.transactions.values())
 
     def has_open_holds(self, account: ObjectId) -> bool:
         """Tell whether the account is a side of an open hold."""
@@ -50,7 +56,8 @@ class Decision:
     """What a command comes to: its outcome, and all that has to be written for it.
 
     `held_for` is the payee of a new hold, whose account document is marked so that
-    a close that races with the hold conflicts with it.
+    a close that races with the hold conflicts with it. `parts` are what a batch's items
+    come to.
     """
 
     outcome: Outcome
@@ -61,3 +68,10 @@ class Decision:
     key_use: KeyUse | None = None
     held_for: ObjectId | None = None
     change: Change | None = None
+    parts: "tuple[Decision, ...]" = ()
+
+    def flat(self) -> "Iterator[Decision]":
+        """Yield the parts and what they are parts of, in the order in which they happen."""
+        for part in self.parts:
+            yield from part.flat()
+        yield self

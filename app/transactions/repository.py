@@ -2,12 +2,13 @@
 
 from bson import ObjectId
 
-from app.ledger.records import Transaction
+from app.ledger.records import Transaction, TransactionKind
 from app.ledger.repository import to_transaction
 from app.mongo import database
 
 
 def find_transaction(transaction_id: ObjectId) -> Transaction | None:
-    # The collection also keeps what else idempotency keys were spent on, which names no accounts.
-    document = database().transactions.find_one({"_id": transaction_id, "accounts": {"$exists": True}})
+    # The collection also has what else idempotency keys were spent on.
+    query = {"_id": transaction_id, "kind": {"$in": [kind.value for kind in TransactionKind]}}
+    document = database().transactions.find_one(query)
     return to_transaction(document) if document else None

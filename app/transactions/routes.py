@@ -1,37 +1,48 @@
 """Move money, and look at what was moved."""
 
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
 
 from app.accounts.service import readable_account
 from app.auth.service import Role
-from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, role_required, token_required
+from app.auth.tokens import TOKEN_PROBLEMS, current_user, current_user_id, role_required, token_required
 from app.errors import (
+    PROBLEMS,
     AccountNotActive,
     AccountNotFound,
     BalanceLimitExceeded,
+    CaptureExceedsHold,
     CurrencyMismatch,
     Forbidden,
+    HoldNotPending,
     IdempotencyKeyReused,
     InsufficientFunds,
     LedgerBusy,
     SameAccount,
     TransactionNotFound,
 )
-from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint
-from app.ledger.records import Outcome, Transaction
+from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint, problem_document
+from app.ledger.commands import Command
+from app.ledger.records import Outcome, Transaction, TransactionStatus
 from app.paging import PAGE_PROBLEMS, read_page
 from app.statements import queries
 from app.transactions import service
 from app.transactions.schemas import (
+    BatchAnswerSchema,
+    BatchSchema,
+    CaptureSchema,
+    DryRunSchema,
     FundSchema,
     HistoryQuerySchema,
+    HoldSchema,
     PostedSchema,
     TransactionAnswerSchema,
     TransactionListSchema,
     TransferSchema,
+    VoidSchema,
 )
 
 bp = Blueprint("transactions", __name__, url_prefix="/api/transactions", description="Money on the move")
@@ -45,6 +56,8 @@ POSTING_PROBLEMS = (
     *BODY_PROBLEMS,
     *TOKEN_PROBLEMS,
 )
+SETTLING_PROBLEMS = (TransactionNotFound, HoldNotPending, Forbidden, *POSTING_PROBLEMS)
+_REHEARSED = "Dry run: nothing was written."
 _FUND_EXAMPLE = {
     "toAccount": "6560a1b2c3d4e5f601234568",
     "amount": 10_000,
@@ -59,17 +72,26 @@ _TRANSFER_EXAMPLE = {
     "description": "Rent for November",
     "metadata": {"invoice": "2026-117"},
 }
+_BATCH_EXAMPLE = {
+    "idempotencyKey": "salaries-2026-11",
+    "atomic": True,
+    "transfers": [
+        {"fromAccount": "6560a1b2c3d4e5f601234567", "toAccount": "6560a1b2c3d4e5f601234568", "amount": 50_000},
+        {"fromAccount": "6560a1b2c3d4e5f601234567", "toAccount": "6560a1b2c3d4e5f601234569", "amount": 65_000},
+    ],
+}
 
 
 @bp.post("/create")
 @token_required
+@bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(TransferSchema(), example=_TRANSFER_EXAMPLE)
 @bp.response(201, PostedSchema())
 @bp.replays(PostedSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
-def create(body: dict[str, Any]) -> Any:
+def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Transfer money from an account of the user's to any account in the same currency."""
-    return _posted(service.transfer(body, user_id=current_user_id()), "Transfer completed.")
+    return _posted(service.transfer_command(body, user_id=current_user_id()), "Transfer completed.", **query)
 
 
 @bp.post("/initial-funds")
@@ -80,7 +102,56 @@ def create(body: dict[str, Any]) -> Any:
 @bp.refusals(Forbidden, *POSTING_PROBLEMS)
 def fund(body: dict[str, Any]) -> Any:
     """Credit an account out of its currency's treasury."""
-    return _posted(service.fund(body, user_id=current_user_id()), "Initial funds credited.")
+    return _posted(service.fund_command(body, user_id=current_user_id()), "Initial funds credited.")
+
+
+@bp.post("/hold")
+@token_required
+@bp.arguments(DryRunSchema(), location="query")
+@bp.keyed_arguments(HoldSchema(), example={**_TRANSFER_EXAMPLE, "expiresIn": 3600})
+@bp.response(201, PostedSchema())
+@bp.replays(PostedSchema())
+@bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
+def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
+    """Set money aside for a payee: it leaves the available balance, not the balance."""
+    return _posted(service.hold_command(body, user_id=current_user_id()), "Hold placed.", **query)
+
+
+@bp.post("/<id:hold_id>/capture")
+@token_required
+@bp.keyed_arguments(CaptureSchema(), example={"amount": 400, "idempotencyKey": "capture-2026-117"})
+@bp.response(200, PostedSchema())
+@bp.refusals(CaptureExceedsHold, *SETTLING_PROBLEMS)
+def capture(body: dict[str, Any], hold_id: ObjectId) -> Any:
+    """Pay out of a hold, as its payee or as the bank. What is not captured is released."""
+    command = service.capture_command(hold_id, body, user_id=current_user_id(), is_system=_is_system())
+    return _posted(command, "Hold captured.", first_status=HTTPStatus.OK)
+
+
+@bp.post("/<id:hold_id>/void")
+@token_required
+@bp.keyed_arguments(VoidSchema(), example={"idempotencyKey": "void-2026-117", "reason": "Out of stock"})
+@bp.response(200, PostedSchema())
+@bp.refusals(*SETTLING_PROBLEMS)
+def void(body: dict[str, Any], hold_id: ObjectId) -> Any:
+    """Release a hold without paying, as its payee or as the bank."""
+    command = service.void_command(hold_id, body, user_id=current_user_id(), is_system=_is_system())
+    return _posted(command, "Hold voided.", first_status=HTTPStatus.OK)
+
+
+@bp.post("/batch")
+@token_required
+@bp.arguments(DryRunSchema(), location="query")
+@bp.keyed_arguments(BatchSchema(), example=_BATCH_EXAMPLE)
+@bp.response(201, BatchAnswerSchema())
+@bp.replays(BatchAnswerSchema())
+@bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
+def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
+    """Make 1 to 500 transfers in order, in one atomic block; each may spend what an earlier one brought.
+
+    An atomic batch is refused as a whole with 422, the code of its first refused item and that item's `index`.
+    """
+    return _posted(service.batch_command(body, user_id=current_user_id()), **query)
 
 
 @bp.get("")
@@ -106,11 +177,47 @@ def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
     return {"transaction": _seen(service.get_transaction(transaction_id, user_id=current_user_id()))}
 
 
-def _posted(outcome: Outcome, message: str) -> Any:
-    body = {"message": message, "transaction": outcome.unwrap()}
-    return (body, 200, {REPLAYED_HEADER: "true"}) if outcome.replayed else body
+def _posted(
+    command: Command, message: str = "", *, dry_run: bool = False, first_status: HTTPStatus = HTTPStatus.CREATED
+) -> Any:
+    """Post the command, or rehearse it, and return the answer."""
+    if dry_run:
+        rehearsal = service.rehearse(command, user_id=current_user_id())
+        outcome = rehearsal.outcome
+        message, first_status = _REHEARSED, HTTPStatus.OK
+        body = {"dry_run": True, "balances": rehearsal.accounts, **_made(outcome, message)}
+    else:
+        outcome = service.post(command)
+        body = _made(outcome, message)
+    return (body, HTTPStatus.OK, {REPLAYED_HEADER: "true"}) if outcome.replayed else (body, first_status)
+
+
+def _made(outcome: Outcome, message: str) -> dict[str, Any]:
+    """Return what the outcome made, or raise its refusal."""
+    outcome.raise_error()
+    if outcome.transaction is not None:
+        return {"message": message, "transaction": _seen(outcome.transaction)}
+    return {"results": [_result(index, item) for index, item in enumerate(outcome.results)]}
+
+
+def _result(index: int, item: Outcome) -> dict[str, Any]:
+    if item.error is not None:
+        return {"index": index, "problem": problem_document(item.error)}
+    return {"index": index, "transaction": item.transaction}
+
+
+def _is_system() -> bool:
+    return bool(current_user()["role"] == Role.SYSTEM)
 
 
 def _seen(transaction: Transaction) -> Any:
-    """Return the transaction as the current user may see it: the key belongs to who chose it."""
-    return transaction if transaction.user == current_user_id() else replace(transaction, idempotency_key=None)  # type: ignore[arg-type]
+    """Return the transaction as the current user may see it.
+
+    The key belongs to who chose it, and so does the detail of a failure, which names what the payer has.
+    """
+    if transaction.user == current_user_id():
+        return transaction
+    failure = transaction.failure
+    if failure is not None and transaction.status is TransactionStatus.FAILED:
+        failure = replace(failure, detail=PROBLEMS[failure.code].title)
+    return replace(transaction, idempotency_key=None, failure=failure)  # type: ignore[arg-type]

@@ -1,12 +1,26 @@
 """What the transaction routes take and answer."""
 
+from typing import Any
+
 from marshmallow import fields, validate
 
 from app.fields import Amount, CamelSchema, CurrencyCode, Id, IdempotencyKey, Line, Metadata, Money, UtcDateTime
-from app.ledger.records import TransactionKind, TransactionStatus
+from app.ledger.records import TransactionKind, TransactionStatus, chosen_key
 from app.paging import PageSchema
 
 DESCRIPTION_LENGTH_MAX = 200
+REASON_LENGTH_MAX = 200
+BATCH_TRANSFERS_MAX = 500
+_DAY_S = 24 * 60 * 60
+HOLD_LIFETIME_DEFAULT_S = 7 * _DAY_S
+HOLD_LIFETIME_MAX_S = 30 * _DAY_S
+
+
+class ChosenKey(fields.String):
+    """An idempotency key as its client chose it."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else chosen_key(value)
 
 
 class FailureSchema(CamelSchema):
@@ -29,7 +43,7 @@ class TransactionSchema(CamelSchema):
     currency = CurrencyCode(required=True)
     description = fields.String(required=True, allow_none=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True, allow_none=True)
-    idempotency_key = fields.String(
+    idempotency_key = ChosenKey(
         required=True, allow_none=True, metadata={"description": "Shown to the transaction's initiator only."}
     )
     failure = fields.Nested(FailureSchema, required=True, allow_none=True)
@@ -60,19 +74,115 @@ class TransactionListSchema(CamelSchema):
     next_cursor = fields.String(required=True, allow_none=True)
 
 
-class PostedSchema(TransactionAnswerSchema):
+class PostedTransactionSchema(TransactionSchema):
+    """A transaction in the answer to the call that made it, or that would make it."""
+
+    id = Id(required=True, allow_none=True, metadata={"description": "null in a dry run."})
+
+
+class OwnBalanceSchema(CamelSchema):
+    """An account of the user's as a dry run would leave it."""
+
+    account_id = Id(attribute="id", required=True)
+    currency = CurrencyCode(required=True)
+    balance = Money(required=True)
+    available_balance = Money(attribute="available", required=True)
+
+
+class _RehearsableSchema(CamelSchema):
+    dry_run = fields.Boolean(metadata={"description": "true if nothing was written; else absent."})
+    balances = fields.List(
+        fields.Nested(OwnBalanceSchema),
+        metadata={"description": "Of a dry run: the user's own accounts as it would leave them."},
+    )
+
+
+class PostedSchema(_RehearsableSchema):
     """A movement of money that took effect."""
 
     message = fields.String(required=True)
+    transaction = fields.Nested(PostedTransactionSchema, required=True)
 
 
-class FundSchema(CamelSchema):
+class ItemProblemSchema(CamelSchema):
+    """Why a transfer of a batch was refused: a problem without a request id, so that a repeat is the same."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True)
+    code = fields.String(required=True)
+    transaction_id = fields.String(
+        data_key="transactionId", attribute="transactionId", metadata={"description": "Of a decline: its record."}
+    )
+
+
+class BatchResultSchema(CamelSchema):
+    """What became of one transfer of a batch: a transaction, or the problem in its way."""
+
+    index = fields.Integer(required=True)
+    transaction = fields.Nested(PostedTransactionSchema)
+    problem = fields.Nested(ItemProblemSchema)
+
+
+class BatchAnswerSchema(_RehearsableSchema):
+    results = fields.List(fields.Nested(BatchResultSchema), required=True)
+
+
+class DryRunSchema(CamelSchema):
+    dry_run = fields.Boolean(
+        truthy={"true"},
+        falsy={"false"},
+        load_default=False,
+        metadata={"description": "Answer what would happen, and write nothing, not even the key."},
+    )
+
+
+class _KeyedSchema(CamelSchema):
+    idempotency_key = IdempotencyKey(metadata={"description": "Here, or as the header Idempotency-Key."})
+
+
+class FundSchema(_KeyedSchema):
     to_account = Id(required=True)
     amount = Amount(required=True)
-    idempotency_key = IdempotencyKey(metadata={"description": "Here, or as the header Idempotency-Key."})
     description = Line(length_max=DESCRIPTION_LENGTH_MAX)
 
 
-class TransferSchema(FundSchema):
+class BatchItemSchema(CamelSchema):
+    """One transfer of a batch."""
+
     from_account = Id(required=True)
+    to_account = Id(required=True)
+    amount = Amount(required=True)
+    description = Line(length_max=DESCRIPTION_LENGTH_MAX)
     metadata = Metadata()
+
+
+class TransferSchema(BatchItemSchema, _KeyedSchema):
+    pass
+
+
+class HoldSchema(TransferSchema):
+    expires_in = fields.Integer(
+        strict=True,
+        load_default=HOLD_LIFETIME_DEFAULT_S,
+        validate=validate.Range(1, HOLD_LIFETIME_MAX_S),
+        metadata={"description": "Seconds until the hold voids itself."},
+    )
+
+
+class CaptureSchema(_KeyedSchema):
+    amount = Amount(metadata={"description": "What to pay out of the hold; all of it if left out."})
+
+
+class VoidSchema(_KeyedSchema):
+    reason = Line(length_max=REASON_LENGTH_MAX)
+
+
+class BatchSchema(_KeyedSchema):
+    atomic = fields.Boolean(
+        truthy={True}, falsy={False}, load_default=True, metadata={"description": "All or none, else each on its own."}
+    )
+    transfers = fields.List(
+        fields.Nested(BatchItemSchema), required=True, validate=validate.Length(1, BATCH_TRANSFERS_MAX)
+    )

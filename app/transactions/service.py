@@ -1,62 +1,116 @@
-"""Moving money: from requests to ledger commands."""
+"""Moving money: from requests to ledger commands, and what the ledger made of them."""
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 from bson import ObjectId
 
-from app import ledger
+from app import leases, ledger
 from app.auth.service import reads_everything
-from app.errors import AccountNotFound, TransactionNotFound
+from app.errors import TransactionNotFound
 from app.fields import camel_case
-from app.ledger.commands import Transfer
-from app.ledger.records import AccountKind, Outcome, Transaction, TransactionKind, treasury_id
+from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Transfer, Void
+from app.ledger.records import (
+    Account,
+    Outcome,
+    Transaction,
+    TransactionKind,
+    item_key,
+    treasury_id,
+)
 from app.transactions import repository
 
 DIGEST_HEX_DIGITS = 32
+NO_CURRENCY = ""
+SWEEP_LEASE = "expired_holds"
+SWEEP_LEASE_DURATION = timedelta(seconds=10)
+SWEEP_SIZE_MAX = 200
+SWEEP_IDLE_S = 2.0
+
+Request = Mapping[str, Any]
 
 
-def transfer(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
-    """Move money from an account of the user's to any other in the same currency.
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a command would come to now, and the user's own accounts as it would leave them."""
 
-    `request` has from_account, to_account, amount, idempotency_key and, if given,
-    description and metadata. The outcome's error, if any, is one that `journal.decide`
-    names. Raises LedgerBusy and PyMongoError as `GroupCommit.post` does.
+    outcome: Outcome
+    accounts: list[Account]
+
+
+def post(command: Command) -> Outcome:
+    """Post one command and return its outcome, whose error, if any, is one that `journal.decide` names.
+
+    Raises LedgerBusy and PyMongoError as `GroupCommit.post` does.
     """
-    command = Transfer(
-        id=ObjectId(),
-        user=user_id,
-        idempotency_key=request["idempotency_key"],
-        fingerprint=fingerprint("create", request),
-        kind=TransactionKind.TRANSFER,
-        from_account=request["from_account"],
-        to_account=request["to_account"],
-        amount=request["amount"],
-        description=request.get("description"),
-        metadata=request.get("metadata"),
-    )
     return ledger.post([command])[0]
 
 
-def fund(request: Mapping[str, Any], *, user_id: ObjectId) -> Outcome:
-    """Move money from the currency's treasury to a customer's account; raises AccountNotFound, and as `transfer`."""
+def rehearse(command: Command, *, user_id: ObjectId) -> Rehearsal:
+    """Return what posting the command would come to, and write nothing, not even its key."""
+    outcome, accounts = ledger.rehearse(command)
+    return Rehearsal(_unrecorded(outcome), [account for account in accounts.values() if account.user == user_id])
+
+
+def transfer_command(request: Request, *, user_id: ObjectId) -> Transfer:
+    """Move money from an account of the user's to any other in the same currency."""
+    return Transfer(**_keyed("create", request, user_id), **_movement(request), kind=TransactionKind.TRANSFER)
+
+
+def hold_command(request: Request, *, user_id: ObjectId) -> Hold:
+    """Set money aside, for the payee to capture within `expires_in` seconds."""
+    lifetime = timedelta(seconds=request["expires_in"])
+    return Hold(**_keyed("hold", request, user_id), **_movement(request), lifetime=lifetime)
+
+
+def fund_command(request: Request, *, user_id: ObjectId) -> Transfer:
+    """Move money from the currency's treasury to a customer's account."""
     payee = ledger.accounts([request["to_account"]]).get(request["to_account"])
-    if payee is None or payee.kind is not AccountKind.CUSTOMER:
-        raise AccountNotFound("toAccount does not exist.")
-    command = Transfer(
-        id=ObjectId(),
-        user=user_id,
-        idempotency_key=request["idempotency_key"],
-        fingerprint=fingerprint("initial-funds", request),
-        kind=TransactionKind.FUNDING,
-        from_account=treasury_id(payee.currency),
-        to_account=payee.id,
-        amount=request["amount"],
-        description=request.get("description"),
+    # Without a payee there is no treasury either. The journal says so, once it has seen whether the key was spent.
+    treasury = treasury_id(payee.currency if payee else NO_CURRENCY)
+    movement = _movement({**request, "from_account": treasury})
+    return Transfer(**_keyed("initial-funds", request, user_id), **movement, kind=TransactionKind.FUNDING)
+
+
+def capture_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, is_system: bool) -> Capture:
+    """Pay out of a hold, all of it or `amount`, as its payee or as the bank."""
+    keyed = _keyed("capture", {"id": hold_id, **request}, user_id)
+    return Capture(**keyed, hold=hold_id, amount=request.get("amount"), is_system=is_system)
+
+
+def void_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, is_system: bool) -> Void:
+    """Release a hold without paying, as its payee or as the bank."""
+    keyed = _keyed("void", {"id": hold_id, **request}, user_id)
+    return Void(**keyed, hold=hold_id, reason=request.get("reason"), is_system=is_system)
+
+
+def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
+    """Make several transfers in one atomic block: all or none if `atomic`, else each on its own."""
+    items = tuple(
+        Transfer(
+            id=ObjectId(),
+            user=user_id,
+            idempotency_key=item_key(request["idempotency_key"], index),
+            fingerprint={},
+            kind=TransactionKind.TRANSFER,
+            **_movement(item),
+        )
+        for index, item in enumerate(request["transfers"])
     )
-    return ledger.post([command])[0]
+    return Batch(**_keyed("batch", request, user_id), items=items, atomic=request["atomic"])
+
+
+def release_expired_holds() -> float:
+    """Void holds whose time is over, and return in how many seconds to look again. One worker at a time does it."""
+    if not ledger.expired_holds(datetime.now(UTC), limit=1) or not leases.acquire(SWEEP_LEASE, SWEEP_LEASE_DURATION):
+        return SWEEP_IDLE_S
+    expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX)
+    ledger.post([Expire(hold=hold.id) for hold in expired])
+    return 0.0 if len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
 
 
 def get_transaction(transaction_id: ObjectId, *, user_id: ObjectId) -> Transaction:
@@ -67,12 +121,7 @@ def get_transaction(transaction_id: ObjectId, *, user_id: ObjectId) -> Transacti
     return transaction
 
 
-def _is_party(transaction: Transaction, user_id: ObjectId) -> bool:
-    parties = ledger.accounts([transaction.from_account, transaction.to_account])
-    return any(account.user == user_id for account in parties.values())
-
-
-def fingerprint(call: str, request: Mapping[str, Any]) -> dict[str, str]:
+def fingerprint(call: str, request: Request) -> dict[str, str]:
     """Return a digest of each field of a request, and of the call it was made to under the key's own name.
 
     Two requests are the same exactly if their fingerprints are. A field that was
@@ -80,6 +129,40 @@ def fingerprint(call: str, request: Mapping[str, Any]) -> dict[str, str]:
     """
     values = {**request, "idempotency_key": call}
     return {camel_case(name): _digest(value) for name, value in values.items() if value is not None}
+
+
+def _unrecorded(outcome: Outcome) -> Outcome:
+    """Return the outcome without the ids of what was not recorded; a repeat's was recorded the first time."""
+    if outcome.replayed:
+        return outcome
+    if outcome.error is not None:
+        outcome.error.members.pop("transactionId", None)
+    transaction = outcome.transaction and replace(outcome.transaction, id=None)  # type: ignore[arg-type]
+    return replace(outcome, transaction=transaction, results=tuple(map(_unrecorded, outcome.results)))
+
+
+def _keyed(call: str, request: Request, user_id: ObjectId) -> dict[str, Any]:
+    return {
+        "id": ObjectId(),
+        "user": user_id,
+        "idempotency_key": request["idempotency_key"],
+        "fingerprint": fingerprint(call, request),
+    }
+
+
+def _movement(request: Request) -> dict[str, Any]:
+    return {
+        "from_account": request["from_account"],
+        "to_account": request["to_account"],
+        "amount": request["amount"],
+        "description": request.get("description"),
+        "metadata": request.get("metadata"),
+    }
+
+
+def _is_party(transaction: Transaction, user_id: ObjectId) -> bool:
+    parties = ledger.accounts([transaction.from_account, transaction.to_account])
+    return any(account.user == user_id for account in parties.values())
 
 
 def _digest(value: Any) -> str:

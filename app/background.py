@@ -1,0 +1,66 @@
+"""Work that nobody asks for by a request: a thread for each task in each worker, stopped with the worker.
+
+Tasks have to bear being run by several workers at once.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from app import mongo
+
+log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT_S = 10.0
+PAUSE_AFTER_FAILURE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`run` does some of the work and returns in how many seconds it wants to be called again."""
+
+    name: str
+    run: Callable[[], float]
+
+
+class Background:
+    """Runs tasks between `start` and `stop`."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Start a thread for each task. Call it in the worker, after the fork."""
+        self._stopping.clear()
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(task,), name=task.name, daemon=True) for task in self._tasks
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let each task finish what it is doing and end its thread."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(STOP_TIMEOUT_S)
+        self._threads = []
+
+    def _repeat(self, task: Task) -> None:
+        healthy = True
+        while not self._stopping.is_set():
+            pause_s = PAUSE_AFTER_FAILURE_S
+            try:
+                pause_s = task.run()
+                healthy = True
+            except Exception as error:
+                # Once for a row of failures, or an outage would fill the log.
+                if healthy:
+                    away = isinstance(error, PyMongoError) and mongo.is_away(error)
+                    log.warning("task_failed", task=task.name, exc_info=None if away else error)
+                healthy = False
+            self._stopping.wait(pause_s)

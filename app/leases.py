@@ -1,0 +1,25 @@
+"""Leases: at most one of all workers on all hosts does a thing at a time."""
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+
+from pymongo.errors import DuplicateKeyError
+
+from app.mongo import database
+
+
+def acquire(name: str, duration: timedelta) -> bool:
+    """Take or extend the lease for this process; return whether it has it. It ends by itself after `duration`."""
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    now = datetime.now(UTC)
+    try:
+        database().leases.update_one(
+            {"_id": name, "$or": [{"holder": holder}, {"until": {"$lte": now}}]},
+            {"$set": {"holder": holder, "until": now + duration}},
+            upsert=True,
+        )
+    except DuplicateKeyError:
+        # The document is there and did not match: somebody else has the lease.
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""Transfers per second over HTTP in batches of 500, against single requests on one connection, in one run.
+
+Run it from the top of the project: `python -m bench.batches`.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from app import mongo
+from app.auth.service import ensure_system_user
+from app.embedded import ReplicaSet, provision
+from tests.server import running_server
+from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, OverHttp, Person, new_key
+
+ROUNDS = 7
+BATCH_SIZE = 500
+SINGLES = 100
+
+
+def batches_per_second(payer: Person, a: str, b: str) -> float:
+    items = [{"fromAccount": a, "toAccount": b, "amount": 1}] * BATCH_SIZE
+    begun = time.perf_counter()
+    answer = payer.post("/api/transactions/batch", {"idempotencyKey": new_key(), "transfers": items})
+    assert answer.status == 201, answer.content
+    return BATCH_SIZE / (time.perf_counter() - begun)
+
+
+def singles_per_second(payer: Person, a: str, b: str) -> float:
+    begun = time.perf_counter()
+    for _ in range(SINGLES):
+        assert payer.transfer(a, b, 1).status == 201
+    return SINGLES / (time.perf_counter() - begun)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        replica_set = ReplicaSet(Path(directory))
+        replica_set.start()
+        uri = provision(replica_set.admin_uri, "bench-password")
+        mongo.connect(uri=uri, timeout_ms=4_000)
+        ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, bcrypt_rounds=4)
+        with running_server(uri) as port:
+            client = OverHttp(port)
+            bank = Bank(client)
+            payer, a = bank.customer(10_000_000)
+            _, b = bank.customer()
+            rounds = [(batches_per_second(payer, a, b), singles_per_second(payer, a, b)) for _ in range(ROUNDS)]
+            client.close()
+        mongo.close()
+        replica_set.stop()
+    batched, single = (statistics.median(values) for values in zip(*rounds, strict=True))
+    print(f"batches of {BATCH_SIZE}: {batched:,.0f} transfers/s")
+    print(f"one by one: {single:,.0f} transfers/s, ratio {batched / single:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""How gunicorn serves Fincore: `gunicorn wsgi:app`. What varies comes from the environment, through config.py."""
+
+import multiprocessing
+import os
+import sys
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
+
+import config as settings  # gunicorn would take the name `config` for a setting of its own
+
+try:
+    _server = settings.load_server()
+except settings.ConfigError as error:
+    sys.exit(str(error))
+
+bind = f"[{_server.host}]:{_server.port}" if ":" in _server.host else f"{_server.host}:{_server.port}"
+workers = _server.workers
+threads = _server.threads
+worker_class = "gthread"
+# Each worker imports the application itself: a MongoDB client must not be made before the fork.
+preload_app = False
+
+# A request ends long before: POST_TIMEOUT_MS is at most 25 s.
+timeout = 60
+graceful_timeout = 30
+keepalive = 15
+
+accesslog = None  # the application logs its requests
+errorlog = "-"
+# By default a socket in the home directory, which instances would fight for.
+control_socket_disable = True
+# Workers show there that they are alive; on a slow disk that can take longer than `timeout`.
+if os.access("/dev/shm", os.W_OK):  # noqa: S108 (gunicorn makes unguessable names in it)
+    worker_tmp_dir = "/dev/shm"  # noqa: S108 (as above)
+
+
+def on_starting(server: Arbiter) -> None:
+    """Refuse to start, with one line and exit code 1, on bad settings and on a database that can not serve."""
+    # In a process of its own, because the workers would inherit what this imports and after a reload still run it.
+    check = multiprocessing.get_context("fork").Process(target=_check, args=(server.log,))
+    check.start()
+    check.join()
+    if check.exitcode:
+        sys.exit(1)
+
+
+def _check(log: Logger) -> None:
+    from pymongo.errors import ConnectionFailure, PyMongoError
+
+    from app.mongo_schema import NotReady, check_database
+    from app.processes import end_with
+
+    end_with(multiprocessing.parent_process().pid)
+    try:
+        chosen = settings.load()
+        check_database(chosen.mongo_uri, timeout_ms=chosen.mongo_timeout_ms)
+    except (settings.ConfigError, NotReady) as error:
+        sys.exit(str(error))
+    except ConnectionFailure as error:
+        # It may come back; until then /readyz says 503. What follows in the message is the driver's view of the set.
+        log.warning("MongoDB can not be reached: %s", str(error).partition(", Timeout:")[0])
+    except PyMongoError as error:
+        sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Start the worker's background tasks. Not before the fork: threads do not survive it."""
+    worker.wsgi.extensions["background"].start()
+
+
+def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+    """Let the background tasks finish what they are doing."""
+    application = getattr(worker, "wsgi", None)  # none if it could not be loaded
+    if application is not None:
+        application.extensions["background"].stop()

@@ -1,0 +1,149 @@
+"""Holds under races, over HTTP against two workers: only one of capture, void and expiry ever wins."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from threading import Barrier
+
+import pytest
+from pymongo.database import Database
+
+from app.mongo import Document
+from app.processes import holds_within
+from tests.support import Answer, Bank, Person, new_key
+
+ROUNDS = 20
+EXPIRY_TIMEOUT_S = 12.0
+
+
+def at_once(*calls: Callable[[], Answer]) -> list[Answer]:
+    """Make the calls at the same moment, each in a thread of its own."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], Answer]) -> Answer:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def place(payer: Person, from_account: str, to_account: str, amount: int, expires_in: int = 600) -> str:
+    body = {
+        "fromAccount": from_account,
+        "toAccount": to_account,
+        "amount": amount,
+        "idempotencyKey": new_key(),
+        "expiresIn": expires_in,
+    }
+    answer = payer.post("/api/transactions/hold", body)
+    assert answer.status == 201, answer.content
+    hold: str = answer.body["transaction"]["id"]
+    return hold
+
+
+def settle(person: Person, how: str, hold: str, key: str | None = None) -> Callable[[], Answer]:
+    return lambda: person.post(f"/api/transactions/{hold}/{how}", {"idempotencyKey": key or new_key()})
+
+
+@pytest.mark.parametrize("ways", [("capture", "void"), ("capture", "capture"), ("void", "void")])
+def test_only_one_way_to_settle_wins(ways: tuple[str, str], live_bank: Bank) -> None:
+    payer, a = live_bank.customer(ROUNDS * 10)
+    payee, b = live_bank.customer()
+    captured = 0
+    for _ in range(ROUNDS):
+        hold = place(payer, a, b, 10)
+
+        answers = at_once(*(settle(payee, way, hold) for way in ways), settle(live_bank.system, ways[0], hold))
+
+        assert Counter(answer.status for answer in answers) == {200: 1, 409: 2}
+        winner = next(answer for answer in answers if answer.status == 200).body["transaction"]
+        captured += winner["status"] == "COMPLETED"
+    assert payee.balance(b) == captured * 10
+    assert payer.balance(a) == (ROUNDS - captured) * 10
+
+
+def test_a_capture_that_races_with_expiry_wins_or_loses_as_a_whole(
+    live_bank: Bank, database: Database[Document]
+) -> None:
+    payer, a = live_bank.customer(ROUNDS * 10)
+    payee, b = live_bank.customer()
+    holds = [place(payer, a, b, 10, expires_in=1) for _ in range(ROUNDS)]
+    placed = database.transactions.find_one({"kind": "HOLD"}, sort=[("expires_at", -1)])
+    assert placed is not None
+
+    def capture_around_expiry(hold: str, offset_ms: int) -> Answer:
+        time.sleep(max((placed["expires_at"] - datetime.now(UTC)).total_seconds() + offset_ms / 1000, 0))
+        return settle(payee, "capture", hold)()
+
+    # Everything is held, so each transfer that is tried would release what has expired.
+    captures = [partial(capture_around_expiry, hold, 4 * n - 2 * ROUNDS) for n, hold in enumerate(holds)]
+    answers = at_once(*captures, *[lambda: payer.transfer(a, b, 1)] * 10)[:ROUNDS]
+
+    won = sum(answer.status == 200 for answer in answers)
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert holds_within(
+        EXPIRY_TIMEOUT_S, lambda: database.transactions.count_documents({"kind": "HOLD", "status": "PENDING"}) == 0
+    )
+    moved = database.transactions.count_documents({"kind": "TRANSFER", "status": "COMPLETED"})
+    assert database.transactions.count_documents({"kind": "HOLD", "status": "COMPLETED"}) == won
+    assert payee.balance(b) == won * 10 + moved
+    available = payer.get(f"/api/accounts/{a}/balance").body["availableBalance"]
+    assert available == payer.balance(a) == ROUNDS * 10 - won * 10 - moved
+
+
+def test_a_capture_under_one_key_happens_once(live_bank: Bank) -> None:
+    payer, a = live_bank.customer(100)
+    payee, b = live_bank.customer()
+    hold = place(payer, a, b, 100)
+
+    answers = at_once(*[settle(payee, "capture", hold, "one-key")] * 16)
+
+    assert {answer.status for answer in answers} == {200}
+    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
+    assert len({answer.content for answer in answers}) == 1
+    assert payee.balance(b) == 100
+
+
+def test_holds_and_transfers_that_race_never_overdraw(live_bank: Bank) -> None:
+    payer, a = live_bank.customer(50)
+    _, b = live_bank.customer()
+
+    def hold() -> Answer:
+        body = {"fromAccount": a, "toAccount": b, "amount": 1, "idempotencyKey": new_key()}
+        return payer.post("/api/transactions/hold", body)
+
+    answers = at_once(*[hold, lambda: payer.transfer(a, b, 1)] * 40)
+
+    assert Counter(answer.status for answer in answers) == {201: 50, 422: 30}
+    balance = payer.get(f"/api/accounts/{a}/balance").body
+    assert balance["availableBalance"] == 0
+
+
+def test_the_workers_release_an_expired_hold_by_themselves(live_bank: Bank) -> None:
+    payer, a = live_bank.customer(100)
+    _, b = live_bank.customer()
+    place(payer, a, b, 100, expires_in=1)
+
+    def is_released() -> bool:
+        return bool(payer.get(f"/api/accounts/{a}/balance").body["availableBalance"] == 100)
+
+    assert holds_within(EXPIRY_TIMEOUT_S, is_released)
+
+
+def test_one_key_on_a_batch_posts_it_once(live_bank: Bank) -> None:
+    payer, a = live_bank.customer(1_000)
+    payee, b = live_bank.customer()
+    items = [{"fromAccount": a, "toAccount": b, "amount": 1}] * 20
+
+    def send() -> Answer:
+        return payer.post("/api/transactions/batch", {"idempotencyKey": "one", "transfers": items})
+
+    answers = at_once(*[send] * 16)
+
+    assert Counter(answer.status for answer in answers) == {201: 1, 200: 15}
+    assert len({answer.content for answer in answers}) == 1
+    assert payee.balance(b) == 20

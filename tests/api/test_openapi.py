@@ -1,0 +1,181 @@
+"""The OpenAPI document: valid, complete, and true of what the bank answers."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from flask import Flask
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+from pymongo.database import Database
+
+from app.errors import PROBLEMS
+from app.mongo import Document
+from tests.support import PASSWORD, Answer, Bank, new_key
+
+METHODS = {"get", "post", "put", "patch", "delete"}
+# The documentation does not describe itself.
+UNDESCRIBED = {"operations.openapi", "operations.docs", "operations.docs_file"}
+SCHEMAS = "#/components/schemas/"
+
+
+@pytest.fixture
+def document(bank: Bank) -> dict[str, Any]:
+    answer = bank.anonymous.get("/api/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    document: dict[str, Any] = answer.body
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each operation with a name such as `POST /api/accounts/create`."""
+    for path, item in document["paths"].items():
+        for method in METHODS & item.keys():
+            yield f"{method.upper()} {path}", item[method]
+
+
+def as_described(rule: str) -> str:
+    """Return Flask's `/accounts/<id:account_id>` as OpenAPI's `/accounts/{account_id}`."""
+    return re.sub(r"<(?:[^:>]+:)?([^>]+)>", r"{\1}", rule)
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def assert_conforms(document: dict[str, Any], value: Any, schema: dict[str, Any]) -> None:
+    whole = {**schema, "components": document["components"]}
+    errors = [error.message for error in Draft202012Validator(whole).iter_errors(value)]
+    assert not errors, (errors, value)
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    validate(document)
+
+
+def test_every_call_of_the_api_is_in_the_document(app: Flask, document: dict[str, Any]) -> None:
+    served = {
+        f"{method} {as_described(rule.rule)}"
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/api/") and rule.endpoint not in UNDESCRIBED
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+    assert {name for name, _ in operations(document)} == served
+
+
+def test_every_call_says_in_a_sentence_what_it_does(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert re.fullmatch(r"[A-Z].+\.", operation.get("summary", "")), name
+
+
+def test_every_guarded_call_names_the_token_and_its_refusals(app: Flask, document: dict[str, Any]) -> None:
+    scheme = document["components"]["securitySchemes"]["bearer"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    guarded = {
+        as_described(rule.rule)
+        for rule in app.url_map.iter_rules()
+        if hasattr(app.view_functions[rule.endpoint], "access")
+    }
+    assert guarded
+
+    for name, operation in operations(document):
+        if name.split()[1] in guarded:
+            assert operation["security"] == [{"bearer": []}], name
+            assert "token_expired" in operation["responses"]["401"]["description"], name
+        else:
+            assert "security" not in operation, name
+
+
+def test_every_request_body_has_an_example_that_conforms(document: dict[str, Any]) -> None:
+    bodies = {name: op["requestBody"]["content"] for name, op in operations(document) if "requestBody" in op}
+    assert bodies
+
+    for name, content in bodies.items():
+        assert set(content) == {"application/json"}, name
+        assert_conforms(document, content["application/json"]["example"], content["application/json"]["schema"])
+
+
+def test_every_call_with_a_body_names_what_can_be_wrong_with_it(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        if "requestBody" in operation:
+            assert {"400", "413", "415", "422"} <= operation["responses"].keys(), name
+
+
+def test_every_refusal_is_a_problem_document_that_this_bank_knows(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if int(status) < 400:
+                continue
+            assert set(response["content"]) == {"application/problem+json"}, name
+            codes = re.findall(r"`([a-z_]+)`", response["description"])
+            assert codes, name
+            assert {PROBLEMS[code].status for code in codes} == {int(status)}, name
+            example = response["content"]["application/problem+json"]["example"]
+            assert_conforms(document, example, response["content"]["application/problem+json"]["schema"])
+
+
+def test_calls_with_a_key_take_it_as_a_header_and_mark_repeats(document: dict[str, Any]) -> None:
+    for path in ("/api/transactions/create", "/api/transactions/initial-funds"):
+        operation = document["paths"][path]["post"]
+        (header,) = [parameter for parameter in operation["parameters"] if parameter["in"] == "header"]
+        assert (header["name"], header["required"]) == ("Idempotency-Key", False)
+        assert "Idempotency-Replayed" in operation["responses"]["200"]["headers"]
+
+
+def test_no_schema_is_there_for_nothing(document: dict[str, Any]) -> None:
+    assert {f"{SCHEMAS}{name}" for name in document["components"]["schemas"]} == set(references(document))
+
+
+def test_a_user_never_has_a_password_in_the_document(document: dict[str, Any]) -> None:
+    assert set(document["components"]["schemas"]["User"]["properties"]) == {"id", "name", "email", "role", "createdAt"}
+
+
+def test_what_the_bank_answers_conforms(bank: Bank, document: dict[str, Any], database: Database[Document]) -> None:
+    payer, from_account = bank.customer(1_000)
+    _, to_account = bank.customer()
+    registration = {"name": "Ravi Iyer", "email": "ravi@fincore.example", "password": PASSWORD}
+    credentials = {name: registration[name] for name in ("email", "password")}
+    transfer = {"fromAccount": from_account, "toAccount": to_account, "amount": 400, "idempotencyKey": "rent-1"}
+    too_much = {**transfer, "amount": 9_999, "idempotencyKey": "rent-2", "metadata": {"invoice": "7"}}
+    funds = {"toAccount": to_account, "amount": 5, "idempotencyKey": new_key()}
+    account, transaction = "/api/accounts/{account_id}", "/api/transactions/{transaction_id}"
+    create = "/api/transactions/create"
+
+    def check(path: str, answer: Answer, status: int, method: str = "get") -> Answer:
+        assert answer.status == status, answer.content
+        content = document["paths"][path][method]["responses"][str(status)]["content"]
+        assert_conforms(document, answer.body, content[answer.headers["content-type"]]["schema"])
+        return answer
+
+    check("/api/auth/register", bank.anonymous.post("/api/auth/register", registration), 201, "post")
+    check("/api/auth/register", bank.anonymous.post("/api/auth/register", registration), 409, "post")
+    check("/api/auth/register", bank.anonymous.post("/api/auth/register", {}), 422, "post")
+    check("/api/auth/login", bank.anonymous.post("/api/auth/login", credentials), 200, "post")
+    check("/api/auth/me", payer.get("/api/auth/me"), 200)
+    check("/api/auth/me", bank.anonymous.get("/api/auth/me"), 401)
+    check("/api/accounts/create", payer.post("/api/accounts/create", {}), 201, "post")
+    check("/api/accounts", payer.get("/api/accounts"), 200)
+    check(account, payer.get(f"/api/accounts/{from_account}"), 200)
+    check(account, payer.get(f"/api/accounts/{ObjectId()}"), 404)
+    check(account, payer.call("PATCH", f"/api/accounts/{from_account}", {"name": "x"}), 200, "patch")
+    check(f"{account}/balance", payer.get(f"/api/accounts/{from_account}/balance"), 200)
+    posted = check(create, payer.post(create, transfer), 201, "post")
+    check(create, payer.post(create, transfer), 200, "post")
+    check(create, payer.post(create, {**transfer, "amount": 1}), 422, "post")
+    declined = check(create, payer.post(create, too_much), 422, "post")
+    check(transaction, payer.get(f"/api/transactions/{posted.body['transaction']['id']}"), 200)
+    check(transaction, payer.get(f"/api/transactions/{declined.body['transactionId']}"), 200)
+    check("/api/transactions/initial-funds", bank.system.post("/api/transactions/initial-funds", funds), 201, "post")
+    check("/api/transactions/initial-funds", payer.post("/api/transactions/initial-funds", funds), 403, "post")
+    check("/api/auth/logout", payer.post("/api/auth/logout"), 200, "post")

@@ -1,0 +1,286 @@
+"""`make run`: what it starts it stops, however it ends, and it says why when it can not start."""
+
+import http.client
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from app.embedded import ReplicaSet
+from app.processes import LOOPBACK, free_port, holds_within
+from config import ROOT
+
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 30.0
+READY = "Ctrl-C stops it."
+# What only its command line has; names turn up in paths, too.
+MONGOD = "--dbpath"
+SUPERVISOR = [sys.executable, "-m", "app.supervisor"]
+# A parent that does nothing else, as `make run` is one.
+SHELL = ["/bin/sh", "-c", f"{shlex.join(SUPERVISOR)} --with-parent $$; exit"]
+
+
+@dataclass
+class Run:
+    """A start of Fincore, in a process group of its own."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    port: int
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def is_ready(self) -> bool:
+        return READY in self.said and self.readiness() == 200
+
+    def readiness(self) -> int | None:
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status
+        except OSError:
+            return None
+        finally:
+            connection.close()
+
+    def pids(self, program: str = "") -> list[int]:
+        """The processes that run on this data directory and have `program` on their command line."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                environment, command = (place / "environ").read_bytes(), (place / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"DATA_DIR={self.data_dir}".encode() in environment.split(b"\0") and program.encode() in command:
+                found.append(int(place.name))
+        return found
+
+    def ended(self) -> int:
+        """Wait until the process and all that it started have ended, and return its exit code."""
+        code = self.process.wait(END_TIMEOUT_S)
+        assert holds_within(END_TIMEOUT_S, lambda: not self.pids()), self.pids()
+        return code
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts Fincore without waiting for it, on the same data each time unless told otherwise."""
+    runs: list[Run] = []
+
+    def start(command: list[str] = SUPERVISOR, cwd: Path = ROOT, **settings: str) -> Run:
+        port = free_port()
+        environment = {
+            **os.environ,
+            **dict.fromkeys(("MONGO_URI", "JWT_SECRET", "MAIL_SERVER", "EMAIL_USER", "SYSTEM_PASSWORD"), ""),
+            "ENV_FILE": os.devnull,
+            "DATA_DIR": str(tmp_path / "var"),
+            "PORT": str(port),
+            "BCRYPT_ROUNDS": "4",
+            "WEB_CONCURRENCY": "1",
+            "LOG_LEVEL": "ERROR",
+            "PYTHONPATH": str(ROOT),
+            **settings,
+        }
+        log = tmp_path / f"run-{len(runs)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, cwd=cwd, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+        runs.append(Run(process, Path(environment["DATA_DIR"]), int(environment["PORT"]), log))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        for pid in run.pids():
+            os.kill(pid, signal.SIGKILL)
+        run.process.wait(END_TIMEOUT_S)
+
+
+@pytest.fixture
+def serve(launch: Callable[..., Run]) -> Callable[..., Run]:
+    """Starts Fincore and waits until it serves."""
+
+    def start(*arguments: list[str], **settings: str) -> Run:
+        run = launch(*arguments, **settings)
+        assert holds_within(START_TIMEOUT_S, lambda: run.process.poll() is not None or run.is_ready())
+        assert run.process.poll() is None, run.said
+        return run
+
+    return start
+
+
+def environment_file(run: Run) -> dict[str, str]:
+    """What an operator's shell has after reading the file that `make run` wrote."""
+    path = run.data_dir / "fincore.env"
+    assert path.stat().st_mode & 0o777 == 0o600
+    done = subprocess.run(["/bin/sh", "-c", f". {path}; env"], env={}, capture_output=True, text=True, check=True)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def test_a_second_start_finds_what_the_first_made_and_says_no_secret_again(serve: Callable[..., Run]) -> None:
+    first = serve()
+    made = environment_file(first)
+    password = re.search(r"password (\S+)", first.said)
+    assert password is not None
+    first.process.send_signal(signal.SIGTERM)
+    assert first.ended() == 0
+
+    second = serve()
+
+    kept = environment_file(second)
+    assert "password" not in second.said
+    assert {name: kept[name] for name in ("MONGO_URI", "JWT_SECRET")} == {
+        name: made[name] for name in ("MONGO_URI", "JWT_SECRET")
+    }
+    assert not any(kept[name] in first.said + second.said for name in ("MONGO_URI", "JWT_SECRET"))
+    with MongoClient(kept["MONGO_URI"], tz_aware=True) as client:
+        assert client.get_default_database()["users"].count_documents({"role": "SYSTEM"}) == 1
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_process_group_stops_all(serve: Callable[..., Run], signal_number: signal.Signals) -> None:
+    run = serve()
+
+    # More than once, as impatient people press Ctrl-C.
+    for _ in range(3):
+        os.killpg(run.process.pid, signal_number)
+
+    assert run.ended() == 0
+    assert "Traceback" not in run.said
+
+
+def test_a_stop_during_the_start_leaves_nothing(launch: Callable[..., Run]) -> None:
+    run = launch()
+    assert holds_within(START_TIMEOUT_S, lambda: bool(run.pids(MONGOD)))
+
+    run.process.send_signal(signal.SIGTERM)
+
+    assert run.ended() == 0
+
+
+def test_the_supervisor_killed_takes_all_with_it_and_a_new_start_succeeds_at_once(serve: Callable[..., Run]) -> None:
+    run = serve()
+    run.process.kill()
+
+    again = serve(PORT=str(run.port))
+
+    assert again.readiness() == 200
+
+
+def test_everything_stops_when_the_parent_is_killed(serve: Callable[..., Run]) -> None:
+    run = serve(SHELL)
+
+    run.process.kill()
+
+    run.ended()
+    assert "Stopped." in run.said
+
+
+def test_sigterm_to_make_alone_stops_all(launch: Callable[..., Run], tmp_path: Path) -> None:
+    # The recipe of the Makefile, with this Python instead of an installed .venv.
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    run = launch(["make", "run", "INSTALLED="], cwd=tmp_path)
+    assert holds_within(START_TIMEOUT_S, lambda: run.process.poll() is not None or run.is_ready()), run.said
+
+    run.process.send_signal(signal.SIGTERM)
+
+    run.ended()
+    assert "Stopped." in run.said
+
+
+def test_mongod_is_started_again_when_it_dies(serve: Callable[..., Run]) -> None:
+    run = serve()
+    (mongod,) = run.pids(MONGOD)
+
+    os.kill(mongod, signal.SIGKILL)
+
+    assert holds_within(START_TIMEOUT_S, lambda: run.pids(MONGOD) not in ([], [mongod]) and run.readiness() == 200)
+    assert "mongod ended unexpectedly" in run.said
+
+
+def test_all_stops_with_an_error_when_gunicorn_dies(serve: Callable[..., Run]) -> None:
+    run = serve()
+
+    os.kill(int((run.data_dir / "gunicorn.pid").read_text()), signal.SIGKILL)
+
+    assert run.ended() == 1
+    assert "gunicorn ended by itself" in run.said
+
+
+def test_a_taken_port_is_named_before_anything_starts(launch: Callable[..., Run]) -> None:
+    with socket.create_server((LOOPBACK, 0)) as other:
+        port = other.getsockname()[1]
+        run = launch(PORT=str(port))
+
+        assert run.ended() == 1
+    assert f"Port {port} is taken" in run.said
+    assert not (run.data_dir / "mongo").exists()
+
+
+def test_the_process_that_has_the_data_directory_is_named(
+    serve: Callable[..., Run], launch: Callable[..., Run]
+) -> None:
+    run = serve()
+
+    second = launch()
+
+    assert second.process.wait(START_TIMEOUT_S) == 1
+    assert f"Process {run.process.pid} already runs Fincore" in second.said
+    assert run.readiness() == 200
+
+
+def test_a_data_directory_that_can_not_be_written_is_named(launch: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    run = launch(DATA_DIR=str(tmp_path / "file" / "var"))
+
+    assert run.ended() == 1
+    assert "can not be used (Not a directory)" in run.said
+
+
+def test_bad_settings_are_all_named(launch: Callable[..., Run]) -> None:
+    run = launch(SYSTEM_PASSWORD="short", JWT_SECRET="short", MONGO_URI="localhost")
+
+    assert run.ended() == 1
+    assert all(name in run.said for name in ("SYSTEM_PASSWORD", "JWT_SECRET", "MONGO_URI"))
+    assert "Traceback" not in run.said
+
+
+def test_a_standalone_server_is_refused(launch: Callable[..., Run], replica_set: ReplicaSet, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "standalone").mkdir()
+    options = ["--port", str(port), "--dbpath", str(tmp_path / "standalone"), "--bind_ip", LOOPBACK, "--nounixsocket"]
+    standalone = subprocess.Popen([str(replica_set.binary), *options], stdout=subprocess.DEVNULL)
+    try:
+        for query in ("", "?replicaSet=rs0"):
+            run = launch(MONGO_URI=f"mongodb://{LOOPBACK}:{port}/fincore{query}")
+            assert run.ended() == 1
+            assert "standalone" in run.said
+    finally:
+        standalone.kill()
+        standalone.wait()
+
+
+def test_a_given_replica_set_is_used_and_given_the_schema(serve: Callable[..., Run], replica_set: ReplicaSet) -> None:
+    # By an administrator's address, of a database that nobody has prepared.
+    uri = replica_set.admin_uri.replace("/?", "/given?")
+
+    run = serve(MONGO_URI=uri)
+
+    assert run.pids(MONGOD) == []
+    with MongoClient(uri) as client:
+        client.drop_database("given")

@@ -1,0 +1,73 @@
+"""Reading heads costs one seek for each account, however long its journal is."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.database import Database
+
+from app.ledger.repository import find_heads, head_pipeline
+from app.mongo import Document
+from tests.support import Bank
+
+TRANSFERS = 30
+
+
+@pytest.fixture
+def accounts(bank: Bank) -> list[ObjectId]:
+    """Two accounts with long journals, and one that was just opened."""
+    payer, from_account = bank.customer(1_000)
+    _, to_account = bank.customer()
+    _, unused = bank.customer()
+    for _ in range(TRANSFERS):
+        assert payer.transfer(from_account, to_account, 1).status == 201
+    return [ObjectId(account) for account in (from_account, to_account, unused)]
+
+
+def stages(plan: Any) -> Iterator[str]:
+    """Yield the name of each stage of a plan, from its last to its first."""
+    if isinstance(plan, dict):
+        if isinstance(plan.get("stage"), str):
+            yield plan["stage"]
+        for part in plan.values():
+            yield from stages(part)
+    elif isinstance(plan, list):
+        for part in plan:
+            yield from stages(part)
+
+
+def explain(database: Database[Document], accounts: list[ObjectId]) -> Document:
+    command = {"aggregate": "ledger_entries", "pipeline": head_pipeline(accounts), "cursor": {}}
+    return database.command("explain", command, verbosity="executionStats")
+
+
+@pytest.mark.parametrize("others", [0, 200])
+def test_heads_are_answered_by_a_distinct_scan(
+    database: Database[Document], accounts: list[ObjectId], others: int
+) -> None:
+    first, *rest = explain(database, accounts + [ObjectId() for _ in range(others)])["stages"]
+
+    query = list(stages(first["$cursor"]["queryPlanner"]["winningPlan"]))
+    assert "DISTINCT_SCAN" in query
+    assert not {"COLLSCAN", "SORT"} & set(query)
+    assert [set(stage) & {"$sort", "$group"} for stage in rest] == [set()]
+
+
+def test_heads_cost_the_same_whatever_the_length_of_the_journals(
+    database: Database[Document], accounts: list[ObjectId]
+) -> None:
+    cost = explain(database, accounts)["stages"][0]["$cursor"]["executionStats"]
+
+    # A seek finds the first entry of an account and another one sees that the account is done.
+    assert cost["totalKeysExamined"] <= 2 * len(accounts)
+    assert cost["totalDocsExamined"] <= len(accounts)
+
+
+@pytest.mark.usefixtures("database")
+def test_heads_are_the_newest_entries(accounts: list[ObjectId]) -> None:
+    heads = find_heads([*accounts, ObjectId()])
+
+    found = {account: (head.sequence, head.balance) for account, head in heads.items()}
+    expected = [(TRANSFERS + 1, 1_000 - TRANSFERS), (TRANSFERS, TRANSFERS), (0, 0)]
+    assert found == dict(zip(accounts, expected, strict=True))

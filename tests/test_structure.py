@@ -1,0 +1,241 @@
+"""The layout of the code, asserted from its source: what lies where, and which way imports run."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from config import ROOT
+
+LINES_MAX = 400
+BANNED_NAMES = {"common", "helper", "helpers", "misc", "util", "utils"}
+
+# Every domain package has these files and no others, but for what is its own.
+FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
+FILES_OF_ITS_OWN = {
+    "auth": {"tokens"},
+    "ledger": {"chain", "commands", "journal", "posting", "records", "replay", "state", "verify"},
+}
+# The rules of the ledger: no I/O, no clock, no chance.
+PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
+    "app.errors",
+    "app.money",
+}
+PURE_LIBRARIES = {"bson", "iso4217"}
+IMPURE_STANDARD_LIBRARIES = {"os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}
+FLASK = {"flask", "flask_jwt_extended", "flask_smorest", "flask_limiter", "webargs", "werkzeug"}
+# Modules of ours that stand on Flask.
+WEB = {"app.http", "app.extensions", "app.auth.tokens"}
+DATABASE = {"app.mongo", "app.mongo_schema", "pymongo"}
+# Readiness is about the database itself.
+ROUTES_THAT_ASK_THE_DATABASE = {"app.operations.routes"}
+# What anybody may call without a token.
+PUBLIC = {
+    "auth.register",
+    "auth.login",
+    "operations.health",
+    "operations.readiness",
+    "operations.openapi",
+    "operations.docs",
+    "operations.docs_file",
+    "operations.problem",
+    "operations.static",
+}
+
+
+@cache
+def sources() -> dict[str, Path]:
+    """Return the file of every module of the application, by the module's name."""
+    files = [ROOT / "config.py", ROOT / "wsgi.py", *sorted((ROOT / "app").rglob("*.py"))]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(sources()[module].read_text())
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Return what the module imports: modules of the application by their full names, libraries by their first."""
+    return frozenset(_imports(module))
+
+
+def _imports(module: str) -> Iterator[str]:
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            named = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import."
+            # `from app import mongo` imports the module app.mongo, `from app.errors import Forbidden` only app.errors.
+            named = [f"{node.module}.{alias.name}" for alias in node.names]
+            named = [name if name in sources() else str(node.module) for name in named]
+        else:
+            continue
+        yield from (name if name in sources() else name.partition(".")[0] for name in named)
+
+
+def modules(name: str) -> list[str]:
+    """Return the domain modules of this file name, such as every `app.*.routes`."""
+    return [module for module in sources() if module.count(".") == 2 and module.endswith(f".{name}")]
+
+
+def domain(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
+def of_other_domains(module: str, name: str) -> set[str]:
+    """Return what the module imports of the files of this name in other domains."""
+    return {other for other in imports(module) if other.endswith(f".{name}") and domain(other) != domain(module)}
+
+
+def is_standard(name: str) -> bool:
+    return name in sys.stdlib_module_names
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {"config", "wsgi", "app", "app.ledger", "app.ledger.journal", "app.auth.tokens"} <= sources().keys()
+    assert imports("app.auth.service") >= {"app.auth.repository", "app.errors", "bcrypt", "datetime"}
+    for name in ("routes", "schemas", "service", "repository"):
+        assert len(modules(name)) >= 3
+
+
+def test_routes_reach_the_database_through_services_and_repositories() -> None:
+    for module in modules("routes"):
+        forbidden = set() if module in ROUTES_THAT_ASK_THE_DATABASE else DATABASE
+        assert not imports(module) & (forbidden | {"app.ledger", "app.ledger.posting", "app.ledger.repository"}), module
+        assert not of_other_domains(module, "repository"), module
+
+
+def test_routes_are_imported_by_the_application_alone() -> None:
+    for module in sources().keys() - {"app"}:
+        assert not {name for name in imports(module) if name.endswith(".routes")}, module
+
+
+def test_services_know_nothing_of_http() -> None:
+    for module in modules("service"):
+        assert not imports(module) & (FLASK | WEB), module
+        assert not {name for name in imports(module) if name.endswith((".routes", ".schemas"))}, module
+
+
+def test_no_domain_reaches_into_anothers_repository() -> None:
+    for module in modules("service") + modules("repository") + modules("tokens"):
+        # Only the ledger knows how its records are kept, so it is asked to read them.
+        others = of_other_domains(module, "repository") - {"app.ledger.repository"}
+        assert not others, module
+
+
+def test_services_reach_the_ledger_through_its_front() -> None:
+    for module in modules("service"):
+        assert not imports(module) & {"app.ledger.posting", "app.ledger.repository", "app.ledger.journal"}, module
+
+
+def test_repositories_know_the_database_and_what_the_ledger_records() -> None:
+    allowed = {"app.mongo", "app.ledger.records", "app.ledger.repository", "bson", "pymongo"}
+    for module in modules("repository"):
+        assert {name for name in imports(module) if not is_standard(name)} <= allowed, module
+
+
+def test_schemas_do_not_touch_the_database() -> None:
+    for module in modules("schemas"):
+        forbidden = DATABASE | FLASK | WEB | {"app.ledger", "app.ledger.posting"}
+        assert not imports(module) & forbidden, module
+        assert not {name for name in imports(module) if name.endswith((".repository", ".routes"))}, module
+
+
+def test_the_ledger_knows_of_no_domain_built_on_it() -> None:
+    for module in sources():
+        if module.startswith("app.ledger"):
+            built_on_it = {f"app.{package}" for package in packages() - {"ledger"}}
+            assert not {name for name in imports(module) if domain(name) in built_on_it}, module
+            assert not imports(module) & (FLASK | WEB), module
+
+
+def test_the_rules_of_the_ledger_are_pure() -> None:
+    for module in PURE & sources().keys():
+        libraries = {name for name in imports(module) - sources().keys() if not is_standard(name)}
+        assert imports(module) & sources().keys() <= PURE, module
+        assert libraries <= PURE_LIBRARIES, module
+        assert not imports(module) & IMPURE_STANDARD_LIBRARIES, module
+        clocks = {"now", "utcnow", "today"} & {n.attr for n in ast.walk(tree(module)) if isinstance(n, ast.Attribute)}
+        assert not clocks, module
+
+
+def test_the_rules_of_the_ledger_calculate_without_floats() -> None:
+    for module in (PURE | {"app.ledger.repository", "app.ledger.verify"}) & sources().keys():
+        for node in ast.walk(tree(module)):
+            where = f"{module}:{getattr(node, 'lineno', '?')}"
+            assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), where
+            assert not (isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div)), where
+            assert not (isinstance(node, ast.Name) and node.id in {"float", "round"}), where
+
+
+def test_no_code_changes_an_entry() -> None:
+    changing = re.compile(r"ledger_entries[\"'\]]*\s*\.\s*(update|replace|delete|drop|find_one_and|bulk_write|rename)")
+    for module, file in sources().items():
+        assert not changing.search(file.read_text()), module
+
+
+def test_the_environment_is_read_by_config_alone() -> None:
+    for module in sources().keys() - {"config"}:
+        assert not imports(module) & {"dotenv", "environs"}, module
+        for node in ast.walk(tree(module)):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            assert name not in {"environ", "environb", "getenv", "getenvb"}, f"{module}:{getattr(node, 'lineno', '?')}"
+
+
+@cache
+def packages() -> frozenset[str]:
+    return frozenset(path.parent.name for path in (ROOT / "app").glob("*/__init__.py"))
+
+
+def test_every_domain_has_the_files_of_its_kind_and_no_others() -> None:
+    assert FILES_OF_ITS_OWN.keys() <= packages()
+    for package in packages():
+        files = {path.stem for path in (ROOT / "app" / package).glob("*.py")}
+        assert files <= FILES_OF_A_DOMAIN | FILES_OF_ITS_OWN.get(package, set()), package
+        folders = {path.name for path in (ROOT / "app" / package).iterdir() if path.is_dir()} - {"__pycache__"}
+        assert folders <= {"templates", "static"}, package
+
+
+@cache
+def all_files() -> list[Path]:
+    """Return every Python file of the project."""
+    folders = [ROOT / name for name in ("app", "bench", "tests")]
+    return sorted([*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))])
+
+
+def test_no_file_is_longer_than_one_can_overlook() -> None:
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in all_files()}
+
+    assert {name: length for name, length in lengths.items() if length > LINES_MAX} == {}
+
+
+def test_no_name_says_nothing() -> None:
+    names = {part.removesuffix(".py") for file in all_files() for part in file.relative_to(ROOT).parts}
+
+    assert not names & BANNED_NAMES
+
+
+def test_every_route_says_who_may_call_it(app: Flask) -> None:
+    declared = {endpoint for endpoint, view in app.view_functions.items() if getattr(view, "access", None)}
+
+    assert app.view_functions.keys() - declared == PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "access"),
+    [
+        ("accounts.create", "token"),
+        ("transactions.create", "token"),
+        ("transactions.fund", "role SYSTEM"),
+        ("auth.logout", "token"),
+    ],
+)
+def test_a_route_declares_the_access_that_guards_it(app: Flask, endpoint: str, access: str) -> None:
+    assert getattr(app.view_functions[endpoint], "access", None) == access

@@ -1,0 +1,171 @@
+"""Settings: read once, typed, and refused by name when they are unfit."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import config
+from config import ConfigError
+
+MONGO_URI = "mongodb://fincore:hidden@localhost:27017/fincore?replicaSet=rs0"
+JWT_SECRET = "q8ZrT2vN5xK1mW9bY4cL7pH3dJ6sF0gA"
+VARIABLES = [
+    "ACCESS_TOKEN_MINUTES", "BCRYPT_ROUNDS", "BODY_BYTES_MAX", "DATA_DIR", "DEFAULT_CURRENCY", "HOST", "JWT_SECRET",
+    "LOG_LEVEL", "MONGO_TIMEOUT_MS", "MONGO_URI", "PORT", "POST_BATCH_SIZE_MAX", "POST_QUEUE_SIZE_MAX",
+    "POST_TIMEOUT_MS", "REFRESH_TOKEN_DAYS", "SYSTEM_EMAIL", "SYSTEM_PASSWORD", "THREADS", "WEB_CONCURRENCY",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with what must be there and nothing else, put back as it was afterwards."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ENV_FILE", os.devnull)
+    monkeypatch.setenv("MONGO_URI", MONGO_URI)
+    monkeypatch.setenv("JWT_SECRET", JWT_SECRET)
+
+
+def test_all_but_the_database_and_the_secret_has_a_default() -> None:
+    settings = config.load()
+
+    assert (settings.mongo_uri, settings.jwt_secret) == (MONGO_URI, JWT_SECRET)
+    assert (settings.default_currency, settings.log_level) == ("INR", "INFO")
+    assert (settings.access_token_minutes, settings.refresh_token_days, settings.bcrypt_rounds) == (15, 30, 12)
+
+
+def test_every_missing_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MONGO_URI")
+    monkeypatch.delenv("JWT_SECRET")
+    monkeypatch.setenv("BCRYPT_ROUNDS", "many")
+
+    with pytest.raises(ConfigError) as refused:
+        config.load()
+
+    for name in ("MONGO_URI", "JWT_SECRET", "BCRYPT_ROUNDS"):
+        assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        JWT_SECRET[:31],
+        "x" * 64,
+        "0123456789" * 5,
+        "abab" * 20,
+        JWT_SECRET * 2,
+        "your-secret-key-that-is-long-enough-1234",
+        "CHANGE-me-please-0123456789-abcdefghijkl",
+        "super-Secret-jwt-token-0123456789-abcdef",
+        "my-password-is-long-0123456789-abcdefghi",
+        "example-0123456789-abcdefghijklmnopqrst",
+    ],
+)
+def test_a_weak_secret_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("JWT_SECRET", secret)
+
+    with pytest.raises(ConfigError, match="JWT_SECRET") as refused:
+        config.load()
+
+    assert not secret or secret not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [JWT_SECRET, "ключ-который-никто-не-угадает-7", "9f3ac7e1b50d8264" + "e07b1c6a49d25f38"],
+    ids=["32 bytes", "in UTF-8", "hexadecimal"],
+)
+def test_a_strong_secret_is_taken(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("JWT_SECRET", secret)
+
+    assert config.load().jwt_secret == secret
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MONGO_URI", "localhost:27017"),
+        ("MONGO_URI", "http://localhost"),
+        ("MONGO_URI", ""),
+        ("ACCESS_TOKEN_MINUTES", "0"),
+        ("ACCESS_TOKEN_MINUTES", "1441"),
+        ("ACCESS_TOKEN_MINUTES", "1.5"),
+        ("REFRESH_TOKEN_DAYS", "-1"),
+        ("BCRYPT_ROUNDS", "3"),
+        ("BCRYPT_ROUNDS", "17"),
+        ("DEFAULT_CURRENCY", "RUPEE"),
+        ("DEFAULT_CURRENCY", "inr"),
+        ("DEFAULT_CURRENCY", "XAU"),
+        ("LOG_LEVEL", "LOUD"),
+        ("BODY_BYTES_MAX", "0"),
+        ("MONGO_TIMEOUT_MS", "0"),
+        ("POST_TIMEOUT_MS", "60000"),
+        ("POST_BATCH_SIZE_MAX", "0"),
+        ("POST_QUEUE_SIZE_MAX", "0"),
+    ],
+)
+def test_a_setting_out_of_its_limits_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=name):
+        config.load()
+
+
+def test_the_address_of_the_database_is_not_shown_when_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONGO_URI", "mongo://fincore:hidden@localhost/fincore")
+
+    with pytest.raises(ConfigError) as refused:
+        config.load()
+
+    assert "hidden" not in str(refused.value)
+
+
+def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("DEFAULT_CURRENCY=EUR\nBCRYPT_ROUNDS=10\n# LOG_LEVEL=DEBUG\n")
+    monkeypatch.setenv("ENV_FILE", str(file))
+    monkeypatch.setenv("BCRYPT_ROUNDS", "11")
+
+    settings = config.load()
+
+    assert (settings.default_currency, settings.bcrypt_rounds, settings.log_level) == ("EUR", 11, "INFO")
+
+
+def test_the_server_listens_on_this_machine_only_unless_told_otherwise() -> None:
+    server = config.load_server()
+
+    assert (server.host, server.port) == ("127.0.0.1", 5000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "65536"), ("PORT", "-1"), ("PORT", "http"), ("WEB_CONCURRENCY", "0"), ("THREADS", "0")],
+)
+def test_a_server_that_can_not_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=name):
+        config.load_server()
+    with pytest.raises(ConfigError, match=name):
+        config.load_local()
+
+
+def test_a_local_run_needs_no_settings_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MONGO_URI")
+    monkeypatch.delenv("JWT_SECRET")
+
+    local = config.load_local()
+
+    assert (local.mongo_uri, local.jwt_secret, local.system_password) == (None, None, None)
+    assert local.data_dir == config.ROOT / "var"
+
+
+@pytest.mark.parametrize("password", ["x" * 7, "x" * 73, "₹" * 25])
+def test_the_system_users_password_obeys_the_rule_for_passwords(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("SYSTEM_PASSWORD", password)
+
+    with pytest.raises(ConfigError, match="SYSTEM_PASSWORD"):
+        config.load_local()
