@@ -132,6 +132,17 @@ def read_span(account_id: ObjectId, span: Span) -> Iterator[Document]:
         position = end + 1
 
 
+def sample_balances(account_id: ObjectId, span: Span, points: int) -> list[tuple[datetime, int]]:
+    """Return up to `points` balances, evenly spread over a span's entries and with its last, and their times."""
+    if span.is_empty:
+        return []
+    step = max(1, -(-(span.last - span.first) // (points - 1)))
+    sequences = [*range(span.first, span.last, step), span.last]
+    query = {"account": account_id, "sequence": {"$in": sequences}}
+    found = database().ledger_entries.find(query, {"created_at": 1, "balance": 1}).sort("sequence", 1)
+    return [(entry["created_at"], entry["balance"]) for entry in found.hint(JOURNAL_INDEX)]
+
+
 def sum_span(account_id: ObjectId, span: Span) -> dict[EntryType, int]:
     """Return the total of each type of entry in a span."""
     stages: list[Document] = [

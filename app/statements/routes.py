@@ -10,7 +10,7 @@ from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
 from app.errors import AccountNotFound, ValidationFailed
 from app.http import Blueprint
 from app.paging import PAGE_PROBLEMS, read_page
-from app.statements import queries, render, service
+from app.statements import pdf, queries, render, service
 from app.statements.schemas import EntryListSchema, EntryQuerySchema, StatementQuerySchema, StatementSchema
 
 bp = Blueprint("statements", __name__, url_prefix="/api", description="What the ledger says")
@@ -18,6 +18,7 @@ bp = Blueprint("statements", __name__, url_prefix="/api", description="What the 
 _FORMATS = {
     "json": ("application/json", render.as_json),
     "csv": ("text/csv", render.as_csv),
+    "pdf": ("application/pdf", pdf.as_pdf),
 }
 _BY_MEDIA_TYPE = {media_type: name for name, (media_type, _) in _FORMATS.items()}
 _OTHER_CONTENT = {

@@ -202,3 +202,38 @@ def test_the_sums_of_any_period_add_up(bank: Bank, moves: list[tuple[bool, int]]
     assert rest["openingBalance"] == part["closingBalance"]
     assert rest["closingBalance"] == whole["closingBalance"]
     assert part["entries"] + rest["entries"] == [e for e in whole["entries"] if e["createdAt"] >= first]
+
+
+def pdf(person: Person, account: str) -> bytes:
+    answer = person.get(
+        f"/api/accounts/{account}/statement?format=pdf&from=2020-12-01T00:00:00Z&to=2021-01-01T00:00:00Z"
+    )
+    assert answer.status == 200, answer.content
+    return answer.content
+
+
+def test_a_pdf_is_one_and_the_same_whenever_it_is_drawn(bank: Bank) -> None:
+    asha, account = bank.customer(100)
+
+    drawn = pdf(asha, account)
+
+    assert drawn.startswith(b"%PDF-")
+    assert drawn.rstrip().endswith(b"%%EOF")
+    assert pdf(asha, account) == drawn
+
+
+def test_a_pdf_names_its_file_and_counts_its_pages(bank: Bank) -> None:
+    asha, account = bank.customer(10_000)
+    _, other = bank.customer()
+    for n in range(40):
+        asha.transfer(account, other, n + 1, description="₹ Łódź " + "long " * 30)
+
+    answer = asha.get(f"/api/accounts/{account}/statement", headers={"Accept": "application/pdf"})
+
+    assert answer.headers["content-disposition"].startswith(f"attachment; filename=statement-{account}-")
+    pages = answer.content.count(b"/Type /Page\n")
+    assert pages > 2
+    # Every page refers to the one place that says how many there are.
+    assert answer.content.count(b"/pageCount") + answer.content.count(b"/FormXob.pageCount") >= pages
+    # The font is in the file, so that no reader puts boxes where it has no such letter.
+    assert answer.content.count(b"/FontFile2") == 2
