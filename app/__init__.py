@@ -14,6 +14,7 @@ from app.background import Background, Task
 from app.extensions import api, mail
 from app.notifications.delivery import Deliverer
 from app.operations.routes import bp as operations
+from app.statements.routes import bp as statements
 from app.transactions import service as transaction_service
 from app.transactions.routes import bp as transactions
 
@@ -61,7 +62,7 @@ def create_app(config: settings.Config | None = None) -> Flask:
     )
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions, admin):
+    for blueprint in (auth, accounts, transactions, statements, admin):
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)

@@ -6,13 +6,14 @@ from flask.cli import AppGroup
 
 from app import mongo, mongo_schema
 from app.admin import commands as admin
+from app.ledger.cli import ledger
 from app.notifications import commands as mail
 
 db = AppGroup("db", help="The database's shape.")
 
 
 def register(app: Flask) -> None:
-    for group in (db, mail.group, *admin.GROUPS):
+    for group in (db, ledger, mail.group, *admin.GROUPS):
         app.cli.add_command(group)
 
 

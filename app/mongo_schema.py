@@ -200,6 +200,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
         IndexModel([("account", ASCENDING), ("sequence", DESCENDING)], unique=True),
+        # From a time to a place in the journal with one seek: balances at a time, periods of statements and lists.
+        IndexModel([("account", ASCENDING), ("created_at", DESCENDING), ("sequence", DESCENDING)]),
         IndexModel("transaction"),
     ],
     "audit_log": [

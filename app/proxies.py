@@ -35,18 +35,18 @@ class TrustedProxies:
         self._wsgi_app = wsgi_app
         self._networks = networks
 
-    def __call__(self, variables: dict[str, Any], start_response: Any) -> Any:
-        if self._is_trusted(variables.get("REMOTE_ADDR", "")):
-            variables["REMOTE_ADDR"] = self._client(variables)
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if self._is_trusted(environ.get("REMOTE_ADDR", "")):
+            environ["REMOTE_ADDR"] = self._client(environ)
             # The nearest proxy's word: it knows how it was reached.
-            scheme = variables.get(FORWARDED_PROTO, "").rpartition(",")[2].strip()
+            scheme = environ.get(FORWARDED_PROTO, "").rpartition(",")[2].strip()
             if scheme in ("http", "https"):
-                variables["wsgi.url_scheme"] = scheme
-        return self._wsgi_app(variables, start_response)
+                environ["wsgi.url_scheme"] = scheme
+        return self._wsgi_app(environ, start_response)
 
-    def _client(self, variables: dict[str, Any]) -> str:
-        client: str = variables["REMOTE_ADDR"]
-        for text in reversed(variables.get(FORWARDED_FOR, "").split(",")):
+    def _client(self, environ: dict[str, Any]) -> str:
+        client: str = environ["REMOTE_ADDR"]
+        for text in reversed(environ.get(FORWARDED_FOR, "").split(",")):
             if not _is_address(text.strip()):
                 break
             client = text.strip()

@@ -10,13 +10,14 @@ from app.accounts.schemas import (
     AccountAnswerSchema,
     AccountListSchema,
     AccountSeenAnswerSchema,
+    BalanceQuerySchema,
     BalanceSchema,
     CloseAccountSchema,
     CreateAccountSchema,
     RenameAccountSchema,
 )
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, token_required
-from app.errors import AccountNotEmpty, AccountNotFound, InvalidStatusTransition, LedgerBusy
+from app.errors import AccountNotEmpty, AccountNotFound, InvalidStatusTransition, LedgerBusy, ValidationFailed
 from app.http import BODY_PROBLEMS, Blueprint
 from app.ledger.records import AccountStatus
 
@@ -75,8 +76,9 @@ def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 
 @bp.get("/<id:account_id>/balance")
 @token_required
+@bp.arguments(BalanceQuerySchema(), location="query")
 @bp.response(200, BalanceSchema())
-@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
-def get_balance(account_id: ObjectId) -> dict[str, Any]:
-    """Return the balance as the newest ledger entry has it."""
-    return service.get_balance(account_id, viewer=current_user_id())
+@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
+def get_balance(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+    """Return the balance as the ledger's newest entry has it, or as it stood at a time."""
+    return service.get_balance(account_id, viewer=current_user_id(), **query)

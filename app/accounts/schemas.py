@@ -59,6 +59,10 @@ class BalanceSchema(CamelSchema):
     as_of = UtcDateTime(required=True)
 
 
+class BalanceQuerySchema(CamelSchema):
+    at = UtcDateTime(metadata={"description": "As it stood then, with all entries of that millisecond."})
+
+
 class CreateAccountSchema(CamelSchema):
     currency = CurrencyCode()
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX)

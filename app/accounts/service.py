@@ -8,7 +8,7 @@ from pymongo.client_session import ClientSession
 from app import ledger, mongo
 from app.accounts import repository
 from app.auth.service import reads_everything
-from app.errors import AccountNotFound
+from app.errors import AccountNotFound, ValidationFailed
 from app.ledger.commands import ChangeStatus
 from app.ledger.records import AccountKind, AccountStatus, Act, Entry, treasury_id
 from app.mongo import Document
@@ -106,18 +106,34 @@ def with_balances(accounts: list[Document]) -> list[Document]:
     return [{**account, **_money(heads[account["_id"]])} for account in accounts]
 
 
-def get_balance(account_id: ObjectId, *, viewer: ObjectId) -> Document:
-    """Return the account's balance and the sequence it was read at; raises AccountNotFound, for a foreign one too."""
+def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None = None) -> Document:
+    """Return the account's balance, now or as it stood at a time, and the sequence it was read at.
+
+    Raises AccountNotFound for an account that `viewer` may not read, ValidationFailed for
+    a time before the account opened or in the future.
+    """
     account = readable_account(account_id, viewer)
-    head = ledger.heads([account_id])[account_id]
+    if at is None:
+        entry, as_of = ledger.heads([account_id])[account_id], datetime.now(UTC)
+    else:
+        entry, as_of = _entry_at(account_id, at), at
     return {
         "account_id": account_id,
         "currency": account["currency"],
-        "sequence": head.sequence,
-        "as_of": datetime.now(UTC),
-        **_money(head),
+        "sequence": entry.sequence,
+        "as_of": as_of,
+        **_money(entry),
     }
 
 
-def _money(head: Entry) -> Document:
-    return {"balance": head.balance, "available_balance": head.balance - head.held}
+def _entry_at(account_id: ObjectId, at: datetime) -> Entry:
+    if at > datetime.now(UTC):
+        raise ValidationFailed("The time is in the future.", errors={"at": ["In the future."]})
+    entry = ledger.entry_at(account_id, at)
+    if entry is None:
+        raise ValidationFailed("The account was not open then.", errors={"at": ["Before the account opened."]})
+    return entry
+
+
+def _money(entry: Entry) -> Document:
+    return {"balance": entry.balance, "available_balance": entry.balance - entry.held}

@@ -6,6 +6,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.accounts.service import readable_account
 from app.auth.service import Role
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
 from app.errors import (
@@ -28,6 +29,8 @@ from app.errors import (
 from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint, problem_document
 from app.ledger.commands import Command
 from app.ledger.records import Outcome, Transaction, TransactionStatus
+from app.paging import PAGE_PROBLEMS, read_page
+from app.statements import queries
 from app.transactions import service
 from app.transactions.schemas import (
     BatchAnswerSchema,
@@ -35,10 +38,12 @@ from app.transactions.schemas import (
     CaptureSchema,
     DryRunSchema,
     FundSchema,
+    HistoryQuerySchema,
     HoldSchema,
     PostedSchema,
     ReverseSchema,
     TransactionAnswerSchema,
+    TransactionListSchema,
     TransferSchema,
     VoidSchema,
 )
@@ -176,6 +181,20 @@ def reverse(body: dict[str, Any], transaction_id: ObjectId) -> Any:
     act = current_act(body["reason"])
     command = service.reverse_command(transaction_id, body, user_id=current_user_id(), act=act)
     return _posted(command, "Transaction reversed.")
+
+
+@bp.get("")
+@token_required
+@bp.arguments(HistoryQuerySchema(), location="query")
+@bp.response(200, TransactionListSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)
+def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
+    """List the user's transactions, or those of one account, newest first."""
+    viewer = current_user_id()
+    page, filters = read_page("transactions", query, viewer=viewer)
+    account = readable_account(query["account"], viewer) if "account" in query else None
+    found = queries.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
+    return page.answer("transactions", map(_seen, found), position=lambda transaction: transaction.id)
 
 
 @bp.get("/<id:transaction_id>")
