@@ -7,12 +7,14 @@ from flask import Flask
 import config as settings
 from app import cli, headers, http, ledger, logs, mongo, proxies, rate_limits
 from app.accounts.routes import bp as accounts
+from app.admin.routes import bp as admin
 from app.auth import tokens
 from app.auth.routes import bp as auth
 from app.background import Background, Task
 from app.extensions import api, mail
-from app.notifications import delivery
+from app.notifications.delivery import Deliverer
 from app.operations.routes import bp as operations
+from app.statements.routes import bp as statements
 from app.transactions import service as transaction_service
 from app.transactions.routes import bp as transactions
 
@@ -60,11 +62,12 @@ def create_app(config: settings.Config | None = None) -> Flask:
     )
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions):
+    for blueprint in (auth, accounts, transactions, statements, admin):
         api.register_blueprint(blueprint)
     app.register_blueprint(operations)
     cli.register(app)
-    app.extensions["background"] = Background(
-        lambda: [Task("expired_holds", transaction_service.release_expired_holds), *delivery.tasks(app)]
-    )
+    tasks = [Task("expired_holds", transaction_service.release_expired_holds)]
+    if config.mail.in_workers:
+        tasks.append(Task("mail", Deliverer(app).turn))
+    app.extensions["background"] = Background(tasks)
     return app

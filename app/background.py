@@ -20,29 +20,23 @@ PAUSE_AFTER_FAILURE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`run` does some of the work and returns in how many seconds it wants to be called again.
-
-    `stop`, if given, tells a run that is under way to come to its end soon.
-    """
+    """`run` does some of the work and returns in how many seconds it wants to be called again."""
 
     name: str
     run: Callable[[], float]
-    stop: Callable[[], None] | None = None
 
 
 class Background:
-    """Runs tasks, made at the start, between `start` and `stop`."""
+    """Runs tasks between `start` and `stop`."""
 
-    def __init__(self, make_tasks: Callable[[], Sequence[Task]]) -> None:
-        self._make_tasks = make_tasks
-        self._tasks: Sequence[Task] = ()
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
     def start(self) -> None:
         """Start a thread for each task. Call it in the worker, after the fork."""
         self._stopping.clear()
-        self._tasks = self._make_tasks()
         self._threads = [
             threading.Thread(target=self._repeat, args=(task,), name=task.name, daemon=True) for task in self._tasks
         ]
@@ -52,9 +46,6 @@ class Background:
     def stop(self) -> None:
         """Let each task finish what it is doing and end its thread."""
         self._stopping.set()
-        for task in self._tasks:
-            if task.stop is not None:
-                task.stop()
         for thread in self._threads:
             thread.join(STOP_TIMEOUT_S)
         self._threads = []

@@ -5,14 +5,16 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from app import mongo, mongo_schema
+from app.admin import commands as admin
+from app.ledger.cli import ledger
 from app.notifications import commands as mail
 
 db = AppGroup("db", help="The database's shape.")
 
 
 def register(app: Flask) -> None:
-    app.cli.add_command(db)
-    app.cli.add_command(mail.group)
+    for group in (db, ledger, mail.group, *admin.GROUPS):
+        app.cli.add_command(group)
 
 
 @db.command("init")

@@ -127,6 +127,8 @@ class StrictParser(FlaskParser):
             body = req.get_data()
         except RequestEntityTooLarge:
             raise BodyTooLarge from None
+        if not body and getattr(schema, "may_be_absent", False):
+            return {}
         if not req.is_json:
             raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
         return read_json(body)

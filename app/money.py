@@ -31,6 +31,14 @@ def currencies() -> list[str]:
     return sorted(_EXPONENTS)
 
 
+def decimal_text(amount: int, currency: str) -> str:
+    """Return the amount in the currency's main unit, digit for digit: 123456 INR is 1234.56, -5 JPY is -5."""
+    digits = exponent(currency)
+    sign = "-" if amount < 0 else ""
+    whole, fraction = divmod(abs(amount), 10**digits)
+    return f"{sign}{whole}.{fraction:0{digits}d}" if digits else f"{sign}{whole}"
+
+
 def format_amount(amount: int, currency: str) -> str:
     """Return minor units for people to read: 500 INR is ₹5.00, 700 JPY ¥700, -1234567 KWD -KWD 1,234.567."""
     digits = exponent(currency)

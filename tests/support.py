@@ -115,6 +115,9 @@ class Caller:
     def post(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
         return self.call("POST", path, body, **kwargs)
 
+    def patch(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
+        return self.call("PATCH", path, body, **kwargs)
+
 
 @dataclass
 class Person(Caller):
@@ -175,6 +178,13 @@ class Bank:
         if amount:
             self.fund(account, amount)
         return person, account
+
+    def administrator(self, role: str = "ADMIN") -> Person:
+        """Return a new user with this role."""
+        person = self.register("Olga Admin")
+        answer = self.system.patch(f"/api/admin/users/{person.id}/role", {"role": role})
+        assert answer.status == 200, answer.content
+        return person
 
     def _session(self, path: str, body: dict[str, str]) -> Person:
         answer = self.anonymous.post(path, body)

@@ -1,4 +1,4 @@
-"""Open accounts, read them, rename them."""
+"""Open accounts, read them, rename them, close them."""
 
 from typing import Any
 
@@ -9,13 +9,17 @@ from app.accounts import service
 from app.accounts.schemas import (
     AccountAnswerSchema,
     AccountListSchema,
+    AccountSeenAnswerSchema,
+    BalanceQuerySchema,
     BalanceSchema,
+    CloseAccountSchema,
     CreateAccountSchema,
     RenameAccountSchema,
 )
-from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
-from app.errors import AccountNotFound
+from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, token_required
+from app.errors import AccountNotEmpty, AccountNotFound, InvalidStatusTransition, LedgerBusy, ValidationFailed
 from app.http import BODY_PROBLEMS, Blueprint
+from app.ledger.records import AccountStatus
 
 bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Where money is")
 
@@ -42,11 +46,11 @@ def list_accounts() -> dict[str, Any]:
 
 @bp.get("/<id:account_id>")
 @token_required
-@bp.response(200, AccountAnswerSchema())
+@bp.response(200, AccountSeenAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:
-    """Return one account."""
-    return {"account": service.get_account(account_id, user_id=current_user_id())}
+    """Return one account: to its owner, and any to administrators."""
+    return {"account": service.get_account(account_id, viewer=current_user_id())}
 
 
 @bp.patch("/<id:account_id>")
@@ -59,10 +63,22 @@ def rename_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]
     return {"account": service.rename_account(account_id, user_id=current_user_id(), name=body["name"])}
 
 
+@bp.post("/<id:account_id>/close")
+@token_required
+@bp.arguments(CloseAccountSchema(), required=False, example={"reason": "Moved to another bank"})
+@bp.response(200, AccountAnswerSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound, AccountNotEmpty, InvalidStatusTransition, LedgerBusy)
+def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+    """Close an account for good, at balance zero and without open holds. The body may be left out."""
+    act = current_act(body.get("reason"))
+    return {"account": service.change_status(account_id, AccountStatus.CLOSED, act=act, owner=current_user_id())}
+
+
 @bp.get("/<id:account_id>/balance")
 @token_required
+@bp.arguments(BalanceQuerySchema(), location="query")
 @bp.response(200, BalanceSchema())
-@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
-def get_balance(account_id: ObjectId) -> dict[str, Any]:
-    """Return the balance as the newest ledger entry has it."""
-    return service.get_balance(account_id, user_id=current_user_id())
+@bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
+def get_balance(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+    """Return the balance as the ledger's newest entry has it, or as it stood at a time."""
+    return service.get_balance(account_id, viewer=current_user_id(), **query)

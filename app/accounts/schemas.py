@@ -3,9 +3,10 @@
 from marshmallow import fields, validate
 
 from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
-from app.ledger.records import AccountStatus
+from app.ledger.records import AccountKind, AccountStatus
 
 NAME_LENGTH_MAX = 100
+REASON_LENGTH_MAX = 200
 
 
 class AccountSchema(CamelSchema):
@@ -25,8 +26,22 @@ class AccountWithBalanceSchema(AccountSchema):
     available_balance = Money(required=True, metadata={"description": "The balance less what holds set aside."})
 
 
+class AccountSeenSchema(AccountSchema):
+    """An account as its owner sees it, or as who runs the bank does."""
+
+    user_id = Id(attribute="user", metadata={"description": "Whose it is. Shown to administrators; null: the bank's."})
+    kind = fields.String(
+        validate=validate.OneOf([kind.value for kind in AccountKind]),
+        metadata={"description": "Shown to administrators."},
+    )
+
+
 class AccountAnswerSchema(CamelSchema):
     account = fields.Nested(AccountSchema, required=True)
+
+
+class AccountSeenAnswerSchema(CamelSchema):
+    account = fields.Nested(AccountSeenSchema, required=True)
 
 
 class AccountListSchema(CamelSchema):
@@ -44,6 +59,10 @@ class BalanceSchema(CamelSchema):
     as_of = UtcDateTime(required=True)
 
 
+class BalanceQuerySchema(CamelSchema):
+    at = UtcDateTime(metadata={"description": "As it stood then, with all entries of that millisecond."})
+
+
 class CreateAccountSchema(CamelSchema):
     currency = CurrencyCode()
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX)
@@ -51,3 +70,9 @@ class CreateAccountSchema(CamelSchema):
 
 class RenameAccountSchema(CamelSchema):
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
+
+
+class CloseAccountSchema(CamelSchema):
+    may_be_absent = True
+
+    reason = Line(length_min=1, length_max=REASON_LENGTH_MAX)

@@ -7,8 +7,10 @@ from pymongo.client_session import ClientSession
 
 from app import ledger, mongo
 from app.accounts import repository
-from app.errors import AccountNotFound
-from app.ledger.records import AccountKind, AccountStatus, Entry, treasury_id
+from app.auth.service import reads_everything
+from app.errors import AccountNotFound, ValidationFailed
+from app.ledger.commands import ChangeStatus
+from app.ledger.records import AccountKind, AccountStatus, Act, Entry, treasury_id
 from app.mongo import Document
 from app.notifications import messages, outbox
 
@@ -52,12 +54,23 @@ def _open(account: Document, session: ClientSession) -> None:
     repository.insert_account(account, session)
 
 
-def get_account(account_id: ObjectId, *, user_id: ObjectId) -> Document:
-    """Return the user's account; raises AccountNotFound, for a foreign one too."""
+def readable_account(account_id: ObjectId, viewer: ObjectId) -> Document:
+    """Return an account that `viewer` may read: one's own, or any for an admin; raises AccountNotFound."""
     account = repository.find_account(account_id)
-    if account is None or account.get("user") != user_id:
+    if account is None or (account.get("user") != viewer and not reads_everything(viewer)):
         raise AccountNotFound
     return account
+
+
+def get_account(account_id: ObjectId, *, viewer: ObjectId) -> Document:
+    """Return an account as the viewer may see it; raises AccountNotFound, for a foreign one too.
+
+    Whose it is and of which kind is in it only for an admin who reads somebody else's.
+    """
+    account = readable_account(account_id, viewer)
+    if account.get("user") != viewer:
+        return {"user": None, **account}
+    return {name: value for name, value in account.items() if name not in ("user", "kind")}
 
 
 def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Document:
@@ -68,25 +81,59 @@ def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Doc
     return account
 
 
+def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owner: ObjectId | None = None) -> Document:
+    """Freeze, unfreeze or close an account, and return it: as its `owner`, who may only close it, or as the bank.
+
+    Raises AccountNotFound, InvalidStatusTransition, AccountNotEmpty, and as `GroupCommit.post` does.
+    """
+    command = ChangeStatus(account=account_id, status=status, act=act, owner=owner)
+    outcome = ledger.post([command])[0]
+    outcome.raise_error()
+    account = repository.find_account(account_id)
+    assert account is not None
+    # As this change left it. Another one may have come since.
+    return {"user": None, **account, "status": status.value}
+
+
 def list_accounts(*, user_id: ObjectId) -> list[Document]:
     """Return the user's accounts, each with `balance` and `available_balance` as its journal's head has them."""
-    accounts = repository.find_accounts_of(user_id)
+    return with_balances(repository.find_accounts_of(user_id))
+
+
+def with_balances(accounts: list[Document]) -> list[Document]:
+    """Return the accounts, each with `balance` and `available_balance` as its journal's head has them."""
     heads = ledger.heads([account["_id"] for account in accounts])
     return [{**account, **_money(heads[account["_id"]])} for account in accounts]
 
 
-def get_balance(account_id: ObjectId, *, user_id: ObjectId) -> Document:
-    """Return the account's balance and the sequence it was read at; raises AccountNotFound, for a foreign one too."""
-    account = get_account(account_id, user_id=user_id)
-    head = ledger.heads([account_id])[account_id]
+def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None = None) -> Document:
+    """Return the account's balance, now or as it stood at a time, and the sequence it was read at.
+
+    Raises AccountNotFound for an account that `viewer` may not read, ValidationFailed for
+    a time before the account opened or in the future.
+    """
+    account = readable_account(account_id, viewer)
+    if at is None:
+        entry, as_of = ledger.heads([account_id])[account_id], datetime.now(UTC)
+    else:
+        entry, as_of = _entry_at(account_id, at), at
     return {
         "account_id": account_id,
         "currency": account["currency"],
-        "sequence": head.sequence,
-        "as_of": datetime.now(UTC),
-        **_money(head),
+        "sequence": entry.sequence,
+        "as_of": as_of,
+        **_money(entry),
     }
 
 
-def _money(head: Entry) -> Document:
-    return {"balance": head.balance, "available_balance": head.balance - head.held}
+def _entry_at(account_id: ObjectId, at: datetime) -> Entry:
+    if at > datetime.now(UTC):
+        raise ValidationFailed("The time is in the future.", errors={"at": ["In the future."]})
+    entry = ledger.entry_at(account_id, at)
+    if entry is None:
+        raise ValidationFailed("The account was not open then.", errors={"at": ["Before the account opened."]})
+    return entry
+
+
+def _money(entry: Entry) -> Document:
+    return {"balance": entry.balance, "available_balance": entry.balance - entry.held}

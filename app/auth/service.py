@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,12 +49,18 @@ class Recipient:
     email: str
 
 
-def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: Role = Role.USER) -> Document:
-    """Make a user and return it; raises EmailTaken. `email` is trimmed and in lower case."""
+def register(
+    *, name: str, email: str, password: str, bcrypt_rounds: int, role: Role = Role.USER, act: Act | None = None
+) -> Document:
+    """Make a user and return it; raises EmailTaken. `email` is trimmed and in lower case.
+
+    With `act`, somebody else registers the user, which is a matter for the audit log.
+    """
     user: Document = {
         "_id": ObjectId(),
         "email": email,
         "name": name,
+        "name_key": name_key(name),
         "password_hash": passwords.hash_password(password, bcrypt_rounds),
         "role": role.value,
         "created_at": whole_milliseconds(datetime.now(UTC)),
@@ -63,6 +70,10 @@ def register(*, name: str, email: str, password: str, bcrypt_rounds: int, role: 
         repository.insert_user(user, session)
         if role is not Role.SYSTEM:
             outbox.insert([messages.welcome(user)], session)
+        if act is not None:
+            after = {"email": email, "role": role.value}
+            record = audit_record(act, "user_created", user["_id"], at=user["created_at"], before=None, after=after)
+            insert_audit_records([record], session)
 
     try:
         mongo.atomically(block)
@@ -188,6 +199,17 @@ def reset_password(*, token: str, new_password: str, session_lifetime: timedelta
 
     user = mongo.atomically(block)
     _forget_guesses(user)
+
+
+def name_key(name: str) -> str:
+    """Return the name as a search compares it: without regard to case, width and the like."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def reads_everything(user_id: ObjectId) -> bool:
+    """Tell whether the user has a role now that may read what belongs to others, whatever a token was issued for."""
+    user = repository.find_user(user_id)
+    return user is not None and user["role"] in (Role.ADMIN, Role.SYSTEM)
 
 
 def end_session(session_id: str, *, lifetime: timedelta) -> None:

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from bson import ObjectId
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, g, request
 from flask_jwt_extended import create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import PyJWTError
@@ -25,6 +25,7 @@ from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, Toke
 from app.extensions import jwt
 from app.fields import read_id
 from app.http import Blueprint, problem_response
+from app.ledger.records import Act
 from app.mongo import Document
 
 ISSUER = "fincore"
@@ -153,6 +154,11 @@ def current_user() -> Document:
     if user is None:
         raise TokenInvalid("The token's user does not exist.")
     return user
+
+
+def current_act(reason: str | None = None) -> Act:
+    """Return what the audit log keeps of who makes this request, from where and why."""
+    return Act(current_user_id(), reason, request_id=g.request_id, address=request.remote_addr)
 
 
 def current_session_id() -> str:

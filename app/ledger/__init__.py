@@ -14,7 +14,7 @@ from app.ledger.commands import Command
 from app.ledger.posting import GroupCommit, rehearse
 from app.ledger.records import Account, AccountKind, Entry, Outcome, Transaction, whole_milliseconds
 
-__all__ = ["accounts", "begin_journal", "configure", "expired_holds", "heads", "post", "rehearse"]
+__all__ = ["accounts", "begin_journal", "configure", "entry_at", "expired_holds", "heads", "post", "rehearse"]
 
 _group: GroupCommit | None = None
 
@@ -45,6 +45,14 @@ def begin_journal(
 def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:
     """Return the newest entry of each account; what it says is the account's balance."""
     return repository.find_heads(accounts)
+
+
+def entry_at(account: ObjectId, at: datetime) -> Entry | None:
+    """Return the newest entry at or before `at`, or None if the journal begins later.
+
+    A journal's times never run backwards, so it says what the balance was at that time.
+    """
+    return repository.find_entry_at(account, at)
 
 
 def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:

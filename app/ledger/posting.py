@@ -189,11 +189,11 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
     def block(session: ClientSession) -> list[Outcome]:
         at = whole_milliseconds(datetime.now(UTC))
         decisions, state = _decide_all(commands, at, session)
-        written = [part for decision in decisions for part in decision.flat()]
-        _write(written, session)
-        outbox.insert(messages.for_decisions(written, state.accounts), session)
+        flat = [part for decision in decisions for part in decision.flat()]
+        _write(flat, session)
         of_commands = decisions[-len(commands) :]
         _write_audit(commands, of_commands, at, session)
+        outbox.insert(messages.for_decisions(flat, state.accounts), session)
         return [decision.outcome for decision in of_commands]
 
     return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)

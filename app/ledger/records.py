@@ -22,9 +22,9 @@ _ITEM_KEY_SEPARATOR = "\x1f"
 # An atomic batch is refused with this status, whatever the item in its way would have got alone.
 BATCH_REFUSED_STATUS = 422
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_TRANSACTION = bytes(12)
+NO_TRANSACTION = bytes(12)
 # account, sequence, type, amount, balance, held, transaction, milliseconds since 1970, new status of a STATUS entry.
-_CANONICAL = struct.Struct(">12sQ8sqqq12sq8s")
+CANONICAL = struct.Struct(">12sQ8sqqq12sq8s")
 
 
 class KeyUseKind(StrEnum):
@@ -107,20 +107,20 @@ class Entry:
     def computed_hash(self) -> bytes:
         """Return SHA-256 over the previous entry's hash and this entry's canonical bytes.
 
-        The bytes are `_CANONICAL`, big-endian, text padded with NULs. A STATUS
+        The bytes are `CANONICAL`, big-endian, text padded with NULs. A STATUS
         entry's description is the new status and is covered too.
         """
         status = self.description if self.type is EntryType.STATUS else None
         return hashlib.sha256(
             self.previous_hash
-            + _CANONICAL.pack(
+            + CANONICAL.pack(
                 self.account.binary,
                 self.sequence,
                 self.type.encode(),
                 self.amount,
                 self.balance,
                 self.held,
-                self.transaction.binary if self.transaction else _NO_TRANSACTION,
+                self.transaction.binary if self.transaction else NO_TRANSACTION,
                 milliseconds(self.created_at),
                 (status or "").encode(),
             )

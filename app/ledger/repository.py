@@ -38,8 +38,10 @@ _HEAD_STAGES: list[Document] = [
 ]
 
 
-def head_pipeline(accounts: Collection[ObjectId]) -> list[Document]:
-    """Return the aggregation that finds the newest entry of each account."""
+def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
+    """Return the aggregation that finds the newest entry of each account, of all accounts for None."""
+    if accounts is None:
+        return _HEAD_STAGES
     return [{"$match": {"account": {"$in": list(accounts)}}}, *_HEAD_STAGES]
 
 
@@ -47,6 +49,13 @@ def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = N
     """Return the newest entry of each account that has a journal."""
     found = database().ledger_entries.aggregate(head_pipeline(accounts), session=session)
     return {group["_id"]: to_entry(group["head"]) for group in found}
+
+
+def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
+    """Return the account's newest entry at or before `at`: one seek in the index (account, created_at, sequence)."""
+    query = {"account": account, "created_at": {"$lte": at}}
+    document = database().ledger_entries.find_one(query, sort=[("created_at", -1), ("sequence", -1)])
+    return to_entry(document) if document else None
 
 
 def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None = None) -> list[Account]:

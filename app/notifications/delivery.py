@@ -5,8 +5,10 @@ they claim messages by leases. One runs in a thread of each gunicorn worker, and
 `flask mail deliver` is another.
 """
 
+import math
 import random
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +20,6 @@ from pymongo.errors import PyMongoError
 
 from app.auth import service as users
 from app.auth.service import Recipient
-from app.background import Task
 from app.extensions import mail
 from app.ledger.records import whole_milliseconds
 from app.mongo import Document
@@ -40,6 +41,10 @@ BACKOFF_BASE_S = 8.0
 GENERAL_FAILURES_MAX = 3
 AWAY_PAUSE_BASE_S = 1.0
 AWAY_PAUSE_MAX_S = 60.0
+# After so long a turn ends, so that a worker that is to end need not wait for the whole outbox.
+TURN_S = 2.0
+# Settings change with a new start only.
+PAUSE_WITHOUT_SERVER_S = 3600.0
 
 
 def backoff_s(attempts: int) -> float:
@@ -71,36 +76,50 @@ class Deliverer:
         while not self._stopping.is_set():
             self._stopping.wait(self.turn())
 
-    def deliver_due(self) -> int:
-        """Deliver all that is due and return how many messages the server took; raises ServerAway and PyMongoError.
+    def turn(self) -> float:
+        """Deliver what is due, for a while, and return in how many seconds to call this again. Never raises."""
+        with self._app.app_context():
+            if not self._has_server():
+                return PAUSE_WITHOUT_SERVER_S
+            try:
+                sent = self.deliver_due(limit_s=TURN_S)
+            except ServerAway as error:
+                return self._note_away("mail_server_away", str(error))
+            except PyMongoError as error:
+                return self._note_away("mail_outbox_away", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 -- a thread that died of a bug would lose mail in silence
+                return self._note_away("mail_bug", type(error).__name__, exc_info=error)
+        self._note_return()
+        return 0.0 if sent else IDLE_PAUSE_S
 
-        Needs an application context.
+    def deliver_due(self, limit_s: float = math.inf) -> int:
+        """Deliver all that is due, or as much as fits into `limit_s`, and return how many messages the server took.
+
+        Raises ServerAway and PyMongoError. Needs an application context.
         """
         if not outbox.is_due(_now()):
             return 0
         sent = 0
+        deadline = time.monotonic() + limit_s
         with mail.connect() as connection:
-            while not self._stopping.is_set():
+            while not self._is_over(deadline):
                 lease = _Lease()
                 batch = lease.claim()
                 if not batch:
                     break
-                sent += self._deliver_batch(batch, lease, connection)
+                sent += self._deliver_batch(batch, lease, connection, deadline)
         return sent
 
-    def turn(self) -> float:
-        """Deliver what is due and return how many seconds to wait before the next turn."""
-        try:
-            with self._app.app_context():
-                self.deliver_due()
-        except ServerAway as error:
-            return self._note_away("mail_server_away", str(error))
-        except PyMongoError as error:
-            return self._note_away("mail_outbox_away", type(error).__name__)
-        except Exception as error:  # noqa: BLE001 -- a thread that died of a bug would lose mail in silence
-            return self._note_away("mail_bug", type(error).__name__, exc_info=error)
-        self._note_return()
-        return IDLE_PAUSE_S
+    def _is_over(self, deadline: float) -> bool:
+        return self._stopping.is_set() or time.monotonic() >= deadline
+
+    def _has_server(self) -> bool:
+        settings: MailConfig = current_app.config["MAIL_SETTINGS"]
+        if settings.problem is not None:
+            log.error("mail_settings_wrong", problem=settings.problem)
+        elif settings.server is None:
+            log.warning("mail_waits", reason="MAIL_SERVER is not set: mail stays in the outbox.")
+        return settings.problem is None and settings.server is not None
 
     def _note_return(self) -> None:
         if self._away:
@@ -114,7 +133,9 @@ class Deliverer:
             self._told = event
         return _jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
 
-    def _deliver_batch(self, batch: Sequence[Document], lease: "_Lease", connection: Connection) -> int:
+    def _deliver_batch(
+        self, batch: Sequence[Document], lease: "_Lease", connection: Connection, deadline: float
+    ) -> int:
         """Try each message of the batch once; what is not tried is given back, also when the server goes away."""
         untried = {message["_id"] for message in batch}
         sent = failures = 0
@@ -123,7 +144,7 @@ class Deliverer:
             for message in batch:
                 if not connection.is_open:
                     connection.reopen()
-                if self._stopping.is_set() or lease.is_short():
+                if self._is_over(deadline) or lease.is_short():
                     break
                 untried.remove(message["_id"])
                 try:
@@ -178,11 +199,7 @@ def _deliver(message: Document, recipient: Recipient | None, lease: _Lease, conn
 
 
 def _rendered(message: Document, recipient: Recipient) -> Mail:
-    payload = message["payload"]
-    if message["kind"] == MessageKind.PASSWORD_RESET:
-        token = users.reset_token(payload["token"], secret=current_app.config["JWT_SECRET_KEY"])
-        payload = {**payload, "token": token}
-    letter = letters.render(message["kind"], payload, reader=recipient.name)
+    letter = letters.render(message["kind"], message["payload"], reader=recipient.name)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,
@@ -211,16 +228,3 @@ def _bury(message: Document, reason: str, lease: _Lease) -> None:
 
 def _now() -> datetime:
     return whole_milliseconds(datetime.now(UTC))
-
-
-def tasks(app: Flask) -> list[Task]:
-    """Return the task of delivering, unless the settings say otherwise; tell in the log if mail has to wait."""
-    settings: MailConfig = app.config["MAIL_SETTINGS"]
-    if settings.problem is not None:
-        log.error("mail_settings_wrong", problem=settings.problem)
-    elif settings.server is None:
-        log.warning("mail_waits", reason="MAIL_SERVER is not set: mail stays in the outbox.")
-    elif settings.in_workers:
-        deliverer = Deliverer(app)
-        return [Task("mail", deliverer.turn, deliverer.stop)]
-    return []

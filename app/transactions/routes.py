@@ -6,12 +6,14 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.accounts.service import readable_account
 from app.auth.service import Role
-from app.auth.tokens import TOKEN_PROBLEMS, current_user, current_user_id, role_required, token_required
+from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
 from app.errors import (
     PROBLEMS,
     AccountNotActive,
     AccountNotFound,
+    AlreadyReversed,
     BalanceLimitExceeded,
     CaptureExceedsHold,
     CurrencyMismatch,
@@ -20,12 +22,15 @@ from app.errors import (
     IdempotencyKeyReused,
     InsufficientFunds,
     LedgerBusy,
+    NotReversible,
     SameAccount,
     TransactionNotFound,
 )
 from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint, problem_document
 from app.ledger.commands import Command
 from app.ledger.records import Outcome, Transaction, TransactionStatus
+from app.paging import PAGE_PROBLEMS, read_page
+from app.statements import queries
 from app.transactions import service
 from app.transactions.schemas import (
     BatchAnswerSchema,
@@ -33,9 +38,12 @@ from app.transactions.schemas import (
     CaptureSchema,
     DryRunSchema,
     FundSchema,
+    HistoryQuerySchema,
     HoldSchema,
     PostedSchema,
+    ReverseSchema,
     TransactionAnswerSchema,
+    TransactionListSchema,
     TransferSchema,
     VoidSchema,
 )
@@ -59,6 +67,7 @@ _FUND_EXAMPLE = {
     "idempotencyKey": "opening-2026-11-22",
     "description": "Opening balance",
 }
+_REVERSE_EXAMPLE = {"idempotencyKey": "reverse-2026-117", "reason": "Paid twice"}
 _TRANSFER_EXAMPLE = {
     "fromAccount": "6560a1b2c3d4e5f601234567",
     "toAccount": "6560a1b2c3d4e5f601234568",
@@ -149,13 +158,52 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
     return _posted(service.batch_command(body, user_id=current_user_id()), **query)
 
 
+@bp.post("/<id:transaction_id>/reverse")
+@role_required(Role.ADMIN, Role.SYSTEM)
+@bp.keyed_arguments(ReverseSchema(), example=_REVERSE_EXAMPLE)
+@bp.response(201, PostedSchema())
+@bp.replays(PostedSchema())
+@bp.refusals(
+    Forbidden,
+    TransactionNotFound,
+    AlreadyReversed,
+    NotReversible,
+    AccountNotActive,
+    BalanceLimitExceeded,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    LedgerBusy,
+    *BODY_PROBLEMS,
+    *TOKEN_PROBLEMS,
+)
+def reverse(body: dict[str, Any], transaction_id: ObjectId) -> Any:
+    """Move the money of a completed transaction back, once."""
+    act = current_act(body["reason"])
+    command = service.reverse_command(transaction_id, body, user_id=current_user_id(), act=act)
+    return _posted(command, "Transaction reversed.")
+
+
+@bp.get("")
+@token_required
+@bp.arguments(HistoryQuerySchema(), location="query")
+@bp.response(200, TransactionListSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)
+def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
+    """List the user's transactions, or those of one account, newest first."""
+    viewer = current_user_id()
+    page, filters = read_page("transactions", query, viewer=viewer)
+    account = readable_account(query["account"], viewer) if "account" in query else None
+    found = queries.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
+    return page.answer("transactions", map(_seen, found), position=lambda transaction: transaction.id)
+
+
 @bp.get("/<id:transaction_id>")
 @token_required
 @bp.response(200, TransactionAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound)
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
-    """Return a transaction to either party."""
-    return {"transaction": _seen(service.get_transaction(transaction_id, user_id=current_user_id()))}
+    """Return a transaction: to either party, and any to administrators."""
+    return {"transaction": _seen(service.get_transaction(transaction_id, viewer=current_user_id()))}
 
 
 def _posted(

@@ -6,6 +6,7 @@ from marshmallow import fields, validate
 
 from app.fields import Amount, CamelSchema, CurrencyCode, Id, IdempotencyKey, Line, Metadata, Money, UtcDateTime
 from app.ledger.records import TransactionKind, TransactionStatus, chosen_key
+from app.paging import PageSchema
 
 DESCRIPTION_LENGTH_MAX = 200
 REASON_LENGTH_MAX = 200
@@ -55,6 +56,22 @@ class TransactionSchema(CamelSchema):
 
 class TransactionAnswerSchema(CamelSchema):
     transaction = fields.Nested(TransactionSchema, required=True)
+
+
+class HistoryQuerySchema(PageSchema):
+    account = Id(metadata={"description": "Only what went in or out of this account."})
+    direction = fields.String(
+        validate=validate.OneOf(["in", "out"]), metadata={"description": "Seen from `account`, or else from the user."}
+    )
+    status = fields.String(validate=validate.OneOf([status.value for status in TransactionStatus]))
+    kind = fields.String(validate=validate.OneOf([kind.value for kind in TransactionKind]))
+    from_time = UtcDateTime(data_key="from", metadata={"description": "Of `createdAt`, inclusive."})
+    to_time = UtcDateTime(data_key="to", metadata={"description": "Of `createdAt`, exclusive."})
+
+
+class TransactionListSchema(CamelSchema):
+    transactions = fields.List(fields.Nested(TransactionSchema), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 class PostedTransactionSchema(TransactionSchema):
@@ -139,6 +156,15 @@ class BatchItemSchema(CamelSchema):
     amount = Amount(required=True)
     description = Line(length_max=DESCRIPTION_LENGTH_MAX)
     metadata = Metadata()
+
+
+class ReverseSchema(_KeyedSchema):
+    reason = Line(
+        length_min=1,
+        length_max=REASON_LENGTH_MAX,
+        required=True,
+        metadata={"description": "Kept in the audit log and in the reversal's metadata."},
+    )
 
 
 class TransferSchema(BatchItemSchema, _KeyedSchema):

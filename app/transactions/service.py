@@ -10,11 +10,13 @@ import orjson
 from bson import ObjectId
 
 from app import leases, ledger
+from app.auth.service import reads_everything
 from app.errors import TransactionNotFound
 from app.fields import camel_case
-from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Transfer, Void
+from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
 from app.ledger.records import (
     Account,
+    Act,
     Outcome,
     Transaction,
     TransactionKind,
@@ -87,6 +89,12 @@ def void_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, is_s
     return Void(**keyed, hold=hold_id, reason=request.get("reason"), is_system=is_system)
 
 
+def reverse_command(transaction_id: ObjectId, request: Request, *, user_id: ObjectId, act: Act) -> Reversal:
+    """Move the money of a completed transaction back, once, as a user whose role allows it."""
+    keyed = _keyed("reverse", {"id": transaction_id, **request}, user_id)
+    return Reversal(**keyed, original=transaction_id, act=act)
+
+
 def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
     """Make several transfers in one atomic block: all or none if `atomic`, else each on its own."""
     items = tuple(
@@ -112,10 +120,10 @@ def release_expired_holds() -> float:
     return 0.0 if len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
 
 
-def get_transaction(transaction_id: ObjectId, *, user_id: ObjectId) -> Transaction:
-    """Return a transaction the user is a party to; raises TransactionNotFound, for a foreign one too."""
+def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transaction:
+    """Return a transaction that `viewer` is a party to, or any to an admin; raises TransactionNotFound."""
     transaction = repository.find_transaction(transaction_id)
-    if transaction is None or not _is_party(transaction, user_id):
+    if transaction is None or not (_is_party(transaction, viewer) or reads_everything(viewer)):
         raise TransactionNotFound
     return transaction
 

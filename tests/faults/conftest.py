@@ -1,4 +1,4 @@
-"""Fixtures of the tests of faults: a mail server, and the bank with mail settings that a test may change."""
+"""A bank in this process whose mail goes to a server that a test can make misbehave."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Mail and crashes: workers, deliverers and servers that die between commit and sending."""
+"""Mail while processes die and servers come and go: all of it arrives, and once."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
@@ -17,13 +18,12 @@ from app.ledger.records import TransactionKind
 from app.mongo import Document
 from app.processes import LOOPBACK, holds_within
 from config import ROOT
-from tests.faults.letters import fill, make_due, use
-from tests.mail import SmtpServer
+from tests.mail import SmtpServer, fill, make_due, use
 from tests.server import JWT_SECRET, running_server
 from tests.support import Bank, OverHttp, Person
 
 TRANSFERS = 1_000
-TRANSFERS_TIMEOUT_S = 90.0
+TRANSFERS_TIMEOUT_S = 200.0  # about 25 on a machine that has nothing else to do
 AMOUNT = 1
 
 
@@ -46,6 +46,7 @@ def post_transfers(payer: Person, from_account: str, to_account: str, count: int
         )
 
 
+@pytest.mark.timeout(300)
 def test_a_thousand_transfers_with_the_server_down_then_up_all_arrive_once(
     bank: Bank, database: Database[Document], mongo_uri: str
 ) -> None:

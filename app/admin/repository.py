@@ -1,0 +1,188 @@
+"""What administrators ask of users, accounts and the audit log, and the one thing they change themselves: roles.
+
+Lists come newest first. Whatever a client sent goes into a query behind an operator of ours, so that it can never be
+read as one of its own.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo.client_session import ClientSession
+
+from app.ledger.records import EntryType
+from app.mongo import Document, database
+
+_BY_ID = [("_id", ASCENDING)]
+_BY_NAME = [("name_key", ASCENDING), ("_id", ASCENDING)]
+_BY_EMAIL = [("email", ASCENDING)]
+_NEWEST_FIRST = [("_id", DESCENDING)]
+
+
+def find_users(*, after: ObjectId | None, limit: int) -> list[Document]:
+    return list(database().users.find(_query({}, after)).sort(_NEWEST_FIRST).limit(limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What users are searched by: an id, how a name begins, or how an e-mail address does."""
+
+    user_id: ObjectId
+    name_key: str
+    email: str
+
+
+def search_users(search: Search, *, after: list[Any] | None, limit: int) -> list[Document]:
+    """Return users by their id, then those whose name begins so, then those whose e-mail address does.
+
+    `after` is the `search_position` of the last user of the page before. Each of the
+    three is a range of an index, entered where the page before ended.
+    """
+    found: list[Document] = []
+    for query, order in search_ranges(search, after):
+        if len(found) < limit:
+            found += database().users.find(query).sort(order).limit(limit - len(found))
+    return found
+
+
+def search_position(search: Search, user: Document) -> list[Any]:
+    """Return where `search_users` puts the user among its results."""
+    if user["_id"] == search.user_id:
+        return ["id"]
+    if user.get("name_key", "").startswith(search.name_key):
+        return ["name", user["name_key"], user["_id"]]
+    return ["email", user["email"]]
+
+
+def search_ranges(search: Search, after: list[Any] | None) -> list[tuple[Document, list[tuple[str, int]]]]:
+    """Return the queries that a search is made of, each with the order that its index has."""
+    user_id, name, email = search.user_id, _beginning(search.name_key), _beginning(search.email)
+    others: Document = {"$ne": user_id}
+    by_name = {"name_key": name, "_id": others}
+    by_email = {"email": email, "name_key": {"$not": name}, "_id": others}
+    match after:
+        case None:
+            return [({"_id": {"$eq": user_id}}, _BY_ID), (by_name, _BY_NAME), (by_email, _BY_EMAIL)]
+        case ["id"]:
+            return [(by_name, _BY_NAME), (by_email, _BY_EMAIL)]
+        case ["name", key, last]:
+            namesakes = {"name_key": {"$eq": key}, "_id": {**others, "$gt": last}}
+            later = {**by_name, "name_key": {**name, "$gt": key}}
+            return [(namesakes, _BY_NAME), (later, _BY_NAME), (by_email, _BY_EMAIL)]
+        case [_, address]:
+            return [({**by_email, "email": {**email, "$gt": address}}, _BY_EMAIL)]
+        case _:
+            raise AssertionError(f"{after} is no position in a search.")
+
+
+def _beginning(text: str) -> Document:
+    # An anchored expression without anything special in it is a range of the index.
+    return {"$regex": "^" + re.escape(text)}
+
+
+def find_user(user_id: ObjectId, session: ClientSession) -> Document | None:
+    return database().users.find_one({"_id": {"$eq": user_id}}, session=session)
+
+
+def find_user_id(email: str) -> ObjectId | None:
+    user = database().users.find_one({"email": {"$eq": email}}, projection=["_id"])
+    return user["_id"] if user else None
+
+
+def find_first_user(role: str) -> Document | None:
+    """Return the user who has had the role for the longest time, as far as ids tell."""
+    return database().users.find_one({"role": {"$eq": role}}, sort=[("_id", ASCENDING)])
+
+
+def set_role(user_id: ObjectId, role: str, session: ClientSession) -> Document | None:
+    return database().users.find_one_and_update(
+        {"_id": {"$eq": user_id}},
+        {"$set": {"role": role}},
+        return_document=ReturnDocument.AFTER,
+        session=session,
+    )
+
+
+def vouch_for_demotion(user_id: ObjectId, role: str, session: ClientSession) -> bool:
+    """Have a user vouch that one has the role still when `user_id` loses it; returns False if there is no other.
+
+    To vouch is to be written to. Whoever demotes the voucher at the same time writes
+    the same document, and MongoDB lets only one of the two through.
+    """
+    voucher = database().users.find_one_and_update(
+        {"role": {"$eq": role}, "_id": {"$ne": user_id}},
+        {"$inc": {"vouched": 1}},
+        sort=[("_id", ASCENDING)],
+        session=session,
+    )
+    return voucher is not None
+
+
+def find_accounts(filters: Document, *, after: ObjectId | None, limit: int) -> list[Document]:
+    """Return the accounts whose fields have these values, newest first; the bank's own have None for a user."""
+    found = database().accounts.find(_query(filters, after)).sort(_NEWEST_FIRST).limit(limit)
+    return [{"user": None, **account} for account in found]
+
+
+def find_audit_records(filters: Document, *, after: ObjectId | None, limit: int) -> list[Document]:
+    """Return the records whose fields have these values, newest first."""
+    return list(database().audit_log.find(_query(filters, after)).sort(_NEWEST_FIRST).limit(limit))
+
+
+def find_audit_records_since(since: datetime, filters: Document) -> list[Document]:
+    """Return the records since then whose fields have these values, oldest first."""
+    query = {**_query(filters, None), "_id": {"$gte": ObjectId.from_datetime(since)}}
+    return list(database().audit_log.find(query).sort("_id", ASCENDING))
+
+
+def read_accounts(session: ClientSession) -> Iterator[Document]:
+    """Yield {account, currency, kind} of all accounts, in the order of their ids."""
+    fields = {"_id": 0, "account": "$_id", "currency": 1, "kind": 1}
+    yield from database().accounts.find({}, projection=fields, session=session).sort("_id", ASCENDING)
+
+
+def read_balances(session: ClientSession) -> Iterator[Document]:
+    """Yield {account, balance} of all journals as their newest entries say, in the order of the accounts' ids."""
+    pipeline: list[Document] = [
+        # One seek for each account, as for all heads.
+        {"$sort": {"account": ASCENDING, "sequence": DESCENDING}},
+        {"$group": {"_id": "$account", "balance": {"$first": "$balance"}}},
+        {"$sort": {"_id": ASCENDING}},
+        {"$project": {"_id": 0, "account": "$_id", "balance": 1}},
+    ]
+    yield from database().ledger_entries.aggregate(pipeline, session=session, allowDiskUse=True)
+
+
+def sum_entries(session: ClientSession) -> Iterator[Document]:
+    """Yield {account, type, total}: the amounts of all its DEBIT and its CREDIT entries, in the order of the ids.
+
+    Reads every entry once: what is added up is the ledger itself, not what the bank
+    believes about it.
+    """
+    pipeline: list[Document] = [
+        {"$match": {"type": {"$in": [EntryType.DEBIT.value, EntryType.CREDIT.value]}}},
+        {"$group": {"_id": {"account": "$account", "type": "$type"}, "total": {"$sum": "$amount"}}},
+        {"$sort": {"_id": ASCENDING}},
+        {"$project": {"_id": 0, "account": "$_id.account", "type": "$_id.type", "total": 1}},
+    ]
+    for group in database().ledger_entries.aggregate(pipeline, session=session, allowDiskUse=True):
+        # A sum that needs more than 64 bits comes as a float.
+        inexact = isinstance(group["total"], float)
+        yield {**group, "total": _sum_exactly(group["account"], group["type"], session)} if inexact else group
+
+
+def _sum_exactly(account_id: ObjectId, type_: str, session: ClientSession) -> int:
+    pipeline: list[Document] = [
+        {"$match": {"account": account_id, "type": type_}},
+        {"$group": {"_id": None, "total": {"$sum": {"$toDecimal": "$amount"}}}},
+    ]
+    return int(next(database().ledger_entries.aggregate(pipeline, session=session))["total"].to_decimal())
+
+
+def _query(filters: Document, after: ObjectId | None) -> Document:
+    query: Document = {name: {"$eq": value} for name, value in filters.items()}
+    return query if after is None else {**query, "_id": {"$lt": after}}

@@ -1,0 +1,109 @@
+"""Run the bank: its users, its accounts, its books, and the record of who did what."""
+
+from typing import Any
+
+from bson import ObjectId
+
+from app.accounts import service as accounts
+from app.accounts.schemas import AccountSeenAnswerSchema
+from app.admin import repository, service
+from app.admin.schemas import (
+    AccountPageSchema,
+    AccountQuerySchema,
+    AuditPageSchema,
+    AuditQuerySchema,
+    RoleSchema,
+    StatusSchema,
+    TrialBalanceSchema,
+    UserPageSchema,
+    UserQuerySchema,
+)
+from app.auth.schemas import UserAnswerSchema
+from app.auth.service import Role
+from app.auth.tokens import TOKEN_PROBLEMS, current_act, role_required
+from app.errors import (
+    AccountNotEmpty,
+    AccountNotFound,
+    Forbidden,
+    InvalidStatusTransition,
+    LedgerBusy,
+    UserNotFound,
+)
+from app.http import BODY_PROBLEMS, Blueprint
+from app.ledger.records import AccountStatus
+from app.paging import PAGE_PROBLEMS, read_page
+
+bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")
+
+administrators_only = role_required(Role.ADMIN, Role.SYSTEM)
+ADMIN_PROBLEMS = (*TOKEN_PROBLEMS, Forbidden)
+
+
+@bp.get("/users")
+@administrators_only
+@bp.arguments(UserQuerySchema(), location="query")
+@bp.response(200, UserPageSchema())
+@bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
+def list_users(query: dict[str, Any]) -> dict[str, Any]:
+    """List users, newest first, or search them: by id, then by name, then by e-mail address."""
+    page, filters = read_page("admin_users", query)
+    if "q" not in filters:
+        users = repository.find_users(after=page.after, limit=page.fetch)
+        return page.answer("users", users, lambda user: user["_id"])
+    search = service.search_for(filters["q"])
+    users = repository.search_users(search, after=page.after, limit=page.fetch)
+    return page.answer("users", users, lambda user: repository.search_position(search, user))
+
+
+@bp.patch("/users/<id:user_id>/role")
+@role_required(Role.SYSTEM)
+@bp.arguments(RoleSchema(), example={"role": "ADMIN", "reason": "Joined the operations team"})
+@bp.response(200, UserAnswerSchema())
+@bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, UserNotFound, LedgerBusy)
+def change_role(body: dict[str, Any], user_id: ObjectId) -> dict[str, Any]:
+    """Give a user another role: never oneself, and never the last SYSTEM user."""
+    return {"user": service.change_role(user_id, Role(body["role"]), act=current_act(body.get("reason")))}
+
+
+@bp.get("/accounts")
+@administrators_only
+@bp.arguments(AccountQuerySchema(), location="query")
+@bp.response(200, AccountPageSchema())
+@bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
+def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
+    """List accounts, the bank's own too, newest first."""
+    page, filters = read_page("admin_accounts", query)
+    found = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
+    return page.answer("accounts", accounts.with_balances(found), lambda account: account["_id"])
+
+
+@bp.patch("/accounts/<id:account_id>/status")
+@administrators_only
+@bp.arguments(StatusSchema(), example={"status": "FROZEN", "reason": "Reported stolen"})
+@bp.response(200, AccountSeenAnswerSchema())
+@bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound, AccountNotEmpty, InvalidStatusTransition, LedgerBusy)
+def change_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+    """Freeze, unfreeze or close an account."""
+    status, act = AccountStatus(body["status"]), current_act(body["reason"])
+    return {"account": accounts.change_status(account_id, status, act=act)}
+
+
+@bp.get("/audit-log")
+@administrators_only
+@bp.arguments(AuditQuerySchema(), location="query")
+@bp.response(200, AuditPageSchema())
+@bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
+def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
+    """List what was done, newest first."""
+    page, filters = read_page("audit_log", query)
+    records = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
+    return page.answer("records", records, lambda record: record["_id"])
+
+
+@bp.get("/trial-balance")
+@administrators_only
+@bp.response(200, TrialBalanceSchema())
+@bp.refusals(*ADMIN_PROBLEMS)
+def trial_balance() -> dict[str, Any]:
+    """Add up the whole ledger, currency by currency, as it stood at one moment."""
+    return service.trial_balance()

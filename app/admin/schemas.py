@@ -1,0 +1,123 @@
+"""What the admin routes take and answer."""
+
+from typing import Any
+
+import orjson
+from marshmallow import fields, validate
+
+from app.accounts.schemas import REASON_LENGTH_MAX, AccountSeenSchema
+from app.auth.schemas import UserSchema
+from app.auth.service import Role
+from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
+from app.ledger.records import AccountKind, AccountStatus
+from app.paging import PageSchema
+
+SEARCH_LENGTH_MAX = 320
+_CURSOR = {"description": "For the next page, or null at the end."}
+_STATUS = validate.OneOf([status.value for status in AccountStatus])
+_ROLE = validate.OneOf([role.value for role in Role])
+
+
+class IdOrName(Id):
+    """An id, or the name of who or what has none, such as `cli:root`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"pattern": ".+", **kwargs.pop("metadata", {})}, **kwargs)
+
+
+class UserQuerySchema(PageSchema):
+    q = Line(
+        length_min=1,
+        length_max=SEARCH_LENGTH_MAX,
+        metadata={"description": "How the name or the e-mail address begins, in any case, or an id."},
+    )
+
+
+class UserPageSchema(CamelSchema):
+    users = fields.List(fields.Nested(UserSchema), required=True)
+    next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
+
+
+class AccountQuerySchema(PageSchema):
+    status = fields.String(validate=_STATUS)
+    user = Line(
+        length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The owner's id or e-mail address."}
+    )
+    currency = CurrencyCode()
+    kind = fields.String(validate=validate.OneOf([kind.value for kind in AccountKind]))
+
+
+class AdminAccountSchema(AccountSeenSchema):
+    """An account with its owner and its money, in minor units."""
+
+    balance = Money(required=True)
+    available_balance = Money(required=True)
+
+
+class AccountPageSchema(CamelSchema):
+    accounts = fields.List(fields.Nested(AdminAccountSchema), required=True)
+    next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
+
+
+class StatusSchema(CamelSchema):
+    status = fields.String(required=True, validate=_STATUS)
+    reason = Line(
+        length_min=1, length_max=REASON_LENGTH_MAX, required=True, metadata={"description": "For the audit log."}
+    )
+
+
+class RoleSchema(CamelSchema):
+    role = fields.String(required=True, validate=_ROLE)
+    reason = Line(length_min=1, length_max=REASON_LENGTH_MAX, metadata={"description": "For the audit log."})
+
+
+class AuditQuerySchema(PageSchema):
+    subject = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "What it was done to."})
+    actor = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "Who did it."})
+
+
+class AuditRecordSchema(CamelSchema):
+    """Who did what to what, why and from where."""
+
+    id = Id(attribute="_id", required=True)
+    at = UtcDateTime(required=True)
+    actor = IdOrName(required=True)
+    action = fields.String(required=True)
+    subject = IdOrName(required=True)
+    reason = fields.String(required=True, allow_none=True)
+    before = fields.Dict(required=True, allow_none=True, metadata={"description": "What the act changed, as it was."})
+    after = fields.Dict(required=True, allow_none=True, metadata={"description": "The same as the act left it."})
+    request_id = fields.String(required=True, allow_none=True)
+    address = fields.String(required=True, allow_none=True)
+
+
+class AuditPageSchema(CamelSchema):
+    records = fields.List(fields.Nested(AuditRecordSchema), required=True)
+    next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
+
+
+class Total(fields.Integer):
+    """A sum of minor units, which may need more than 64 bits."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        # orjson writes no such integer by itself.
+        return value if abs(value) < 2**63 else orjson.Fragment(str(value))
+
+
+class CurrencySumsSchema(CamelSchema):
+    """All of the ledger in one currency, in minor units."""
+
+    currency = CurrencyCode(required=True)
+    total_debits = Total(required=True, metadata={"description": "The amounts of all DEBIT entries."})
+    total_credits = Total(required=True, metadata={"description": "The amounts of all CREDIT entries."})
+    treasury_balance = Money(required=True, metadata={"description": "Minus what the bank has issued."})
+    customer_balance = Money(required=True, metadata={"description": "What all customers have together."})
+    accounts = fields.Integer(required=True, metadata={"description": "How many there are, with the treasury."})
+
+
+class TrialBalanceSchema(CamelSchema):
+    currencies = fields.List(fields.Nested(CurrencySumsSchema), required=True)
+    balanced = fields.Boolean(
+        required=True,
+        metadata={"description": "In each currency, debits equal credits and all balances together are zero."},
+    )

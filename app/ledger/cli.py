@@ -1,0 +1,68 @@
+"""The operator's commands on the ledger: `flask --app wsgi ledger …`."""
+
+import sys
+import time
+
+import click
+import orjson
+from flask.cli import AppGroup
+
+from app.fields import read_id
+from app.ledger import verify as proof
+from app.ledger.verify import Report
+
+ledger = AppGroup("ledger", help="The ledger's proofs.")
+
+
+@ledger.command("verify")
+@click.option("--account", metavar="ID", help="One account and its transactions instead of all.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
+def verify(account: str | None, as_json: bool) -> None:
+    """Check the whole ledger and name each fault; exit with 1 if there is one.
+
+    It reads every entry and every transaction once, changes nothing, and may run while
+    the bank goes on.
+    """
+    begun = time.perf_counter()
+    report = _verified(account)
+    seconds = time.perf_counter() - begun
+    if as_json:
+        click.echo(orjson.dumps(_as_json(report, seconds), option=orjson.OPT_INDENT_2))
+    else:
+        for fault in report.faults:
+            click.echo(str(fault))
+        click.echo(_summary(report, seconds))
+    sys.exit(0 if report.is_sound else 1)
+
+
+def _verified(account: str | None) -> Report:
+    if account is None:
+        with click.progressbar(length=proof.estimated_size(), label="Verifying", file=sys.stderr) as bar:
+            return proof.verify(bar.update)
+    report = proof.verify_account(read_id(account))
+    if report is None:
+        raise click.BadParameter(f"There is no account {account}.", param_hint="--account")
+    return report
+
+
+def _as_json(report: Report, seconds: float) -> dict[str, object]:
+    return {
+        "sound": report.is_sound,
+        "entries": report.entries,
+        "accounts": report.accounts,
+        "transactions": report.transactions,
+        "seconds": round(seconds, 3),
+        "faults": [fault.as_json() for fault in report.faults],
+        "unnamedFaults": report.unnamed_faults,
+    }
+
+
+def _summary(report: Report, seconds: float) -> str:
+    count = len(report.faults) + report.unnamed_faults
+    verdict = "The ledger is sound." if report.is_sound else f"{count} fault{'s' if count > 1 else ''}."
+    if report.unnamed_faults:
+        verdict += f" The first {len(report.faults)} are named above."
+    return (
+        f"{verdict} Read {report.entries:,} entries of {report.accounts:,} accounts "
+        f"and {report.transactions:,} transactions in {seconds:.1f} s."
+    )

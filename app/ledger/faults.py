@@ -1,0 +1,55 @@
+"""What a proof of the ledger can find wrong."""
+
+import struct
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from bson import ObjectId
+
+# What reading a document raises that is not what it should be: whoever changed it need not have kept to its types.
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
+
+
+class FaultKind(StrEnum):
+    """What can be wrong."""
+
+    FORMAT = "format"  # a document that can not be read as what it should be
+    SEQUENCE = "sequence"  # entries are missing
+    PREVIOUS_HASH = "previous_hash"  # an entry does not follow from the one before
+    HASH = "hash"  # an entry is not what was sealed
+    BALANCE = "balance"
+    HELD = "held"
+    TIME = "time"  # a journal's times run backwards
+    OVERDRAFT = "overdraft"  # a customer has less than nothing
+    INACTIVE = "inactive"  # money moved on an account that was not ACTIVE
+    STATUS = "status"  # the account's status is not what its journal says
+    JOURNAL = "journal"  # an account without journal, or a journal without account
+    ENTRY = "entry"  # an entry and its transaction do not agree, or one of them is missing
+    REVERSAL = "reversal"  # a reversal and what it reverses do not agree
+    TRIAL_BALANCE = "trial_balance"  # the balances of a currency do not add up to zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is wrong, where, and what should be there."""
+
+    kind: FaultKind
+    account: ObjectId | None = None
+    sequence: int | None = None
+    transaction: ObjectId | None = None
+    currency: str | None = None
+    expected: int | str | None = None
+    found: int | str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: str(value) if isinstance(value, ObjectId) else value for name, value in asdict(self).items()}
+
+    def __str__(self) -> str:
+        places = ("account", "sequence", "transaction", "currency")
+        where = ", ".join(f"{name} {getattr(self, name)}" for name in places if getattr(self, name) is not None)
+        return f"{self.kind}: {where}: expected {_shown(self.expected)}, found {_shown(self.found)}"
+
+
+def _shown(value: int | str | None) -> str:
+    return "nothing" if value is None else str(value)

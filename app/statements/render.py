@@ -1,0 +1,83 @@
+"""Statements as JSON and CSV, entry by entry: what is written is never held as a whole."""
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import chain, islice
+
+import orjson
+
+from app.fields import rfc3339
+from app.ledger.records import EntryType
+from app.money import decimal_text
+from app.mongo import Document
+from app.statements.schemas import EntrySchema, StatementHeadSchema
+from app.statements.service import Statement
+
+WRITTEN_AT_ONCE = 500
+# Without it, Excel takes a file for one in the local code page and garbles every letter beyond ASCII.
+_BYTE_ORDER_MARK = "\ufeff"
+# What makes a spreadsheet take a text for a formula, in its own and in East Asian full-width characters.
+_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_CSV_HEADER = (
+    "Sequence", "Date (UTC)", "Time (UTC)", "Type", "Description", "Counterparty", "Transaction",
+    "Debit", "Credit", "Held or released", "Balance", "Available", "Currency",
+)  # fmt: skip
+
+_HEAD = StatementHeadSchema()
+_ENTRIES = EntrySchema(many=True)
+
+
+def as_json(statement: Statement) -> Iterator[bytes]:
+    """Yield the statement as the contract has it."""
+    head: bytes = orjson.dumps(_HEAD.dump(statement))
+    yield head.removesuffix(b"}") + b',"entries":['
+    separator = b""
+    for documents in _chunks(statement.entries()):
+        # The brackets of the list go, so that the lists of all chunks make one.
+        yield separator + orjson.dumps(_ENTRIES.dump(documents))[1:-1]
+        separator = b","
+    yield b"]}\n"
+
+
+def as_csv(statement: Statement) -> Iterator[bytes]:
+    """Yield one line for each entry below a header (RFC 4180, UTF-8), amounts as decimals of the main unit."""
+    currency = statement.account["currency"]
+    lines = chain([_CSV_HEADER], (_csv_line(document, currency) for document in statement.entries()))
+    beginning = _BYTE_ORDER_MARK
+    while some := list(islice(lines, WRITTEN_AT_ONCE)):
+        text = io.StringIO()
+        csv.writer(text).writerows(some)
+        yield (beginning + text.getvalue()).encode()
+        beginning = ""
+
+
+def inert(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: a leading apostrophe makes it show as it is."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_BEGINNINGS) else text
+
+
+def _csv_line(entry: Document, currency: str) -> tuple[str, ...]:
+    amount = decimal_text(entry["amount"], currency)
+    entry_type = entry["type"]
+    date, time = rfc3339(entry["created_at"]).rstrip("Z").split("T")
+    return (
+        str(entry["sequence"]),
+        date,
+        time,
+        entry_type,
+        inert(entry["description"] or ""),
+        str(entry["counterparty"] or ""),
+        str(entry["transaction"] or ""),
+        amount if entry_type == EntryType.DEBIT else "",
+        amount if entry_type == EntryType.CREDIT else "",
+        amount if entry_type in (EntryType.HOLD, EntryType.RELEASE) else "",
+        decimal_text(entry["balance"], currency),
+        decimal_text(entry["balance"] - entry["held"], currency),
+        currency,
+    )
+
+
+def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    while chunk := list(islice(documents, WRITTEN_AT_ONCE)):
+        yield chunk

@@ -1,0 +1,108 @@
+"""How the database answers the reads: by its own profile, from an index, at the same cost however much there is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.database import Database
+
+from app.mongo import Document
+from tests.support import Bank
+
+PAGES = 20
+LIMIT = 3
+PROFILED = ("transactions", "ledger_entries")
+
+
+@contextmanager
+def profiled(database: Database[Document]) -> Iterator[list[Document]]:
+    """Collect what the database did for the bank while the block ran."""
+    database.command("profile", 2)
+    done: list[Document] = []
+    try:
+        yield done
+    finally:
+        database.command("profile", 0)
+        done += database["system.profile"].find({"ns": {"$in": [f"{database.name}.{name}" for name in PROFILED]}})
+        database.drop_collection("system.profile")
+
+
+@pytest.fixture
+def long_history(bank: Bank) -> dict[str, Any]:
+    asha, first = bank.customer(10_000)
+    second = asha.open_account()
+    ravi, other = bank.customer(1_000)
+    for n in range(PAGES * LIMIT):
+        asha.transfer(first, (second, other)[n % 2], n + 1)
+        ravi.transfer(other, second, 1)
+    return {"person": asha, "account": first}
+
+
+QUERIES = [
+    "/api/transactions?limit=3",
+    "/api/transactions?limit=3&account={account}",
+    "/api/transactions?limit=3&direction=in&status=COMPLETED&kind=TRANSFER",
+    "/api/transactions?limit=3&status=PENDING",
+    "/api/transactions?limit=3&from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z",
+    "/api/accounts/{account}/entries?limit=3",
+    "/api/accounts/{account}/entries?limit=3&type=DEBIT",
+    "/api/accounts/{account}/entries?limit=3&from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z",
+    "/api/accounts/{account}/balance",
+    "/api/accounts/{account}/balance?at={now}",
+    "/api/accounts/{account}/statement",
+]
+
+
+def test_every_read_is_answered_from_an_index_in_its_order(
+    long_history: dict[str, Any], database: Database[Document]
+) -> None:
+    person, account = long_history["person"], long_history["account"]
+    now = person.get(f"/api/accounts/{account}/entries?limit=1").body["entries"][0]["createdAt"]
+
+    with profiled(database) as done:
+        for query in QUERIES:
+            answer = person.get(query.format(account=account, now=now))
+            assert answer.status == 200, answer.content
+
+    assert len(done) >= len(QUERIES)
+    for operation in done:
+        assert "COLLSCAN" not in operation["planSummary"], operation
+        assert not operation.get("hasSortStage"), operation
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/transactions?limit=3",
+        "/api/transactions?limit=3&account={account}",
+        "/api/accounts/{account}/entries?limit=3",
+    ],
+)
+def test_a_late_page_examines_no_more_than_the_first(
+    long_history: dict[str, Any], database: Database[Document], path: str
+) -> None:
+    person = long_history["person"]
+    path = path.format(account=long_history["account"])
+    cursor, examined = None, []
+    for _ in range(PAGES - 1):
+        with profiled(database) as done:
+            page = person.get(path + (f"&cursor={cursor}" if cursor else "")).body
+        cursor = page["nextCursor"]
+        assert cursor is not None
+        examined.append(sum(operation.get("keysExamined", 0) for operation in done))
+
+    assert max(examined) <= examined[0] + 2
+    assert max(examined) <= 6 * LIMIT
+
+
+def test_a_balance_at_a_time_is_one_seek(long_history: dict[str, Any], database: Database[Document]) -> None:
+    person, account = long_history["person"], long_history["account"]
+    entries = list(database.ledger_entries.find({"account": ObjectId(account)}).sort("sequence", 1))
+    middle = entries[len(entries) // 2]["created_at"].isoformat().replace("+00:00", "Z")
+
+    with profiled(database) as done:
+        assert person.get(f"/api/accounts/{account}/balance?at={middle}").status == 200
+
+    assert [(operation["keysExamined"], operation["docsExamined"]) for operation in done] == [(1, 1)]
