@@ -16,7 +16,7 @@ import pytest
 from config import ROOT
 from tests.support import SYSTEM_EMAIL, Bank, OverHttp
 
-EXAMPLES_MAX = 25
+EXAMPLES_MAX = 8
 CASES_MIN = 1_000
 STOP_TIMEOUT_S = 115
 
@@ -46,7 +46,8 @@ def _attack(bank: Bank, email: str, ids: list[str], directory: Path) -> tuple[st
         *("run", f"http://127.0.0.1:{bank.client.port}/api/openapi.json"),
         *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
         *("--max-examples", str(EXAMPLES_MAX), "--seed", "1", "--no-shrink", "--suppress-health-check", "all"),
-        *("--workers", "2", "--continue-on-failure"),
+        # One worker: CPython 3.11 miscounts its recursion when two threads compile syntax trees, as hypothesis does.
+        *("--workers", "1", "--continue-on-failure"),
         *("--report", "json", "--report-json-path", str(report)),
     ]
     environment = {
