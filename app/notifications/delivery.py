@@ -199,7 +199,11 @@ def _deliver(message: Document, recipient: Recipient | None, lease: _Lease, conn
 
 
 def _rendered(message: Document, recipient: Recipient) -> Mail:
-    letter = letters.render(message["kind"], message["payload"], reader=recipient.name)
+    payload = message["payload"]
+    if message["kind"] == MessageKind.PASSWORD_RESET:
+        token = users.reset_token(payload["token"], secret=current_app.config["JWT_SECRET_KEY"])
+        payload = {**payload, "token": token}
+    letter = letters.render(message["kind"], payload, reader=recipient.name)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,
