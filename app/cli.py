@@ -5,7 +5,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from app import mongo, mongo_schema
-from app.ledger.cli import ledger
+from app.cli_ledger import ledger
 
 db = AppGroup("db", help="The database's shape.")
 

@@ -70,7 +70,9 @@ def fill(owner: ObjectId, *, accounts: int, transfers: int) -> list[ObjectId]:
 
 
 def _open(customers: list[ObjectId], owner: ObjectId, at: datetime) -> list[Account]:
-    journals = [chain.open_journal(id_, kind=AccountKind.CUSTOMER, user=owner, currency=CURRENCY, at=at) for id_ in customers]
+    journals = [
+        chain.open_journal(id_, kind=AccountKind.CUSTOMER, user=owner, currency=CURRENCY, at=at) for id_ in customers
+    ]
     treasury = treasury_id(CURRENCY)
     if mongo.database().accounts.find_one({"_id": treasury}) is None:
         journals.append(chain.open_journal(treasury, kind=AccountKind.TREASURY, user=None, currency=CURRENCY, at=at))
