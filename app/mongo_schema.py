@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 _NAMESPACE_EXISTS = 48
