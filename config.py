@@ -20,6 +20,9 @@ from marshmallow.validate import OneOf, Range
 ROOT = Path(__file__).resolve().parent
 JWT_SECRET_BYTES_MIN = 32
 JWT_SECRET_DISTINCT_MIN = 10
+# Of 32 random bytes, about 30 differ.
+RECEIPT_KEY_DISTINCT_BYTES_MIN = 16
+_RECEIPT_KEY = re.compile(r"[0-9a-fA-F]{64}")
 # A secret out of somebody's tutorial is long enough and known to everybody.
 PLACEHOLDER_WORDS = ("change", "default", "example", "fincore", "password", "placeholder", "secret", "your")
 # How to send mail. `make run` keeps what is given here for the commands, as it keeps its own choices.
@@ -89,6 +92,8 @@ class Config:
     post_timeout_ms: int
     post_batch_size_max: int
     post_queue_size_max: int
+    # The seed of the Ed25519 key that signs receipts. Without one, none are given.
+    receipt_key: str | None = None
     edge: EdgeConfig = field(default_factory=EdgeConfig)
     mail: MailConfig = field(default_factory=MailConfig)
 
@@ -111,6 +116,7 @@ class LocalConfig:
     server: ServerConfig
     mongo_uri: str | None
     jwt_secret: str | None
+    receipt_key: str | None
     mail: dict[str, str]
     system_email: str
     system_password: str | None
@@ -132,6 +138,7 @@ def load() -> Config:
         post_timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
         post_batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
         post_queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+        receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
         edge=_edge(env),
         mail=load_mail(),
     )
@@ -179,6 +186,7 @@ def load_local() -> LocalConfig:
         server=_server(env),
         mongo_uri=env.str("MONGO_URI", "", validate=_or_blank(_is_mongo_uri)) or None,
         jwt_secret=env.str("JWT_SECRET", "", validate=_or_blank(_is_strong_secret)) or None,
+        receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
         mail={name: value for name in MAIL_VARIABLES if (value := env.str(name, ""))},
         system_email=env.str("SYSTEM_EMAIL", "system@fincore.example"),
         system_password=env.str("SYSTEM_PASSWORD", "", validate=_or_blank(_is_password)) or None,
@@ -305,6 +313,14 @@ def _is_strong_secret(value: str) -> None:
     if any(word in value.lower() for word in PLACEHOLDER_WORDS):
         raise ValidationError(f"It looks like a placeholder. {advice}")
     if len(set(value)) < JWT_SECRET_DISTINCT_MIN or _is_repetition(value):
+        raise ValidationError(f"It repeats itself and can be guessed. {advice}")
+
+
+def _is_receipt_key(value: str) -> None:
+    advice = "Make one with: python -c 'import secrets; print(secrets.token_hex(32))'."
+    if not _RECEIPT_KEY.fullmatch(value):
+        raise ValidationError(f"It is not 64 hexadecimal digits. {advice}")
+    if len(set(bytes.fromhex(value))) < RECEIPT_KEY_DISTINCT_BYTES_MIN:
         raise ValidationError(f"It repeats itself and can be guessed. {advice}")
 
 

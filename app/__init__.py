@@ -14,6 +14,7 @@ from app.background import Background, Task
 from app.extensions import api, mail
 from app.notifications.delivery import Deliverer
 from app.operations.routes import bp as operations
+from app.statements import receipts
 from app.statements.routes import bp as statements
 from app.transactions import service as transaction_service
 from app.transactions.routes import bp as transactions
@@ -29,6 +30,7 @@ def create_app(config: settings.Config | None = None) -> Flask:
         MAX_CONTENT_LENGTH=config.body_bytes_max,
         BCRYPT_ROUNDS=config.bcrypt_rounds,
         DEFAULT_CURRENCY=config.default_currency,
+        RECEIPT_KEY=receipts.load_key(config.receipt_key) if config.receipt_key else None,
         API_TITLE="Fincore",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.1.0",

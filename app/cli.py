@@ -6,7 +6,7 @@ from flask.cli import AppGroup
 
 from app import mongo, mongo_schema
 from app.admin import commands as admin
-from app.ledger.cli import ledger
+from app.cli_ledger import ledger
 from app.notifications import commands as mail
 
 db = AppGroup("db", help="The database's shape.")

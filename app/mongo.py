@@ -126,7 +126,8 @@ def atomically(
     contended = False
     with database().client.start_session() as session:
         for attempt in itertools.count():
-            allowance_s = max(limit_s - (time.monotonic() - begun), 0.001)
+            # Inside `pymongo.timeout` the client's own time-outs do not count, so they are given again.
+            allowance_s = max(min(limit_s - (time.monotonic() - begun), _timeout_ms / 1000), 0.001)
             try:
                 with pymongo.timeout(allowance_s):
                     session.start_transaction(

@@ -88,7 +88,8 @@ class Supervisor:
             mongo_uri = self._start_mongod()
         else:
             _prepare_given(mongo_uri)
-        self._export({"MONGO_URI": mongo_uri, "JWT_SECRET": self._jwt_secret(), **self._mail()})
+        secrets_kept = {"JWT_SECRET": self._jwt_secret(), "RECEIPT_KEY": self._receipt_key()}
+        self._export({"MONGO_URI": mongo_uri, **secrets_kept, **self._mail()})
         self._make_system_user()
         self._start_gunicorn()
         _say(self._guide())
@@ -155,6 +156,9 @@ class Supervisor:
     def _jwt_secret(self) -> str:
         # In hex, so that no word can turn up in it that makes it look like a placeholder.
         return self._local.jwt_secret or keep_secret(self._data_dir / "jwt_secret", lambda: secrets.token_hex(48))
+
+    def _receipt_key(self) -> str:
+        return self._local.receipt_key or keep_secret(self._data_dir / "receipt_key", lambda: secrets.token_hex(32))
 
     def _mail(self) -> dict[str, str]:
         if self._local.mail.keys() & {"MAIL_SERVER", "EMAIL_USER"}:

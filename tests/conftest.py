@@ -12,7 +12,7 @@ from app.auth.service import ensure_system_user
 from app.embedded import DATABASE_NAME, ReplicaSet, provision
 from app.mongo import Document
 from config import Config, EdgeConfig
-from tests.server import JWT_SECRET, running_server
+from tests.server import JWT_SECRET, RECEIPT_KEY, running_server
 from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, InProcess, OverHttp
 
 BCRYPT_ROUNDS_CHEAPEST = 4
@@ -55,6 +55,7 @@ def config(mongo_uri: str) -> Config:
         post_batch_size_max=200,
         post_queue_size_max=2_000,
         edge=EdgeConfig(ratelimit_enabled=False),
+        receipt_key=RECEIPT_KEY,
     )
 
 

@@ -20,8 +20,22 @@ FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "admin": {"commands", "terminal"},
     "auth": {"attempts", "passwords", "tokens"},
-    "ledger": {"chain", "commands", "journal", "posting", "records", "replay", "state", "verify"},
     "notifications": {"commands", "delivery", "letters", "messages", "outbox", "smtp"},
+    "ledger": {
+        "chain",
+        "checks",
+        "commands",
+        "faults",
+        "journal",
+        "legs",
+        "posting",
+        "records",
+        "replay",
+        "rows",
+        "state",
+        "verify",
+    },
+    "statements": {"pdf", "queries", "receipts", "render", "verification"},
 }
 # The rules of the ledger: no I/O, no clock, no chance.
 PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
@@ -44,6 +58,7 @@ PUBLIC = {
     "auth.forgot_password",
     "auth.reset_password",
     "operations.health",
+    "operations.public_keys",
     "operations.readiness",
     "operations.openapi",
     "operations.docs",
@@ -208,7 +223,7 @@ def test_every_domain_has_the_files_of_its_kind_and_no_others() -> None:
         files = {path.stem for path in (ROOT / "app" / package).glob("*.py")}
         assert files <= FILES_OF_A_DOMAIN | FILES_OF_ITS_OWN.get(package, set()), package
         folders = {path.name for path in (ROOT / "app" / package).iterdir() if path.is_dir()} - {"__pycache__"}
-        assert folders <= {"templates", "static"}, package
+        assert folders <= {"fonts", "static", "templates"}, package
 
 
 @cache

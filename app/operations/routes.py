@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, render_template, send_from_d
 from app import mongo, mongo_schema
 from app.errors import PROBLEMS, NotFound
 from app.extensions import api
+from app.statements import receipts
 
 bp = Blueprint(
     "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
@@ -28,6 +29,13 @@ def readiness() -> dict[str, str]:
     mongo.ping()
     mongo_schema.check_schema(mongo.database())
     return {"status": "ready"}
+
+
+@bp.get("/.well-known/jwks.json")
+def public_keys() -> dict[str, list[dict[str, str]]]:
+    """Return the public key that checks receipts, if this bank signs them."""
+    key = current_app.config["RECEIPT_KEY"]
+    return {"keys": [receipts.public_key(key)] if key else []}
 
 
 @bp.get("/api/openapi.json")

@@ -1,25 +1,30 @@
 """Statements as PDF, drawn page by page while the entries are read."""
 
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
 from reportlab.lib.utils import simpleSplit
 from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.pdfdoc import PDFDictionary, PDFName, PDFResourceDictionary, PDFStream
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
+from app.errors import ValidationFailed
 from app.ledger.records import EntryType
 from app.money import decimal_text
 from app.mongo import Document
 from app.statements import queries
 from app.statements.service import Statement
 
+# Drawing them takes 20 to 30 seconds and, as they wait for the last one, about 47 MB.
+ENTRIES_MAX = 100_000
 SPARKLINE_POINTS = 120
 BYTES_AT_ONCE = 64 * 1024
 MEMORY_BYTES_MAX = 1024**2
@@ -42,7 +47,16 @@ _PAGE_COUNT = "pageCount"
 
 
 def as_pdf(statement: Statement) -> Iterator[bytes]:
-    """Yield the document. Its pages wait in compressed form until the last one is drawn."""
+    """Return the document's bytes, once all of it is drawn; raises ValidationFailed if it has too many entries."""
+    if statement.span.last - statement.span.first >= ENTRIES_MAX:
+        raise ValidationFailed(
+            "The period has too many entries for a PDF.",
+            errors={"format": [f"A PDF has at most {ENTRIES_MAX:,} entries. Take a shorter period, CSV or JSON."]},
+        )
+    return _drawn(statement)
+
+
+def _drawn(statement: Statement) -> Iterator[bytes]:
     with tempfile.SpooledTemporaryFile(MEMORY_BYTES_MAX) as file:
         _Document(statement, file).draw()
         file.seek(0)
@@ -62,6 +76,7 @@ class _Document:
         self._canvas.setTitle(f"Account statement {statement.account['_id']}")
         self._canvas.setAuthor("Fincore")
         self._page = 0
+        self._resources: Any = None
         self._row = 0
         self.y = 0.0
 
@@ -77,13 +92,13 @@ class _Document:
         self._make_room(22 * mm)
         self._draw_carried("Closing balance", self._statement.closing_balance)
         self._draw_proof()
-        self._canvas.showPage()
+        self._end_page()
         self._define_page_count()
         self._canvas.save()
 
     def _begin_page(self) -> None:
         if self._page:
-            self._canvas.showPage()
+            self._end_page()
         self._page += 1
         canvas = self._canvas
         canvas.setFillColor(_ACCENT)
@@ -101,6 +116,21 @@ class _Document:
         canvas.doForm(_PAGE_COUNT)
         canvas.restoreState()
         self.y = _HEIGHT - 33 * mm
+
+    def _end_page(self) -> None:
+        """Close the page and keep it small: the library compresses only when it saves all of them at once, and gives
+        each its own list of the same fonts."""
+        self._canvas.showPage()
+        page = self._canvas._doc.idToObject[f"Page{self._page}"]  # type: ignore[attr-defined] # no public way to it
+        if self._resources is None:
+            self._resources = PDFResourceDictionary()
+            self._resources.basicFonts()
+            self._resources.basicProcs()
+            self._resources.XObject = page.XObjects
+        page.Resources = self._resources
+        content = zlib.compress(page.stream.encode("latin-1"))
+        page.Contents = PDFStream(PDFDictionary({"Filter": PDFName("FlateDecode")}), content)
+        page.stream = None
 
     def _define_page_count(self) -> None:
         self._canvas.beginForm(_PAGE_COUNT, 0, -5, 7 * mm, 10)

@@ -15,8 +15,8 @@ from typing import Any
 from bson import ObjectId
 
 from app.accounts.repository import find_accounts_of
-from app.ledger.records import EntryType, Transaction, TransactionStatus
-from app.ledger.repository import to_transaction
+from app.ledger.records import GENESIS_HASH, EntryType, Transaction, TransactionStatus
+from app.ledger.repository import to_entry, to_transaction
 from app.mongo import Document, database
 
 HISTORY_INDEX = [("accounts", 1), ("_id", 1)]
@@ -103,6 +103,15 @@ class Span:
         return self.last < self.first
 
 
+def find_side(transaction_id: ObjectId, owner: ObjectId | None) -> list[Document]:
+    """Return the entries of a transaction on accounts of `owner`, or on all, account by account."""
+    entries = list(database().ledger_entries.find({"transaction": transaction_id}))
+    if owner is not None:
+        own = {account["_id"] for account in find_accounts_of(owner)}
+        entries = [entry for entry in entries if entry["account"] in own]
+    return sorted(entries, key=lambda entry: (entry["account"], entry["sequence"]))
+
+
 def find_span(account_id: ObjectId, from_time: datetime | None, to_time: datetime | None) -> Span:
     """Return which entries of a journal fall in a period, with one seek for each of its ends.
 
@@ -130,6 +139,18 @@ def read_span(account_id: ObjectId, span: Span) -> Iterator[Document]:
         query = {"account": account_id, "sequence": {"$gte": position, "$lte": end}}
         yield from database().ledger_entries.find(query).sort("sequence", 1).hint(JOURNAL_INDEX)
         position = end + 1
+
+
+def find_break(account_id: ObjectId, span: Span) -> Document | None:
+    """Return the first entry of a span that is not what was sealed or does not follow from the one before."""
+    before = database().ledger_entries.find_one({"account": account_id, "sequence": span.first - 1})
+    previous = bytes(before["hash"]) if before else GENESIS_HASH
+    for document in read_span(account_id, span):
+        entry = to_entry(document)
+        if entry.previous_hash != previous or entry.computed_hash() != entry.hash:
+            return document
+        previous = entry.hash
+    return None
 
 
 def sample_balances(account_id: ObjectId, span: Span, points: int) -> list[tuple[datetime, int]]:

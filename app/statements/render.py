@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from itertools import chain, islice
+from typing import Any
 
 import orjson
 
@@ -28,9 +29,21 @@ _HEAD = StatementHeadSchema()
 _ENTRIES = EntrySchema(many=True)
 
 
+def head_as_json(statement: Statement) -> dict[str, Any]:
+    """Return the statement without its entries."""
+    head: dict[str, Any] = _HEAD.dump(statement)
+    return head
+
+
+def entries_as_json(statement: Statement) -> Iterator[dict[str, Any]]:
+    """Yield the entries one by one."""
+    for documents in _chunks(statement.entries()):
+        yield from _ENTRIES.dump(documents)
+
+
 def as_json(statement: Statement) -> Iterator[bytes]:
     """Yield the statement as the contract has it."""
-    head: bytes = orjson.dumps(_HEAD.dump(statement))
+    head: bytes = orjson.dumps(head_as_json(statement))
     yield head.removesuffix(b"}") + b',"entries":['
     separator = b""
     for documents in _chunks(statement.entries()):

@@ -1,17 +1,28 @@
 """Journals of accounts, and statements of them."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from bson import ObjectId
 from flask import Response, request
+from marshmallow import INCLUDE
 
 from app.accounts.service import readable_account
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
 from app.errors import AccountNotFound, ValidationFailed
-from app.http import Blueprint
+from app.http import BODY_PROBLEMS, Blueprint
 from app.paging import PAGE_PROBLEMS, read_page
-from app.statements import pdf, queries, render, service
-from app.statements.schemas import EntryListSchema, EntryQuerySchema, StatementQuerySchema, StatementSchema
+from app.statements import pdf, queries, render, service, verification
+from app.statements.schemas import (
+    ClaimedStatementSchema,
+    EntryListSchema,
+    EntryQuerySchema,
+    StatementQuerySchema,
+    StatementSchema,
+    VerdictSchema,
+)
+from app.statements.verification import Difference, Verdict
 
 bp = Blueprint("statements", __name__, url_prefix="/api", description="What the ledger says")
 
@@ -21,6 +32,23 @@ _FORMATS = {
     "pdf": ("application/pdf", pdf.as_pdf),
 }
 _BY_MEDIA_TYPE = {media_type: name for name, (media_type, _) in _FORMATS.items()}
+# About 8,000 entries. A longer statement can be verified in shorter periods.
+VERIFIED_BYTES_MAX = 4 * 1024**2
+_CLAIM_EXAMPLE: dict[str, Any] = {
+    "accountId": "6560a1b2c3d4e5f601234567",
+    "name": None,
+    "currency": "INR",
+    "from": "2026-11-01T00:00:00.000Z",
+    "to": "2026-11-22T16:00:00.123Z",
+    "openingBalance": 1_000,
+    "totalCredits": 0,
+    "totalDebits": 0,
+    "closingBalance": 1_000,
+    "firstSequence": None,
+    "lastSequence": None,
+    "lastHash": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
+    "entries": [],
+}
 _OTHER_CONTENT = {
     "text/csv": {"schema": {"type": "string"}},
     "application/pdf": {"schema": {"type": "string", "contentMediaType": "application/pdf"}},
@@ -58,3 +86,29 @@ def get_statement(query: dict[str, Any], account_id: ObjectId) -> Response:
     if name != "json":
         response.headers.set("Content-Disposition", "attachment", filename=f"{statement.title}.{name}")
     return response
+
+
+def _large_body(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Take more than other calls do: a statement comes back as large as it was given out."""
+
+    @wraps(view)
+    def with_large_body(*args: Any, **kwargs: Any) -> Any:
+        request.max_content_length = VERIFIED_BYTES_MAX
+        return view(*args, **kwargs)
+
+    return with_large_body
+
+
+@bp.post("/statements/verify")
+@token_required
+@_large_body
+@bp.arguments(ClaimedStatementSchema(), unknown=INCLUDE, example=_CLAIM_EXAMPLE)
+@bp.response(200, VerdictSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
+def verify_statement(body: dict[str, Any]) -> Verdict:
+    """Tell whether a JSON statement is genuine and complete, and name the first entry that is not."""
+    period = {"from_time": body["from_time"], "to_time": body["to_time"]}
+    true = service.draw_up(body["account_id"], current_user_id(), **period)
+    at = queries.find_break(body["account_id"], true.span)
+    broken = Difference(at["sequence"], "hash", "an intact journal", at["hash"].hex()) if at else None
+    return verification.compare(body["claimed"], render.head_as_json(true), render.entries_as_json(true), broken)

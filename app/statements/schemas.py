@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import INCLUDE, fields, post_load, validate
 
 from app.fields import CamelSchema, CurrencyCode, Id, Money, UtcDateTime
 from app.ledger.records import EntryType
@@ -98,3 +98,40 @@ class StatementSchema(StatementHeadSchema):
     """What happened on an account in a period, oldest first."""
 
     entries = fields.List(fields.Nested(EntrySchema), required=True)
+
+
+class ClaimedStatementSchema(CamelSchema):
+    """A statement as `GET /api/accounts/{id}/statement` gave it out. What it says is compared, not validated."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    account_id = Id(required=True)
+    from_time = UtcDateTime(data_key="from", required=True)
+    to_time = UtcDateTime(data_key="to", required=True)
+    entries = fields.List(fields.Dict(keys=fields.String()), required=True)
+
+    @post_load(pass_original=True)
+    def keep_claim(self, loaded: dict[str, Any], original: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {**loaded, "claimed": original}
+
+
+class DifferenceSchema(CamelSchema):
+    """The first thing that is not so."""
+
+    sequence = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "Of the entry; none if it is the statement's own."}
+    )
+    field = fields.String(
+        required=True, metadata={"description": "`sequence` of an entry that is missing or too much."}
+    )
+    expected = fields.Raw(required=True, allow_none=True, metadata={"description": "What the ledger says."})
+    found = fields.Raw(required=True, allow_none=True, metadata={"description": "What the statement says."})
+
+
+class VerdictSchema(CamelSchema):
+    """Whether a statement is what the ledger says."""
+
+    genuine = fields.Boolean(required=True, metadata={"description": "All it says is so."})
+    complete = fields.Boolean(required=True, metadata={"description": "It leaves nothing of its period out."})
+    fault = fields.Nested(DifferenceSchema, required=True, allow_none=True)

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
+from flask import current_app
 
 from app.accounts.service import readable_account
 from app.auth.service import Role
@@ -22,6 +23,7 @@ from app.errors import (
     IdempotencyKeyReused,
     InsufficientFunds,
     LedgerBusy,
+    NotFound,
     NotReversible,
     SameAccount,
     TransactionNotFound,
@@ -30,7 +32,7 @@ from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint, problem_document
 from app.ledger.commands import Command
 from app.ledger.records import Outcome, Transaction, TransactionStatus
 from app.paging import PAGE_PROBLEMS, read_page
-from app.statements import queries
+from app.statements import queries, receipts
 from app.transactions import service
 from app.transactions.schemas import (
     BatchAnswerSchema,
@@ -41,9 +43,11 @@ from app.transactions.schemas import (
     HistoryQuerySchema,
     HoldSchema,
     PostedSchema,
+    ReceiptSchema,
     ReverseSchema,
     TransactionAnswerSchema,
     TransactionListSchema,
+    TransactionSchema,
     TransferSchema,
     VoidSchema,
 )
@@ -61,6 +65,7 @@ POSTING_PROBLEMS = (
 )
 SETTLING_PROBLEMS = (TransactionNotFound, HoldNotPending, Forbidden, *POSTING_PROBLEMS)
 _REHEARSED = "Dry run: nothing was written."
+_TRANSACTION = TransactionSchema()
 _FUND_EXAMPLE = {
     "toAccount": "6560a1b2c3d4e5f601234568",
     "amount": 10_000,
@@ -204,6 +209,21 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
     """Return a transaction: to either party, and any to administrators."""
     return {"transaction": _seen(service.get_transaction(transaction_id, viewer=current_user_id()))}
+
+
+@bp.get("/<id:transaction_id>/receipt")
+@token_required
+@bp.response(200, ReceiptSchema())
+@bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound, NotFound)
+def get_receipt(transaction_id: ObjectId) -> dict[str, str]:
+    """Return a signed receipt with the entries on the asker's own accounts; an admin's has all."""
+    viewer = current_user_id()
+    transaction = service.get_transaction(transaction_id, viewer=viewer)
+    key = current_app.config["RECEIPT_KEY"]
+    if key is None:
+        raise NotFound("This bank signs no receipts: it has no RECEIPT_KEY.")
+    side = queries.find_side(transaction_id, viewer if service.is_party(transaction, viewer) else None)
+    return {"receipt": receipts.sign(transaction_id, _TRANSACTION.dump(_seen(transaction)), side, key)}
 
 
 def _posted(

@@ -58,6 +58,12 @@ class TransactionAnswerSchema(CamelSchema):
     transaction = fields.Nested(TransactionSchema, required=True)
 
 
+class ReceiptSchema(CamelSchema):
+    """A signed receipt: a JSON Web Signature that the keys at /.well-known/jwks.json check."""
+
+    receipt = fields.String(required=True)
+
+
 class HistoryQuerySchema(PageSchema):
     account = Id(metadata={"description": "Only what went in or out of this account."})
     direction = fields.String(

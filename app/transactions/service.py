@@ -123,7 +123,7 @@ def release_expired_holds() -> float:
 def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transaction:
     """Return a transaction that `viewer` is a party to, or any to an admin; raises TransactionNotFound."""
     transaction = repository.find_transaction(transaction_id)
-    if transaction is None or not (_is_party(transaction, viewer) or reads_everything(viewer)):
+    if transaction is None or not (is_party(transaction, viewer) or reads_everything(viewer)):
         raise TransactionNotFound
     return transaction
 
@@ -167,7 +167,8 @@ def _movement(request: Request) -> dict[str, Any]:
     }
 
 
-def _is_party(transaction: Transaction, user_id: ObjectId) -> bool:
+def is_party(transaction: Transaction, user_id: ObjectId) -> bool:
+    """Tell whether an account of the user's is on either side."""
     parties = ledger.accounts([transaction.from_account, transaction.to_account])
     return any(account.user == user_id for account in parties.values())
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.fields import rfc3339
 from app.money import decimal_text
+from app.statements import pdf as pdf_module
 from app.statements.render import inert
 from tests.support import Bank, Person
 
@@ -237,3 +238,12 @@ def test_a_pdf_names_its_file_and_counts_its_pages(bank: Bank) -> None:
     assert answer.content.count(b"/pageCount") + answer.content.count(b"/FormXob.pageCount") >= pages
     # The font is in the file, so that no reader puts boxes where it has no such letter.
     assert answer.content.count(b"/FontFile2") == 2
+
+
+def test_more_entries_than_a_pdf_holds_are_refused(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    asha, account = bank.customer(100)
+    monkeypatch.setattr(pdf_module, "ENTRIES_MAX", 1)
+
+    answer = asha.get(f"/api/accounts/{account}/statement?format=pdf")
+
+    assert (answer.status, answer.code, list(answer.body["errors"])) == (422, "validation_failed", ["format"])

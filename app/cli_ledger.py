@@ -5,11 +5,15 @@ import time
 
 import click
 import orjson
+from flask import current_app
 from flask.cli import AppGroup
 
 from app.fields import read_id
 from app.ledger import verify as proof
 from app.ledger.verify import Report
+from app.statements import queries, receipts
+from app.transactions.repository import find_transaction
+from app.transactions.schemas import TransactionSchema
 
 ledger = AppGroup("ledger", help="The ledger's proofs.")
 
@@ -33,6 +37,27 @@ def verify(account: str | None, as_json: bool) -> None:
             click.echo(str(fault))
         click.echo(_summary(report, seconds))
     sys.exit(0 if report.is_sound else 1)
+
+
+@ledger.command("receipt")
+@click.argument("transaction", metavar="ID")
+@click.option("--account", metavar="ID", help="Only the entries on this account, as its owner would get it.")
+def receipt(transaction: str, account: str | None) -> None:
+    """Print a signed receipt of a transaction.
+
+    Without --account it shows both sides, which is for the bank's own use.
+    """
+    key = current_app.config["RECEIPT_KEY"]
+    if key is None:
+        raise click.ClickException("There is no key to sign with: set RECEIPT_KEY.")
+    found = find_transaction(read_id(transaction))
+    if found is None:
+        raise click.BadParameter(f"There is no transaction {transaction}.", param_hint="ID")
+    entries = queries.find_side(found.id, None)
+    if account is not None:
+        entries = [entry for entry in entries if entry["account"] == read_id(account)]
+    shown = TransactionSchema(exclude=["idempotency_key"]).dump(found)
+    click.echo(receipts.sign(found.id, shown, entries, key))
 
 
 def _verified(account: str | None) -> Report:

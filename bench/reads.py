@@ -1,0 +1,114 @@
+"""What reads cost, early and late in a long history: python -m bench.reads [TRANSFERS]
+
+Page 1 against page 1,000, a balance at a time with 10 against 1,000,000 entries, and the
+memory that a statement of 100,000 entries takes.
+"""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from bson import ObjectId
+
+from app import ledger, mongo
+from app.auth.service import Role, register
+from app.statements import pdf, queries, render, service
+from bench.filled import fill, replica_set
+
+TRANSFERS = 1_000_000
+PAGE = 51
+PAGES = 1_000
+REPEATS = 200
+STATEMENT_ENTRIES = 100_000
+TIMEOUT_MS = 60_000
+
+
+def main() -> None:
+    transfers = int(sys.argv[1]) if len(sys.argv) > 1 else TRANSFERS
+    with replica_set() as uri:
+        mongo.connect(uri=uri, timeout_ms=TIMEOUT_MS)
+        owner = register(
+            name="Bench", email="bench@fincore.example", password="a long password", bcrypt_rounds=4, role=Role.USER
+        )["_id"]
+        short = fill(ObjectId(), accounts=2, transfers=8)[0]
+        long = fill(owner, accounts=2, transfers=transfers)[0]
+        measure(owner, short, long)
+        mongo.close()
+
+
+def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
+    now = datetime.now(UTC)
+    account = mongo.database().accounts.find_one({"_id": long})
+    assert account is not None
+
+    def history(after: ObjectId | None) -> list[Any]:
+        return list(islice(queries.find_history(owner, {}, account=account, after=after, limit=PAGE), PAGE - 1))
+
+    after: ObjectId | None = None
+    for _ in range(PAGES - 1):
+        after = history(after)[-1].id
+    late = after
+    first, last = median_ms(lambda: history(None)), median_ms(lambda: history(late))
+    print(f"history: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")
+
+    def entries(below: int | None) -> list[Any]:
+        return list(queries.find_entries(long, {}, after=below, limit=PAGE))
+
+    deep = entries(None)[0]["sequence"] - PAGES * (PAGE - 1)
+    first, last = median_ms(lambda: entries(None)), median_ms(lambda: entries(deep))
+    print(f"entries: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")
+    for id_ in (short, long):
+        head = ledger.heads([id_])[id_]
+        middle = queries.read_span(id_, queries.Span(head.sequence // 2, head.sequence // 2))
+        at = next(middle)["created_at"]
+        print(
+            f"{head.sequence + 1:,} entries: balance {median_ms(lambda i=id_: ledger.heads([i])):.2f} ms, "
+            f"at a time {median_ms(lambda i=id_, t=at: ledger.entry_at(i, t)):.2f} ms"
+        )
+    newest = queries.find_entry_before(long, now)
+    assert newest is not None
+    # What a process loads once, such as fonts, is not the statement's.
+    small = service.draw_up(short, owner_of(short))
+    for write in (pdf.as_pdf, render.as_csv, render.as_json):
+        list(write(small))
+    # The ledger was filled with one entry each millisecond.
+    since = newest["created_at"] - timedelta(milliseconds=STATEMENT_ENTRIES - 1)
+    statement = service.draw_up(long, owner, from_time=since, to_time=now)
+    for write in (pdf.as_pdf, render.as_csv, render.as_json):
+        before_kb, begun = peak_kb(), time.perf_counter()
+        size = sum(len(some) for some in write(statement))
+        seconds, after_kb = time.perf_counter() - begun, peak_kb()
+        count = statement.span.last - statement.span.first + 1
+        grown = (after_kb - before_kb) / 1024
+        print(
+            f"{write.__name__}: {count:,} entries, {size / 1e6:.1f} MB in {seconds:.1f} s, {grown:.0f} MB more memory"
+        )
+
+
+def owner_of(account_id: ObjectId) -> ObjectId:
+    account = mongo.database().accounts.find_one({"_id": account_id})
+    assert account is not None
+    owner: ObjectId = account["user"]
+    return owner
+
+
+def median_ms(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times) * 1_000
+
+
+def peak_kb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""How fast `flask ledger verify` reads a ledger, and how much memory it takes: python -m bench.verify [ENTRIES]"""
+
+import resource
+import sys
+import time
+
+from bson import ObjectId
+
+from app import mongo
+from app.ledger.verify import verify
+from bench.filled import fill, replica_set
+
+ENTRIES = 1_000_000
+ACCOUNTS = 1_000
+TIMEOUT_MS = 60_000
+
+
+def main() -> None:
+    entries = int(sys.argv[1]) if len(sys.argv) > 1 else ENTRIES
+    with replica_set() as uri:
+        mongo.connect(uri=uri, timeout_ms=TIMEOUT_MS)
+        fill(ObjectId(), accounts=ACCOUNTS, transfers=entries // 2)
+        before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        wall, cpu = time.perf_counter(), time.process_time()
+        report = verify()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        after_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        mongo.close()
+    print(f"{report.entries:,} entries, {report.transactions:,} transactions, {len(report.faults)} faults")
+    print(f"{wall:.1f} s, {report.entries / wall:,.0f} entries/s")
+    print(f"{cpu:.1f} s of CPU, {report.entries / cpu:,.0f} entries/s on one core")
+    print(f"peak memory {after_kb / 1024:.0f} MB, {before_kb / 1024:.0f} MB of it before")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""A statement that comes back: genuine and complete, or not, and then why."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.database import Database
+
+from app.mongo import Document
+from tests.support import Bank, Person
+
+Statement = dict[str, Any]
+SOUND = {"genuine": True, "complete": True, "fault": None}
+
+
+@pytest.fixture
+def asha(bank: Bank) -> tuple[Person, Statement]:
+    """Somebody with a statement of six entries."""
+    person, account = bank.customer(1_000)
+    _, other = bank.customer()
+    for n in range(1, 5):
+        person.transfer(account, other, n, description="Rent")
+    return person, person.get(f"/api/accounts/{account}/statement").body
+
+
+def verdict(person: Person, statement: Statement) -> Statement:
+    answer = person.post("/api/statements/verify", statement)
+    assert answer.status == 200, answer.content
+    body: Statement = answer.body
+    return body
+
+
+def without(statement: Statement, *sequences: int) -> Statement:
+    entries = [entry for entry in statement["entries"] if entry["sequence"] not in sequences]
+    return {**statement, "entries": entries}
+
+
+def test_a_statement_as_it_was_given_out_is_genuine(bank: Bank, asha: tuple[Person, Statement]) -> None:
+    person, statement = asha
+    assert verdict(person, statement) == SOUND
+
+    person.transfer(statement["accountId"], bank.customer()[1], 5)
+    person.call("PATCH", f"/api/accounts/{statement['accountId']}", {"name": "Renamed since"})
+
+    assert verdict(person, statement) == SOUND
+    later = person.get(f"/api/accounts/{statement['accountId']}/statement?from={statement['to']}").body
+    assert verdict(person, later) == SOUND
+
+
+def test_an_empty_statement_is_genuine(asha: tuple[Person, Statement]) -> None:
+    person, statement = asha
+    period = "from=2020-01-01T00:00:00Z&to=2020-02-01T00:00:00Z"
+    empty = person.get(f"/api/accounts/{statement['accountId']}/statement?{period}").body
+
+    assert verdict(person, empty) == SOUND
+    assert verdict(person, {**empty, "openingBalance": 1})["genuine"] is False
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("amount", 3), ("amount", 2.0), ("amount", "2"), ("amount", 10**40), ("balanceAfter", 1), ("description", None),
+     ("hash", "0" * 64), ("type", "CREDIT"), ("createdAt", "2020-01-01T00:00:00.000Z"), ("counterparty", "0" * 24)],
+)  # fmt: skip
+def test_a_changed_entry_is_named(asha: tuple[Person, Statement], field: str, value: Any) -> None:
+    person, statement = asha
+    changed = copy.deepcopy(statement)
+    changed["entries"][3][field] = value
+
+    found = verdict(person, changed)
+
+    assert (found["genuine"], found["complete"]) == (False, True)
+    assert (found["fault"]["sequence"], found["fault"]["field"]) == (3, field)
+    assert found["fault"]["expected"] == statement["entries"][3][field]
+
+
+@pytest.mark.parametrize("left_out", [(3,), (0,), (5,), (1, 2)])
+def test_an_entry_that_is_left_out_is_named(asha: tuple[Person, Statement], left_out: tuple[int, ...]) -> None:
+    person, statement = asha
+
+    assert verdict(person, without(statement, *left_out)) == {
+        "genuine": True,
+        "complete": False,
+        "fault": {"sequence": left_out[0], "field": "sequence", "expected": left_out[0], "found": None},
+    }
+
+
+def test_an_entry_too_much_or_out_of_order_is_named(asha: tuple[Person, Statement]) -> None:
+    person, statement = asha
+    entries = statement["entries"]
+
+    twice = verdict(person, {**statement, "entries": [*entries[:3], entries[2], *entries[3:]]})
+    swapped = verdict(person, {**statement, "entries": [*entries[:2], entries[3], entries[2], *entries[4:]]})
+    invented = verdict(person, {**statement, "entries": [*entries, {**entries[-1], "sequence": 6}]})
+    nothing = verdict(person, {**statement, "entries": [{}, *entries]})
+
+    assert (twice["genuine"], twice["complete"], twice["fault"]["sequence"]) == (False, True, 2)
+    assert (swapped["genuine"], swapped["complete"], swapped["fault"]["sequence"]) == (False, False, 2)
+    assert (invented["genuine"], invented["complete"], invented["fault"]["sequence"]) == (False, True, 6)
+    assert (nothing["genuine"], nothing["fault"]["field"]) == (False, "sequence")
+
+
+@pytest.mark.parametrize(
+    "field", ["openingBalance", "totalCredits", "totalDebits", "closingBalance", "firstSequence", "lastSequence"]
+)
+def test_a_changed_sum_is_named(asha: tuple[Person, Statement], field: str) -> None:
+    person, statement = asha
+
+    found = verdict(person, {**statement, field: statement[field] + 1})
+
+    assert (found["genuine"], found["complete"]) == (False, True)
+    expected = {"sequence": None, "field": field, "expected": statement[field], "found": statement[field] + 1}
+    assert found["fault"] == expected
+
+
+def test_a_cut_period_with_fitting_sums_is_not_complete(asha: tuple[Person, Statement]) -> None:
+    """The end is left out, and the sums are those of what remains."""
+    person, statement = asha
+    last = statement["entries"][-1]
+    cut = without(statement, 5) | {
+        "totalDebits": statement["totalDebits"] - last["amount"],
+        "closingBalance": statement["closingBalance"] + last["amount"],
+        "lastSequence": 4,
+        "lastHash": last["previousHash"],
+    }
+
+    found = verdict(person, cut)
+
+    assert (found["genuine"], found["complete"], found["fault"]["sequence"]) == (False, False, 5)
+
+
+def test_a_ledger_that_was_changed_itself_is_told(asha: tuple[Person, Statement], database: Database[Document]) -> None:
+    person, statement = asha
+    account = ObjectId(statement["accountId"])
+    database.ledger_entries.update_one({"account": account, "sequence": 3}, {"$set": {"hash": bytes(32)}})
+    now = person.get(f"/api/accounts/{statement['accountId']}/statement").body
+
+    found = verdict(person, now)
+
+    assert (found["genuine"], found["fault"]["sequence"], found["fault"]["field"]) == (False, 3, "hash")
+
+
+def test_only_who_may_read_the_account_can_verify(bank: Bank, asha: tuple[Person, Statement]) -> None:
+    _, statement = asha
+
+    answer = bank.register().post("/api/statements/verify", statement)
+
+    assert (answer.status, answer.code) == (404, "account_not_found")
+    assert bank.system.post("/api/statements/verify", statement).body == SOUND
+    assert bank.anonymous.post("/api/statements/verify", statement).status == 401
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: {},
+        lambda s: {**s, "entries": None},
+        lambda s: {**s, "entries": [1]},
+        lambda s: {**s, "accountId": "x"},
+        lambda s: {**s, "from": s["to"], "to": s["from"]},
+        lambda s: {**s, "from": "0001-01-01T00:00:00Z"},
+        lambda _: [],
+    ],
+)
+def test_what_is_no_statement_is_refused(asha: tuple[Person, Statement], change: Callable[[Statement], Any]) -> None:
+    person, statement = asha
+
+    answer = person.post("/api/statements/verify", change(statement))
+
+    assert (answer.status, answer.code) == (422, "validation_failed")
+
+
+def test_a_statement_larger_than_other_bodies_is_taken_up_to_a_limit(asha: tuple[Person, Statement]) -> None:
+    person, statement = asha
+    million = 1024 * 1024
+
+    assert person.post("/api/statements/verify", {**statement, "note": "x" * million}).body["genuine"] is False
+    assert person.post("/api/statements/verify", {**statement, "note": "x" * 4 * million}).code == "body_too_large"

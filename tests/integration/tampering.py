@@ -1,0 +1,62 @@
+"""Changing a ledger behind the bank's back, with an administrator's rights, and asking for its faults."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bson import ObjectId
+from pymongo.database import Database
+
+from app.ledger import repository, verify
+from app.mongo import Document
+from tests.support import Bank
+
+# kind, account, sequence, transaction: None where a fault has none.
+Named = tuple[str, ObjectId | None, int | None, ObjectId | None]
+
+
+@dataclass
+class Ledger:
+    """A small ledger: of asha's account the entries opened (0), funded (1), and three transfers to ravi (2, 3, 4)."""
+
+    database: Database[Document]
+    asha: ObjectId
+    ravi: ObjectId
+    sent: list[ObjectId]
+
+    def entry(self, account: ObjectId, sequence: int) -> Document:
+        found = self.database.ledger_entries.find_one({"account": account, "sequence": sequence})
+        assert found is not None
+        return found
+
+    def change(self, account: ObjectId, at: int, **fields: Any) -> None:
+        query = {"account": account, "sequence": at}
+        self.database.ledger_entries.update_one(query, {"$set": fields}, bypass_document_validation=True)
+
+    def change_transaction(self, number: int, **fields: Any) -> None:
+        change(self.database, self.sent[number], fields)
+
+
+def change(database: Database[Document], transaction: ObjectId, fields: dict[str, Any]) -> None:
+    database.transactions.update_one({"_id": transaction}, {"$set": fields}, bypass_document_validation=True)
+
+
+def small_ledger(bank: Bank, database: Database[Document]) -> Ledger:
+    asha, ashas = bank.customer(1_000)
+    _, ravis = bank.customer()
+    sent = [asha.transfer(ashas, ravis, n, description="Rent").body["transaction"]["id"] for n in (100, 200, 300)]
+    return Ledger(database, ObjectId(ashas), ObjectId(ravis), [ObjectId(id_) for id_ in sent])
+
+
+def faults() -> list[Named]:
+    found = verify.verify().faults
+    assert len({str(fault) for fault in found}) == len(found)
+    return [(fault.kind.value, fault.account, fault.sequence, fault.transaction) for fault in found]
+
+
+def resealed(database: Database[Document], account: ObjectId, first: int) -> None:
+    """Give all entries from `first` on hashes that fit again, as a careful forger would."""
+    entries = list(database.ledger_entries.find({"account": account}).sort("sequence", 1))
+    for before, after in zip(entries[first - 1 :], entries[first:], strict=False):
+        entry = replace(repository.to_entry(after), previous_hash=bytes(before["hash"])).sealed()
+        after.update(previous_hash=entry.previous_hash, hash=entry.hash)
+        database.ledger_entries.replace_one({"_id": after["_id"]}, after, bypass_document_validation=True)
