@@ -1,0 +1,102 @@
+"""A load generator that costs little: one thread, one keep-alive connection for each stream, requests made beforehand.
+
+Reads a plan from standard input as JSON and writes what it saw to standard output as JSON; see `Plan` and `main`.
+"""
+
+import json
+import selectors
+import socket
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+RECEIVE_BYTES_MAX = 64 * 1024
+SELECT_TIMEOUT_S = 1.0
+
+_numbers = count()
+
+
+@dataclass
+class Stream:
+    """A connection that sends its next request as soon as the last one is answered."""
+
+    connection: socket.socket
+    token: str
+    bodies: list[str]
+    key_prefix: str
+    received: bytes = b""
+    begun: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def send(self) -> None:
+        number = next(_numbers)
+        body = self.bodies[number % len(self.bodies)].replace("KEY", f"{self.key_prefix}-{number}")
+        self.begun = time.perf_counter()
+        self.connection.sendall(
+            "POST /api/transactions/create HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {self.token}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+
+    def receive(self) -> bool:
+        """Take what has arrived and return whether the response is complete."""
+        data = self.connection.recv(RECEIVE_BYTES_MAX)
+        if not data:
+            raise ConnectionError("The server closed the connection.")
+        self.received += data
+        head, found, rest = self.received.partition(b"\r\n\r\n")
+        if not found:
+            return False
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
+        if len(rest) < length:
+            return False
+        self.latencies.append(time.perf_counter() - self.begun)
+        self.statuses[int(head[9:12])] += 1
+        self.received = b""
+        return True
+
+
+def run(plan: dict[str, Any]) -> dict[str, Any]:
+    """Keep every stream of the plan busy for its `seconds` and return the statuses, the rate and the latencies."""
+    streams = [
+        Stream(socket.create_connection(("127.0.0.1", plan["port"])), stream["token"], stream["bodies"], plan["name"])
+        for stream in plan["streams"]
+    ]
+    with selectors.DefaultSelector() as selector:
+        for stream in streams:
+            stream.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(stream.connection, selectors.EVENT_READ, stream)
+        begun = time.perf_counter()
+        end = begun + plan["seconds"]
+        for stream in streams:
+            stream.send()
+        under_way = len(streams)
+        while under_way:
+            for key, _ in selector.select(SELECT_TIMEOUT_S):
+                if key.data.receive():
+                    if time.perf_counter() < end:
+                        key.data.send()
+                    else:
+                        under_way -= 1
+        took_s = time.perf_counter() - begun
+    for stream in streams:
+        stream.connection.close()
+    latencies = sorted(latency for stream in streams for latency in stream.latencies)
+    statuses: Counter[int] = sum((stream.statuses for stream in streams), Counter())
+    return {
+        "statuses": statuses,
+        "per_second": len(latencies) / took_s,
+        "median_ms": latencies[len(latencies) // 2] * 1000,
+        "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+    }
+
+
+def main() -> None:
+    json.dump(run(json.load(sys.stdin)), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
