@@ -242,7 +242,6 @@ class Supervisor:
         url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
         flask = Path(sys.executable).with_name("flask")
         rows = {
-            "Web page": f"{url}/",
             "API": f"{url}/api/docs",
             "System user": self._local.system_email,
             "Data": _shown(self._data_dir),

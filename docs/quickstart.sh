@@ -17,7 +17,8 @@ call() {
   answer=$(curl -sS -X "$1" "$api$2" -H "Authorization: Bearer $3" -H 'Content-Type: application/json' \
     ${4:+-d "$4"} -w '\n%{http_code}')
   status=${answer##*$'\n'}
-  printf '%s\n' "${answer%$'\n'*}"
+  answer=${answer%$'\n'*}
+  printf '%s\n' "${answer%$'\n'}"
   [ "$status" -lt 400 ] || { echo "$1 $2 answered $status" >&2; return 1; }
 }
 

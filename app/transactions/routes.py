@@ -165,6 +165,7 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 @bp.post("/<id:transaction_id>/reverse")
 @role_required(Role.ADMIN, Role.SYSTEM)
+@bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(ReverseSchema(), example=_REVERSE_EXAMPLE)
 @bp.response(201, PostedSchema())
 @bp.replays(PostedSchema())
@@ -181,11 +182,11 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
     *BODY_PROBLEMS,
     *TOKEN_PROBLEMS,
 )
-def reverse(body: dict[str, Any], transaction_id: ObjectId) -> Any:
+def reverse(query: dict[str, Any], body: dict[str, Any], transaction_id: ObjectId) -> Any:
     """Move the money of a completed transaction back, once."""
     act = current_act(body["reason"])
     command = service.reverse_command(transaction_id, body, user_id=current_user_id(), act=act)
-    return _posted(command, "Transaction reversed.")
+    return _posted(command, "Transaction reversed.", **query)
 
 
 @bp.get("")

@@ -197,3 +197,15 @@ def test_a_reversal_needs_a_key_and_a_reason(bank: Bank, body: dict[str, Any]) -
     *_, transaction = a_payment(bank)
 
     assert bank.system.post(f"/api/transactions/{transaction}/reverse", body).code == "validation_failed"
+
+
+def test_a_dry_run_of_a_reversal_reverses_nothing(bank: Bank) -> None:
+    payer, from_account, payee, to_account, transaction = a_payment(bank)
+    body = {"idempotencyKey": "k", "reason": "Paid twice"}
+
+    answer = bank.system.post(f"/api/transactions/{transaction}/reverse?dryRun=true", body)
+
+    assert (answer.status, answer.body["dryRun"], answer.body["transaction"]["id"]) == (200, True, None)
+    assert (payer.balance(from_account), payee.balance(to_account)) == (600, 400)
+    assert audit_records(bank, transaction) == []
+    assert reverse(bank.system, transaction, key="k").status == 201
