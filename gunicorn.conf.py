@@ -31,6 +31,8 @@ accesslog = None  # the application logs its requests
 errorlog = "-"
 # By default a socket in the home directory, which instances would fight for.
 control_socket_disable = True
+# The application itself decides whose X-Forwarded-* headers count (TRUSTED_PROXIES).
+forwarded_allow_ips = ""
 # Workers show there that they are alive; on a slow disk that can take longer than `timeout`.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 (gunicorn makes unguessable names in it)
     worker_tmp_dir = "/dev/shm"  # noqa: S108 (as above)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -11,12 +11,22 @@ from threading import Barrier
 import pytest
 from pymongo.database import Database
 
+from app.ledger.verify import verify
 from app.mongo import Document
 from app.processes import holds_within
+from tests.proof import assert_ledger_is_whole
 from tests.support import Answer, Bank, Person, new_key
 
 ROUNDS = 20
 EXPIRY_TIMEOUT_S = 12.0
+
+
+@pytest.fixture(autouse=True)
+def _the_ledger_stays_sound(database: Database[Document]) -> Iterator[None]:
+    """Insist that after each race the ledger proves itself, to its own verification and to another reader."""
+    yield
+    assert verify().faults == []
+    assert_ledger_is_whole(database)
 
 
 def at_once(*calls: Callable[[], Answer]) -> list[Answer]:
