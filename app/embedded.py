@@ -46,6 +46,9 @@ MONGOD_JOURNAL_FILE_MB = 20
 MONGOD_LOG_BYTES_MAX = 10 * 1024**2
 # How long a signalled primary serves on for the sake of clients elsewhere; 15 s if nothing is said.
 MONGOD_DRAIN_MS = 100
+# A block whose client could not even abort it keeps what it wrote locked so long; 60 s if nothing is said. No block of
+# ours lives longer than MONGO_TIMEOUT_MS.
+MONGOD_BLOCK_LIFETIME_S = 8
 MONGOD_START_TIMEOUT_S = 60.0
 MONGOD_STOP_TIMEOUT_S = 30.0
 ELECTION_TIMEOUT_MS = 2_000
@@ -173,6 +176,7 @@ class Mongod:
         parameters = {
             "diagnosticDataCollectionEnabled": "false",
             "shutdownTimeoutMillisForSignaledShutdown": MONGOD_DRAIN_MS,
+            "transactionLifetimeLimitSeconds": MONGOD_BLOCK_LIFETIME_S,
         }
         command = [str(self._binary), "--quiet", "--nounixsocket"]
         for name, value in options.items():
