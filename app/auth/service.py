@@ -27,6 +27,8 @@ from app.notifications import messages, outbox
 from app.proxies import client_network
 
 RESET_TOKEN_BYTES = 32
+# A name of a hundred characters can have a key of thousands, and cursors carry it.
+NAME_KEY_LENGTH_MAX = 150
 RESET_TOKEN_LIFETIME = timedelta(minutes=30)
 # A blocklist row outlives the tokens it stands for by what the clocks of several hosts, and a token that is made
 # while its session ends, may differ.
@@ -203,7 +205,7 @@ def reset_password(*, token: str, new_password: str, session_lifetime: timedelta
 
 def name_key(name: str) -> str:
     """Return the name as a search compares it: without regard to case, width and the like."""
-    return unicodedata.normalize("NFKC", name).casefold()
+    return unicodedata.normalize("NFKC", name).casefold()[:NAME_KEY_LENGTH_MAX]
 
 
 def reads_everything(user_id: ObjectId) -> bool:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import structlog
 from bson import ObjectId
 from pymongo.client_session import ClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 
 from app import audit, mongo
 from app.errors import InsufficientFunds, LedgerBusy
@@ -38,8 +38,8 @@ log = structlog.get_logger(__name__)
 
 # A lost race on a unique index is read again and settled; more often than this it is no race.
 DUPLICATE_RERUNS_MAX = 5
-# Of the holds whose time is over, how many one block releases at the most to make room for a debit.
-EXPIRED_HOLDS_MAX = 100
+# Of the holds whose time is over, how many a block releases at first to make room for a debit.
+EXPIRED_HOLDS_FIRST = 100
 
 
 class _Ticket:
@@ -196,7 +196,13 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
         outbox.insert(messages.for_decisions(flat, state.accounts), session)
         return [decision.outcome for decision in of_commands]
 
-    return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
+    try:
+        return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
+    except BulkWriteError as error:
+        if mongo.duplicate_key(error) is None:
+            raise
+        # Lost more races in a row than it may run again for: contention, and no fault.
+        raise LedgerBusy from error
 
 
 def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
@@ -216,14 +222,19 @@ def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSessio
     state = _read_state(commands, session)
     decisions = _fold(commands, state, at)
     short = [a for a in _short_of_funds(commands, decisions) if a in state.accounts and state.accounts[a].held]
-    if not short:
-        return decisions, state
-    in_the_way = repository.find_expired_holds(at, limit=EXPIRED_HOLDS_MAX, payers=short, session=session)
-    if not in_the_way:
-        return decisions, state
-    with_expiries = [*(Expire(hold=hold.id) for hold in in_the_way), *commands]
-    state = _read_state(with_expiries, session)
-    return _fold(with_expiries, state, at), state
+    limit = EXPIRED_HOLDS_FIRST
+    while short:
+        in_the_way = repository.find_expired_holds(at, limit=limit, payers=short, session=session)
+        if not in_the_way:
+            break
+        with_expiries = [*(Expire(hold=hold.id) for hold in in_the_way), *commands]
+        state = _read_state(with_expiries, session)
+        decisions = _fold(with_expiries, state, at)
+        if len(in_the_way) < limit or not _short_of_funds(commands, decisions[-len(commands) :]):
+            break
+        # There may be more of them, and nobody is told "insufficient funds" for what is only not released yet.
+        limit *= 4
+    return decisions, state
 
 
 def _short_of_funds(commands: Sequence[Command], decisions: Sequence[Decision]) -> set[ObjectId]:

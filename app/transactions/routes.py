@@ -105,13 +105,14 @@ def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 @bp.post("/initial-funds")
 @role_required(Role.SYSTEM)
+@bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(FundSchema(), example=_FUND_EXAMPLE)
 @bp.response(201, PostedSchema())
 @bp.replays(PostedSchema())
 @bp.refusals(Forbidden, *POSTING_PROBLEMS)
-def fund(body: dict[str, Any]) -> Any:
+def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Credit an account out of its currency's treasury."""
-    return _posted(service.fund_command(body, user_id=current_user_id()), "Initial funds credited.")
+    return _posted(service.fund_command(body, user_id=current_user_id()), "Initial funds credited.", **query)
 
 
 @bp.post("/hold")
@@ -128,24 +129,26 @@ def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 @bp.post("/<id:hold_id>/capture")
 @token_required
+@bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(CaptureSchema(), example={"amount": 400, "idempotencyKey": "capture-2026-117"})
 @bp.response(200, PostedSchema())
 @bp.refusals(CaptureExceedsHold, *SETTLING_PROBLEMS)
-def capture(body: dict[str, Any], hold_id: ObjectId) -> Any:
+def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Pay out of a hold, as its payee or as the bank. What is not captured is released."""
     command = service.capture_command(hold_id, body, user_id=current_user_id(), is_system=_is_system())
-    return _posted(command, "Hold captured.", first_status=HTTPStatus.OK)
+    return _posted(command, "Hold captured.", first_status=HTTPStatus.OK, **query)
 
 
 @bp.post("/<id:hold_id>/void")
 @token_required
+@bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(VoidSchema(), example={"idempotencyKey": "void-2026-117", "reason": "Out of stock"})
 @bp.response(200, PostedSchema())
 @bp.refusals(*SETTLING_PROBLEMS)
-def void(body: dict[str, Any], hold_id: ObjectId) -> Any:
+def void(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Release a hold without paying, as its payee or as the bank."""
     command = service.void_command(hold_id, body, user_id=current_user_id(), is_system=_is_system())
-    return _posted(command, "Hold voided.", first_status=HTTPStatus.OK)
+    return _posted(command, "Hold voided.", first_status=HTTPStatus.OK, **query)
 
 
 @bp.post("/batch")

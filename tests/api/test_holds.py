@@ -1,7 +1,11 @@
 """Holds: money set aside, then captured, voided, or released when its time is over."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from app.fields import rfc3339
+from app.ledger.posting import EXPIRED_HOLDS_FIRST
 from app.processes import holds_within
 from app.transactions.service import release_expired_holds
 from tests.support import Answer, Bank, Person, new_key
@@ -211,3 +215,24 @@ def test_an_expired_hold_does_not_stand_in_the_way_of_a_debit(parties: tuple[Per
     assert payee.get(f"/api/transactions/{hold}").body["transaction"]["status"] == "VOIDED"
     assert money(payer, from_account) == (400, 400)
     assert settle(payee, "capture", hold).code == "hold_not_pending"
+
+
+def test_however_many_holds_have_expired_they_do_not_stand_in_the_way(parties: tuple[Person, str, Person, str]) -> None:
+    payer, from_account, _, to_account = parties
+    holds = 2 * EXPIRED_HOLDS_FIRST - 50
+    for _ in range(holds):
+        assert place(payer, from_account, to_account, 1_000 // holds, expiresIn=1).status == 201
+    last = place(payer, from_account, to_account, 1, expiresIn=1).body["transaction"]
+    assert holds_within(EXPIRY_TIMEOUT_S, lambda: rfc3339(datetime.now(UTC)) > last["expiresAt"])
+
+    assert payer.transfer(from_account, to_account, 1_000).status == 201
+
+
+def test_a_dry_run_of_a_capture_leaves_the_hold_open(parties: tuple[Person, str, Person, str]) -> None:
+    payer, from_account, payee, to_account = parties
+    hold = place(payer, from_account, to_account, 700).body["transaction"]["id"]
+
+    answer = payee.post(f"/api/transactions/{hold}/capture?dryRun=true", {"idempotencyKey": "k"})
+
+    assert (answer.status, answer.body["dryRun"]) == (200, True)
+    assert settle(payee, "capture", hold, idempotencyKey="k").status == 200
