@@ -3,10 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from threading import Barrier
 
 import pytest
 from pymongo.database import Database
@@ -16,6 +14,7 @@ from app.mongo import Document
 from app.processes import holds_within
 from tests.proof import assert_ledger_is_whole
 from tests.support import Answer, Bank, Person, new_key
+from tests.threads import at_once
 
 ROUNDS = 20
 EXPIRY_TIMEOUT_S = 12.0
@@ -27,18 +26,6 @@ def _the_ledger_stays_sound(database: Database[Document]) -> Iterator[None]:
     yield
     assert verify().faults == []
     assert_ledger_is_whole(database)
-
-
-def at_once(*calls: Callable[[], Answer]) -> list[Answer]:
-    """Make the calls at the same moment, each in a thread of its own."""
-    barrier = Barrier(len(calls))
-
-    def run(call: Callable[[], Answer]) -> Answer:
-        barrier.wait()
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
 
 
 def place(payer: Person, from_account: str, to_account: str, amount: int, expires_in: int = 600) -> str:
@@ -67,7 +54,7 @@ def test_only_one_way_to_settle_wins(ways: tuple[str, str], live_bank: Bank) -> 
     for _ in range(ROUNDS):
         hold = place(payer, a, b, 10)
 
-        answers = at_once(*(settle(payee, way, hold) for way in ways), settle(live_bank.system, ways[0], hold))
+        answers = at_once([*(settle(payee, way, hold) for way in ways), settle(live_bank.system, ways[0], hold)])
 
         assert Counter(answer.status for answer in answers) == {200: 1, 409: 2}
         winner = next(answer for answer in answers if answer.status == 200).body["transaction"]
@@ -76,33 +63,36 @@ def test_only_one_way_to_settle_wins(ways: tuple[str, str], live_bank: Bank) -> 
     assert payer.balance(a) == (ROUNDS - captured) * 10
 
 
-def test_a_capture_that_races_with_expiry_wins_or_loses_as_a_whole(
-    live_bank: Bank, database: Database[Document]
+@pytest.mark.parametrize("way", ["capture", "void"])
+def test_what_races_with_expiry_wins_or_loses_as_a_whole(
+    way: str, live_bank: Bank, database: Database[Document]
 ) -> None:
     payer, a = live_bank.customer(ROUNDS * 10)
     payee, b = live_bank.customer()
     holds = [place(payer, a, b, 10, expires_in=1) for _ in range(ROUNDS)]
-    placed = database.transactions.find_one({"kind": "HOLD"}, sort=[("expires_at", -1)])
-    assert placed is not None
+    expiry = {str(hold["_id"]): hold["expires_at"] for hold in database.transactions.find({"kind": "HOLD"})}
 
-    def capture_around_expiry(hold: str, offset_ms: int) -> Answer:
-        time.sleep(max((placed["expires_at"] - datetime.now(UTC)).total_seconds() + offset_ms / 1000, 0))
-        return settle(payee, "capture", hold)()
+    def settle_around_expiry(hold: str, offset_ms: int) -> Answer:
+        time.sleep(max((expiry[hold] - datetime.now(UTC)).total_seconds() + offset_ms / 1000, 0))
+        return settle(payee, way, hold)()
 
     # Everything is held, so each transfer that is tried would release what has expired.
-    captures = [partial(capture_around_expiry, hold, 4 * n - 2 * ROUNDS) for n, hold in enumerate(holds)]
-    answers = at_once(*captures, *[lambda: payer.transfer(a, b, 1)] * 10)[:ROUNDS]
+    settlers = [partial(settle_around_expiry, hold, 4 * n - 2 * ROUNDS) for n, hold in enumerate(holds)]
+    answers = at_once([*settlers, *[lambda: payer.transfer(a, b, 1)] * 10])[:ROUNDS]
 
     won = sum(answer.status == 200 for answer in answers)
     assert {answer.status for answer in answers} <= {200, 409}
     assert holds_within(
         EXPIRY_TIMEOUT_S, lambda: database.transactions.count_documents({"kind": "HOLD", "status": "PENDING"}) == 0
     )
+    expired = database.transactions.count_documents({"kind": "HOLD", "failure.code": "hold_expired"})
+    assert won + expired == ROUNDS
+    captured = won if way == "capture" else 0
     moved = database.transactions.count_documents({"kind": "TRANSFER", "status": "COMPLETED"})
-    assert database.transactions.count_documents({"kind": "HOLD", "status": "COMPLETED"}) == won
-    assert payee.balance(b) == won * 10 + moved
+    assert database.transactions.count_documents({"kind": "HOLD", "status": "COMPLETED"}) == captured
+    assert payee.balance(b) == captured * 10 + moved
     available = payer.get(f"/api/accounts/{a}/balance").body["availableBalance"]
-    assert available == payer.balance(a) == ROUNDS * 10 - won * 10 - moved
+    assert available == payer.balance(a) == ROUNDS * 10 - captured * 10 - moved
 
 
 def test_a_capture_under_one_key_happens_once(live_bank: Bank) -> None:
@@ -110,7 +100,7 @@ def test_a_capture_under_one_key_happens_once(live_bank: Bank) -> None:
     payee, b = live_bank.customer()
     hold = place(payer, a, b, 100)
 
-    answers = at_once(*[settle(payee, "capture", hold, "one-key")] * 16)
+    answers = at_once([settle(payee, "capture", hold, "one-key")] * 16)
 
     assert {answer.status for answer in answers} == {200}
     assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
@@ -126,7 +116,7 @@ def test_holds_and_transfers_that_race_never_overdraw(live_bank: Bank) -> None:
         body = {"fromAccount": a, "toAccount": b, "amount": 1, "idempotencyKey": new_key()}
         return payer.post("/api/transactions/hold", body)
 
-    answers = at_once(*[hold, lambda: payer.transfer(a, b, 1)] * 40)
+    answers = at_once([hold, lambda: payer.transfer(a, b, 1)] * 40)
 
     assert Counter(answer.status for answer in answers) == {201: 50, 422: 30}
     balance = payer.get(f"/api/accounts/{a}/balance").body
@@ -152,7 +142,7 @@ def test_one_key_on_a_batch_posts_it_once(live_bank: Bank) -> None:
     def send() -> Answer:
         return payer.post("/api/transactions/batch", {"idempotencyKey": "one", "transfers": items})
 
-    answers = at_once(*[send] * 16)
+    answers = at_once([send] * 16)
 
     assert Counter(answer.status for answer in answers) == {201: 1, 200: 15}
     assert len({answer.content for answer in answers}) == 1
