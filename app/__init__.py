@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from typing import TYPE_CHECKING
 
-import config as settings
-from app import cli, headers, http, ledger, logs, mongo, proxies, rate_limits
-from app.accounts.routes import bp as accounts
-from app.admin.routes import bp as admin
-from app.auth import tokens
-from app.auth.routes import bp as auth
-from app.background import Background, Task
-from app.extensions import api, mail
-from app.notifications.delivery import Deliverer
-from app.operations.routes import bp as operations
-from app.statements import receipts
-from app.statements.routes import bp as statements
-from app.transactions import service as transaction_service
-from app.transactions.routes import bp as transactions
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from config import Config
 
 __version__ = "0.1.0"
 
 
-def create_app(config: settings.Config | None = None) -> Flask:
+def create_app(config: Config | None = None) -> Flask:
     """Return the application; raises ConfigError if the settings, read from the environment by default, are unfit."""
+    # Imported here: whoever needs the ledger's rules, the supervisor or one module alone shall not load them all.
+    from flask import Flask
+
+    import config as settings
+    from app import cli, headers, http, ledger, logs, mongo, proxies, rate_limits
+    from app.accounts.routes import bp as accounts
+    from app.admin.routes import bp as admin
+    from app.auth import tokens
+    from app.auth.routes import bp as auth
+    from app.background import Background, Task
+    from app.extensions import api, mail
+    from app.notifications.delivery import Deliverer
+    from app.operations.routes import bp as operations
+    from app.statements import receipts
+    from app.statements.routes import bp as statements
+    from app.transactions import service as transaction_service
+    from app.transactions.routes import bp as transactions
+
     config = config or settings.load()
     app = Flask(__name__, static_folder=None)
     app.config.update(
