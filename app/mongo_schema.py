@@ -243,11 +243,15 @@ class NotReady(Exception):
     """The database can not serve Fincore; the text says why and what to do."""
 
 
+class Standalone(NotReady):
+    """The server is no member of a replica set; no schema makes it fit."""
+
+
 def ensure_schema(database: Database[Document]) -> None:
     """Make or bring up to date collections, validators, indexes and the role `fincore_app`.
 
-    Needs an administrator's rights and a replica set; raises NotReady on a
-    standalone server. Existing documents are left as they are.
+    Needs an administrator's rights and a replica set; raises Standalone without
+    one. Existing documents are left as they are.
     """
     _refuse_standalone(database.client)
     for name, validator in VALIDATORS.items():
@@ -296,7 +300,7 @@ def _refuse_standalone(client: MongoClient[Document]) -> None:
     hello = client.admin.command("hello")
     # A member of a set that was not initiated yet says `isreplicaset`: it is no standalone, just not ready.
     if "setName" not in hello and not hello.get("isreplicaset") and hello.get("msg") != "isdbgrid":
-        raise NotReady(
+        raise Standalone(
             "MONGO_URI points to a standalone MongoDB server, which has no multi-document transactions. "
             "Fincore needs a replica set; one node is enough: start mongod with --replSet rs0 and run rs.initiate()."
         )

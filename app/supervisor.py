@@ -27,7 +27,7 @@ from app import mongo
 from app.auth.service import ensure_system_user
 from app.embedded import DATABASE_NAME, MailCatcher, Mongod, ReplicaSet, provision
 from app.mongo import new_client
-from app.mongo_schema import NotReady, check_database, ensure_schema
+from app.mongo_schema import NotReady, Standalone, check_database, ensure_schema
 from app.mongod_binary import EmbeddedError
 from app.processes import (
     LOOPBACK,
@@ -301,6 +301,8 @@ def _prepare_given(uri: str) -> None:
     try:
         try:
             check_database(uri, timeout_ms=MONGO_URI_TIMEOUT_MS)
+        except Standalone:
+            raise
         except NotReady:
             with (
                 contextlib.suppress(OperationFailure, ConnectionFailure),
