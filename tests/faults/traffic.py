@@ -45,6 +45,10 @@ class LiveBank(Bank):
         with MongoClient[Document](self.replica_set.admin_uri, tz_aware=True) as client:
             assert_ledger_is_whole(client[DATABASE_NAME])
 
+    def busiest_worker(self) -> int:
+        """Return the worker process with the most open connections; chance may have given it all clients."""
+        return max(self.worker_pids(), key=lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
+
     def worker_pids(self) -> list[int]:
         """Return gunicorn's worker processes."""
         (arbiter,) = (
@@ -64,9 +68,11 @@ def open_bank(directory: Path, *, size: int = 1) -> Iterator[LiveBank]:
         uri = provision(replica_set.admin_uri, "application-password")
         with running_server(uri) as port:
             client = OverHttp(port)
-            _register_system_user(client, replica_set)
-            yield LiveBank(client, replica_set)
-            client.close()
+            try:
+                _register_system_user(client, replica_set)
+                yield LiveBank(client, replica_set)
+            finally:
+                client.close()
     finally:
         replica_set.kill()
 
