@@ -1,6 +1,7 @@
 """One MongoDB replica set for each test worker, and one bank on it, emptied after each test."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from flask import Flask
@@ -65,14 +66,21 @@ def app(config: Config) -> Iterator[Flask]:
     mongo.close()
 
 
-@pytest.fixture
-def database(app: Flask, admin_database: Database[Document]) -> Iterator[Database[Document]]:
-    """The bank's database, empty but for the system user, with an administrator's rights."""
+@contextmanager
+def only_the_system_user(admin_database: Database[Document]) -> Iterator[Database[Document]]:
+    """Have a bank without customers, which needs the application, and empty it afterwards."""
     ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST)
     yield admin_database
     for name in admin_database.list_collection_names():
         if name != "schema":
             admin_database[name].delete_many({})
+
+
+@pytest.fixture
+def database(app: Flask, admin_database: Database[Document]) -> Iterator[Database[Document]]:
+    """The bank's database, empty but for the system user, with an administrator's rights."""
+    with only_the_system_user(admin_database) as database:
+        yield database
 
 
 @pytest.fixture
