@@ -1,6 +1,6 @@
 """The bank as the internet meets it: limits on, and behind a proxy that says who the client is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,10 +38,9 @@ class Edge:
 
 
 @pytest.fixture
-def make_edge(config: Config, database: Database[Document]) -> Iterator[MakeEdge]:
+def make_edge(config: Config, database: Database[Document]) -> MakeEdge:
     def make(**edge: Any) -> Edge:
+        # The driver and the ledger, which belong to the process, are set as for all other tests.
         return Edge(create_app(replace(config, edge=EdgeConfig(**{"trusted_proxies": ("127.0.0.1",), **edge}))))
 
-    yield make
-    # The driver and the ledger belong to the process; leave them as the application of all other tests set them.
-    create_app(config)
+    return make

@@ -196,12 +196,14 @@ def test_every_route_declares_who_may_call_it(app: Flask) -> None:
 @pytest.mark.parametrize("caller", CALLERS)
 def test_the_matrix_holds(app: Flask, bank: Bank, admin_database: Database[Document], caller: str) -> None:
     answered = {}
+    world = new_world(bank, admin_database)
     for method, rule in routes(app):
         row = MATRIX[method, rule]
-        world = new_world(bank, admin_database)
         who = world.callers[row.owner if caller == "owner" else caller]
         if row.refresh and isinstance(who, Person):
             who = Caller(who.client, who.refresh_token)
         answer = who.call(method, _filled(row.path or rule, world.names), _filled(row.body, world.names))
         answered[method, rule] = answer.status
+        if method != "GET" and answer.status < 400:
+            world = new_world(bank, admin_database)
     assert answered == {route: MATRIX[route].statuses[CALLERS.index(caller)] for route in answered}
