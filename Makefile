@@ -10,6 +10,9 @@ PYTHON := python3.11
 INSTALLED := .venv/installed
 LOCK := .venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe
 
+# Compiled modules are kept, whatever the shell says: each process that starts would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test lint format lock clean
 
 # exec and the shell's parent, this make: the supervisor stops when make is killed.
@@ -17,7 +20,7 @@ run: $(INSTALLED)
 	@exec .venv/bin/python -m app.supervisor --with-parent $$PPID
 
 test: $(INSTALLED)
-	@.venv/bin/python -m pytest -n 2 $(ARGS)
+	@.venv/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED)
 	@.venv/bin/ruff check .
