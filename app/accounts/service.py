@@ -86,12 +86,12 @@ def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owne
 
     Raises AccountNotFound, InvalidStatusTransition, AccountNotEmpty, and as `GroupCommit.post` does.
     """
-    command = ChangeStatus(account=account_id, status=status, act=act, owner=owner)
-    outcome = ledger.post([command])[0]
-    outcome.raise_error()
+    # Read first: once the change is done, nothing may fail any more that would make it look undone.
     account = repository.find_account(account_id)
-    assert account is not None
-    # As this change left it. Another one may have come since.
+    if account is None:
+        raise AccountNotFound
+    outcome = ledger.post([ChangeStatus(account=account_id, status=status, act=act, owner=owner)])[0]
+    outcome.raise_error()
     return {"user": None, **account, "status": status.value}
 
 
