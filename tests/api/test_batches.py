@@ -18,14 +18,6 @@ def send(person: Person, *transfers: dict[str, Any], query: str = "", **more: ob
     return person.post(f"/api/transactions/batch{query}", body)
 
 
-@pytest.fixture
-def parties(bank: Bank) -> tuple[Person, str, Person, str]:
-    """A payer with 1,000 and a payee."""
-    payer, from_account = bank.customer(1_000)
-    payee, to_account = bank.customer()
-    return payer, from_account, payee, to_account
-
-
 def test_a_batch_makes_its_transfers_in_order(parties: tuple[Person, str, Person, str]) -> None:
     payer, a, payee, b = parties
 

@@ -37,12 +37,6 @@ def amounts(transactions: list[dict[str, Any]]) -> list[int]:
     return [transaction["amount"] for transaction in transactions]
 
 
-def make_admin(bank: Bank, database: Database[Document]) -> Person:
-    admin = bank.register()
-    database.users.update_one({"_id": ObjectId(admin.id)}, {"$set": {"role": "ADMIN"}})
-    return admin
-
-
 def test_the_history_is_the_users_own_newest_first(bank: Bank) -> None:
     asha, salary = bank.customer(1_000)
     savings = asha.open_account()
@@ -95,7 +89,7 @@ def test_a_period_includes_its_begin_and_excludes_its_end(bank: Bank) -> None:
     assert amounts(history(asha, **{"from": "9999-12-31T23:59:59.9999Z", "to": "0001-01-01T00:00:00Z"})) == []
 
 
-def test_a_declined_transfer_is_in_its_initiators_history_alone(bank: Bank, database: Database[Document]) -> None:
+def test_a_declined_transfer_is_in_its_initiators_history_alone(bank: Bank) -> None:
     payer, poor = bank.customer(5)
     payee, account = bank.customer()
     assert payer.transfer(poor, account, 6).status == 422
@@ -103,7 +97,7 @@ def test_a_declined_transfer_is_in_its_initiators_history_alone(bank: Bank, data
     assert amounts(history(payer, status="FAILED")) == [6]
     assert history(payee) == []
     assert history(payee, status="FAILED") == []
-    assert amounts(history(make_admin(bank, database), account=account)) == [6]
+    assert amounts(history(bank.administrator(), account=account)) == [6]
 
 
 def test_the_key_is_its_initiators_alone(bank: Bank) -> None:
@@ -216,7 +210,7 @@ def test_a_cursor_of_another_account_or_user_is_refused(bank: Bank) -> None:
 def test_an_admin_reads_any_account_and_transaction_while_he_is_one(bank: Bank, database: Database[Document]) -> None:
     person, account = bank.customer(100)
     transaction = history(person)[0]
-    admin = make_admin(bank, database)
+    admin = bank.administrator()
     paths = [
         f"/api/accounts/{account}",
         f"/api/accounts/{account}/balance",

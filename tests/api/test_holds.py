@@ -27,14 +27,6 @@ def money(person: Person, account: str) -> tuple[int, int]:
     return balance["balance"], balance["availableBalance"]
 
 
-@pytest.fixture
-def parties(bank: Bank) -> tuple[Person, str, Person, str]:
-    """A payer with 1,000 and a payee."""
-    payer, from_account = bank.customer(1_000)
-    payee, to_account = bank.customer()
-    return payer, from_account, payee, to_account
-
-
 def test_a_hold_takes_from_the_available_balance_only(parties: tuple[Person, str, Person, str]) -> None:
     payer, from_account, payee, to_account = parties
 
