@@ -20,6 +20,9 @@ from app.mongo import Document
 SCHEMA_VERSION = 1
 ROLE = "fincore_app"
 
+# Codes of what MongoDB refuses for want of rights, or of the right password.
+NOT_ALLOWED = frozenset({13, 18})
+
 _NAMESPACE_EXISTS = 48
 _ROLE_EXISTS = 51002
 
@@ -294,6 +297,14 @@ def check_schema(database: Database[Document]) -> None:
             f"The database {database.name!r} lacks the schema this version needs. "
             "Run `flask --app wsgi db init` with an administrator's MONGO_URI."
         )
+
+
+def block_lifetime_s(client: MongoClient[Document]) -> int | None:
+    """Return after how long the server drops an atomic block by itself, or None if it does not say."""
+    name = "transactionLifetimeLimitSeconds"
+    with contextlib.suppress(OperationFailure):
+        return int(client.admin.command({"getParameter": 1, name: 1})[name])
+    return None
 
 
 def _refuse_standalone(client: MongoClient[Document]) -> None:

@@ -4,16 +4,20 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import Decimal128, Int64, ObjectId
+from click.testing import Result
+from flask import Flask
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, WriteError
 
+from app import mongo
 from app.embedded import ReplicaSet
 from app.mongo import Document
 from app.mongo_schema import (
@@ -229,6 +233,58 @@ def test_an_older_schema_is_not_ready_and_a_newer_one_is(empty_database: Databas
         check_schema(empty_database)
     turn_to(SCHEMA_VERSION + 1)
     check_schema(empty_database)
+
+
+@contextmanager
+def lifetime_of_blocks(client: MongoClient[Document], seconds: int) -> Iterator[None]:
+    name = "transactionLifetimeLimitSeconds"
+    before = client.admin.command("getParameter", **{name: 1})[name]
+    client.admin.command("setParameter", **{name: seconds})
+    yield
+    client.admin.command("setParameter", **{name: before})
+
+
+def db_init(app: Flask, admin_uri: str | None = None) -> Result:
+    """Run the command on the empty database with these rights, or on the bank's with the application's own."""
+    mongo.close()
+    if admin_uri is not None:
+        mongo.use(MongoClient[Document](admin_uri)["fincore_empty"])
+    try:
+        return app.test_cli_runner().invoke(args=["db", "init"])
+    finally:
+        mongo.close()
+
+
+def test_the_operator_makes_the_schema_and_may_do_so_again(
+    app: Flask, empty_database: Database[Document], replica_set: ReplicaSet
+) -> None:
+    for _ in range(2):
+        result = db_init(app, replica_set.admin_uri)
+
+        assert result.exit_code == 0, result.output
+        assert "'fincore_empty' is in place" in result.stdout
+        assert "Advice" not in result.stdout
+    check_schema(empty_database)
+
+
+def test_the_operator_is_advised_of_a_server_that_keeps_what_nobody_wants(
+    app: Flask, empty_database: Database[Document], replica_set: ReplicaSet
+) -> None:
+    with lifetime_of_blocks(empty_database.client, 60):
+        result = db_init(app, replica_set.admin_uri)
+
+    assert result.exit_code == 0
+    assert "for 60 s" in result.stdout
+    assert "transactionLifetimeLimitSeconds" in result.stdout
+
+
+@pytest.mark.usefixtures("database")
+def test_the_applications_own_user_may_not_make_the_schema_and_is_told_who_may(app: Flask) -> None:
+    result = db_init(app)
+
+    assert result.exit_code == 1
+    assert "Use an administrator's." in result.stderr
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.usefixtures("database")
