@@ -11,19 +11,24 @@ system_email="${SYSTEM_EMAIL:-system@fincore.example}"
 system_password="${SYSTEM_PASSWORD:?Set SYSTEM_PASSWORD to what \`make run\` printed at its first start.}"
 run="$(date +%s)-$$"
 
-# call METHOD PATH TOKEN [BODY]: prints the answer; ends the script on an error's status, with its problem document.
+curl -sS -o /dev/null "$api/openapi.json" || { echo "Nothing answers at $api. Is \`make run\` ready?" >&2; exit 1; }
+
+# call METHOD PATH TOKEN [BODY]: prints the answer, or fails with the problem document of an error.
 call() {
   local answer status
   answer=$(curl -sS -X "$1" "$api$2" -H "Authorization: Bearer $3" -H 'Content-Type: application/json' \
     ${4:+-d "$4"} -w '\n%{http_code}')
   status=${answer##*$'\n'}
   answer=${answer%$'\n'*}
+  [ "$status" -lt 400 ] || { printf '%s\n%s\n' "$1 $2 answered $status" "${answer%$'\n'}" >&2; return 1; }
   printf '%s\n' "${answer%$'\n'}"
-  [ "$status" -lt 400 ] || { echo "$1 $2 answered $status" >&2; return 1; }
 }
 
-# pick NAME…: prints a member of the JSON document on standard input.
-pick() { python3 -c 'import functools, json, sys; print(functools.reduce(lambda d, n: d[n], sys.argv[1:], json.load(sys.stdin)))' "$@"; }
+# pick NAME…: prints a member of the JSON document on standard input; nothing came if the call before it failed.
+pick() {
+  python3 -c 'import functools, json, sys; text = sys.stdin.read() or sys.exit(1)
+print(functools.reduce(lambda d, n: d[n], sys.argv[1:], json.loads(text)))' "$@"
+}
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
