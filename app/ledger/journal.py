@@ -164,7 +164,7 @@ def _void(command: Void, state: State, at: datetime) -> Decision:
 
 def _expire(command: Expire, state: State, at: datetime) -> Decision:
     hold = state.transactions.get(command.hold)
-    if hold is None or hold.status is not TransactionStatus.PENDING or not _is_over(hold, at):
+    if hold is None or not hold.is_overdue(at):
         raise HoldNotPending
     expired = replace(hold, status=TransactionStatus.VOIDED, failure=HOLD_EXPIRED)
     return _release(expired, state.accounts[hold.from_account], at, None)
@@ -343,14 +343,9 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
         if command.user != payer.user:
             raise TransactionNotFound
         raise Forbidden("Only the payee or the bank settles a hold.")
-    if hold.status is not TransactionStatus.PENDING or _is_over(hold, at):
+    if hold.status is not TransactionStatus.PENDING or hold.is_overdue(at):
         raise HoldNotPending
     return hold, payer, payee
-
-
-def _is_over(hold: Transaction, at: datetime) -> bool:
-    assert hold.expires_at is not None
-    return hold.expires_at <= at
 
 
 def _key_use(command: Keyed, kind: KeyUseKind, at: datetime, hold: Transaction | None = None) -> KeyUse:

@@ -7,10 +7,12 @@ outcome waiting, or are handed the lead. No thread is started, and a lone caller
 waits for nobody.
 """
 
+import copy
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 import structlog
 from bson import ObjectId
@@ -60,6 +62,11 @@ class _Ticket:
 
     def wake(self) -> None:
         self._turn.set()
+
+    def fail(self, error: Exception) -> None:
+        # A copy: it collects the traceback of the thread that raises it, which is this caller's own affair.
+        self.error = copy.copy(error)
+        self.error.__cause__ = error
 
     def result(self) -> list[Outcome]:
         if self.error is not None:
@@ -157,11 +164,20 @@ def _post_batch(batch: Sequence[_Ticket], timeout_s: float) -> None:
         if len(batch) > 1 and not _concerns_all(error):
             # One of the commands is more than the database takes. Alone, each of the others still gets through.
             log.error("posting_batch_failed", error=type(error).__name__, tickets=len(batch))
-            for ticket in batch:
-                _post_batch([ticket], timeout_s)
+            _post_one_by_one(batch, timeout_s)
             return
         for ticket in batch:
-            ticket.error = error
+            ticket.fail(error)
+
+
+def _post_one_by_one(batch: Sequence[_Ticket], timeout_s: float) -> None:
+    for position, ticket in enumerate(batch):
+        _post_batch([ticket], timeout_s)
+        if ticket.error is not None and _concerns_all(ticket.error):
+            # The others would wait as long for the same, one after another, with everybody behind them.
+            for other in batch[position + 1 :]:
+                other.fail(ticket.error)
+            return
 
 
 def _concerns_all(error: Exception) -> bool:
@@ -216,18 +232,22 @@ def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
 
 
 def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> tuple[list[Decision], State]:
-    """Return a decision for each command, in order, behind those that release expired holds in the way of one,
-    and the state that they leave.
+    """Return a decision for each command, in order, behind those that release expired holds in the way of a debit or
+    a close, and the state that they leave.
     """
     state = _read_state(commands, session)
-    decisions = _fold(commands, state, at)
-    short = [a for a in _short_of_funds(commands, decisions) if a in state.accounts and state.accounts[a].held]
+    at_closes = [Expire(hold=hold.id) for hold in _overdue_at_closes(commands, state, at)]
+    if at_closes:
+        state = _read_state([*at_closes, *commands], session)
+    decisions = _fold([*at_closes, *commands], state, at)
+    short = _short_of_funds(commands, decisions[-len(commands) :])
+    short = {account for account in short if account in state.accounts and state.accounts[account].held}
     limit = EXPIRED_HOLDS_FIRST
     while short:
         in_the_way = repository.find_expired_holds(at, limit=limit, payers=short, session=session)
         if not in_the_way:
             break
-        with_expiries = [*(Expire(hold=hold.id) for hold in in_the_way), *commands]
+        with_expiries = [*dict.fromkeys([*at_closes, *(Expire(hold=hold.id) for hold in in_the_way)]), *commands]
         state = _read_state(with_expiries, session)
         decisions = _fold(with_expiries, state, at)
         if len(in_the_way) < limit or not _short_of_funds(commands, decisions[-len(commands) :]):
@@ -235,6 +255,17 @@ def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSessio
         # There may be more of them, and nobody is told "insufficient funds" for what is only not released yet.
         limit *= 4
     return decisions, state
+
+
+def _overdue_at_closes(commands: Sequence[Command], state: State, at: datetime) -> list[Transaction]:
+    """Return the overdue holds of accounts that are to be closed. Of very many the rest is the sweeper's."""
+    closing = _closing(commands)
+    overdue = (
+        hold
+        for hold in state.transactions.values()
+        if hold.is_overdue(at) and not closing.isdisjoint((hold.from_account, hold.to_account))
+    )
+    return list(islice(overdue, EXPIRED_HOLDS_FIRST))
 
 
 def _short_of_funds(commands: Sequence[Command], decisions: Sequence[Decision]) -> set[ObjectId]:
@@ -255,14 +286,17 @@ def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
     results = {r for record in found if isinstance(record, KeyUse) for r in record.results if isinstance(r, ObjectId)}
     if results:
         transactions += repository.find_transactions(results, session)
-    closing = {c.account for c in commands if isinstance(c, ChangeStatus) and c.status is AccountStatus.CLOSED}
-    if closing:
+    if closing := _closing(commands):
         transactions += repository.find_open_holds(closing, session)
     accounts = {account for command in commands for account in accounts_named_by(command)}
     for transaction in transactions:
         if transaction.id in ids:
             accounts |= {transaction.from_account, transaction.to_account}
     return State(repository.find_accounts(accounts, session), found, transactions)
+
+
+def _closing(commands: Sequence[Command]) -> set[ObjectId]:
+    return {c.account for c in commands if isinstance(c, ChangeStatus) and c.status is AccountStatus.CLOSED}
 
 
 def _fold(commands: Sequence[Command], state: State, at: datetime) -> list[Decision]:

@@ -178,6 +178,10 @@ class Transaction:
         """Whether this set money aside, whatever became of it since. A declined hold did not."""
         return self.kind is TransactionKind.HOLD and self.status is not TransactionStatus.FAILED
 
+    def is_overdue(self, at: datetime) -> bool:
+        """Tell whether this is an open hold whose time is over, so that it may only expire."""
+        return self.status is TransactionStatus.PENDING and self.expires_at is not None and self.expires_at <= at
+
     def as_first_answered(self) -> "Transaction":
         """Return the transaction as it was when its own request was answered, which is what a repeat gets."""
         if self.is_hold:

@@ -220,6 +220,17 @@ def test_however_many_holds_have_expired_they_do_not_stand_in_the_way(parties: t
     assert payer.transfer(from_account, to_account, 1_000).status == 201
 
 
+def test_an_expired_hold_does_not_stand_in_the_way_of_a_close(parties: tuple[Person, str, Person, str]) -> None:
+    payer, from_account, payee, to_account = parties
+    hold = place(payer, from_account, to_account, 700, expiresIn=1).body["transaction"]["id"]
+    assert payee.post(f"/api/accounts/{to_account}/close", {}).code == "account_not_empty"
+
+    assert holds_within(EXPIRY_TIMEOUT_S, lambda: payee.post(f"/api/accounts/{to_account}/close", {}).status == 200)
+
+    assert payer.get(f"/api/transactions/{hold}").body["transaction"]["failure"]["code"] == "hold_expired"
+    assert money(payer, from_account) == (1_000, 1_000)
+
+
 def test_a_dry_run_of_a_capture_leaves_the_hold_open(parties: tuple[Person, str, Person, str]) -> None:
     payer, from_account, payee, to_account = parties
     hold = place(payer, from_account, to_account, 700).body["transaction"]["id"]

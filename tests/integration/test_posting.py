@@ -96,6 +96,26 @@ def test_a_command_that_the_database_can_not_take_does_not_fail_its_batch(branch
     assert branch.balance(payee) == 20
 
 
+def test_a_batch_that_is_taken_apart_waits_once_for_what_concerns_all_of_it(branch: Branch) -> None:
+    first, payer, payee = branch.customer(100), branch.customer(100), branch.customer()
+    group = process(timeout_ms=500)
+    poison = payer.pay(payee, description="\ud800")
+
+    with ThreadPoolExecutor(21) as threads, branch.blocked(payer):
+        with branch.blocked(first):
+            leader = threads.submit(posting(group, first.pay(payee)))
+            futures = [threads.submit(posting(group, poison))]
+            futures += [threads.submit(posting(group, payer.pay(payee))) for _ in range(19)]
+        begun = time.monotonic()
+        wait([leader, *futures])
+        waited_s = time.monotonic() - begun
+
+    assert leader.exception() is None
+    assert all(isinstance(future.exception(), LedgerBusy | UnicodeEncodeError) for future in futures)
+    assert waited_s < 2.5
+    assert branch.recorded(payer) == 0
+
+
 # Limits.
 
 
@@ -149,6 +169,8 @@ def test_a_leader_that_fails_takes_its_batch_along_and_wakes_everybody(branch: B
     waited_s = time.monotonic() - begun
 
     assert all(isinstance(future.exception(), LedgerBusy) for future in futures)
+    # Each raises its own: an exception collects the traceback of every thread that raises it.
+    assert len({id(future.exception()) for future in futures}) == len(futures)
     assert waited_s < 2.5
     assert codes(group.post([repeated(command) for command in commands])) == {"ok": 20}
     assert branch.balance(payee) == 20
