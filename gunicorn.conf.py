@@ -22,8 +22,9 @@ worker_class = "gthread"
 # Each worker imports the application itself: a MongoDB client must not be made before the fork.
 preload_app = False
 
-# A request ends long before: POST_TIMEOUT_MS is at most 25 s.
+# A worker whose main thread says nothing for so long is replaced. Requests run in other threads and may take longer.
 timeout = 60
+# Longer than any posting takes at its default POST_TIMEOUT_MS.
 graceful_timeout = 30
 keepalive = 15
 

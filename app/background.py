@@ -29,8 +29,9 @@ class Task:
 class Background:
     """Runs tasks between `start` and `stop`."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], *, pause_after_failure_s: float = PAUSE_AFTER_FAILURE_S) -> None:
         self._tasks = tasks
+        self._pause_after_failure_s = pause_after_failure_s
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
@@ -51,16 +52,16 @@ class Background:
         self._threads = []
 
     def _repeat(self, task: Task) -> None:
-        healthy = True
+        told: type[Exception] | None = None
         while not self._stopping.is_set():
-            pause_s = PAUSE_AFTER_FAILURE_S
+            pause_s = self._pause_after_failure_s
             try:
                 pause_s = task.run()
-                healthy = True
+                told = None
             except Exception as error:
-                # Once for a row of failures, or an outage would fill the log.
-                if healthy:
+                # Once for a row of failures of one kind, or an outage would fill the log.
+                if type(error) is not told:
                     away = isinstance(error, PyMongoError) and mongo.is_away(error)
                     log.warning("task_failed", task=task.name, exc_info=None if away else error)
-                healthy = False
+                told = type(error)
             self._stopping.wait(pause_s)

@@ -46,8 +46,8 @@ MONGOD_JOURNAL_FILE_MB = 20
 MONGOD_LOG_BYTES_MAX = 10 * 1024**2
 # How long a signalled primary serves on for the sake of clients elsewhere; 15 s if nothing is said.
 MONGOD_DRAIN_MS = 100
-# A block whose client could not even abort it keeps what it wrote locked so long; 60 s if nothing is said. No block of
-# ours lives longer than MONGO_TIMEOUT_MS.
+# A block whose client could not even abort it keeps what it wrote locked so long; 60 s if nothing is said. Ours take no
+# longer than MONGO_TIMEOUT_MS, which is half of this unless somebody raised it.
 MONGOD_BLOCK_LIFETIME_S = 8
 MONGOD_START_TIMEOUT_S = 60.0
 MONGOD_STOP_TIMEOUT_S = 30.0
@@ -128,11 +128,6 @@ class Mongod:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-    def restart(self) -> None:
-        """Stop and start. Data, port and membership stay."""
-        self.stop()
-        self.start()
 
     def client(self, **options: Any) -> MongoClient[Document]:
         """Return a client of this member alone, whatever its state. The caller closes it."""

@@ -2,6 +2,9 @@
 
 import threading
 
+import pytest
+from structlog.testing import CapturingLogger
+
 from app.background import Background, Task
 
 TIMEOUT_S = 5.0
@@ -45,3 +48,23 @@ def test_stopping_waits_for_what_is_under_way_and_ends_the_threads() -> None:
 
     assert finished == [True]
     assert "slow" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_row_of_failures_is_told_once_and_a_new_kind_of_failure_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = CapturingLogger()
+    monkeypatch.setattr("app.background.log", told)
+    kinds: list[type[Exception]] = [ValueError, ValueError, KeyError, KeyError, ValueError]
+    over = threading.Event()
+
+    def run() -> float:
+        if not kinds:
+            over.set()
+            return 3600.0
+        raise kinds.pop(0)
+
+    background = Background([Task("failing", run)], pause_after_failure_s=0)
+    background.start()
+    assert over.wait(TIMEOUT_S)
+    background.stop()
+
+    assert [type(call.kwargs["exc_info"]) for call in told.calls] == [ValueError, KeyError, ValueError]
