@@ -106,6 +106,7 @@ class ServerConfig:
     port: int
     workers: int
     threads: int
+    request_timeout_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,7 @@ def _server(env: Env) -> ServerConfig:
         port=env.int("PORT", 5000, validate=Range(0, 65_535)),
         workers=env.int("WEB_CONCURRENCY", 2, validate=Range(1, 64)),
         threads=env.int("THREADS", 32, validate=Range(1, 512)),
+        request_timeout_s=env.int("REQUEST_TIMEOUT_S", 15, validate=Range(1, 300)),
     )
 
 

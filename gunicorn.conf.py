@@ -9,6 +9,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 import config as settings  # gunicorn would take the name `config` for a setting of its own
+from app.worker import PatientWorker
 
 try:
     _server = settings.load_server()
@@ -18,7 +19,10 @@ except settings.ConfigError as error:
 bind = f"[{_server.host}]:{_server.port}" if ":" in _server.host else f"{_server.host}:{_server.port}"
 workers = _server.workers
 threads = _server.threads
-worker_class = "gthread"
+PatientWorker.request_timeout_s = _server.request_timeout_s
+worker_class = PatientWorker
+# Its way to send a file knows no time-out.
+sendfile = False
 # Each worker imports the application itself: a MongoDB client must not be made before the fork.
 preload_app = False
 
