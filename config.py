@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parseaddr
-from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
 
@@ -256,9 +255,12 @@ def _is_rate(value: str) -> None:
 
 
 def _are_networks(value: str) -> None:
+    # Imported here: the package `app` imports this module.
+    from app.proxies import parse_networks
+
     for word in _words(value):
         try:
-            network = ip_network(word)
+            (network,) = parse_networks([word])
         except ValueError:
             raise ValidationError(f"{word!r} is not an address or network, such as 10.0.0.7 or 10.0.0.0/8.") from None
         if network.prefixlen == 0:

@@ -61,9 +61,8 @@ def create_app(config: Config | None = None) -> Flask:
             "read": config.edge.ratelimit_read,
         },
     )
-    if config.edge.trusted_proxies:
-        networks = proxies.parse_networks(config.edge.trusted_proxies)
-        app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, networks)  # type: ignore[assignment,method-assign]
+    networks = proxies.parse_networks(config.edge.trusted_proxies)
+    app.wsgi_app = proxies.ClientAddress(app.wsgi_app, networks)  # type: ignore[assignment,method-assign]
     tokens.configure(
         app,
         secret=config.jwt_secret,

@@ -43,11 +43,14 @@ class Client(Protocol):
 class InProcess:
     """Calls the application without a server."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, peer: str = "127.0.0.1") -> None:
         self._client = app.test_client()
+        self._peer = {"REMOTE_ADDR": peer}
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
-        with self._client.open(path, method=method, headers=headers, data=data) as response:
+        with self._client.open(
+            path, method=method, headers=headers, data=data, environ_overrides=self._peer
+        ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, response.get_data())
 

@@ -36,6 +36,10 @@ class Edge:
     def caller(self, address: str = "198.51.100.7", token: str | None = None) -> Caller:
         return Caller(FromAddress(InProcess(self.app), address), token)
 
+    def peer(self, address: str) -> Caller:
+        """Somebody who reaches the server from this address, without a proxy in between that speaks for them."""
+        return Caller(InProcess(self.app, address))
+
 
 @pytest.fixture
 def make_edge(config: Config, database: Database[Document]) -> MakeEdge:

@@ -4,8 +4,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pymongo.database import Database
 
 from app.http import JSON_DEPTH_MAX
+from app.mongo import Document
 from app.proxies import client_network
 from tests.security.conftest import MakeEdge
 from tests.support import Bank
@@ -83,7 +85,10 @@ def test_the_client_is_the_first_from_the_right_that_is_no_trusted_proxy(
     ("address", "network"),
     [
         ("203.0.113.5", "203.0.113.5"),
+        ("::ffff:203.0.113.5", "203.0.113.5"),
+        ("::FFFF:cb00:7105", "203.0.113.5"),
         ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
         ("::1", "::/64"),
         ("", ""),
         ("unix socket", "unix socket"),
@@ -91,6 +96,33 @@ def test_the_client_is_the_first_from_the_right_that_is_no_trusted_proxy(
 )
 def test_a_client_is_an_ipv4_address_or_an_ipv6_network(address: str, network: str) -> None:
     assert client_network(address) == network
+
+
+def test_ipv4_clients_of_a_server_that_listens_on_ipv6_are_as_many_as_they_are(make_edge: MakeEdge) -> None:
+    edge = make_edge(trusted_proxies=(), ratelimit_auth="1/day")
+    assert edge.peer("::ffff:203.0.113.5").post("/api/auth/login", LOGIN).status == 401
+    assert edge.peer("::ffff:203.0.113.6").post("/api/auth/login", LOGIN).status == 401
+    assert edge.peer("203.0.113.5").post("/api/auth/login", LOGIN).code == "rate_limited"
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "::ffff:10.0.0.0/104"])
+@pytest.mark.parametrize("proxy", ["10.0.0.7", "::ffff:10.0.0.7"])
+def test_a_proxy_is_trusted_however_its_address_is_written(make_edge: MakeEdge, network: str, proxy: str) -> None:
+    edge = make_edge(trusted_proxies=(network,), ratelimit_auth="1/day")
+    forwarded = {"X-Forwarded-For": "::ffff:203.0.113.5, ::ffff:10.1.1.1"}
+    assert edge.peer(proxy).post("/api/auth/login", LOGIN, headers=forwarded).status == 401
+    assert edge.peer("203.0.113.5").post("/api/auth/login", LOGIN).code == "rate_limited"
+
+
+@pytest.mark.parametrize("proxies", [(), ("10.0.0.0/8",)])
+def test_the_audit_log_has_an_address_as_the_limits_have_it(
+    make_edge: MakeEdge, database: Database[Document], proxies: tuple[str, ...]
+) -> None:
+    edge = make_edge(trusted_proxies=proxies)
+    for address in ("203.0.113.5", "203.0.113.5", "203.0.113.5", "203.0.113.5", "::FFFF:cb00:7105"):
+        edge.peer(address).post("/api/auth/login", LOGIN)
+    (record,) = database.audit_log.find({})
+    assert record["address"] == "203.0.113.5"
 
 
 def test_pages_of_configured_origins_may_call_the_api(make_edge: MakeEdge) -> None:

@@ -52,6 +52,7 @@ def test_a_missing_secret_is_refused(environment: pytest.MonkeyPatch) -> None:
         ("CORS_ORIGINS", "https://.*"),
         ("TRUSTED_PROXIES", "0.0.0.0/0"),
         ("TRUSTED_PROXIES", "::/0"),
+        ("TRUSTED_PROXIES", "::ffff:0:0/96"),
         ("TRUSTED_PROXIES", "proxy.example"),
         ("TRUSTED_PROXIES", "*"),
         ("RATELIMIT_AUTH", "often"),
