@@ -112,4 +112,7 @@ def show_table(records: Iterable[Record], columns: Sequence[str], *, as_json: bo
 def _text(value: Any) -> str:
     if value is None:
         return "-"
-    return orjson.dumps(value).decode() if isinstance(value, Mapping) else str(value)
+    text = orjson.dumps(value).decode() if isinstance(value, Mapping) else str(value)
+    # Much of it was written by people who are not the operator. Escape sequences would act on the terminal, and marks
+    # of direction show one thing for another.
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

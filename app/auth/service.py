@@ -271,8 +271,9 @@ def _forget_guesses(user: Document) -> None:
 
 
 def _record_guessing(email: str, act: Act) -> None:
-    # Some people type their password where the address belongs. What is no address is not kept.
-    if not _ADDRESS.fullmatch(email):
+    # Some people type their password where the address belongs, and attackers what would act on an operator's screen.
+    # What is no address is not kept.
+    if not (_ADDRESS.fullmatch(email) and email.isprintable()):
         return
     after = {"failures": str(attempts.ALARM_FAILURES)}
     at = whole_milliseconds(datetime.now(UTC))

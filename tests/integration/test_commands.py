@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from click.testing import Result
 from flask import Flask
 from pymongo.database import Database
@@ -233,6 +234,26 @@ def test_the_audit_log_ends_with_the_newest(operator: Operator, bank: Bank) -> N
     assert len(table) == 4
     assert table[0].split()[:4] == ["at", "actor", "action", "subject"]
     assert operator.run("audit", "tail", "--actor", "cli:nobody", "--json").stdout == ""
+
+
+def test_nothing_that_people_wrote_acts_on_the_terminal(
+    operator: Operator, bank: Bank, database: Database[Document]
+) -> None:
+    written = "\x1b]0;owned\x07\x9b31m\u202e\u2028\nAsha\x7f"
+    shown = r"\x1b]0;owned\x07\x9b31m\u202e\u2028\nAsha\x7f"
+    person, account = bank.customer()
+    operator.run("accounts", "freeze", account, "--reason", "Look")
+    # As an earlier version let them in, or somebody with the database's password.
+    database.users.update_one({"_id": ObjectId(person.id)}, {"$set": {"name": written}})
+    database.accounts.update_one({"_id": ObjectId(account)}, {"$set": {"name": written}})
+    database.audit_log.update_one({}, {"$set": {"subject": written, "after": {"status": written}}})
+
+    tables = [operator.run(*arguments).stdout for arguments in (("users", "list"), ("accounts", "show", account))]
+    tables.append(operator.run("audit", "tail").stdout)
+
+    assert all(shown in table for table in tables)
+    assert all(line.isprintable() for table in tables for line in table.split("\n"))
+    assert json.loads(operator.run("audit", "tail", "--json").stdout)["subject"] == written
 
 
 @contextmanager

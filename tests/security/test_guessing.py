@@ -182,6 +182,16 @@ def test_failures_more_than_fifteen_minutes_apart_alarm_nobody(
     assert database.audit_log.count_documents({}) == 0
 
 
+@pytest.mark.parametrize("smuggled", ["\x1b[2J", "\x07", "\x9b31m", "\u202e", "\x7f", "\ufeff"])
+def test_what_would_act_on_an_operators_screen_is_no_address(
+    make_edge: MakeEdge, database: Database[Document], smuggled: str
+) -> None:
+    edge = make_edge(ratelimit_enabled=False)
+    for _ in range(5):
+        assert log_in(edge, f"{smuggled}all-is-well@fincore.example").code == "invalid_credentials"
+    assert database.audit_log.count_documents({}) == 0
+
+
 def test_what_was_typed_in_place_of_an_address_is_kept_nowhere(
     make_edge: MakeEdge, database: Database[Document]
 ) -> None:
