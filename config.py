@@ -180,7 +180,11 @@ def load_server() -> ServerConfig:
 
 def load_local() -> LocalConfig:
     """Read what `make run` needs; raises ConfigError naming every bad variable."""
+    # Imported here: the package `app` imports this module.
+    from app.auth.schemas import EmailAddress
+
     env = _env()
+    env.add_parser_from_field("email", EmailAddress)
     local = LocalConfig(
         data_dir=env.path("DATA_DIR", ROOT / "var"),
         server=_server(env),
@@ -188,7 +192,8 @@ def load_local() -> LocalConfig:
         jwt_secret=env.str("JWT_SECRET", "", validate=_or_blank(_is_strong_secret)) or None,
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
         mail={name: value for name in MAIL_VARIABLES if (value := env.str(name, ""))},
-        system_email=env.str("SYSTEM_EMAIL", "system@fincore.example"),
+        # As registration takes it: a user by any other spelling could never log in.
+        system_email=env.email("SYSTEM_EMAIL", "system@fincore.example"),
         system_password=env.str("SYSTEM_PASSWORD", "", validate=_or_blank(_is_password)) or None,
     )
     _seal(env)
@@ -291,8 +296,10 @@ def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _is_password(value: str) -> None:
-    if not 8 <= len(value.encode()) <= 72:
-        raise ValidationError("A password has 8 to 72 bytes.")
+    # Imported here: the package `app` imports this module.
+    from app.auth.schemas import NewPassword
+
+    NewPassword().deserialize(value)
 
 
 def _is_mongo_uri(value: str) -> None:

@@ -253,10 +253,10 @@ def test_a_data_directory_that_can_not_be_written_is_named(launch: Callable[...,
 
 
 def test_bad_settings_are_all_named(launch: Callable[..., Run]) -> None:
-    run = launch(SYSTEM_PASSWORD="short", JWT_SECRET="short", MONGO_URI="localhost")
+    run = launch(SYSTEM_EMAIL="system", SYSTEM_PASSWORD="Password1", JWT_SECRET="short", MONGO_URI="localhost")
 
     assert run.ended() == 1
-    assert all(name in run.said for name in ("SYSTEM_PASSWORD", "JWT_SECRET", "MONGO_URI"))
+    assert all(name in run.said for name in ("SYSTEM_EMAIL", "SYSTEM_PASSWORD", "JWT_SECRET", "MONGO_URI"))
     assert "Traceback" not in run.said
 
 

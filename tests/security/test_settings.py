@@ -3,7 +3,9 @@
 import pytest
 
 import config
+from app.auth.service import ensure_system_user
 from tests.server import JWT_SECRET
+from tests.support import PASSWORD, Bank
 
 URI = "mongodb://127.0.0.1:1/fincore?replicaSet=rs0"
 
@@ -41,6 +43,17 @@ def test_a_missing_secret_is_refused(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("JWT_SECRET")
     with pytest.raises(config.ConfigError, match="JWT_SECRET"):
         config.load()
+
+
+@pytest.mark.parametrize("address", ["boss@bank.example", " Boss@BANK.example"])
+def test_the_system_user_can_log_in_however_the_address_was_written(
+    environment: pytest.MonkeyPatch, bank: Bank, address: str
+) -> None:
+    environment.setenv("SYSTEM_EMAIL", address)
+    email = config.load_local().system_email
+    assert ensure_system_user(email=email, password=PASSWORD, bcrypt_rounds=4)
+    assert bank.log_in(address).user["role"] == "SYSTEM"
+    assert not ensure_system_user(email=email, password="another long enough one", bcrypt_rounds=4)
 
 
 @pytest.mark.parametrize(

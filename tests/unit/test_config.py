@@ -163,7 +163,15 @@ def test_a_local_run_needs_no_settings_at_all(monkeypatch: pytest.MonkeyPatch) -
     assert local.data_dir == config.ROOT / "var"
 
 
-@pytest.mark.parametrize("password", ["x" * 7, "x" * 73, "₹" * 25])
+@pytest.mark.parametrize("address", ["", "nonsense", "system@", "a b@fincore.example"])
+def test_the_system_users_address_obeys_the_rule_for_addresses(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("SYSTEM_EMAIL", address)
+
+    with pytest.raises(ConfigError, match="SYSTEM_EMAIL"):
+        config.load_local()
+
+
+@pytest.mark.parametrize("password", ["x" * 7, "x" * 73, "₹" * 25, "password1", "PassWord1"])
 def test_the_system_users_password_obeys_the_rule_for_passwords(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     monkeypatch.setenv("SYSTEM_PASSWORD", password)
 
