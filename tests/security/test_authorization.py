@@ -1,12 +1,14 @@
 """The authorisation matrix: every route for everybody. A route without a row fails, and so does an undeclared one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import pytest
 from flask import Flask
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from app.mongo import Document
@@ -207,3 +209,35 @@ def test_the_matrix_holds(app: Flask, bank: Bank, admin_database: Database[Docum
         if method != "GET" and answer.status < 400:
             world = new_world(bank, admin_database)
     assert answered == {route: MATRIX[route].statuses[CALLERS.index(caller)] for route in answered}
+
+
+@pytest.mark.parametrize("path", ["/api/accounts/{}", "/api/accounts/{}/balance", "/api/transactions/{}"])
+def test_what_is_somebody_elses_costs_the_reads_of_what_is_missing(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    _, account = bank.customer()
+    transaction = bank.fund(account, 1).body["transaction"]["id"]
+    foreign = transaction if "transactions" in path else account
+    other = bank.register()
+    reads: list[str] = []
+    for name in ("find", "find_one", "aggregate"):
+        monkeypatch.setattr(Collection, name, counted(reads, getattr(Collection, name)))
+
+    costs = []
+    for asked in ("a" * 24, foreign):
+        reads.clear()
+        assert other.get(path.format(asked)).status == 404
+        costs.append(list(reads))
+
+    assert costs[0] == costs[1]
+
+
+def counted(calls: list[str], read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same read, that says of which collection it was when it is called."""
+
+    @wraps(read)
+    def counting(collection: Collection[Document], *args: Any, **kwargs: Any) -> Any:
+        calls.append(f"{read.__name__} {collection.name}")
+        return read(collection, *args, **kwargs)
+
+    return counting
