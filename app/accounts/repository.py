@@ -24,6 +24,11 @@ def find_accounts_of(user_id: ObjectId) -> list[Document]:
     return list(database().accounts.find({"user": user_id}).sort("_id", 1))
 
 
+def count_accounts_of(user_id: ObjectId, session: ClientSession, *, limit: int) -> int:
+    """Return how many accounts the user has, or `limit` if there are more."""
+    return database().accounts.count_documents({"user": user_id}, limit=limit, session=session)
+
+
 def rename(account_id: ObjectId, user_id: ObjectId, name: str) -> Document | None:
     """Rename the user's account and return it, or None if the user has no such account."""
     return database().accounts.find_one_and_update(

@@ -30,7 +30,7 @@ bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Wh
 @bp.response(201, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def create(body: dict[str, Any]) -> dict[str, Any]:
-    """Open an account."""
+    """Open an account. A user has at most 1,000, closed ones included."""
     currency = body.get("currency", current_app.config["DEFAULT_CURRENCY"])
     return {"account": service.open_account(user_id=current_user_id(), currency=currency, name=body.get("name"))}
 

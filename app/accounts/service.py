@@ -14,9 +14,16 @@ from app.ledger.records import AccountKind, AccountStatus, Act, Entry, treasury_
 from app.mongo import Document
 from app.notifications import messages, outbox
 
+# The lists and histories of a user read the heads of all their accounts. Closed ones count, as they are in both.
+ACCOUNTS_PER_USER_MAX = 1_000
+
 
 def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Document:
-    """Open an account, and with the first one in a currency the treasury in it; return the account."""
+    """Open an account, and with the first one in a currency the treasury in it; return the account.
+
+    Raises ValidationFailed if the user has ACCOUNTS_PER_USER_MAX. Blocks that run at the same moment do not see each
+    other's account, so a user may come to have a few more: this keeps reads fast and is no rule about money.
+    """
     account: Document = {
         "_id": ObjectId(),
         "user": user_id,
@@ -32,6 +39,14 @@ def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Docum
     }
 
     def block(session: ClientSession) -> None:
+        limit = ACCOUNTS_PER_USER_MAX
+        if repository.count_accounts_of(user_id, session, limit=limit) >= limit:
+            raise ValidationFailed(
+                "You have as many accounts as a user may have.",
+                errors={
+                    "body": [f"A user has at most {limit:,} accounts, closed ones included. Use one that is open."]
+                },
+            )
         if not repository.exists(treasury["_id"], session):
             _open(treasury, session)
         _open(account, session)

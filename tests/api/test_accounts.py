@@ -11,6 +11,7 @@ from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
 
+from app.accounts import service
 from app.ledger.records import treasury_id
 from app.mongo import Document
 from tests.support import Answer, Bank, InProcess, Person
@@ -81,6 +82,27 @@ def test_first_accounts_in_a_currency_that_race_share_one_treasury(app: Flask, b
     assert len(accounts) == 6
     payers = {bank.fund(account, 100).body["transaction"]["fromAccount"] for account in accounts}
     assert payers == {str(treasury_id("JPY"))}
+
+
+def test_a_user_has_only_so_many_accounts(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "ACCOUNTS_PER_USER_MAX", 3)
+    person, account = bank.customer()
+    person.open_account("EUR")
+    third = person.open_account()
+    assert person.post(f"/api/accounts/{third}/close").status == 200
+
+    refused = person.post("/api/accounts/create", {"currency": "SEK"})
+
+    assert (refused.status, refused.code) == (422, "validation_failed")
+    assert refused.body["errors"] == {
+        "body": ["A user has at most 3 accounts, closed ones included. Use one that is open."]
+    }
+    assert len(person.get("/api/accounts").body["accounts"]) == 3
+    trial = bank.system.get("/api/admin/trial-balance").body["currencies"]
+    assert "SEK" not in {row["currency"] for row in trial}, "Nor was a treasury opened."
+    # Others are not affected, nor is what the user has.
+    assert bank.register().open_account()
+    assert bank.fund(account, 1).status == 201
 
 
 def test_the_list_has_ones_own_accounts_with_their_balances_oldest_first(bank: Bank) -> None:
