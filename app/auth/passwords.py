@@ -27,6 +27,11 @@ def hash_password(password: str, bcrypt_rounds: int) -> str:
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(bcrypt_rounds)).decode()
 
 
+def is_costed(password_hash: str, bcrypt_rounds: int) -> bool:
+    """Tell whether checking against the hash costs what a new one would, by what bcrypt wrote in it: $2b$12$…"""
+    return int(password_hash.split("$")[2]) == bcrypt_rounds
+
+
 def matches(password: str, password_hash: str) -> bool:
     """Tell whether this is the hash of `password`, which may have any length."""
     candidate = password.encode()

@@ -46,6 +46,13 @@ def replace_password(
     )
 
 
+def rehash_password(user_id: ObjectId, password_hash: str, *, replaced_hash: str) -> None:
+    """Keep the same password by another hash, unless it was changed meanwhile. No session ends by that."""
+    database().users.update_one(
+        {"_id": {"$eq": user_id}, "password_hash": {"$eq": replaced_hash}}, {"$set": {"password_hash": password_hash}}
+    )
+
+
 def insert_revocation(revoked_id: str, expires_at: datetime) -> None:
     """Put a session's id on the blocklist until the last token it stands for has expired by itself."""
     database().revoked_tokens.update_one(

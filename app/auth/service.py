@@ -101,6 +101,10 @@ def authenticate(*, email: str, password: str, bcrypt_rounds: int, act: Act, is_
             _record_guessing(email, act)
         raise InvalidCredentials
     attempts.forget(account)
+    if not passwords.is_costed(user["password_hash"], bcrypt_rounds):
+        # Or else the time of a login would tell who exists: an unknown user's check costs what is configured now.
+        password_hash = passwords.hash_password(password, bcrypt_rounds)
+        repository.rehash_password(user["_id"], password_hash, replaced_hash=user["password_hash"])
     return user
 
 

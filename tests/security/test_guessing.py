@@ -3,15 +3,18 @@
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from pymongo.database import Database
 
-from app.auth import attempts
+from app import create_app
+from app.auth import attempts, passwords
 from app.mongo import Document
+from config import Config
 from tests.security.conftest import Edge, MakeEdge
-from tests.support import PASSWORD, Answer, Bank, Caller
+from tests.support import PASSWORD, Answer, Bank, Caller, InProcess, Person
 
 ATTACKER, OWNER = "203.0.113.66", "198.51.100.7"
 WRONG = "not the password"
@@ -127,6 +130,48 @@ def test_unknown_addresses_are_counted_like_known_ones(make_edge: MakeEdge) -> N
 def test_nothing_is_delayed_where_limits_are_off(make_edge: MakeEdge, bank: Bank) -> None:
     edge, email = make_edge(ratelimit_enabled=False), bank.register().user["email"]
     assert {log_in(edge, email).code for _ in range(10)} == {"invalid_credentials"}
+
+
+def test_a_login_brings_the_hash_to_the_configured_cost_and_ends_no_session(
+    config: Config, bank: Bank, database: Database[Document]
+) -> None:
+    person = bank.register()
+    before = users_hash(database, person)
+    costlier = Bank(InProcess(create_app(replace(config, bcrypt_rounds=config.bcrypt_rounds + 1))))
+    assert costlier.anonymous.post("/api/auth/login", {"email": person.user["email"], "password": WRONG}).status == 401
+    assert users_hash(database, person) == before
+    session = costlier.log_in(person.user["email"])
+    after = users_hash(database, person)
+    assert after.startswith(f"$2b$0{config.bcrypt_rounds + 1}$")
+    assert {session.get("/api/auth/me").status, person.get("/api/auth/me").status} == {200}
+    costlier.log_in(person.user["email"])
+    assert users_hash(database, person) == after, "Once is enough."
+
+
+def test_a_change_of_the_password_during_a_login_that_changes_the_cost_stands(
+    config: Config, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, hash_password = bank.register(), passwords.hash_password
+    costlier = Bank(InProcess(create_app(replace(config, bcrypt_rounds=config.bcrypt_rounds + 1))))
+
+    def after_a_change(password: str, bcrypt_rounds: int) -> str:
+        monkeypatch.setattr(passwords, "hash_password", hash_password)
+        change = {"currentPassword": PASSWORD, "newPassword": "another long enough one"}
+        assert person.call("PUT", "/api/auth/password", change).status == 200
+        return hash_password(password, bcrypt_rounds)
+
+    monkeypatch.setattr(passwords, "hash_password", after_a_change)
+    overtaken = costlier.log_in(person.user["email"])
+    assert overtaken.get("/api/auth/me").code == "token_revoked"
+    login = {"email": person.user["email"], "password": PASSWORD}
+    assert bank.anonymous.post("/api/auth/login", login).status == 401
+    assert bank.log_in(person.user["email"], "another long enough one").get("/api/auth/me").status == 200
+
+
+def users_hash(database: Database[Document], person: Person) -> str:
+    (user,) = database.users.find({"email": person.user["email"]})
+    password_hash: str = user["password_hash"]
+    return password_hash
 
 
 @pytest.mark.parametrize(
