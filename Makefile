@@ -30,8 +30,10 @@ lint: $(INSTALLED)
 	@found=$$(.venv/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt 2>&1); code=$$?; \
 	case "$$code $$found" in \
 		1*Found*vulnerabilit*) echo "$$found"; exit 1;; \
-		*"could not be audited"*|[1-9]*) echo "pip-audit: NOT DONE. Its service can not be reached from here.";; \
-		*) echo "pip-audit: $$found";; \
+		"0 "*"could not be audited"*|*ConnectionError*|*NameResolutionError*|*"Max retries"*|*"Temporary failure"*|*"Could not connect"*|*"timed out"*) \
+			echo "pip-audit: NOT DONE. Its service can not be reached from here.";; \
+		"0 "*) echo "pip-audit: $$found";; \
+		*) echo "$$found"; exit 1;; \
 	esac
 
 format: $(INSTALLED)
