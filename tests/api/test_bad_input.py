@@ -340,6 +340,14 @@ def test_what_is_no_email_can_not_be_registered(scene: Scene, email: str) -> Non
     scene.refuses("register", email=email)
 
 
+@pytest.mark.parametrize("domain", ["bank.test", "corp.local", "host.localhost", "bücher.example", "a.b.c.example.com"])
+def test_an_email_of_any_domain_can_be_registered(scene: Scene, domain: str) -> None:
+    email = f"{new_key()}@{domain}"
+
+    scene.accepts("register", email=email)
+    scene.accepts("login", email=f" {email.upper()} ")
+
+
 UNPRINTABLE = ["a\nb", "a\tb", "a\0b", "a\x7fb", "a\u2028b", "a\u200bb", "a\u00a0b"]
 
 
