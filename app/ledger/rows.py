@@ -7,16 +7,14 @@ entry in any other shape is decoded as usual.
 
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import bson
-from bson import CodecOptions, ObjectId
+from bson import CodecOptions
 
 from app.ledger.records import EntryType
 from app.mongo import Document
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LENGTH = struct.Struct("<i")
 _TYPE_LENGTH_AT = 49
 _TEXT = b"\x02description\0"
@@ -40,18 +38,6 @@ class Row(NamedTuple):
     at: int
     previous_hash: bytes
     hash: bytes
-
-    def as_document(self) -> Document:
-        """Return the entry as decoding it would."""
-        return {
-            **self._asdict(),
-            "account": ObjectId(self.account),
-            "type": self.type.decode(),
-            "transaction": ObjectId(self.transaction),
-            "counterparty": ObjectId(self.counterparty),
-            "description": None if self.description is None else self.description.decode(),
-            "created_at": _EPOCH + timedelta(milliseconds=self.at),
-        }
 
 
 def _head(type_: str) -> tuple[struct.Struct, tuple[bytes, ...]]:
