@@ -64,8 +64,8 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     print(f"entries: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")
     for id_ in (short, long):
         head = ledger.heads([id_])[id_]
-        middle = queries.read_span(id_, queries.Span(head.sequence // 2, head.sequence // 2))
-        at = next(middle)["created_at"]
+        (middle,) = queries.find_entries(id_, {}, after=head.sequence // 2 + 1, limit=1)
+        at = middle["created_at"]
         print(
             f"{head.sequence + 1:,} entries: balance {median_ms(lambda i=id_: ledger.heads([i])):.2f} ms, "
             f"at a time {median_ms(lambda i=id_, t=at: ledger.entry_at(i, t)):.2f} ms"

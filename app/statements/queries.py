@@ -93,10 +93,18 @@ def find_entries(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a journal, from sequence `first` to `last`; empty if `last` is smaller."""
+    """A stretch of a journal: the entries after `before`, up to and with `end`; empty if that is no later."""
 
-    first: int
-    last: int
+    before: Document | None
+    end: Document | None
+
+    @property
+    def first(self) -> int:
+        return self.before["sequence"] + 1 if self.before else 0
+
+    @property
+    def last(self) -> int:
+        return self.end["sequence"] if self.end else -1
 
     @property
     def is_empty(self) -> bool:
@@ -115,12 +123,15 @@ def find_side(transaction_id: ObjectId, owner: ObjectId | None) -> list[Document
 def find_span(account_id: ObjectId, from_time: datetime | None, to_time: datetime | None) -> Span:
     """Return which entries of a journal fall in a period, with one seek for each of its ends.
 
-    What is found once stays so: entries are only ever added at the end, and never
-    with a time before the head's.
+    Entries are only ever added at the end, and never with a time before the head's. But a
+    block that began before an end of the period may commit after that end was looked for,
+    so another look may find more: whatever is said of the period goes by this one.
     """
+    # The end comes first. The other way round, an entry from before the period that appears in between would be taken
+    # for one of it.
+    end = find_entry_before(account_id, to_time)
     before = find_entry_before(account_id, from_time) if from_time is not None else None
-    last = find_entry_before(account_id, to_time)
-    return Span(before["sequence"] + 1 if before else 0, last["sequence"] if last else -1)
+    return Span(before, end)
 
 
 def find_entry_before(account_id: ObjectId, moment: datetime | None) -> Document | None:
@@ -143,8 +154,7 @@ def read_span(account_id: ObjectId, span: Span) -> Iterator[Document]:
 
 def find_break(account_id: ObjectId, span: Span) -> Document | None:
     """Return the first entry of a span that is not what was sealed or does not follow from the one before."""
-    before = database().ledger_entries.find_one({"account": account_id, "sequence": span.first - 1})
-    previous = bytes(before["hash"]) if before else GENESIS_HASH
+    previous = bytes(span.before["hash"]) if span.before else GENESIS_HASH
     for document in read_span(account_id, span):
         entry = to_entry(document)
         if entry.previous_hash != previous or entry.computed_hash() != entry.hash:

@@ -69,8 +69,8 @@ def draw_up(
         now = max(now, head["created_at"] + _MILLISECOND)
     from_time, to_time = _period(from_time, to_time, now)
     span = queries.find_span(account_id, from_time, to_time)
-    before = queries.find_entry_before(account_id, from_time)
-    last = before if span.is_empty else queries.find_entry_before(account_id, to_time)
+    before = span.before
+    last = before if span.is_empty else span.end
     totals = queries.sum_span(account_id, span)
     return Statement(
         account=account,
