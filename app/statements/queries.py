@@ -134,6 +134,18 @@ def find_span(account_id: ObjectId, from_time: datetime | None, to_time: datetim
     return Span(before, end)
 
 
+def cut_span(account_id: ObjectId, span: Span, last: int) -> Span:
+    """Return what the span was while `last`, which is before its end, was the account's newest entry."""
+    end = database().ledger_entries.find_one({"account": account_id, "sequence": last}, hint=JOURNAL_INDEX)
+    return Span(span.before if last >= span.first else end, end)
+
+
+def find_sealed(account_id: ObjectId, sequences: range, hash_: bytes | None) -> Document | None:
+    """Return the entry with this hash among those of these sequences."""
+    query = {"account": account_id, "sequence": {"$gte": sequences.start, "$lt": sequences.stop}, "hash": hash_}
+    return database().ledger_entries.find_one(query, hint=JOURNAL_INDEX)
+
+
 def find_entry_before(account_id: ObjectId, moment: datetime | None) -> Document | None:
     """Return the newest entry before `moment`, or the head; None if there is none."""
     query: Document = {"account": account_id}

@@ -106,9 +106,20 @@ def _large_body(view: Callable[..., Any]) -> Callable[..., Any]:
 @bp.response(200, VerdictSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
 def verify_statement(body: dict[str, Any]) -> Verdict:
-    """Tell whether a JSON statement is genuine and complete, and name the first entry that is not."""
-    period = {"from_time": body["from_time"], "to_time": body["to_time"]}
-    true = service.draw_up(body["account_id"], current_user_id(), **period)
-    at = queries.find_break(body["account_id"], true.span)
+    """Tell whether a JSON statement is genuine and complete, and name the first entry that is not.
+
+    Others may have joined the last 60 seconds of its period since it was drawn up, so those there that come after its
+    last are not missed.
+    """
+    account_id, claimed = body["account_id"], body["claimed"]
+    true = service.draw_up_again(
+        account_id,
+        current_user_id(),
+        from_time=body["from_time"],
+        to_time=body["to_time"],
+        last_sequence=verification.last_sequence(claimed),
+        last_hash=verification.last_hash(claimed),
+    )
+    at = queries.find_break(account_id, true.span)
     broken = Difference(at["sequence"], "hash", "an intact journal", at["hash"].hex()) if at else None
-    return verification.compare(body["claimed"], render.head_as_json(true), render.entries_as_json(true), broken)
+    return verification.compare(claimed, render.head_as_json(true), render.entries_as_json(true), broken)

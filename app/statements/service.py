@@ -14,6 +14,10 @@ from app.statements import queries
 from app.statements.queries import Span, at_or_after
 
 PERIOD_MAX = timedelta(days=366)
+# An entry has the time at which its block began, by the clock of the host that posted it, and is seen once the block is
+# committed. A block has 25 s at most (POST_TIMEOUT_MS) and the clocks of hosts are seconds apart at the very worst, so
+# nothing joins a period any more whose end is this long past.
+SETTLING = timedelta(seconds=60)
 _DAWN = datetime.min.replace(tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -62,27 +66,60 @@ def draw_up(
     that `viewer` may not read, ValidationFailed for a period that is none or is too long.
     """
     account = readable_account(account_id, viewer)
-    head = queries.find_entry_before(account_id, None)
-    # A clock elsewhere may be ahead of ours; what is in the journal has happened by now.
-    now = at_or_after(datetime.now(UTC))
-    if head is not None:
-        now = max(now, head["created_at"] + _MILLISECOND)
-    from_time, to_time = _period(from_time, to_time, now)
+    from_time, to_time = _period(from_time, to_time, _now(account_id))
+    return _of_span(account, from_time, to_time, queries.find_span(account_id, from_time, to_time))
+
+
+def draw_up_again(
+    account_id: ObjectId,
+    viewer: ObjectId,
+    *,
+    from_time: datetime,
+    to_time: datetime,
+    last_sequence: int | None,
+    last_hash: bytes | None,
+) -> Statement:
+    """Return the statement of a period as it was when its last entry was `last_sequence`, or, if it had none, when the
+    account's newest entry was the one with `last_hash`.
+
+    Entries may have joined the period since, so of the last `SETTLING` before its end those
+    after that one are left out. An older entry never is. Raises as `draw_up` does.
+    """
+    account = readable_account(account_id, viewer)
+    from_time, to_time = _period(from_time, to_time, _now(account_id))
     span = queries.find_span(account_id, from_time, to_time)
-    before = span.before
-    last = before if span.is_empty else span.end
-    totals = queries.sum_span(account_id, span)
+    settled = queries.find_entry_before(account_id, max(to_time - _DAWN, SETTLING) - SETTLING + _DAWN)
+    settled_sequence = settled["sequence"] if settled else -1
+    if last_sequence is None:
+        newest = queries.find_sealed(account_id, range(settled_sequence, span.last + 1), last_hash)
+        last_sequence = newest["sequence"] if newest else span.first - 1
+    last_sequence = max(last_sequence, settled_sequence)
+    if last_sequence < span.last:
+        span = queries.cut_span(account_id, span, last_sequence)
+    return _of_span(account, from_time, to_time, span)
+
+
+def _of_span(account: Document, from_time: datetime, to_time: datetime, span: Span) -> Statement:
+    last = span.before if span.is_empty else span.end
+    totals = queries.sum_span(account["_id"], span)
     return Statement(
         account=account,
         from_time=from_time,
         to_time=to_time,
-        opening_balance=before["balance"] if before else 0,
+        opening_balance=span.before["balance"] if span.before else 0,
         total_credits=totals.get(EntryType.CREDIT, 0),
         total_debits=totals.get(EntryType.DEBIT, 0),
         closing_balance=last["balance"] if last else 0,
         span=span,
         last_hash=bytes(last["hash"]) if last else None,
     )
+
+
+def _now(account_id: ObjectId) -> datetime:
+    now = at_or_after(datetime.now(UTC))
+    head = queries.find_entry_before(account_id, None)
+    # A clock elsewhere may be ahead of ours; what is in the journal has happened by now.
+    return max(now, head["created_at"] + _MILLISECOND) if head else now
 
 
 def _period(from_time: datetime | None, to_time: datetime | None, now: datetime) -> tuple[datetime, datetime]:

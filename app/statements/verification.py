@@ -33,7 +33,7 @@ class Verdict:
 
 
 def compare(claimed: Json, true_head: Json, true_entries: Iterable[Json], broken: Difference | None) -> Verdict:
-    """Compare a statement with the true one of the same account and period, both as JSON.
+    """Compare a statement with the true one of the same account, period and end, both as JSON.
 
     `broken` is where the true one's own chain of hashes is broken, if it is: then nobody
     can tell any more what is genuine from there on.
@@ -52,6 +52,20 @@ def compare(claimed: Json, true_head: Json, true_entries: Iterable[Json], broken
     firsts = [difference for difference in (missing, wrong) if difference is not None]
     first = min(firsts, key=lambda difference: (difference.sequence is None, difference.sequence), default=None)
     return Verdict(genuine=wrong is None, complete=missing is None, fault=first)
+
+
+def last_sequence(claimed: Json) -> int | None:
+    """Return the highest sequence that a statement speaks of, or None."""
+    named = [_integer(claimed.get("lastSequence")), *map(_number, claimed["entries"])]
+    return max((number for number in named if number is not None), default=None)
+
+
+def last_hash(claimed: Json) -> bytes | None:
+    """Return the hash that a statement ends with, or None if it says none."""
+    try:
+        return bytes.fromhex(claimed.get("lastHash", ""))
+    except (TypeError, ValueError):
+        return None
 
 
 def _entry_differences(claimed: Sequence[Json], true_entries: Iterable[Json]) -> Iterator[Difference]:
@@ -79,8 +93,11 @@ def _is_before(entry: Json, sequence: int) -> bool:
 
 
 def _number(entry: Json) -> int | None:
-    sequence = entry.get("sequence")
-    return sequence if type(sequence) is int else None
+    return _integer(entry.get("sequence"))
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int else None
 
 
 def _shown_sequence(entry: Json) -> Any:

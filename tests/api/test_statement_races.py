@@ -1,16 +1,26 @@
 """Statements and receipts that are drawn up while money moves: each is of one moment, and stays what it was."""
 
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import pytest
 from flask import Flask
+from pymongo.client_session import ClientSession
 
+from app import mongo
 from tests.support import Bank, InProcess, Person
 from tests.threads import at_once
 
 MOVERS = 4
 READERS = 2
 STATEMENTS_OF_EACH = 60
+WAIT_S = 10
+SOUND = {"genuine": True, "complete": True, "fault": None}
+
+Block = AbstractContextManager[None]
 
 
 def session_of_its_own(app: Flask, person: Person) -> Person:
@@ -46,3 +56,64 @@ def test_a_statement_adds_up_while_money_moves(app: Flask, bank: Bank) -> None:
         last = found["entries"][-1]
         assert found["closingBalance"] == found["openingBalance"] + moved == last["balanceAfter"]
         assert (found["lastSequence"], found["lastHash"]) == (last["sequence"], last["hash"])
+
+
+@pytest.fixture
+def under_way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], Block]:
+    """Return a context in which a call has done all but commit, which it does at the end."""
+    commit = mongo._commit
+
+    @contextmanager
+    def uncommitted(call: Callable[[], Any]) -> Iterator[None]:
+        done, may_commit = threading.Event(), threading.Event()
+
+        def commit_late(session: ClientSession) -> None:
+            done.set()
+            assert may_commit.wait(WAIT_S)
+            commit(session)
+
+        with ThreadPoolExecutor(1) as threads:
+            monkeypatch.setattr(mongo, "_commit", commit_late)
+            answer = threads.submit(call)
+            assert done.wait(WAIT_S)
+            monkeypatch.setattr(mongo, "_commit", commit)
+            try:
+                yield
+            finally:
+                may_commit.set()
+            assert answer.result().status == 201
+
+    return uncommitted
+
+
+def test_a_statement_until_now_stays_genuine_when_an_entry_under_way_joins_its_period(
+    app: Flask, bank: Bank, under_way: Callable[[Callable[[], Any]], Block]
+) -> None:
+    asha, account = bank.customer(1_000)
+    payer, (_, other) = session_of_its_own(app, asha), bank.customer()
+
+    with under_way(lambda: payer.transfer(account, other, 1)):
+        before = asha.get(f"/api/accounts/{account}/statement").body
+    after = asha.get(f"/api/accounts/{account}/statement?to={before['to']}").body
+
+    assert (before["lastSequence"], after["lastSequence"], after["to"]) == (1, 2, before["to"])
+    assert asha.post("/api/statements/verify", before).body == SOUND
+    assert asha.post("/api/statements/verify", after).body == SOUND
+
+
+def test_an_empty_statement_stays_genuine_when_an_entry_under_way_joins_what_was_before(
+    app: Flask, bank: Bank, under_way: Callable[[Callable[[], Any]], Block]
+) -> None:
+    asha, account = bank.customer(1_000)
+    payer, (_, other) = session_of_its_own(app, asha), bank.customer()
+
+    with under_way(lambda: payer.transfer(account, other, 1)):
+        to = asha.get(f"/api/accounts/{account}/statement").body["to"]
+        before = asha.get(f"/api/accounts/{account}/statement?from={to}").body
+    asha.transfer(account, other, 1)
+    after = asha.get(f"/api/accounts/{account}/statement?from={to}&to={before['to']}").body
+
+    assert (before["entries"], before["openingBalance"], after["openingBalance"]) == ([], 1_000, 999)
+    assert asha.post("/api/statements/verify", before).body == SOUND
+    assert asha.post("/api/statements/verify", after).body == SOUND
+    assert asha.post("/api/statements/verify", {**before, "lastHash": "0" * 64}).body["fault"]["field"] != "sequence"

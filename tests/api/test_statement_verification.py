@@ -1,7 +1,9 @@
 """A statement that comes back: genuine and complete, or not, and then why."""
 
 import copy
+import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document
+from app.statements import service
 from tests.support import Bank, Person
 
 Statement = dict[str, Any]
@@ -114,20 +117,67 @@ def test_a_changed_sum_is_named(asha: tuple[Person, Statement], field: str) -> N
     assert found["fault"] == expected
 
 
-def test_a_cut_period_with_fitting_sums_is_not_complete(asha: tuple[Person, Statement]) -> None:
-    """The end is left out, and the sums are those of what remains."""
-    person, statement = asha
-    last = statement["entries"][-1]
-    cut = without(statement, 5) | {
-        "totalDebits": statement["totalDebits"] - last["amount"],
-        "closingBalance": statement["closingBalance"] + last["amount"],
-        "lastSequence": 4,
-        "lastHash": last["previousHash"],
+def cut(statement: Statement, last: int) -> Statement:
+    """Return the statement without what comes after `last`, all of it debits, and with the sums of what remains."""
+    gone = sum(entry["amount"] for entry in statement["entries"][last + 1 :])
+    return {
+        **statement,
+        "entries": statement["entries"][: last + 1],
+        "totalDebits": statement["totalDebits"] - gone,
+        "closingBalance": statement["closingBalance"] + gone,
+        "lastSequence": last,
+        "lastHash": statement["entries"][last]["hash"],
     }
 
-    found = verdict(person, cut)
+
+def test_a_cut_period_with_fitting_sums_is_not_complete(
+    asha: tuple[Person, Statement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end is left out, and the sums are those of what remains."""
+    person, statement = asha
+    monkeypatch.setattr(service, "SETTLING", timedelta(0))
+
+    found = verdict(person, cut(statement, 4))
 
     assert (found["genuine"], found["complete"], found["fault"]["sequence"]) == (False, False, 5)
+
+
+def test_only_the_last_moment_of_a_period_may_be_without_its_entries(
+    bank: Bank, asha: tuple[Person, Statement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, statement = asha
+    account, (_, other) = statement["accountId"], bank.customer()
+    time.sleep(0.05)
+    for _ in range(3):
+        person.transfer(account, other, 1)
+    whole = person.get(f"/api/accounts/{account}/statement").body
+    # All that is newer than entry 5.
+    age = datetime.fromisoformat(whole["to"]) - datetime.fromisoformat(whole["entries"][5]["createdAt"])
+    monkeypatch.setattr(service, "SETTLING", age - timedelta(milliseconds=1))
+
+    for last in (5, 6, 7, 8):
+        assert verdict(person, cut(whole, last)) == SOUND
+    older = verdict(person, cut(whole, 4))
+    assert (older["genuine"], older["complete"], older["fault"]["sequence"]) == (False, False, 5)
+    # Its sums are still those of its entries, and none in the middle is gone.
+    assert verdict(person, {**cut(whole, 6), "closingBalance": whole["closingBalance"]})["genuine"] is False
+    middle = verdict(person, without(whole, 6))
+    assert (middle["genuine"], middle["complete"], middle["fault"]["sequence"]) == (True, False, 6)
+    end = verdict(person, without(whole, 8))
+    assert (end["genuine"], end["complete"], end["fault"]["sequence"]) == (True, False, 8)
+    nothing = {**cut(whole, 5), "entries": [], "firstSequence": None, "lastSequence": None}
+    assert verdict(person, nothing)["complete"] is False
+
+
+@pytest.mark.parametrize("claimed", [None, -1, 10**30, "5", True, [5]])
+@pytest.mark.parametrize("name", ["lastSequence", "lastHash"])
+def test_an_end_that_is_none_is_named(asha: tuple[Person, Statement], name: str, claimed: Any) -> None:
+    person, statement = asha
+
+    found = verdict(person, {**statement, name: claimed})
+
+    assert (found["genuine"], found["complete"], found["fault"]["field"]) == (False, True, name)
+    assert verdict(person, {**statement, "entries": [], "lastSequence": None, "lastHash": claimed})["genuine"] is False
 
 
 def test_a_ledger_that_was_changed_itself_is_told(asha: tuple[Person, Statement], database: Database[Document]) -> None:
