@@ -97,7 +97,8 @@ def _number(entry: Json) -> int | None:
 
 
 def _integer(value: Any) -> int | None:
-    return value if type(value) is int else None
+    """Return a claimed integer if it is one that the ledger could have said and that an answer can repeat."""
+    return value if type(value) is int and abs(value) < INTEGER_MAX else None
 
 
 def _shown_sequence(entry: Json) -> Any:

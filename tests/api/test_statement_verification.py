@@ -63,8 +63,10 @@ def test_an_empty_statement_is_genuine(asha: tuple[Person, Statement]) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("amount", 3), ("amount", 2.0), ("amount", "2"), ("amount", 10**40), ("balanceAfter", 1), ("description", None),
-     ("hash", "0" * 64), ("type", "CREDIT"), ("createdAt", "2020-01-01T00:00:00.000Z"), ("counterparty", "0" * 24)],
+    [("amount", 3), ("amount", 2.0), ("amount", "2"), ("amount", 10**40), ("balanceAfter", 1), ("balanceAfter", 10**30),
+     ("availableAfter", -(10**30)), ("description", None), ("description", 2**64), ("note", 2**63), ("hash", "0" * 64),
+     ("type", "CREDIT"), ("createdAt", "2020-01-01T00:00:00.000Z"), ("counterparty", "0" * 24),
+     ("counterparty", [10**30]), ("metadata", {"a": 10**30})],
 )  # fmt: skip
 def test_a_changed_entry_is_named(asha: tuple[Person, Statement], field: str, value: Any) -> None:
     person, statement = asha
@@ -75,7 +77,34 @@ def test_a_changed_entry_is_named(asha: tuple[Person, Statement], field: str, va
 
     assert (found["genuine"], found["complete"]) == (False, True)
     assert (found["fault"]["sequence"], found["fault"]["field"]) == (3, field)
-    assert found["fault"]["expected"] == statement["entries"][3][field]
+    assert found["fault"]["expected"] == statement["entries"][3].get(field)
+
+
+@pytest.mark.parametrize("sequence", [10**30, -(10**30), 2**63, -(2**63), 2**64, 1e300, -1, "4", None, True, [10**30]])
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_an_entry_with_a_sequence_that_there_is_not_is_told(
+    asha: tuple[Person, Statement], sequence: Any, place: int
+) -> None:
+    person, statement = asha
+    added, changed = copy.deepcopy(statement), copy.deepcopy(statement)
+    added["entries"].insert(place, {**statement["entries"][0], "sequence": sequence})
+    changed["entries"][min(place, 5)]["sequence"] = sequence
+
+    assert (verdict(person, added)["genuine"], verdict(person, changed)["genuine"]) == (False, False)
+    assert verdict(person, changed)["complete"] is False
+
+
+@pytest.mark.parametrize(
+    "field", ["openingBalance", "closingBalance", "firstSequence", "lastSequence", "lastHash", "to"]
+)
+def test_a_number_too_large_for_an_answer_is_told(asha: tuple[Person, Statement], field: str) -> None:
+    person, statement = asha
+    answer = person.post("/api/statements/verify", {**statement, field: 10**30})
+
+    if field == "to":
+        assert (answer.status, answer.code) == (422, "validation_failed")
+    else:
+        assert (answer.body["genuine"], answer.body["fault"]["field"]) == (False, field)
 
 
 @pytest.mark.parametrize("left_out", [(3,), (0,), (5,), (1, 2)])
