@@ -6,8 +6,8 @@ import time
 import click
 import orjson
 from flask import current_app
-from flask.cli import AppGroup
 
+from app.admin.terminal import OperatorGroup
 from app.fields import read_id
 from app.ledger import verify as proof
 from app.ledger.verify import Report
@@ -15,14 +15,19 @@ from app.statements import queries, receipts
 from app.transactions.repository import find_transaction
 from app.transactions.schemas import TransactionSchema
 
-ledger = AppGroup("ledger", help="The ledger's proofs.")
+VERIFY_EXIT_CODES = (
+    "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; "
+    "3 the database is away, so that it is not known whether there are."
+)
+
+ledger = OperatorGroup("ledger", help="The ledger's proofs.")
 
 
-@ledger.command("verify")
+@ledger.command("verify", epilog=VERIFY_EXIT_CODES)
 @click.option("--account", metavar="ID", help="One account and its transactions instead of all.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
 def verify(account: str | None, as_json: bool) -> None:
-    """Check the whole ledger and name each fault; exit with 1 if there is one.
+    """Check the whole ledger and name each fault.
 
     It reads every entry and every transaction once, changes nothing, and may run while
     the bank goes on.

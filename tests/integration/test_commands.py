@@ -19,7 +19,7 @@ from pymongo.database import Database
 from app.mongo import Document
 from app.processes import free_port
 from config import ROOT
-from tests.server import JWT_SECRET
+from tests.server import JWT_SECRET, RECEIPT_KEY
 from tests.support import PASSWORD, SYSTEM_EMAIL, Bank
 
 ACTOR = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
@@ -75,6 +75,15 @@ def test_every_command_explains_itself_and_its_exit_codes(operator: Operator, co
     assert result.exit_code == 0
     assert "Exit codes: 0 done; 1 refused" in " ".join(result.stdout.split())
     assert "--json" in result.stdout
+
+
+def test_the_ledgers_commands_explain_their_exit_codes(operator: Operator) -> None:
+    verify, receipt = (
+        " ".join(operator.run("ledger", name, "--help").stdout.split()) for name in ("verify", "receipt")
+    )
+
+    assert "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; 3 the database is away" in verify
+    assert "Exit codes: 0 done; 1 refused" in receipt
 
 
 def test_no_command_takes_a_password_as_an_argument(operator: Operator) -> None:
@@ -265,6 +274,7 @@ def flask_process(mongo_uri: str, *arguments: str) -> Iterator[subprocess.Popen[
         "MONGO_TIMEOUT_MS": "1000",
         "POST_TIMEOUT_MS": "1000",
         "JWT_SECRET": JWT_SECRET,
+        "RECEIPT_KEY": RECEIPT_KEY,
         "PYTHONUNBUFFERED": "1",
     }
     process = subprocess.Popen(
@@ -295,10 +305,19 @@ def test_the_audit_log_is_followed_until_interrupted(operator: Operator, bank: B
         assert tail.wait(20) == 0
 
 
-def test_a_database_that_is_away_has_an_exit_code_of_its_own() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("accounts", "freeze", "a" * 24, "--reason", "x"),
+        ("ledger", "verify"),
+        ("ledger", "verify", "--account", "a" * 24),
+        ("ledger", "receipt", "a" * 24),
+    ],
+)
+def test_a_database_that_is_away_has_an_exit_code_of_its_own(arguments: tuple[str, ...]) -> None:
     nowhere = f"mongodb://127.0.0.1:{free_port()}/fincore?replicaSet=rs0"
 
-    with flask_process(nowhere, "accounts", "freeze", "a" * 24, "--reason", "x") as away:
+    with flask_process(nowhere, *arguments) as away:
         _, said = away.communicate(timeout=60)
 
     assert away.returncode == 3
