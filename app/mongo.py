@@ -1,4 +1,4 @@
-"""The one way to MongoDB: a lazy client per process, and `atomically`.
+"""The one way to MongoDB: a lazy client per process, `atomically` and `moment`.
 
 MongoDB's own transactions are called *atomic blocks* here, because in a bank a
 transaction is something else.
@@ -97,6 +97,11 @@ def new_client(uri: str, *, timeout_ms: int) -> MongoClient[Document]:
         heartbeatFrequencyMS=HEARTBEAT_MS,
         maxPoolSize=POOL_SIZE_MAX,
     )
+
+
+def moment() -> ClientSession:
+    """Return a session all of whose reads are of one moment."""
+    return database().client.start_session(snapshot=True)
 
 
 def ping() -> None:

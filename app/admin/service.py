@@ -97,7 +97,7 @@ def trial_balance() -> Document:
     It reads every entry, at about 3 seconds for a million of them, and so has a time
     limit of its own; raises PyMongoError beyond it.
     """
-    with mongo.database().client.start_session(snapshot=True) as session, pymongo.timeout(TRIAL_BALANCE_TIMEOUT_S):
+    with mongo.moment() as session, pymongo.timeout(TRIAL_BALANCE_TIMEOUT_S):
         rows = heapq.merge(
             repository.read_accounts(session),
             repository.read_balances(session),

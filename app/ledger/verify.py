@@ -19,7 +19,6 @@ import bson
 import pymongo
 from bson import CodecOptions, ObjectId
 from bson.codec_options import DatetimeConversion
-from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.cursor import RawBatchCursor
 
@@ -29,7 +28,7 @@ from app.ledger.legs import Legs, names_its_parties, reversal_mark, transaction_
 from app.ledger.records import EntryType, KeyUseKind, TransactionKind, TransactionStatus
 from app.ledger.repository import head_pipeline
 from app.ledger.rows import Row, read_rows
-from app.mongo import Document, database
+from app.mongo import Document, database, moment
 
 READ_AT_ONCE = 4_000
 # MongoDB counts a cursor's time over all of its reads, so a pass has to be given its own.
@@ -241,7 +240,7 @@ def _settle_transactions(report: Report, ids: set[Any]) -> None:
     wanted = [id_ for id_ in ids if id_ not in known]
     if not wanted:
         return
-    with _moment() as session:
+    with moment() as session:
         recorded = {
             document["_id"]: document
             for document in _collection("transactions").find({"_id": {"$in": wanted}}, session=session)
@@ -261,7 +260,7 @@ def _movement(record: Document | None) -> Document | None:
 
 def _settle_account(report: Report, account_id: ObjectId, check: JournalCheck | None) -> None:
     """Compare an account's status with its journal as of one moment."""
-    with _moment() as session:
+    with moment() as session:
         account = _collection("accounts").find_one({"_id": account_id}, session=session)
         of_status = {"account": account_id, "type": EntryType.STATUS.value}
         entry = _collection("ledger_entries").find_one(of_status, sort=[("sequence", -1)], session=session)
@@ -286,7 +285,7 @@ def _settle_account(report: Report, account_id: ObjectId, check: JournalCheck | 
 def _settle_trial_balance(report: Report) -> None:
     """Add up the balances of all accounts as of one moment."""
     totals: dict[str, int] = {}
-    with pymongo.timeout(PASS_TIMEOUT_S), _moment() as session:
+    with pymongo.timeout(PASS_TIMEOUT_S), moment() as session:
         heads = _collection("ledger_entries").aggregate(head_pipeline(None), session=session)
         for head in heads:
             currency = _currency(head["_id"])
@@ -308,7 +307,7 @@ def _settle_reversals(report: Report) -> None:
 
 def _reversal_fault(id_: ObjectId) -> Fault | None:
     transactions = _collection("transactions")
-    with _moment() as session:
+    with moment() as session:
         this = transactions.find_one({"_id": id_}, session=session) or {}
         is_reversed = this.get("status") == TransactionStatus.REVERSED
         other_id = this.get("reversed_by") if is_reversed else this.get("reverses")
@@ -342,11 +341,6 @@ def _id_range() -> tuple[ObjectId, ObjectId]:
 def _currency(account_id: ObjectId) -> str:
     account = _collection("accounts").find_one({"_id": account_id}, {"currency": 1})
     return account["currency"] if account else ""
-
-
-def _moment() -> ClientSession:
-    """Return a session all of whose reads are of one moment."""
-    return database().client.start_session(snapshot=True)
 
 
 def _collection(name: str) -> Collection[Document]:
