@@ -11,8 +11,8 @@ from app.admin.terminal import OperatorGroup
 from app.fields import read_id
 from app.ledger import verify as proof
 from app.ledger.verify import Report
-from app.statements import queries, receipts
-from app.transactions.repository import find_transaction
+from app.statements import receipts
+from app.transactions import service
 from app.transactions.schemas import TransactionSchema
 
 VERIFY_EXIT_CODES = (
@@ -55,10 +55,7 @@ def receipt(transaction: str, account: str | None) -> None:
     key = current_app.config["RECEIPT_KEY"]
     if key is None:
         raise click.ClickException("There is no key to sign with: set RECEIPT_KEY.")
-    found = find_transaction(read_id(transaction))
-    if found is None:
-        raise click.BadParameter(f"There is no transaction {transaction}.", param_hint="ID")
-    entries = queries.find_side(found.id, None)
+    found, entries = service.get_sides(read_id(transaction))
     if account is not None:
         entries = [entry for entry in entries if entry["account"] == read_id(account)]
     shown = TransactionSchema(exclude=["idempotency_key"]).dump(found)

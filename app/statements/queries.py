@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from bson import ObjectId
+from pymongo.client_session import ClientSession
 
 from app.accounts.repository import find_accounts_of
 from app.ledger.records import GENESIS_HASH, EntryType, Transaction, TransactionStatus
@@ -111,12 +112,9 @@ class Span:
         return self.last < self.first
 
 
-def find_side(transaction_id: ObjectId, owner: ObjectId | None) -> list[Document]:
-    """Return the entries of a transaction on accounts of `owner`, or on all, account by account."""
-    entries = list(database().ledger_entries.find({"transaction": transaction_id}))
-    if owner is not None:
-        own = {account["_id"] for account in find_accounts_of(owner)}
-        entries = [entry for entry in entries if entry["account"] in own]
+def find_sides(transaction_id: ObjectId, session: ClientSession) -> list[Document]:
+    """Return the entries of a transaction, account by account."""
+    entries = database().ledger_entries.find({"transaction": transaction_id}, session=session)
     return sorted(entries, key=lambda entry: (entry["account"], entry["sequence"]))
 
 

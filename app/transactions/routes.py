@@ -221,13 +221,11 @@ def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound, NotFound)
 def get_receipt(transaction_id: ObjectId) -> dict[str, str]:
     """Return a signed receipt with the entries on the asker's own accounts; an admin's has all."""
-    viewer = current_user_id()
-    transaction = service.get_transaction(transaction_id, viewer=viewer)
+    transaction, entries = service.get_own_side(transaction_id, viewer=current_user_id())
     key = current_app.config["RECEIPT_KEY"]
     if key is None:
         raise NotFound("This bank signs no receipts: it has no RECEIPT_KEY.")
-    side = queries.find_side(transaction_id, viewer if service.is_party(transaction, viewer) else None)
-    return {"receipt": receipts.sign(transaction_id, _TRANSACTION.dump(_seen(transaction)), side, key)}
+    return {"receipt": receipts.sign(transaction_id, _TRANSACTION.dump(_seen(transaction)), entries, key)}
 
 
 def _posted(

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from bson import ObjectId
 
-from app import leases, ledger
+from app import leases, ledger, mongo
 from app.auth.service import reads_everything
 from app.errors import TransactionNotFound
 from app.fields import camel_case
@@ -23,6 +23,8 @@ from app.ledger.records import (
     item_key,
     treasury_id,
 )
+from app.mongo import Document
+from app.statements import queries
 from app.transactions import repository
 
 DIGEST_HEX_DIGITS = 32
@@ -123,7 +125,7 @@ def release_expired_holds() -> float:
 def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transaction:
     """Return a transaction that `viewer` is a party to, or any to an admin; raises TransactionNotFound."""
     transaction = repository.find_transaction(transaction_id)
-    if transaction is not None and is_party(transaction, viewer):
+    if transaction is not None and _own_accounts(transaction, viewer):
         return transaction
     if transaction is None:
         # Reads what is read for somebody else's, so that the time does not tell the two apart.
@@ -132,6 +134,32 @@ def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transactio
     if transaction is None or not is_reader:
         raise TransactionNotFound
     return transaction
+
+
+def get_sides(transaction_id: ObjectId) -> tuple[Transaction, list[Document]]:
+    """Return a transaction and all its entries as of one moment; raises TransactionNotFound.
+
+    What settles a hold writes both, so read one after the other they may contradict each other.
+    """
+    with mongo.moment() as session:
+        transaction = repository.find_transaction(transaction_id, session)
+        if transaction is None:
+            raise TransactionNotFound
+        return transaction, queries.find_sides(transaction_id, session)
+
+
+def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Transaction, list[Document]]:
+    """Return a transaction with the entries on the viewer's own accounts, as of one moment.
+
+    An admin who is no party gets all entries; for others it raises TransactionNotFound.
+    """
+    transaction, entries = get_sides(transaction_id)
+    own = _own_accounts(transaction, viewer)
+    if own:
+        return transaction, [entry for entry in entries if entry["account"] in own]
+    if not reads_everything(viewer):
+        raise TransactionNotFound
+    return transaction, entries
 
 
 def fingerprint(call: str, request: Request) -> dict[str, str]:
@@ -173,10 +201,10 @@ def _movement(request: Request) -> dict[str, Any]:
     }
 
 
-def is_party(transaction: Transaction, user_id: ObjectId) -> bool:
-    """Tell whether an account of the user's is on either side."""
+def _own_accounts(transaction: Transaction, user_id: ObjectId) -> set[ObjectId]:
+    """Return which of the transaction's accounts are the user's."""
     parties = ledger.accounts([transaction.from_account, transaction.to_account])
-    return any(account.user == user_id for account in parties.values())
+    return {account.id for account in parties.values() if account.user == user_id}
 
 
 def _digest(value: Any) -> str:

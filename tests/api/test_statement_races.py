@@ -4,19 +4,23 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
+import jwt
 import pytest
 from flask import Flask
 from pymongo.client_session import ClientSession
 
 from app import mongo
-from tests.support import Bank, InProcess, Person
+from tests.support import Bank, InProcess, Person, new_key
 from tests.threads import at_once
 
 MOVERS = 4
 READERS = 2
 STATEMENTS_OF_EACH = 60
+HOLDS = 30
+RECEIPTS_OF_EACH = 12
 WAIT_S = 10
 SOUND = {"genuine": True, "complete": True, "fault": None}
 
@@ -117,3 +121,28 @@ def test_an_empty_statement_stays_genuine_when_an_entry_under_way_joins_what_was
     assert asha.post("/api/statements/verify", before).body == SOUND
     assert asha.post("/api/statements/verify", after).body == SOUND
     assert asha.post("/api/statements/verify", {**before, "lastHash": "0" * 64}).body["fault"]["field"] != "sequence"
+
+
+def test_a_receipts_transaction_and_entries_are_of_one_moment(app: Flask, bank: Bank) -> None:
+    asha, ashas = bank.customer(HOLDS)
+    ravi, ravis = bank.customer()
+    shown: list[tuple[str, list[str]]] = []
+
+    for _ in range(HOLDS):
+        body = {"fromAccount": ashas, "toAccount": ravis, "amount": 1, "idempotencyKey": new_key()}
+        hold = f"/api/transactions/{asha.post('/api/transactions/hold', body).body['transaction']['id']}"
+        payees, payers = session_of_its_own(app, ravi), [session_of_its_own(app, asha) for _ in range(READERS)]
+
+        def capture(payee: Person = payees, hold: str = hold) -> list[str]:
+            assert payee.post(f"{hold}/capture", {"idempotencyKey": new_key()}).status == 200
+            return []
+
+        def read(payer: Person, hold: str = hold) -> list[str]:
+            return [payer.get(f"{hold}/receipt").body["receipt"] for _ in range(RECEIPTS_OF_EACH)]
+
+        for receipts in at_once([capture, *(partial(read, payer) for payer in payers)]):
+            claims = [jwt.decode(receipt, options={"verify_signature": False}) for receipt in receipts]
+            shown += [(c["transaction"]["status"], [entry["type"] for entry in c["entries"]]) for c in claims]
+
+    assert len(shown) == HOLDS * READERS * RECEIPTS_OF_EACH
+    assert all(seen in (("PENDING", ["HOLD"]), ("COMPLETED", ["HOLD", "RELEASE", "DEBIT"])) for seen in shown)
