@@ -5,10 +5,10 @@ import time
 
 import click
 import orjson
+from bson import ObjectId
 from flask import current_app
 
-from app.admin.terminal import OperatorGroup
-from app.fields import read_id
+from app.admin.terminal import IdType, OperatorGroup
 from app.ledger import verify as proof
 from app.ledger.verify import Report
 from app.statements import receipts
@@ -24,9 +24,9 @@ ledger = OperatorGroup("ledger", help="The ledger's proofs.")
 
 
 @ledger.command("verify", epilog=VERIFY_EXIT_CODES)
-@click.option("--account", metavar="ID", help="One account and its transactions instead of all.")
+@click.option("--account", metavar="ID", type=IdType(), help="One account and its transactions instead of all.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
-def verify(account: str | None, as_json: bool) -> None:
+def verify(account: ObjectId | None, as_json: bool) -> None:
     """Check the whole ledger and name each fault.
 
     It reads every entry and every transaction once, changes nothing, and may run while
@@ -45,9 +45,9 @@ def verify(account: str | None, as_json: bool) -> None:
 
 
 @ledger.command("receipt")
-@click.argument("transaction", metavar="ID")
-@click.option("--account", metavar="ID", help="Only the entries on this account, as its owner would get it.")
-def receipt(transaction: str, account: str | None) -> None:
+@click.argument("transaction", metavar="ID", type=IdType())
+@click.option("--account", metavar="ID", type=IdType(), help="Only this account's entries, and what its owner may see.")
+def receipt(transaction: ObjectId, account: ObjectId | None) -> None:
     """Print a signed receipt of a transaction.
 
     Without --account it shows both sides, which is for the bank's own use.
@@ -55,18 +55,16 @@ def receipt(transaction: str, account: str | None) -> None:
     key = current_app.config["RECEIPT_KEY"]
     if key is None:
         raise click.ClickException("There is no key to sign with: set RECEIPT_KEY.")
-    found, entries = service.get_sides(read_id(transaction))
-    if account is not None:
-        entries = [entry for entry in entries if entry["account"] == read_id(account)]
+    found, entries = service.get_side(transaction, account) if account else service.get_sides(transaction)
     shown = TransactionSchema(exclude=["idempotency_key"]).dump(found)
     click.echo(receipts.sign(found.id, shown, entries, key))
 
 
-def _verified(account: str | None) -> Report:
+def _verified(account: ObjectId | None) -> Report:
     if account is None:
         with click.progressbar(length=proof.estimated_size(), label="Verifying", file=sys.stderr) as bar:
             return proof.verify(bar.update)
-    report = proof.verify_account(read_id(account))
+    report = proof.verify_account(account)
     if report is None:
         raise click.BadParameter(f"There is no account {account}.", param_hint="--account")
     return report

@@ -1,6 +1,5 @@
 """Move money, and look at what was moved."""
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +10,6 @@ from app.accounts.service import readable_account
 from app.auth.service import Role
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
 from app.errors import (
-    PROBLEMS,
     AccountNotActive,
     AccountNotFound,
     AlreadyReversed,
@@ -30,7 +28,7 @@ from app.errors import (
 )
 from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint, problem_document
 from app.ledger.commands import Command
-from app.ledger.records import Outcome, Transaction, TransactionStatus
+from app.ledger.records import Outcome
 from app.paging import PAGE_PROBLEMS, read_page
 from app.statements import queries, receipts
 from app.transactions import service
@@ -203,7 +201,11 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
     page, filters = read_page("transactions", query, viewer=viewer)
     account = readable_account(query["account"], viewer) if "account" in query else None
     found = queries.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
-    return page.answer("transactions", map(_seen, found), position=lambda transaction: transaction.id)
+    return page.answer(
+        "transactions",
+        (service.as_seen_by(viewer, each) for each in found),
+        position=lambda transaction: transaction.id,
+    )
 
 
 @bp.get("/<id:transaction_id>")
@@ -212,7 +214,8 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound)
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
     """Return a transaction: to either party, and any to administrators."""
-    return {"transaction": _seen(service.get_transaction(transaction_id, viewer=current_user_id()))}
+    viewer = current_user_id()
+    return {"transaction": service.as_seen_by(viewer, service.get_transaction(transaction_id, viewer=viewer))}
 
 
 @bp.get("/<id:transaction_id>/receipt")
@@ -225,7 +228,7 @@ def get_receipt(transaction_id: ObjectId) -> dict[str, str]:
     key = current_app.config["RECEIPT_KEY"]
     if key is None:
         raise NotFound("This bank signs no receipts: it has no RECEIPT_KEY.")
-    return {"receipt": receipts.sign(transaction_id, _TRANSACTION.dump(_seen(transaction)), entries, key)}
+    return {"receipt": receipts.sign(transaction_id, _TRANSACTION.dump(transaction), entries, key)}
 
 
 def _posted(
@@ -247,7 +250,7 @@ def _made(outcome: Outcome, message: str) -> dict[str, Any]:
     """Return what the outcome made, or raise its refusal."""
     outcome.raise_error()
     if outcome.transaction is not None:
-        return {"message": message, "transaction": _seen(outcome.transaction)}
+        return {"message": message, "transaction": service.as_seen_by(current_user_id(), outcome.transaction)}
     return {"results": [_result(index, item) for index, item in enumerate(outcome.results)]}
 
 
@@ -259,16 +262,3 @@ def _result(index: int, item: Outcome) -> dict[str, Any]:
 
 def _is_system() -> bool:
     return bool(current_user()["role"] == Role.SYSTEM)
-
-
-def _seen(transaction: Transaction) -> Any:
-    """Return the transaction as the current user may see it.
-
-    The key belongs to who chose it, and so does the detail of a failure, which names what the payer has.
-    """
-    if transaction.user == current_user_id():
-        return transaction
-    failure = transaction.failure
-    if failure is not None and transaction.status is TransactionStatus.FAILED:
-        failure = replace(failure, detail=PROBLEMS[failure.code].title)
-    return replace(transaction, idempotency_key=None, failure=failure)  # type: ignore[arg-type]

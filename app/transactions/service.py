@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from app import leases, ledger, mongo
 from app.auth.service import reads_everything
-from app.errors import TransactionNotFound
+from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
 from app.fields import camel_case
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
 from app.ledger.records import (
@@ -20,6 +20,7 @@ from app.ledger.records import (
     Outcome,
     Transaction,
     TransactionKind,
+    TransactionStatus,
     item_key,
     treasury_id,
 )
@@ -149,17 +150,39 @@ def get_sides(transaction_id: ObjectId) -> tuple[Transaction, list[Document]]:
 
 
 def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Transaction, list[Document]]:
-    """Return a transaction with the entries on the viewer's own accounts, as of one moment.
+    """Return a transaction as `viewer` may see it with the entries on their own accounts, as of one moment.
 
     An admin who is no party gets all entries; for others it raises TransactionNotFound.
     """
     transaction, entries = get_sides(transaction_id)
     own = _own_accounts(transaction, viewer)
-    if own:
-        return transaction, [entry for entry in entries if entry["account"] in own]
-    if not reads_everything(viewer):
+    if not own and not reads_everything(viewer):
         raise TransactionNotFound
-    return transaction, entries
+    seen = [entry for entry in entries if entry["account"] in own] if own else entries
+    return as_seen_by(viewer, transaction), seen
+
+
+def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Transaction, list[Document]]:
+    """Return a transaction as the owner of one of its accounts may see it with the entries on that account, as of one
+    moment; raises TransactionNotFound, and AccountNotFound for an account that is no party."""
+    transaction, entries = get_sides(transaction_id)
+    if account_id not in (transaction.from_account, transaction.to_account):
+        raise AccountNotFound("The transaction has no entries on this account: it is no party.")
+    owner = ledger.accounts([account_id])[account_id].user
+    return as_seen_by(owner, transaction), [entry for entry in entries if entry["account"] == account_id]
+
+
+def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Transaction:
+    """Return the transaction as the viewer may see it; None is nobody in particular, as a treasury's owner is.
+
+    The key belongs to who chose it, and so does the detail of a failure, which names what the payer has.
+    """
+    if transaction.user == viewer:
+        return transaction
+    failure = transaction.failure
+    if failure is not None and transaction.status is TransactionStatus.FAILED:
+        failure = replace(failure, detail=PROBLEMS[failure.code].title)
+    return replace(transaction, idempotency_key=None, failure=failure)  # type: ignore[arg-type]
 
 
 def fingerprint(call: str, request: Request) -> dict[str, str]:

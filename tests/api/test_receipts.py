@@ -128,6 +128,35 @@ def test_the_command_prints_a_receipt_of_both_sides_or_one(bank: Bank, app: Flas
     assert printed(str(ObjectId())).exit_code == 1
 
 
+def test_the_command_shows_of_a_decline_what_the_accounts_owner_may_see(bank: Bank, app: Flask, jwks: str) -> None:
+    asha, ashas = bank.customer(777)
+    ravi, ravis = bank.customer()
+    declined = asha.transfer(ashas, ravis, 5_000).body["transactionId"]
+
+    def failure(*arguments: str) -> Any:
+        printed = app.test_cli_runner().invoke(args=["ledger", "receipt", declined, *arguments])
+        return verified(printed.stdout.strip(), jwks)["transaction"]["failure"]
+
+    def seen(person: Person) -> Any:
+        return verified(receipt(person, declined), jwks)["transaction"]["failure"]
+
+    assert failure("--account", ravis) == seen(ravi)
+    assert failure("--account", ashas) == seen(asha) == failure()
+    assert "777" in failure()["detail"]
+    assert "777" not in failure("--account", ravis)["detail"]
+
+
+def test_the_command_refuses_an_account_that_is_no_party(bank: Bank, app: Flask) -> None:
+    asha, ashas = bank.customer(1_000)
+    sent = asha.transfer(ashas, bank.customer()[1], 400).body["transaction"]["id"]
+    exit_codes = {"garbage": 2, str(ObjectId()): 1, bank.customer()[1]: 1, asha.open_account(): 1}
+
+    for account, exit_code in exit_codes.items():
+        result = app.test_cli_runner().invoke(args=["ledger", "receipt", sent, "--account", account])
+        assert (result.exit_code, result.stdout) == (exit_code, "")
+        assert result.stderr
+
+
 @pytest.mark.parametrize("key", ["secret", "0" * 64, "ab" * 32, "g" * 64])
 def test_a_weak_key_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("RECEIPT_KEY", key)
