@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
@@ -18,8 +19,10 @@ from app.statements.service import Statement
 WRITTEN_AT_ONCE = 500
 # Without it, Excel takes a file for one in the local code page and garbles every letter beyond ASCII.
 _BYTE_ORDER_MARK = "\ufeff"
-# What makes a spreadsheet take a text for a formula, in its own and in East Asian full-width characters.
-_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# What a spreadsheet takes for a formula at the begin of a cell, in its own and in East Asian full-width characters.
+# Where the decimal sign is a comma, it separates cells by semicolons. It then cuts a file like this one at those, and
+# quotes, which do not begin a cell there, do not keep a text together.
+_FORMULA_BEGINNING = re.compile(r"""(^|[;|\t])((?:[^\S\t]|")*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])""")
 _CSV_HEADER = (
     "Sequence", "Date (UTC)", "Time (UTC)", "Type", "Description", "Counterparty", "Transaction",
     "Debit", "Credit", "Held or released", "Balance", "Available", "Currency",
@@ -66,8 +69,8 @@ def as_csv(statement: Statement) -> Iterator[bytes]:
 
 
 def inert(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: a leading apostrophe makes it show as it is."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_BEGINNINGS) else text
+    """Return a text no part of which a spreadsheet takes for a formula: after an apostrophe it shows it as it is."""
+    return _FORMULA_BEGINNING.sub(r"\1'\2", text)
 
 
 def _csv_line(entry: Document, currency: str) -> tuple[str, ...]:

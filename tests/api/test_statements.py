@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from app.fields import rfc3339
 from app.money import decimal_text
 from app.statements import pdf as pdf_module
-from app.statements.render import inert
 from tests.support import Bank, Person
 
+FORMULA_BEGINNINGS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 MEMBERS = {
     "accountId", "name", "currency", "from", "to", "openingBalance", "totalCredits", "totalDebits", "closingBalance",
     "firstSequence", "lastSequence", "lastHash", "entries",
@@ -156,14 +156,43 @@ def test_a_csv_has_decimal_amounts_and_plain_times(bank: Bank) -> None:
     assert f"{debit['Date (UTC)']}T{debit['Time (UTC)']}Z" == sent["createdAt"]
 
 
-@pytest.mark.parametrize("description", ["=1+1", "+1", "-1", "@SUM(A1)", " =1+1", "＝1+1", "＠x"])
-def test_no_description_becomes_a_formula(bank: Bank, description: str) -> None:
+@pytest.mark.parametrize(
+    ("description", "shown"),
+    [
+        *(
+            (text, f"'{text}")
+            for text in ("=1+1", "+1", "-1", "@SUM(A1)", " =1+1", "\u00a0=1", "＝1+1", "＋1", "－1", "＠x")
+        ),
+        ("a;=1+1;b", "a;'=1+1;b"),
+        ("a; =1+1", "a;' =1+1"),
+        ("a;\u00a0＝1;-2;+3|@x", "a;'\u00a0＝1;'-2;'+3|'@x"),
+        ('a;"=1+1"', 'a;\'"=1+1"'),
+        ('a";" "=1+1"', 'a";\'" "=1+1"'),
+        (";;=1", ";;'=1"),
+        ("=1;=1", "'=1;'=1"),
+    ],
+)
+def test_no_description_becomes_a_formula_whatever_separates_the_cells(
+    bank: Bank, description: str, shown: str
+) -> None:
     asha, account = bank.customer(10)
     _, other = bank.customer()
     asha.transfer(account, other, 1, description=description)
 
-    assert csv_rows(asha, account)[-1]["Description"] == f"'{description}"
-    assert inert("Rent = 5") == "Rent = 5"
+    assert csv_rows(asha, account)[-1]["Description"] == shown
+    text = asha.get(f"/api/accounts/{account}/statement?format=csv").content.decode("utf-8-sig")
+    for separator in ",;|\t":
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+            assert not [cell for cell in cells if cell.strip().startswith(FORMULA_BEGINNINGS)]
+
+
+@pytest.mark.parametrize("description", ["Rent = 5", "a;b", "Lunch, -10 %", "10|20", 'He said "-5"', "1+1=2; e=mc²"])
+def test_a_description_without_a_formula_stays_as_it_is(bank: Bank, description: str) -> None:
+    asha, account = bank.customer(10)
+    _, other = bank.customer()
+    asha.transfer(account, other, 1, description=description)
+
+    assert csv_rows(asha, account)[-1]["Description"] == description
 
 
 @pytest.mark.parametrize(
