@@ -2,8 +2,10 @@
 
 import tempfile
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,6 +46,7 @@ _AMOUNT_WIDTH = 26 * mm
 _TEXT_WIDTH = _OUT_X - _AMOUNT_WIDTH - _TEXT_X
 _LINE, _DETAIL_LINE, _PADDING = 10.0, 8.0, 4.5
 _PAGE_COUNT = "pageCount"
+_ELLIPSIS = "…"
 
 
 def as_pdf(statement: Statement) -> Iterator[bytes]:
@@ -140,7 +143,7 @@ class _Document:
     def _draw_parties(self) -> None:
         account = self._statement.account
         name = account.get("name") or f"{self._currency} account"
-        for line in simpleSplit(name, _BOLD, 13, _RIGHT - _LEFT)[:2]:
+        for line in _wrapped(name, _BOLD, 13, _RIGHT - _LEFT, lines_max=2):
             self._text(_LEFT, self.y, line, font=_BOLD, size=13)
             self.y -= 6 * mm
         self._text(_LEFT, self.y, f"{account['_id']}  ·  {self._currency}", size=8.5, color=_FAINT)
@@ -226,7 +229,7 @@ class _Document:
         self._rule(self.y, _RULE, 0.5)
 
     def _draw_entry(self, entry: Document) -> None:
-        lines = simpleSplit(_title(entry), _TEXT, 8, _TEXT_WIDTH)[:3]
+        lines = _wrapped(_title(entry), _TEXT, 8, _TEXT_WIDTH, lines_max=3)
         detail = _detail(entry, self._money(entry["amount"]))
         height = _PADDING * 2 + _LINE * len(lines) + _DETAIL_LINE
         self._make_room(height)
@@ -298,6 +301,33 @@ class _Document:
 def _load_fonts() -> None:
     for name in (_TEXT, _BOLD):
         pdfmetrics.registerFont(TTFont(name, _FONTS / f"{name}.ttf"))
+
+
+def _wrapped(text: str, font: str, size: float, width: float, *, lines_max: int) -> list[str]:
+    """Return the text in lines that are no wider than `width`, broken inside a word where it is too long for one; with
+    an ellipsis if it takes more than `lines_max`."""
+    words = simpleSplit(text, font, size, width)
+    lines = list(islice((piece for line in words for piece in _pieces(line, font, size, width)), lines_max + 1))
+    if len(lines) > lines_max:
+        lines.pop()
+        room = width - pdfmetrics.stringWidth(_ELLIPSIS, font, size)
+        lines[-1] = lines[-1][: _fitting(lines[-1], font, size, room)] + _ELLIPSIS
+    return lines
+
+
+def _pieces(line: str, font: str, size: float, width: float) -> Iterator[str]:
+    while (cut := _fitting(line, font, size, width)) < len(line):
+        yield line[:cut]
+        line = line[cut:]
+    yield line
+
+
+def _fitting(line: str, font: str, size: float, width: float) -> int:
+    """Return how many characters of a line have room in `width`; the first has, whatever it is."""
+    if pdfmetrics.stringWidth(line, font, size) <= width:
+        return len(line)
+    lengths = range(1, len(line))
+    return max(1, bisect_right(lengths, width, key=lambda length: pdfmetrics.stringWidth(line[:length], font, size)))
 
 
 def _title(entry: Document) -> str:
