@@ -108,8 +108,8 @@ def _large_body(view: Callable[..., Any]) -> Callable[..., Any]:
 def verify_statement(body: dict[str, Any]) -> Verdict:
     """Tell whether a JSON statement is genuine and complete, and name the first entry that is not.
 
-    Others may have joined the last 60 seconds of its period since it was drawn up, so those there that come after its
-    last are not missed.
+    Entries can join the last 60 seconds of a period after its statement was drawn up: there, none is missed that comes
+    after the statement's last.
     """
     account_id, claimed = body["account_id"], body["claimed"]
     true = service.draw_up_again(

@@ -15,8 +15,8 @@ from app.statements.queries import Span, at_or_after
 
 PERIOD_MAX = timedelta(days=366)
 # An entry has the time at which its block began, by the clock of the host that posted it, and is seen once the block is
-# committed. A block has 25 s at most (POST_TIMEOUT_MS) and the clocks of hosts are seconds apart at the very worst, so
-# nothing joins a period any more whose end is this long past.
+# committed. A block that posts has 25 s at most (POST_TIMEOUT_MS), and the clocks of hosts are seconds apart at the
+# very worst, so nothing joins a period any more whose end is this long past.
 SETTLING = timedelta(seconds=60)
 _DAWN = datetime.min.replace(tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
