@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 import click
 from bson import ObjectId
 from flask import current_app
-from flask.cli import AppGroup
-from pymongo.errors import PyMongoError
 
+from app.admin.terminal import OperatorGroup
 from app.extensions import mail
 from app.fields import NO_ID, read_id, rfc3339
 from app.notifications import outbox
@@ -19,7 +18,7 @@ from config import MailConfig
 
 DEAD_SHOWN_MAX = 20
 
-group = AppGroup("mail", help="Mail on its way to the users.")
+group = OperatorGroup("mail", help="Mail on its way to the users.")
 
 
 @group.command("deliver")
@@ -37,8 +36,6 @@ def deliver(loop: bool) -> None:
         click.echo(f"Sent {deliverer.deliver_due()}.")
     except ServerAway as error:
         raise click.ClickException(f"The mail server takes no mail: {error}") from error
-    except PyMongoError as error:
-        raise _database_away(error) from error
 
 
 @group.command("status")
@@ -46,19 +43,16 @@ def status() -> None:
     """Tell the settings, whether the server answers, and what waits or is dead."""
     _tell_settings()
     now = datetime.now(UTC)
-    try:
-        waiting = outbox.find_oldest(MessageState.PENDING, 1)
-        click.echo(f"Waiting: {outbox.count(MessageState.PENDING)}")
-        for message in waiting:
-            since = rfc3339(message["_id"].generation_time)
-            error = f", last error: {message['error']}" if "error" in message else ""
-            click.echo(f"  the oldest since {since}, {message['attempts']} attempts{error}")
-        click.echo(f"Sent within 24 hours: {outbox.count_sent_since(now - timedelta(days=1))}")
-        click.echo(f"Dead: {outbox.count(MessageState.DEAD)}")
-        for message in outbox.find_oldest(MessageState.DEAD, DEAD_SHOWN_MAX):
-            click.echo(f"  {message['_id']} {message['kind']} after {message['attempts']} attempts: {message['error']}")
-    except PyMongoError as error:
-        raise _database_away(error) from error
+    waiting = outbox.find_oldest(MessageState.PENDING, 1)
+    click.echo(f"Waiting: {outbox.count(MessageState.PENDING)}")
+    for message in waiting:
+        since = rfc3339(message["_id"].generation_time)
+        error = f", last error: {message['error']}" if "error" in message else ""
+        click.echo(f"  the oldest since {since}, {message['attempts']} attempts{error}")
+    click.echo(f"Sent within 24 hours: {outbox.count_sent_since(now - timedelta(days=1))}")
+    click.echo(f"Dead: {outbox.count(MessageState.DEAD)}")
+    for message in outbox.find_oldest(MessageState.DEAD, DEAD_SHOWN_MAX):
+        click.echo(f"  {message['_id']} {message['kind']} after {message['attempts']} attempts: {message['error']}")
 
 
 @group.command("retry")
@@ -68,14 +62,11 @@ def retry(message_id: str | None, dead: bool) -> None:
     """Make a message, or all dead ones, due at once with all attempts ahead."""
     if dead == (message_id is not None):
         raise click.UsageError("Give either the ID of a message or --dead.")
-    try:
-        now = datetime.now(UTC)
-        if message_id is None:
-            click.echo(f"Due again: {outbox.revive({'state': MessageState.DEAD.value}, now=now)}.")
-        else:
-            _retry_one(read_id(message_id), now)
-    except PyMongoError as error:
-        raise _database_away(error) from error
+    now = datetime.now(UTC)
+    if message_id is None:
+        click.echo(f"Due again: {outbox.revive({'state': MessageState.DEAD.value}, now=now)}.")
+    else:
+        _retry_one(read_id(message_id), now)
 
 
 def _retry_one(message_id: ObjectId, now: datetime) -> None:
@@ -119,7 +110,3 @@ def _require_server() -> None:
 def _settings() -> MailConfig:
     settings: MailConfig = current_app.config["MAIL_SETTINGS"]
     return settings
-
-
-def _database_away(error: PyMongoError) -> click.ClickException:
-    return click.ClickException(f"The database does not answer ({type(error).__name__}). Check MONGO_URI.")
