@@ -1,6 +1,5 @@
-"""The HTTP shape of everything: problem documents, request ids, strict JSON, and how routes declare themselves."""
+"""The HTTP shape of everything: problem documents, request ids, and how routes declare themselves."""
 
-import json
 import re
 import time
 import uuid
@@ -13,12 +12,11 @@ from typing import Any, TypeVar
 import flask_smorest
 import orjson
 import structlog
-from flask import Flask, Request, Response, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 from flask.json.provider import JSONProvider
-from marshmallow import INCLUDE, RAISE, Schema, fields
+from marshmallow import INCLUDE, Schema, fields
 from pymongo.errors import PyMongoError
-from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Rule
 
 from app import headers, mongo, rate_limits
@@ -34,8 +32,9 @@ from app.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, flat_messages, property_names, read_id
+from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, property_names, read_id
 from app.mongo_schema import NotReady
+from app.parsing import StrictParser
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +42,6 @@ PROBLEM_CONTENT_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
 REPLAYED_HEADER = "Idempotency-Replayed"
 RETRY_AFTER_UNREADY_S = 2
-# Deeper than anything the contract takes, and far from the depth that would exhaust a parser's stack.
-JSON_DEPTH_MAX = 32
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What any call with a body may be refused for.
 BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
@@ -111,33 +108,6 @@ class IdempotencyHeaderSchema(CamelSchema):
     """The header that may carry the idempotency key instead of the body."""
 
     idempotency_key = IdempotencyHeader(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
-
-
-class StrictParser(FlaskParser):
-    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals."""
-
-    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
-        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
-        "json": RAISE,
-        "query": RAISE,
-    }
-
-    def load_json(self, req: Request, schema: Schema) -> Any:
-        try:
-            body = req.get_data()
-        except RequestEntityTooLarge:
-            raise BodyTooLarge from None
-        if not body and getattr(schema, "may_be_absent", False):
-            return {}
-        if not req.is_json:
-            raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
-        return read_json(body)
-
-    def handle_error(self, error: Any, *args: Any, **kwargs: Any) -> Any:
-        errors: dict[str, list[str]] = {}
-        for messages in error.messages.values():
-            errors.update(flat_messages(messages))
-        raise ValidationFailed(f"Invalid: {', '.join(sorted(errors))}.", errors=errors)
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -260,46 +230,6 @@ def problem_response(error: DomainError) -> Response:
     if error.replayed:
         response.headers[REPLAYED_HEADER] = "true"
     return response
-
-
-def read_json(body: bytes) -> Any:
-    """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
-
-    Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
-    a double, nesting deeper than JSON_DEPTH_MAX, and a name that occurs twice in one object.
-    """
-    try:
-        # orjson for its strictness, the standard library for exact integers and repeated names.
-        orjson.loads(body)
-        value = json.loads(body, object_pairs_hook=_unique_object)
-        if _is_deeper_than(value, JSON_DEPTH_MAX):
-            raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
-        return value
-    except (ValueError, RecursionError) as error:
-        reason = (
-            str(error)
-            if isinstance(error, orjson.JSONDecodeError | _Refused)
-            else "nested too deeply or a number too long"
-        )
-        raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
-
-
-class _Refused(ValueError):
-    pass
-
-
-def _is_deeper_than(value: Any, depth: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    members = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_is_deeper_than(member, depth - 1) for member in members)
-
-
-def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _Refused("a name occurs twice in one object")
-    return members
 
 
 def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:

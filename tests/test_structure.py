@@ -47,7 +47,7 @@ IMPURE_STANDARD_LIBRARIES = {"os", "random", "secrets", "socket", "subprocess", 
 FLASK = {"flask", "flask_cors", "flask_jwt_extended", "flask_smorest", "flask_limiter", "webargs", "werkzeug"}
 OUTBOX = {"app.notifications.messages", "app.notifications.outbox"}
 # Modules of ours that stand on Flask.
-WEB = {"app.http", "app.extensions", "app.headers", "app.rate_limits", "app.auth.tokens"}
+WEB = {"app.http", "app.extensions", "app.headers", "app.parsing", "app.rate_limits", "app.auth.tokens"}
 DATABASE = {"app.mongo", "app.mongo_schema", "pymongo"}
 # Readiness is about the database itself.
 ROUTES_THAT_ASK_THE_DATABASE = {"app.operations.routes"}

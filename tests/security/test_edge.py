@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pymongo.database import Database
 
-from app.http import JSON_DEPTH_MAX
 from app.mongo import Document
+from app.parsing import JSON_DEPTH_MAX
 from app.proxies import client_network
 from tests.security.conftest import MakeEdge
 from tests.support import Bank

@@ -1,0 +1,83 @@
+"""Reading requests as the contract wants them: strict JSON, nothing unknown, our own refusals."""
+
+import json
+from typing import Any
+
+import orjson
+from flask import Request
+from marshmallow import RAISE, Schema
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, ValidationFailed
+from app.fields import flat_messages
+
+# Deeper than anything the contract takes, and far from the depth that would exhaust a parser's stack.
+JSON_DEPTH_MAX = 32
+
+
+class StrictParser(FlaskParser):
+    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
+        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
+        "json": RAISE,
+        "query": RAISE,
+    }
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        try:
+            body = req.get_data()
+        except RequestEntityTooLarge:
+            raise BodyTooLarge from None
+        if not body and getattr(schema, "may_be_absent", False):
+            return {}
+        if not req.is_json:
+            raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
+        return read_json(body)
+
+    def handle_error(self, error: Any, *args: Any, **kwargs: Any) -> Any:
+        errors: dict[str, list[str]] = {}
+        for messages in error.messages.values():
+            errors.update(flat_messages(messages))
+        raise ValidationFailed(f"Invalid: {', '.join(sorted(errors))}.", errors=errors)
+
+
+def read_json(body: bytes) -> Any:
+    """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
+
+    Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
+    a double, nesting deeper than JSON_DEPTH_MAX, and a name that occurs twice in one object.
+    """
+    try:
+        # orjson for its strictness, the standard library for exact integers and repeated names.
+        orjson.loads(body)
+        value = json.loads(body, object_pairs_hook=_unique_object)
+        if _is_deeper_than(value, JSON_DEPTH_MAX):
+            raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
+        return value
+    except (ValueError, RecursionError) as error:
+        reason = (
+            str(error)
+            if isinstance(error, orjson.JSONDecodeError | _Refused)
+            else "nested too deeply or a number too long"
+        )
+        raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
+
+
+class _Refused(ValueError):
+    pass
+
+
+def _is_deeper_than(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper_than(member, depth - 1) for member in members)
+
+
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Refused("a name occurs twice in one object")
+    return members
