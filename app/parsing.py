@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from flask import Request
+from gunicorn.http.errors import ParseException
 from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -26,10 +27,7 @@ class StrictParser(FlaskParser):
     }
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        try:
-            body = req.get_data()
-        except RequestEntityTooLarge:
-            raise BodyTooLarge from None
+        body = _read_body(req)
         if not body and getattr(schema, "may_be_absent", False):
             return {}
         if not req.is_json:
@@ -63,6 +61,17 @@ def read_json(body: bytes) -> Any:
             else "nested too deeply or a number too long"
         )
         raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
+
+
+def _read_body(req: Request) -> bytes:
+    """Return the body; raises BodyTooLarge, and MalformedJson if it is sent in broken chunks."""
+    try:
+        return req.get_data()
+    except RequestEntityTooLarge:
+        raise BodyTooLarge from None
+    except ParseException:
+        # The server decodes chunks while we read. Where they end is then unknown, so it closes the connection.
+        raise MalformedJson("The body can not be read: its chunks are malformed.") from None
 
 
 class _Refused(ValueError):
