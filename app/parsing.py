@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import orjson
-from flask import Request
+from flask import Request, current_app
 from gunicorn.http.errors import ParseException
 from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
@@ -18,7 +18,10 @@ JSON_DEPTH_MAX = 32
 
 
 class StrictParser(FlaskParser):
-    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals."""
+    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals.
+
+    A schema of a body may say `may_be_absent = True`, and `body_bytes_max` if its limit is not the one of all bodies.
+    """
 
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
@@ -27,7 +30,7 @@ class StrictParser(FlaskParser):
     }
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        body = _read_body(req)
+        body = _read_body(req, bytes_max=getattr(schema, "body_bytes_max", current_app.config["MAX_CONTENT_LENGTH"]))
         if not body and getattr(schema, "may_be_absent", False):
             return {}
         if not req.is_json:
@@ -63,15 +66,20 @@ def read_json(body: bytes) -> Any:
         raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
 
 
-def _read_body(req: Request) -> bytes:
+def _read_body(req: Request, *, bytes_max: int) -> bytes:
     """Return the body; raises BodyTooLarge, and MalformedJson if it is sent in broken chunks."""
+    # Without a length in its head, a body just seems to end where the limit is; the byte behind tells that it does not.
+    req.max_content_length = bytes_max + 1
     try:
-        return req.get_data()
+        body = req.get_data()
     except RequestEntityTooLarge:
         raise BodyTooLarge from None
     except ParseException:
         # The server decodes chunks while we read. Where they end is then unknown, so it closes the connection.
         raise MalformedJson("The body can not be read: its chunks are malformed.") from None
+    if len(body) > bytes_max:
+        raise BodyTooLarge
+    return body
 
 
 class _Refused(ValueError):

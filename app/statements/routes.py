@@ -1,7 +1,5 @@
 """Journals of accounts, and statements of them."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from bson import ObjectId
@@ -32,8 +30,6 @@ _FORMATS = {
     "pdf": ("application/pdf", pdf.as_pdf),
 }
 _BY_MEDIA_TYPE = {media_type: name for name, (media_type, _) in _FORMATS.items()}
-# About 8,000 entries. A longer statement can be verified in shorter periods.
-VERIFIED_BYTES_MAX = 4 * 1024**2
 _CLAIM_EXAMPLE: dict[str, Any] = {
     "accountId": "6560a1b2c3d4e5f601234567",
     "name": None,
@@ -88,20 +84,8 @@ def get_statement(query: dict[str, Any], account_id: ObjectId) -> Response:
     return response
 
 
-def _large_body(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Take more than other calls do: a statement comes back as large as it was given out."""
-
-    @wraps(view)
-    def with_large_body(*args: Any, **kwargs: Any) -> Any:
-        request.max_content_length = VERIFIED_BYTES_MAX
-        return view(*args, **kwargs)
-
-    return with_large_body
-
-
 @bp.post("/statements/verify")
 @token_required
-@_large_body
 @bp.arguments(ClaimedStatementSchema(), unknown=INCLUDE, example=_CLAIM_EXAMPLE)
 @bp.response(200, VerdictSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)

@@ -8,6 +8,8 @@ from app.fields import CamelSchema, CurrencyCode, Id, Money, UtcDateTime
 from app.ledger.records import EntryType
 from app.paging import PageSchema
 
+# About 8,000 entries. A longer statement can be verified in shorter periods.
+VERIFIED_BYTES_MAX = 4 * 1024**2
 _ENTRY_TYPE = validate.OneOf([entry_type.value for entry_type in EntryType])
 _FROM = {"description": "Inclusive."}
 _TO = {"description": "Exclusive."}
@@ -105,6 +107,8 @@ class ClaimedStatementSchema(CamelSchema):
 
     class Meta:
         unknown = INCLUDE
+
+    body_bytes_max = VERIFIED_BYTES_MAX
 
     account_id = Id(required=True)
     from_time = UtcDateTime(data_key="from", required=True)

@@ -1,5 +1,6 @@
 """What a request says beyond what its call asks for, and bodies that break off or do not end."""
 
+import json
 import socket
 
 import pytest
@@ -51,3 +52,39 @@ def test_a_body_in_broken_chunks_is_malformed_and_ends_its_connection(live_bank:
     assert received.startswith(b"HTTP/1.1 400 ")
     assert b'"code":"malformed_json"' in received
     assert received.count(b"HTTP/1.1 ") == 1
+
+
+def login_of(size: int, *, then: bytes = b"") -> bytes:
+    """Return a login that fails for its password, padded with blanks to `size` bytes."""
+    return json.dumps({"email": "a@fincore.example", "password": "wrong password"}).encode().ljust(size) + then
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (login_of(BODY_BYTES_MAX), 401),
+        (login_of(BODY_BYTES_MAX + 1), 413),
+        (login_of(BODY_BYTES_MAX, then=b"GARBAGE"), 413),
+        (login_of(2 * BODY_BYTES_MAX), 413),
+    ],
+    ids=["the most", "a byte more", "garbage behind it", "twice the most"],
+)
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["with a length", "in chunks"])
+def test_a_body_over_the_limit_is_refused_and_not_cut(
+    live_bank: Bank, body: bytes, status: int, is_chunked: bool
+) -> None:
+    if is_chunked:
+        sent = chunked("/api/auth/login", None, chunk(body), b"0\r\n\r\n")
+    else:
+        head = "POST /api/auth/login HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\n"
+        sent = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    assert sent_raw(live_bank, sent + NEXT_REQUEST).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_call_with_a_limit_of_its_own_refuses_what_is_over_it(live_bank: Bank) -> None:
+    token = live_bank.register().token
+    for size, status in ((BODY_BYTES_MAX + 1, 422), (4 * 1024**2, 422), (4 * 1024**2 + 1, 413)):
+        sent = chunked("/api/statements/verify", token, chunk(b"{}".ljust(size)), b"0\r\n\r\n")
+
+        assert sent_raw(live_bank, sent + NEXT_REQUEST).startswith(b"HTTP/1.1 %d " % status), size
