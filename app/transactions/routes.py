@@ -160,6 +160,7 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Make 1 to 500 transfers in order, in one atomic block; each may spend what an earlier one brought.
 
     An atomic batch is refused as a whole with 422, the code of its first refused item and that item's `index`.
+    The body may have up to 4 MiB.
     """
     return _posted(service.batch_command(body, user_id=current_user_id()), **query)
 

@@ -11,6 +11,8 @@ from app.paging import PageSchema
 DESCRIPTION_LENGTH_MAX = 200
 REASON_LENGTH_MAX = 200
 BATCH_TRANSFERS_MAX = 500
+# 500 transfers with all that each may say, in ASCII. With much in other scripts, fewer go into one batch.
+BATCH_BYTES_MAX = 4 * 1024**2
 _DAY_S = 24 * 60 * 60
 HOLD_LIFETIME_DEFAULT_S = 7 * _DAY_S
 HOLD_LIFETIME_MAX_S = 30 * _DAY_S
@@ -195,6 +197,8 @@ class VoidSchema(_KeyedSchema):
 
 
 class BatchSchema(_KeyedSchema):
+    body_bytes_max = BATCH_BYTES_MAX
+
     atomic = fields.Boolean(
         truthy={True}, falsy={False}, load_default=True, metadata={"description": "All or none, else each on its own."}
     )

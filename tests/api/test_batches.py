@@ -225,3 +225,15 @@ def test_a_dry_run_that_is_misspelt_moves_nothing(query: str, parties: tuple[Per
 
     assert answer.code == "validation_failed"
     assert payee.balance(b) == 0
+
+
+def test_the_longest_batch_may_say_of_each_transfer_all_that_one_may_say(
+    parties: tuple[Person, str, Person, str],
+) -> None:
+    payer, a, payee, b = parties
+    metadata = {f"{number:040}": "x" * 200 for number in range(20)}
+    items = [item(a, b, 1, description="x" * 200, metadata=metadata) for _ in range(500)]
+
+    assert send(payer, *items).status == 201
+    assert payee.balance(b) == 500
+    assert send(payer, *items, note="x" * 4 * 1024**2).status == 413
