@@ -34,7 +34,7 @@ from app.errors import (
 )
 from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, property_names, read_id
 from app.mongo_schema import NotReady
-from app.parsing import StrictParser
+from app.parsing import NothingSchema, StrictParser
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,8 @@ RETRY_AFTER_UNREADY_S = 2
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What any call with a body may be refused for.
 BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
+# What any call may be refused for.
+_PROBLEMS_OF_ALL: tuple[type[DomainError], ...] = (ValidationFailed, RateLimited, InternalError, ServiceUnavailable)
 _HTTP_PROBLEMS: dict[int, type[DomainError]] = {
     404: NotFound,
     405: MethodNotAllowed,
@@ -115,6 +117,17 @@ class Blueprint(flask_smorest.Blueprint):
 
     ARGUMENTS_PARSER = StrictParser()
 
+    def arguments(self, schema: Schema, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
+        decorate = super().arguments(schema, location=location, **kwargs)
+
+        def decorator(view: Any) -> Any:
+            reading = decorate(view)
+            # What `_refuse_unread` goes by.
+            reading.reads = {location, *getattr(view, "reads", ())}
+            return reading
+
+        return decorator
+
     def keyed_arguments(self, schema: Schema, **kwargs: Any) -> Callable[[View], View]:
         """Like `arguments`, for a body whose idempotency key may come as a header instead."""
 
@@ -142,22 +155,30 @@ class Blueprint(flask_smorest.Blueprint):
         )
 
     def refusals(self, *problems: type[DomainError]) -> Callable[[View], View]:
-        """Document what a route refuses, one response for each status, and that it may fail as all may."""
+        """Document what a route refuses, one response for each status, and that it may fail as all may.
+
+        All refuse a query or a body that they do not ask for, once they know who asks.
+        """
         by_status: dict[int, list[type[DomainError]]] = defaultdict(list)
-        all_problems: tuple[type[DomainError], ...] = (*problems, RateLimited, InternalError, ServiceUnavailable)
-        for problem in dict.fromkeys(all_problems):
+        for problem in dict.fromkeys((*problems, *_PROBLEMS_OF_ALL)):
             by_status[problem.status].append(problem)
 
         def decorator(view: View) -> View:
+            @wraps(view)
+            def refusing(*args: Any, **kwargs: Any) -> Any:
+                _refuse_unread()
+                return view(*args, **kwargs)
+
+            documented: Any = refusing
             for status, of_status in by_status.items():
-                view = self.alt_response(
+                documented = self.alt_response(
                     status,
                     schema=_PROBLEM_SCHEMA,
                     content_type=PROBLEM_CONTENT_TYPE,
                     description=" · ".join(f"`{problem.code}`: {problem.title}" for problem in of_status),
                     example=_example(of_status[0]),
-                )(view)
-            return view
+                )(documented)
+            return documented  # type: ignore[no-any-return]
 
         return decorator
 
@@ -190,6 +211,7 @@ class IdConverter(BaseConverter):
 
 
 _PROBLEM_SCHEMA = ProblemSchema()
+_NOTHING = NothingSchema()
 
 
 def register(app: Flask) -> None:
@@ -246,6 +268,15 @@ def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:
             errors={"idempotencyKey": ["Missing here and as the header Idempotency-Key."]},
         )
     return key
+
+
+def _refuse_unread() -> None:
+    """Raise a problem of the body or the query, if the request has one that its call does not ask for."""
+    reads = getattr(current_app.view_functions[request.endpoint or ""], "reads", ())
+    if request.query_string and "query" not in reads:
+        Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="query")
+    if request.method not in ("GET", "HEAD") and "json" not in reads:
+        Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="json")
 
 
 def _example(problem: type[DomainError]) -> dict[str, Any]:

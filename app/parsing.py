@@ -11,10 +11,16 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, ValidationFailed
-from app.fields import flat_messages
+from app.fields import CamelSchema, flat_messages
 
 # Deeper than anything the contract takes, and far from the depth that would exhaust a parser's stack.
 JSON_DEPTH_MAX = 32
+
+
+class NothingSchema(CamelSchema):
+    """What a call takes that asks for nothing."""
+
+    may_be_absent = True
 
 
 class StrictParser(FlaskParser):

@@ -51,7 +51,7 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
 @bp.post("/refresh")
 @refresh_token_required
 @bp.response(200, SessionSchema())
-@bp.refusals(*TOKEN_PROBLEMS)
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def refresh() -> dict[str, Any]:
     """Trade the refresh token, sent as the bearer token, for new tokens of the same session.
 
@@ -63,7 +63,7 @@ def refresh() -> dict[str, Any]:
 @bp.post("/logout")
 @token_required
 @bp.response(200, MessageSchema())
-@bp.refusals(*TOKEN_PROBLEMS)
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def logout() -> dict[str, str]:
     """End the session: its access and its refresh token stop working at once."""
     service.end_session(tokens.current_session_id(), lifetime=tokens.refresh_lifetime())

@@ -1,11 +1,17 @@
 """What a request says beyond what its call asks for, and bodies that break off or do not end."""
 
 import json
+import re
 import socket
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from flask import Flask
+from pymongo.database import Database
 
-from tests.support import Bank, OverHttp
+from app.mongo import Document
+from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, Caller, OverHttp
 
 BODY_BYTES_MAX = 512 * 1024
 SOCKET_TIMEOUT_S = 20
@@ -88,3 +94,79 @@ def test_a_call_with_a_limit_of_its_own_refuses_what_is_over_it(live_bank: Bank)
         sent = chunked("/api/statements/verify", token, chunk(b"{}".ljust(size)), b"0\r\n\r\n")
 
         assert sent_raw(live_bank, sent + NEXT_REQUEST).startswith(b"HTTP/1.1 %d " % status), size
+
+
+NO_ID = "0" * 24
+UNDESCRIBED = {"operations.openapi", "operations.docs", "operations.docs_file"}
+PASSWORDS = {"currentPassword": PASSWORD, "newPassword": "a staple of good taste"}
+RESET = {"token": "x", "newPassword": "a staple of good taste"}
+# A body that is accepted, for each call that asks for one before it looks at anything else.
+BODIES: dict[str, Any] = {
+    "auth.register": {"name": "Ravi Iyer", "email": "ravi@fincore.example", "password": PASSWORD},
+    "auth.login": {"email": SYSTEM_EMAIL, "password": PASSWORD},
+    "auth.change_password": PASSWORDS,
+    "auth.forgot_password": {"email": SYSTEM_EMAIL},
+    "auth.reset_password": RESET,
+    "accounts.create": {},
+    "accounts.rename_account": {"name": "Savings"},
+    "admin.change_role": {"role": "ADMIN"},
+    "admin.change_status": {"status": "FROZEN", "reason": "x"},
+    "statements.verify_statement": {"accountId": NO_ID, "from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z",
+                                    "entries": []},
+}  # fmt: skip
+
+
+def described_calls(app: Flask) -> Iterator[tuple[str, str, str]]:
+    """Yield method, path and endpoint of every call that the API's description has."""
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith("/api/") and rule.endpoint not in UNDESCRIBED:
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+                yield method, re.sub(r"<[^>]+>", NO_ID, rule.rule), rule.endpoint
+
+
+def test_no_call_passes_over_a_query_parameter_that_it_does_not_know(
+    app: Flask, bank: Bank, database: Database[Document]
+) -> None:
+    before = database.command("dbHash")["collections"]
+    calls = list(described_calls(app))
+    assert len(calls) > 30
+
+    for method, path, endpoint in calls:
+        body = BODIES.get(endpoint)
+        token = bank.system.refresh_token if endpoint == "auth.refresh" else bank.system.token
+        answer = Caller(bank.client, token).call(method, f"{path}?dryrun=true", body)
+
+        assert (answer.status, answer.body.get("errors")) == (422, {"dryrun": ["Unknown field."]}), endpoint
+    assert database.command("dbHash")["collections"] == before
+
+
+def test_who_is_not_known_hears_that_first_whatever_the_query(app: Flask, bank: Bank) -> None:
+    for method, path, endpoint in described_calls(app):
+        if hasattr(app.view_functions[endpoint], "access"):
+            answer = bank.anonymous.call(method, f"{path}?dryrun=true&dryrun=true")
+            assert (answer.status, answer.code) == (401, "token_missing"), endpoint
+
+
+def test_a_close_with_a_query_closes_nothing(bank: Bank) -> None:
+    owner, account = bank.customer()
+
+    answer = owner.post(f"/api/accounts/{account}/close?dryRun=true")
+
+    assert (answer.status, answer.body["errors"]) == (422, {"dryRun": ["Unknown field."]})
+    assert owner.get(f"/api/accounts/{account}").body["account"]["status"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("path", ["/api/auth/logout", "/api/auth/refresh"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(None, 200), (b"", 200), (b"{}", 200), (b'{"zzz": 1}', 422), (b"[]", 422), (b"{", 400), (b" " * 600_000, 413)],
+    ids=["none", "empty", "an empty object", "a field", "a list", "no JSON", "too much"],
+)
+def test_a_call_without_fields_takes_none(bank: Bank, path: str, body: bytes | None, status: int) -> None:
+    person = bank.register()
+    caller = Caller(bank.client, person.refresh_token if path.endswith("refresh") else person.token)
+
+    answer = caller.post(path, data=body)
+
+    assert answer.status == status, answer.content
+    assert person.get("/api/auth/me").status == (401 if (path, status) == ("/api/auth/logout", 200) else 200)
