@@ -43,11 +43,22 @@ class StrictParser(FlaskParser):
             raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
         return read_json(body)
 
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        repeated = [name for name, values in req.args.lists() if len(values) > 1]
+        if repeated:
+            # Readers differ in which one counts, so that what was checked could be another than what is done.
+            raise _validation_failed({name: ["Occurs more than once."] for name in repeated})
+        return super().load_querystring(req, schema)
+
     def handle_error(self, error: Any, *args: Any, **kwargs: Any) -> Any:
         errors: dict[str, list[str]] = {}
         for messages in error.messages.values():
             errors.update(flat_messages(messages))
-        raise ValidationFailed(f"Invalid: {', '.join(sorted(errors))}.", errors=errors)
+        raise _validation_failed(errors)
+
+
+def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
+    return ValidationFailed(f"Invalid: {', '.join(sorted(errors))}.", errors=errors)
 
 
 def read_json(body: bytes) -> Any:

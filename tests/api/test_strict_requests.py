@@ -170,3 +170,22 @@ def test_a_call_without_fields_takes_none(bank: Bank, path: str, body: bytes | N
 
     assert answer.status == status, answer.content
     assert person.get("/api/auth/me").status == (401 if (path, status) == ("/api/auth/logout", 200) else 200)
+
+
+@pytest.mark.parametrize("query", ["dryRun=false&dryRun=true", "dryRun=true&dryRun=true", "dryRun&dryRun=true"])
+def test_a_query_parameter_comes_once(bank: Bank, query: str) -> None:
+    payer, account = bank.customer(100)
+    _, other = bank.customer()
+    body = {"fromAccount": account, "toAccount": other, "amount": 60, "idempotencyKey": "rent-1"}
+
+    answer = payer.post(f"/api/transactions/create?{query}", body)
+
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    assert answer.body["errors"] == {"dryRun": ["Occurs more than once."]}
+    assert payer.balance(account) == 100
+
+
+def test_each_repeated_query_parameter_is_named(bank: Bank) -> None:
+    answer = bank.system.get("/api/transactions?limit=1&limit=2&kind=HOLD&kind=HOLD&cursor=x")
+
+    assert set(answer.body["errors"]) == {"limit", "kind"}
