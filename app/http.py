@@ -89,7 +89,7 @@ class ProblemSchema(CamelSchema):
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata={"description": "Of a refused request: each field with what is wrong with it."},
+        metadata={"description": "Of a refused request: each field, or the first 100, with what is wrong with it."},
     )
 
 

@@ -15,6 +15,9 @@ from app.fields import CamelSchema, flat_messages
 
 # Deeper than anything the contract takes, and far from the depth that would exhaust a parser's stack.
 JSON_DEPTH_MAX = 32
+# Of what a refusal repeats: fields, and characters of each one's name.
+NAMED_FIELDS_MAX = 100
+NAMED_FIELD_LENGTH_MAX = 100
 
 
 class NothingSchema(CamelSchema):
@@ -58,7 +61,14 @@ class StrictParser(FlaskParser):
 
 
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
-    return ValidationFailed(f"Invalid: {', '.join(sorted(errors))}.", errors=errors)
+    """Return the refusal of what a client named, which may be far more, and far longer, than it is worth answering."""
+    named = {_cut(name): errors[name] for name in sorted(errors)[:NAMED_FIELDS_MAX]}
+    more = f" and {len(errors) - NAMED_FIELDS_MAX} more" if len(errors) > NAMED_FIELDS_MAX else ""
+    return ValidationFailed(f"Invalid: {', '.join(named)}{more}.", errors=named)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAMED_FIELD_LENGTH_MAX else f"{name[: NAMED_FIELD_LENGTH_MAX - 1]}…"
 
 
 def read_json(body: bytes) -> Any:

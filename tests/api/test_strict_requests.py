@@ -189,3 +189,28 @@ def test_each_repeated_query_parameter_is_named(bank: Bank) -> None:
     answer = bank.system.get("/api/transactions?limit=1&limit=2&kind=HOLD&kind=HOLD&cursor=x")
 
     assert set(answer.body["errors"]) == {"limit", "kind"}
+
+
+@pytest.mark.parametrize("where", ["body", "query"])
+def test_a_refusal_does_not_grow_with_the_names_that_it_refuses(bank: Bank, where: str) -> None:
+    names = [f"{number:04}{'x' * 200}" for number in range(300 if where == "body" else 30)] + [
+        f"n{n}" for n in range(90)
+    ]
+
+    if where == "body":
+        answer = bank.system.post("/api/accounts/create", dict.fromkeys(names, 1))
+    else:
+        answer = bank.system.get("/api/accounts?" + "&".join(f"{name}=1" for name in names))
+
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    assert len(answer.body["errors"]) == 100
+    assert max(map(len, answer.body["errors"])) == 100
+    assert f"0000{'x' * 95}…" in answer.body["errors"]
+    assert answer.body["detail"].endswith(f"and {len(names) - 100} more.")
+    assert len(answer.content) < 30_000
+
+
+def test_names_that_begin_alike_are_one_when_they_are_cut(bank: Bank) -> None:
+    answer = bank.system.post("/api/accounts/create", {"x" * 400: 1, "x" * 401: 1, "y" * 100: 1})
+
+    assert answer.body["errors"] == {"x" * 99 + "…": ["Unknown field."], "y" * 100: ["Unknown field."]}
