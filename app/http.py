@@ -17,7 +17,8 @@ from flask.json.provider import JSONProvider
 from marshmallow import INCLUDE, Schema, fields
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, Rule
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.routing import BaseConverter
 
 from app import headers, mongo, rate_limits
 from app.errors import (
@@ -295,13 +296,14 @@ def _begin() -> None:
     g.request_id = offered if _SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
     g.begun = time.perf_counter()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    _refuse_call_as_id()
 
 
 def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
     headers.protect(response)
     if request.method == "OPTIONS" and request.url_rule is not None:
-        response.allow = _methods_of(request.url_rule)
+        response.allow = _methods_of(request.url_rule.rule)
     rate_limits.add_headers(response)
     log.info(
         "request",
@@ -314,10 +316,16 @@ def _finish(response: Response) -> Response:
     return response
 
 
-def _methods_of(rule: Rule) -> set[str]:
-    """Return what the route of this rule takes. Flask would add what an id in place of the last word would take."""
+def _methods_of(path: str) -> set[str]:
+    """Return what the routes with this very path take, not those with an id in place of its last word."""
     rules = current_app.url_map.iter_rules()
-    return {method for other in rules if other.rule == rule.rule for method in other.methods or ()}
+    return {method for rule in rules if rule.rule == path for method in rule.methods or ()}
+
+
+def _refuse_call_as_id() -> None:
+    """Raise MethodNotAllowed if what is taken for an id is the last word of another call, such as `create`."""
+    if NO_ID in (request.view_args or {}).values() and (methods := _methods_of(request.path)):
+        raise WrongMethod(methods)
 
 
 def _on_http_exception(error: HTTPException) -> Response:
@@ -329,7 +337,7 @@ def _on_http_exception(error: HTTPException) -> Response:
     response = problem_response(problem(error.description if problem is MalformedJson else None))
     for name, value in error.get_headers():
         if name == "Allow":
-            response.headers[name] = value
+            response.headers[name] = ", ".join(sorted(_methods_of(request.path))) or value
     return response
 
 

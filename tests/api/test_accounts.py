@@ -155,7 +155,7 @@ def test_what_is_not_ones_own_answers_exactly_as_what_is_missing(bank: Bank, cal
     missing = call(person, str(ObjectId()))
 
     assert (missing.status, missing.code) == (404, "account_not_found")
-    for account in (foreign, str(treasury_id("INR")), "no-id", "0" * 23, "0" * 25, "%00", "%24ne", "create"):
+    for account in (foreign, str(treasury_id("INR")), "no-id", "0" * 23, "0" * 25, "%00", "%24ne", "creat"):
         answer = call(person, account)
         assert answer.status == 404, account
         assert without_request_id(answer) == without_request_id(missing), account
