@@ -90,6 +90,17 @@ class Amount(fields.Integer):
         super().__init__(strict=True, validate=limits, metadata=metadata, **kwargs)
 
 
+class StrictBoolean(fields.Boolean):
+    """JSON's true or false. To Python 1 and 1.0 equal True, so that a set of what is taken for true takes them too."""
+
+    default_error_messages = {"invalid": "Not true or false."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid")
+        return value
+
+
 class Money(fields.Integer):
     """Minor units in a response: an amount or a balance."""
 
@@ -223,6 +234,7 @@ __all__ = [
     "Line",
     "Metadata",
     "Money",
+    "StrictBoolean",
     "UtcDateTime",
     "ValidationError",
     "flat_messages",

@@ -4,7 +4,18 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from app.fields import Amount, CamelSchema, CurrencyCode, Id, IdempotencyKey, Line, Metadata, Money, UtcDateTime
+from app.fields import (
+    Amount,
+    CamelSchema,
+    CurrencyCode,
+    Id,
+    IdempotencyKey,
+    Line,
+    Metadata,
+    Money,
+    StrictBoolean,
+    UtcDateTime,
+)
 from app.ledger.records import TransactionKind, TransactionStatus, chosen_key
 from app.paging import PageSchema
 
@@ -199,9 +210,7 @@ class VoidSchema(_KeyedSchema):
 class BatchSchema(_KeyedSchema):
     body_bytes_max = BATCH_BYTES_MAX
 
-    atomic = fields.Boolean(
-        truthy={True}, falsy={False}, load_default=True, metadata={"description": "All or none, else each on its own."}
-    )
+    atomic = StrictBoolean(load_default=True, metadata={"description": "All or none, else each on its own."})
     transfers = fields.List(
         fields.Nested(BatchItemSchema), required=True, validate=validate.Length(1, BATCH_TRANSFERS_MAX)
     )

@@ -237,3 +237,14 @@ def test_the_longest_batch_may_say_of_each_transfer_all_that_one_may_say(
     assert send(payer, *items).status == 201
     assert payee.balance(b) == 500
     assert send(payer, *items, note="x" * 4 * 1024**2).status == 413
+
+
+@pytest.mark.parametrize("atomic", [1, 0, 1.0, 0.0, "true", "false", "", [], [True]], ids=repr)
+def test_atomic_is_true_or_false_and_nothing_like_it(atomic: object, parties: tuple[Person, str, Person, str]) -> None:
+    payer, a, payee, b = parties
+
+    answer = send(payer, item(a, b, 1), atomic=atomic)
+
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    assert answer.body["errors"] == {"atomic": ["Not true or false."]}
+    assert payee.balance(b) == 0
