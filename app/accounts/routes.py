@@ -9,13 +9,13 @@ from app.accounts import service
 from app.accounts.schemas import (
     AccountAnswerSchema,
     AccountListSchema,
-    AccountSeenAnswerSchema,
     BalanceQuerySchema,
     BalanceSchema,
     CloseAccountSchema,
     CreateAccountSchema,
     RenameAccountSchema,
 )
+from app.auth.service import reads_everything
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, token_required
 from app.errors import AccountNotEmpty, AccountNotFound, InvalidStatusTransition, LedgerBusy, ValidationFailed
 from app.http import BODY_PROBLEMS, Blueprint
@@ -31,8 +31,11 @@ bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Wh
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def create(body: dict[str, Any]) -> dict[str, Any]:
     """Open an account. A user has at most 1,000, closed ones included."""
-    currency = body.get("currency", current_app.config["DEFAULT_CURRENCY"])
-    return {"account": service.open_account(user_id=current_user_id(), currency=currency, name=body.get("name"))}
+    viewer, currency = current_user_id(), body.get("currency", current_app.config["DEFAULT_CURRENCY"])
+    # Asked first: once the account is open, nothing may fail any more that would make it look as if it were not.
+    sees_all = reads_everything(viewer)
+    account = service.open_account(user_id=viewer, currency=currency, name=body.get("name"))
+    return {"account": service.as_seen(account, sees_all=sees_all)}
 
 
 @bp.get("")
@@ -46,7 +49,7 @@ def list_accounts() -> dict[str, Any]:
 
 @bp.get("/<id:account_id>")
 @token_required
-@bp.response(200, AccountSeenAnswerSchema())
+@bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:
     """Return one account: to its owner, and any to administrators."""

@@ -17,6 +17,11 @@ class AccountSchema(CamelSchema):
     currency = CurrencyCode(required=True)
     status = fields.String(required=True, validate=validate.OneOf([status.value for status in AccountStatus]))
     created_at = UtcDateTime(required=True)
+    user_id = Id(attribute="user", metadata={"description": "Whose it is. Shown to administrators; null: the bank's."})
+    kind = fields.String(
+        validate=validate.OneOf([kind.value for kind in AccountKind]),
+        metadata={"description": "Shown to administrators."},
+    )
 
 
 class AccountWithBalanceSchema(AccountSchema):
@@ -26,22 +31,8 @@ class AccountWithBalanceSchema(AccountSchema):
     available_balance = Money(required=True, metadata={"description": "The balance less what holds set aside."})
 
 
-class AccountSeenSchema(AccountSchema):
-    """An account as its owner sees it, or as who runs the bank does."""
-
-    user_id = Id(attribute="user", metadata={"description": "Whose it is. Shown to administrators; null: the bank's."})
-    kind = fields.String(
-        validate=validate.OneOf([kind.value for kind in AccountKind]),
-        metadata={"description": "Shown to administrators."},
-    )
-
-
 class AccountAnswerSchema(CamelSchema):
     account = fields.Nested(AccountSchema, required=True)
-
-
-class AccountSeenAnswerSchema(CamelSchema):
-    account = fields.Nested(AccountSeenSchema, required=True)
 
 
 class AccountListSchema(CamelSchema):

@@ -82,41 +82,48 @@ def readable_account(account_id: ObjectId, viewer: ObjectId) -> Document:
 
 
 def get_account(account_id: ObjectId, *, viewer: ObjectId) -> Document:
-    """Return an account as the viewer may see it; raises AccountNotFound, for a foreign one too.
-
-    Whose it is and of which kind is in it only for an admin who reads somebody else's.
-    """
+    """Return an account as the viewer may see it; raises AccountNotFound, for a foreign one too."""
     account = readable_account(account_id, viewer)
-    if account.get("user") != viewer:
+    return as_seen(account, sees_all=account.get("user") != viewer or reads_everything(viewer))
+
+
+def as_seen(account: Document, *, sees_all: bool) -> Document:
+    """Return the account as one may see it. Whose it is and of which kind is only for who reads everything."""
+    if sees_all:
         return {"user": None, **account}
     return {name: value for name, value in account.items() if name not in ("user", "kind")}
 
 
 def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Document:
-    """Rename the user's account and return it; raises AccountNotFound, for a foreign one too."""
+    """Rename the user's account and return it as seen by them; raises AccountNotFound, for a foreign one too."""
+    sees_all = reads_everything(user_id)
     account = repository.rename(account_id, user_id, name)
     if account is None:
         raise AccountNotFound
-    return account
+    return as_seen(account, sees_all=sees_all)
 
 
 def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owner: ObjectId | None = None) -> Document:
-    """Freeze, unfreeze or close an account, and return it: as its `owner`, who may only close it, or as the bank.
+    """Freeze, unfreeze or close an account as its `owner`, who may only close it, or as the bank.
+
+    Return it as seen by who does it.
 
     Raises AccountNotFound, InvalidStatusTransition, AccountNotEmpty, and as `GroupCommit.post` does.
     """
     # Read first: once the change is done, nothing may fail any more that would make it look undone.
+    sees_all = owner is None or reads_everything(owner)
     account = repository.find_account(account_id)
     if account is None:
         raise AccountNotFound
     outcome = ledger.post([ChangeStatus(account=account_id, status=status, act=act, owner=owner)])[0]
     outcome.raise_error()
-    return {"user": None, **account, "status": status.value}
+    return as_seen({**account, "status": status.value}, sees_all=sees_all)
 
 
 def list_accounts(*, user_id: ObjectId) -> list[Document]:
-    """Return the user's accounts, each with `balance` and `available_balance` as its journal's head has them."""
-    return with_balances(repository.find_accounts_of(user_id))
+    """Return the user's accounts as seen by them, with `balance` and `available_balance` as the journals' heads say."""
+    sees_all = reads_everything(user_id)
+    return [as_seen(account, sees_all=sees_all) for account in with_balances(repository.find_accounts_of(user_id))]
 
 
 def with_balances(accounts: list[Document]) -> list[Document]:

@@ -16,8 +16,9 @@ from bson import ObjectId
 from flask import current_app
 
 from app.accounts import service as accounts_service
+from app.accounts.schemas import AccountWithBalanceSchema
 from app.admin import repository, service
-from app.admin.schemas import AdminAccountSchema, AuditRecordSchema, RoleSchema, StatusSchema
+from app.admin.schemas import AuditRecordSchema, RoleSchema, StatusSchema
 from app.admin.terminal import IdType, OperatorGroup, checked, command_line_act, json_option, show, show_table
 from app.auth import service as auth_service
 from app.auth.schemas import RegisterSchema, UserSchema
@@ -194,7 +195,7 @@ def _show_account(account_id: ObjectId, *, as_json: bool) -> None:
     found = repository.find_accounts({"_id": account_id}, after=None, limit=1)
     if not found:
         raise AccountNotFound
-    show(AdminAccountSchema().dump(accounts_service.with_balances(found)[0]), as_json=as_json)
+    show(AccountWithBalanceSchema().dump(accounts_service.with_balances(found)[0]), as_json=as_json)
 
 
 def _system_user_id() -> ObjectId:

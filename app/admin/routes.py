@@ -5,7 +5,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.accounts import service as accounts
-from app.accounts.schemas import AccountSeenAnswerSchema
+from app.accounts.schemas import AccountAnswerSchema
 from app.admin import repository, service
 from app.admin.schemas import (
     AccountPageSchema,
@@ -80,7 +80,7 @@ def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
 @bp.patch("/accounts/<id:account_id>/status")
 @administrators_only
 @bp.arguments(StatusSchema(), example={"status": "FROZEN", "reason": "Reported stolen"})
-@bp.response(200, AccountSeenAnswerSchema())
+@bp.response(200, AccountAnswerSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound, AccountNotEmpty, InvalidStatusTransition, LedgerBusy)
 def change_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
     """Freeze, unfreeze or close an account."""

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from marshmallow import fields, validate
 
-from app.accounts.schemas import REASON_LENGTH_MAX, AccountSeenSchema
+from app.accounts.schemas import REASON_LENGTH_MAX, AccountWithBalanceSchema
 from app.auth.schemas import UserSchema
 from app.auth.service import Role
 from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
@@ -47,15 +47,8 @@ class AccountQuerySchema(PageSchema):
     kind = fields.String(validate=validate.OneOf([kind.value for kind in AccountKind]))
 
 
-class AdminAccountSchema(AccountSeenSchema):
-    """An account with its owner and its money, in minor units."""
-
-    balance = Money(required=True)
-    available_balance = Money(required=True)
-
-
 class AccountPageSchema(CamelSchema):
-    accounts = fields.List(fields.Nested(AdminAccountSchema), required=True)
+    accounts = fields.List(fields.Nested(AccountWithBalanceSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
 
 

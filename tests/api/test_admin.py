@@ -233,6 +233,37 @@ def test_administrators_read_any_account_and_transaction_through_the_ordinary_ro
     assert set(mine) == {"id", "name", "currency", "status", "createdAt"}
 
 
+@pytest.mark.parametrize("role", ["ADMIN", "SYSTEM"])
+def test_administrators_see_of_their_own_accounts_what_they_see_of_others(bank: Bank, role: str) -> None:
+    staff = bank.administrator(role)
+    created = staff.post("/api/accounts/create", {})
+    path = f"/api/accounts/{created.body['account']['id']}"
+    answers = [created, staff.get(path), staff.patch(path, {"name": "Mine"}), staff.post(f"{path}/close")]
+
+    shown = [answer.body["account"] for answer in answers] + staff.get("/api/accounts").body["accounts"]
+
+    assert [(account["userId"], account["kind"]) for account in shown] == [(staff.id, "CUSTOMER")] * 5
+
+
+def test_a_customer_does_not_see_what_is_for_administrators(bank: Bank) -> None:
+    person = bank.register()
+    created = person.post("/api/accounts/create", {})
+    path = f"/api/accounts/{created.body['account']['id']}"
+    answers = [created, person.get(path), person.patch(path, {"name": "Mine"}), person.post(f"{path}/close")]
+
+    shown = [answer.body["account"] for answer in answers] + person.get("/api/accounts").body["accounts"]
+
+    assert all(not {"userId", "kind"} & account.keys() for account in shown)
+
+
+def test_a_demoted_administrator_sees_what_a_customer_sees(bank: Bank) -> None:
+    staff = bank.administrator()
+    account = staff.open_account()
+    bank.system.patch(f"/api/admin/users/{staff.id}/role", {"role": "USER"})
+
+    assert "kind" not in staff.get(f"/api/accounts/{account}").body["account"]
+
+
 def test_administrators_neither_spend_from_nor_rename_nor_close_what_is_not_theirs(bank: Bank) -> None:
     payer, account = bank.customer(500)
     for staff in (bank.administrator(), bank.system):
