@@ -40,6 +40,18 @@ TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
 View = TypeVar("View", bound=Callable[..., Any])
 
 
+class _Scheme(str):
+    """A scheme as HTTP compares it, whatever its case; the JWT extension takes == for that."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+
 def configure(app: Flask, *, secret: str, access_minutes: int, refresh_days: int) -> None:
     """Bind the JWT extension with one algorithm, our issuer and our audience."""
     app.config.update(
@@ -51,6 +63,7 @@ def configure(app: Flask, *, secret: str, access_minutes: int, refresh_days: int
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_TOKEN_LOCATION=["headers"],
+        JWT_HEADER_TYPE=_Scheme("Bearer"),
         JWT_ACCESS_TOKEN_EXPIRES=timedelta(minutes=access_minutes),
         JWT_REFRESH_TOKEN_EXPIRES=timedelta(days=refresh_days),
     )

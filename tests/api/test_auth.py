@@ -317,6 +317,16 @@ def test_a_garbled_authorization_header_is_refused(bank: Bank, header: str, code
     assert (answer.status, answer.code) == (401, code)
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
+def test_the_scheme_of_a_token_is_read_in_any_case(bank: Bank, scheme: str) -> None:
+    person = bank.register()
+    header, double = f"{scheme} {person.token}", f"Bearer {person.token}, {scheme} {person.token}"
+
+    assert bank.anonymous.get("/api/auth/me", headers={"Authorization": header}).body == {"user": person.user}
+    assert bank.anonymous.get("/api/auth/me", headers={"Authorization": double}).code == "token_missing"
+    assert bank.anonymous.get("/api/auth/me", headers={"Authorization": f"Basic {person.token}"}).status == 401
+
+
 def test_a_token_counts_in_the_header_only(bank: Bank) -> None:
     token = bank.register().token
 
