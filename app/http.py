@@ -219,6 +219,8 @@ def register(app: Flask) -> None:
     """Give the application its JSON, request ids, error handlers and response headers."""
     app.json = OrjsonProvider(app)
     app.url_map.converters["id"] = IdConverter
+    # A path means itself; merging would redirect to whatever host the client named.
+    app.url_map.merge_slashes = False
     app.before_request(_begin)
     app.after_request(_finish)
     app.register_error_handler(DomainError, problem_response)

@@ -64,10 +64,14 @@ def test_every_refusal_has_a_code_and_a_status_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/problems/no_such_code", "/problems/", "/api/nothing", "/api/accounts/", "/etc/passwd"]
-)
+    "path",
+    [
+        "/problems/no_such_code", "/problems/", "/api/nothing", "/api/accounts/", "/etc/passwd", "/api//accounts",
+        "//api/accounts", "/api/accounts//", "/api/docs/", "//healthz",
+    ],
+)  # fmt: skip
 def test_an_address_where_nothing_lives_is_not_found(bank: Bank, path: str) -> None:
-    answer = bank.anonymous.get(path)
+    answer = bank.anonymous.get(f"http://localhost{path}")
 
     assert (answer.status, answer.code) == (404, "not_found")
 
