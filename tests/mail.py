@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.parser import BytesHeaderParser
+from functools import cached_property
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -34,11 +36,15 @@ class Received:
     """A mail as it came in."""
 
     recipient: str
-    message: EmailMessage
+    content: bytes
+
+    @cached_property
+    def message(self) -> EmailMessage:
+        return email.message_from_bytes(self.content, policy=email.policy.default)
 
     @property
     def id(self) -> str:
-        return str(self.message["Message-ID"])
+        return str(BytesHeaderParser().parsebytes(self.content)["Message-ID"])
 
     @property
     def subject(self) -> str:
@@ -112,8 +118,7 @@ class SmtpServer:
             return refusal
         content = envelope.original_content
         assert content is not None
-        message = email.message_from_bytes(content, policy=email.policy.default)
-        self.received += [Received(recipient, message) for recipient in envelope.rcpt_tos]
+        self.received += [Received(recipient, content) for recipient in envelope.rcpt_tos]
         return "250 OK"
 
 

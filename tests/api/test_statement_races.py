@@ -18,8 +18,8 @@ from tests.threads import at_once
 
 MOVERS = 4
 READERS = 2
-STATEMENTS_OF_EACH = 60
-HOLDS = 30
+STATEMENTS_OF_EACH = 25
+HOLDS = 12
 RECEIPTS_OF_EACH = 12
 WAIT_S = 10
 SOUND = {"genuine": True, "complete": True, "fault": None}

@@ -14,7 +14,7 @@ from tests.server import running_server
 from tests.support import Bank, Caller, OverHttp
 
 THREADS = 4
-REQUEST_TIMEOUT_S = 2
+REQUEST_TIMEOUT_S = 1
 RELEASE_TIMEOUT_S = 8.0
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 

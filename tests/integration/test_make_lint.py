@@ -22,7 +22,12 @@ def lint(directory: Path, *, said: str, code: int) -> subprocess.CompletedProces
         (tools / name).write_text(f"#!/bin/sh\n{script}\n")
         (tools / name).chmod(0o755)
     return subprocess.run(
-        ["make", "--no-print-directory", "lint", "INSTALLED="], cwd=directory, capture_output=True, text=True, check=False, timeout=30
+        ["make", "--no-print-directory", "lint", "INSTALLED="],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
 
 
