@@ -3,6 +3,9 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shutil import disk_usage
+from tempfile import TemporaryDirectory
 
 import pytest
 from flask import Flask
@@ -20,6 +23,8 @@ from tests.server import JWT_SECRET, RECEIPT_KEY, running_server
 from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, InProcess, OverHttp
 
 BCRYPT_ROUNDS_CHEAPEST = 4
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 4 * 1024**3
 
 
 def pytest_collection_finish() -> None:
@@ -28,11 +33,14 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
-    replica_set = ReplicaSet(tmp_path_factory.mktemp("mongo"))
-    replica_set.start()
-    yield replica_set
-    replica_set.stop()
+def replica_set() -> Iterator[ReplicaSet]:
+    # In memory where there is room: what has to survive a power failure is tested on replica sets of its own.
+    memory = MEMORY if MEMORY.is_dir() and disk_usage(MEMORY).free > MEMORY_BYTES_MIN else None
+    with TemporaryDirectory(prefix="fincore-tests-", dir=memory, ignore_cleanup_errors=True) as directory:
+        replica_set = ReplicaSet(Path(directory))
+        replica_set.start()
+        yield replica_set
+        replica_set.stop()
 
 
 @pytest.fixture(scope="session")

@@ -140,17 +140,3 @@ def test_retry_refuses_what_it_can_not_do(app: Flask, database: Database[Documen
     assert "no such message" in run(app, "retry", "nonsense", code=1)
     assert "either the ID" in run(app, "retry", code=2)
     assert "either the ID" in run(app, "retry", str(message_id), "--dead", code=2)
-
-
-def test_a_database_that_is_away_has_the_exit_code_of_all_commands() -> None:
-    environment = {
-        **os.environ,
-        "ENV_FILE": os.devnull,
-        "MONGO_URI": f"mongodb://{LOOPBACK}:{free_port()}/fincore?replicaSet=rs0",
-        "MONGO_TIMEOUT_MS": "1000",
-        "JWT_SECRET": JWT_SECRET,
-    }
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "status"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
-
-    assert (done.returncode, done.stderr) == (3, "The database can not be reached.\n")
