@@ -1,7 +1,7 @@
 """Histories and journals through the API: who sees what, in which order, page by page."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import pytest
@@ -37,13 +37,28 @@ def amounts(transactions: list[dict[str, Any]]) -> list[int]:
     return [transaction["amount"] for transaction in transactions]
 
 
-def test_the_history_is_the_users_own_newest_first(bank: Bank) -> None:
+class Family(NamedTuple):
+    asha: Person
+    salary: str
+    savings: str
+    ravi: Person
+    ravis: str
+
+
+@pytest.fixture
+def family(bank: Bank) -> Family:
+    """Asha's 1,000 and Ravi's 500, of which 10 and 20 and then 30 changed their place."""
     asha, salary = bank.customer(1_000)
     savings = asha.open_account()
     ravi, ravis = bank.customer(500)
     asha.transfer(salary, savings, 10)
     asha.transfer(salary, ravis, 20)
     ravi.transfer(ravis, savings, 30)
+    return Family(asha, salary, savings, ravi, ravis)
+
+
+def test_the_history_is_the_users_own_newest_first(bank: Bank, family: Family) -> None:
+    asha, _, _, ravi, _ = family
     stranger, _ = bank.customer(77)
 
     assert amounts(history(asha)) == [30, 20, 10, 1_000]
@@ -52,13 +67,8 @@ def test_the_history_is_the_users_own_newest_first(bank: Bank) -> None:
     assert history(bank.register()) == []
 
 
-def test_the_history_filters(bank: Bank) -> None:
-    asha, salary = bank.customer(1_000)
-    savings = asha.open_account()
-    ravi, ravis = bank.customer(500)
-    asha.transfer(salary, savings, 10)
-    asha.transfer(salary, ravis, 20)
-    ravi.transfer(ravis, savings, 30)
+def test_the_history_filters(family: Family) -> None:
+    asha, salary, savings, _, ravis = family
     asha.transfer(salary, ravis, 99_999)
 
     assert amounts(history(asha, account=savings)) == [30, 10]

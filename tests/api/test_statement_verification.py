@@ -176,6 +176,7 @@ def test_only_the_last_moment_of_a_period_may_be_without_its_entries(
 ) -> None:
     person, statement = asha
     account, (_, other) = statement["accountId"], bank.customer()
+    # What is too old to be left out shall be so by some milliseconds.
     time.sleep(0.05)
     for _ in range(3):
         person.transfer(account, other, 1)
