@@ -38,7 +38,10 @@ def every_kind_of_movement(bank: Bank) -> dict[str, ObjectId]:
     ledger.post([Capture(**keyed(ravi.id), hold=ids["captured"], amount=60)])[0].unwrap()
     ledger.post([Capture(**keyed(ravi.id), hold=ids["reversed"])])[0].unwrap()
     ledger.post([Void(**keyed(ravi.id), hold=ids["voided"], reason="Not needed")])[0].unwrap()
-    ledger.post([Expire(hold=ids["expired"])])[0].raise_error()
+    # The workers of a server that other tests have running release overdue holds too, and may have been faster.
+    ledger.post([Expire(hold=ids["expired"])])
+    expired = asha.get(f"/api/transactions/{ids['expired']}").body["transaction"]
+    assert expired["failure"]["code"] == "hold_expired"
     sent = ObjectId(asha.transfer(ashas, ravis, 50).body["transaction"]["id"])
     ids |= {"sent": sent, "account": payer, "closed": ObjectId(poors)}
     for original in (sent, ids["reversed"]):
