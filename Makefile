@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # exec and the shell's parent, this make: the supervisor stops when make is killed.
 run: $(INSTALLED)
-	@exec .venv/bin/python -m app.supervisor --with-parent $$PPID
+	@exec .venv/bin/python -m local.supervisor --with-parent $$PPID
 
 test: $(INSTALLED)
 	@.venv/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
@@ -26,7 +26,7 @@ lint: $(INSTALLED)
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app config.py wsgi.py gunicorn.conf.py
+	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app local config.py wsgi.py gunicorn.conf.py
 	@found=$$(.venv/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt 2>&1); code=$$?; \
 	case "$$code $$found" in \
 		1*Found*vulnerabilit*) echo "$$found"; exit 1;; \

@@ -9,12 +9,19 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from email.utils import parseaddr
 from pathlib import Path
 from typing import cast
 
 from environs import Env, EnvValidationError, ValidationError
 from marshmallow.validate import OneOf, Range
+
+from app.addresses import normal_email
+from app.auth import passwords
+from app.money import is_currency
+from app.networks import parse_networks
+from app.policies import AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy
 
 ROOT = Path(__file__).resolve().parent
 JWT_SECRET_BYTES_MIN = 32
@@ -48,53 +55,18 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeConfig:
-    """How the application meets the network: limits, and whose word counts."""
-
-    ratelimit_enabled: bool = True
-    ratelimit_auth: str = "120/minute"
-    ratelimit_money: str = "600/minute"
-    ratelimit_read: str = "1200/minute"
-    trusted_proxies: tuple[str, ...] = ()
-    cors_origins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MailConfig:
-    """How mail leaves. Without a server, and with a `problem`, it waits in the outbox and nothing else is affected."""
-
-    server: str | None = None
-    port: int = 25
-    use_tls: bool = False
-    use_ssl: bool = False
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    sender: str = "Fincore <no-reply@fincore.example>"
-    # Whether the workers deliver, each in a thread; if not, `flask mail deliver --loop` has to run.
-    in_workers: bool = True
-    problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
-    """What the application needs to know, in the units the names say."""
+    """What the application needs to know: a policy for each of its parts, and what concerns the whole bank."""
 
-    mongo_uri: str
-    jwt_secret: str
-    access_token_minutes: int
-    refresh_token_days: int
-    bcrypt_rounds: int
-    default_currency: str
-    log_level: str
-    body_bytes_max: int
-    mongo_timeout_ms: int
-    post_timeout_ms: int
-    post_batch_size_max: int
-    post_queue_size_max: int
+    mongo: MongoPolicy
+    auth: AuthPolicy
+    ledger: LedgerPolicy = field(default_factory=LedgerPolicy)
+    http: HttpPolicy = field(default_factory=HttpPolicy)
+    mail: MailPolicy = field(default_factory=MailPolicy)
+    default_currency: str = "INR"
+    log_level: str = "INFO"
     # The seed of the Ed25519 key that signs receipts. Without one, none are given.
-    receipt_key: str | None = None
-    edge: EdgeConfig = field(default_factory=EdgeConfig)
-    mail: MailConfig = field(default_factory=MailConfig)
+    receipt_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,36 +97,43 @@ class LocalConfig:
 def load() -> Config:
     """Read the application's settings; raises ConfigError naming every bad variable."""
     env = _env()
+    limited = env.bool("RATELIMIT_ENABLED", True)
     config = Config(
-        mongo_uri=env.str("MONGO_URI", validate=_is_mongo_uri),
-        jwt_secret=env.str("JWT_SECRET", validate=_is_strong_secret),
-        access_token_minutes=env.int("ACCESS_TOKEN_MINUTES", 15, validate=Range(1, 24 * 60)),
-        refresh_token_days=env.int("REFRESH_TOKEN_DAYS", 30, validate=Range(1, 365)),
-        bcrypt_rounds=env.int("BCRYPT_ROUNDS", 12, validate=Range(4, 16)),
+        mongo=MongoPolicy(
+            uri=env.str("MONGO_URI", validate=_is_mongo_uri),
+            timeout_ms=env.int("MONGO_TIMEOUT_MS", 4_000, validate=Range(100, 60_000)),
+        ),
+        auth=AuthPolicy(
+            secret=env.str("JWT_SECRET", validate=_is_strong_secret),
+            access_lifetime=timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15, validate=Range(1, 24 * 60)) or 0),
+            refresh_lifetime=timedelta(days=env.int("REFRESH_TOKEN_DAYS", 30, validate=Range(1, 365)) or 0),
+            bcrypt_rounds=env.int("BCRYPT_ROUNDS", 12, validate=Range(4, 16)),
+            delays_guesses=limited,
+        ),
+        ledger=LedgerPolicy(
+            batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
+            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+            timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
+        ),
+        http=_http(env, limited=limited),
+        mail=load_mail(),
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=_is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
-        body_bytes_max=env.int("BODY_BYTES_MAX", 512 * 1024, validate=Range(1024, 16 * 1024**2)),
-        mongo_timeout_ms=env.int("MONGO_TIMEOUT_MS", 4_000, validate=Range(100, 60_000)),
-        post_timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
-        post_batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
-        post_queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
-        edge=_edge(env),
-        mail=load_mail(),
     )
     _seal(env)
     return config
 
 
-def load_mail() -> MailConfig:
+def load_mail() -> MailPolicy:
     """Read how mail leaves. Never raises: a bank without mail is worth more than none, so `problem` says what is
     wrong, for the log and for `flask mail status`."""
     env = _env()
     user = env.str("EMAIL_USER", "") or None
     use_ssl = env.bool("MAIL_USE_SSL", False)
     use_tls = env.bool("MAIL_USE_TLS", user is not None and not use_ssl)
-    default_sender = f"Fincore <{user}>" if user and "@" in user else MailConfig().sender
-    mail = MailConfig(
+    default_sender = f"Fincore <{user}>" if user and "@" in user else MailPolicy().sender
+    mail = MailPolicy(
         server=env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None),
         port=env.int("MAIL_PORT", 465 if use_ssl else 587 if use_tls else 25, validate=Range(1, 65_535)),
         use_tls=use_tls,
@@ -166,7 +145,7 @@ def load_mail() -> MailConfig:
     )
     unreadable = _problems(env)
     if unreadable is not None:
-        return MailConfig(problem=unreadable)
+        return MailPolicy(problem=unreadable)
     return replace(mail, problem=_mail_problem(mail))
 
 
@@ -180,11 +159,7 @@ def load_server() -> ServerConfig:
 
 def load_local() -> LocalConfig:
     """Read what `make run` needs; raises ConfigError naming every bad variable."""
-    # Imported here: the package `app` imports this module.
-    from app.auth.schemas import EmailAddress
-
     env = _env()
-    env.add_parser_from_field("email", EmailAddress)
     local = LocalConfig(
         data_dir=env.path("DATA_DIR", ROOT / "var"),
         server=_server(env),
@@ -193,7 +168,7 @@ def load_local() -> LocalConfig:
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
         mail={name: value for name in MAIL_VARIABLES if (value := env.str(name, ""))},
         # As registration takes it: a user by any other spelling could never log in.
-        system_email=env.email("SYSTEM_EMAIL", "system@fincore.example"),
+        system_email=normal_email(env.str("SYSTEM_EMAIL", "system@fincore.example", validate=_is_email) or "") or "",
         system_password=env.str("SYSTEM_PASSWORD", "", validate=_or_blank(_is_password)) or None,
     )
     _seal(env)
@@ -237,10 +212,11 @@ def _server(env: Env) -> ServerConfig:
     )
 
 
-def _edge(env: Env) -> EdgeConfig:
-    usual = EdgeConfig()
-    return EdgeConfig(
-        ratelimit_enabled=env.bool("RATELIMIT_ENABLED", usual.ratelimit_enabled),
+def _http(env: Env, *, limited: bool) -> HttpPolicy:
+    usual = HttpPolicy()
+    return HttpPolicy(
+        body_bytes_max=env.int("BODY_BYTES_MAX", usual.body_bytes_max, validate=Range(1024, 16 * 1024**2)),
+        ratelimit_enabled=limited,
         ratelimit_auth=env.str("RATELIMIT_AUTH", usual.ratelimit_auth, validate=_is_rate),
         ratelimit_money=env.str("RATELIMIT_MONEY", usual.ratelimit_money, validate=_is_rate),
         ratelimit_read=env.str("RATELIMIT_READ", usual.ratelimit_read, validate=_is_rate),
@@ -260,9 +236,6 @@ def _is_rate(value: str) -> None:
 
 
 def _are_networks(value: str) -> None:
-    # Imported here: the package `app` imports this module.
-    from app.proxies import parse_networks
-
     for word in _words(value):
         try:
             (network,) = parse_networks([word])
@@ -278,7 +251,7 @@ def _are_origins(value: str) -> None:
             raise ValidationError(f"{word!r} is not an origin, such as https://bank.example or http://localhost:3000.")
 
 
-def _mail_problem(mail: MailConfig) -> str | None:
+def _mail_problem(mail: MailPolicy) -> str | None:
     address = parseaddr(mail.sender)[1]
     if (mail.user is None) != (mail.password is None):
         return "EMAIL_USER and EMAIL_PASS belong together, and only one of them is set."
@@ -295,11 +268,15 @@ def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
     return lambda value: is_fit(value) if value else None
 
 
-def _is_password(value: str) -> None:
-    # Imported here: the package `app` imports this module.
-    from app.auth.schemas import NewPassword
+def _is_email(value: str) -> None:
+    if normal_email(value) is None:
+        raise ValidationError("Not an e-mail address.")
 
-    NewPassword().deserialize(value)
+
+def _is_password(value: str) -> None:
+    fault = passwords.fault_of(value)
+    if fault is not None:
+        raise ValidationError(fault)
 
 
 def _is_mongo_uri(value: str) -> None:
@@ -310,9 +287,6 @@ def _is_mongo_uri(value: str) -> None:
 
 
 def _is_currency(value: str) -> None:
-    # Imported here: the package `app` imports this module.
-    from app.money import is_currency
-
     if not is_currency(value):
         raise ValidationError(f"{value!r} is not an ISO 4217 currency code.")
 

@@ -9,7 +9,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 import config as settings  # gunicorn would take the name `config` for a setting of its own
-from app.worker import PatientWorker
+from app.http.worker import PatientWorker
 
 try:
     _server = settings.load_server()
@@ -56,13 +56,13 @@ def on_starting(server: Arbiter) -> None:
 def _check(log: Logger) -> None:
     from pymongo.errors import ConnectionFailure, PyMongoError
 
-    from app.mongo_schema import NotReady, check_database
-    from app.processes import end_with
+    from app.mongo.schema import NotReady, check_database
+    from local.processes import end_with
 
     end_with(multiprocessing.parent_process().pid)
     try:
         chosen = settings.load()
-        check_database(chosen.mongo_uri, timeout_ms=chosen.mongo_timeout_ms)
+        check_database(chosen.mongo.uri, timeout_ms=chosen.mongo.timeout_ms)
     except (settings.ConfigError, NotReady) as error:
         sys.exit(str(error))
     except ConnectionFailure as error:

@@ -18,25 +18,26 @@ def create_app(config: Config | None = None) -> Flask:
     from flask import Flask
 
     import config as settings
-    from app import cli, headers, http, ledger, logs, mongo, proxies, rate_limits
+    from app import audit, cli, ledger, logs, mongo
     from app.accounts.routes import bp as accounts
     from app.admin.routes import bp as admin
     from app.auth import tokens
     from app.auth.routes import bp as auth
     from app.background import Background, Task
-    from app.extensions import api, mail
-    from app.notifications.delivery import Deliverer
+    from app.http import requests
+    from app.http.api import api
+    from app.mail.delivery import Deliverer
+    from app.mail.smtp import mail
     from app.operations.routes import bp as operations
-    from app.statements import receipts
+    from app.outbox import repository as outbox
     from app.statements.routes import bp as statements
+    from app.transactions import receipts
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
 
     config = config or settings.load()
     app = Flask(__name__, static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=config.body_bytes_max,
-        BCRYPT_ROUNDS=config.bcrypt_rounds,
         DEFAULT_CURRENCY=config.default_currency,
         RECEIPT_KEY=receipts.load_key(config.receipt_key) if config.receipt_key else None,
         API_TITLE="Fincore",
@@ -44,31 +45,10 @@ def create_app(config: Config | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
     )
     logs.configure(config.log_level)
-    mongo.connect(uri=config.mongo_uri, timeout_ms=config.mongo_timeout_ms)
-    ledger.configure(
-        batch_size_max=config.post_batch_size_max,
-        queue_size_max=config.post_queue_size_max,
-        timeout_ms=config.post_timeout_ms,
-    )
-    http.register(app)
-    headers.register(app, cors_origins=config.edge.cors_origins)
-    rate_limits.register(
-        app,
-        enabled=config.edge.ratelimit_enabled,
-        rules={
-            "auth": config.edge.ratelimit_auth,
-            "money": config.edge.ratelimit_money,
-            "read": config.edge.ratelimit_read,
-        },
-    )
-    networks = proxies.parse_networks(config.edge.trusted_proxies)
-    app.wsgi_app = proxies.ClientAddress(app.wsgi_app, networks)  # type: ignore[assignment,method-assign]
-    tokens.configure(
-        app,
-        secret=config.jwt_secret,
-        access_minutes=config.access_token_minutes,
-        refresh_days=config.refresh_token_days,
-    )
+    mongo.connect(config.mongo)
+    ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell))
+    requests.register(app, config.http)
+    tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
     for blueprint in (auth, accounts, transactions, statements, admin):

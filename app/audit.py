@@ -5,11 +5,12 @@ A record is written in the same atomic block as the act it tells of.
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Protocol
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.ledger.records import Act
+from app.acts import Act, Change
 from app.mongo import Document, database
 
 
@@ -34,3 +35,26 @@ def insert_audit_records(records: Iterable[Document], session: ClientSession) ->
     documents = list(records)
     if documents:
         database().audit_log.insert_many(documents, session=session)
+
+
+class Acts(Protocol):
+    """Who did what, in one atomic block, and when. The ledger's `Decided` is one."""
+
+    @property
+    def at(self) -> datetime: ...
+
+    @property
+    def acts(self) -> Iterable[tuple[Act, Change]]: ...
+
+
+def record_acts(decided: Acts, session: ClientSession) -> None:
+    """Record all acts of a block, inside it: the ledger's witness for the audit log."""
+    insert_audit_records(
+        (
+            audit_record(
+                act, change.action, change.subject, at=decided.at, before=dict(change.before), after=dict(change.after)
+            )
+            for act, change in decided.acts
+        ),
+        session,
+    )

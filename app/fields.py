@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
+from marshmallow import RAISE, Schema, fields, pre_load, validate
 
 from app.money import AMOUNT_MAX, currencies, is_currency
 
@@ -23,8 +23,10 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\
 _CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 _ONE_LINE = f"^[^{_CONTROL}]*$"
 _ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
-# What an unknown id is read as: an id that nothing was ever given.
-NO_ID = ObjectId("0" * 24)
+
+
+# Stands for a malformed id in a path; never assigned, so that a route answers that it was not found.
+MALFORMED_ID = ObjectId("0" * 24)
 
 
 def camel_case(name: str) -> str:
@@ -72,9 +74,10 @@ class Id(fields.Field[ObjectId]):
         return ObjectId(value)
 
 
-def read_id(text: str) -> ObjectId:
-    """Return the id that `text` writes, or NO_ID, which names nothing."""
-    return ObjectId(text) if _ID.fullmatch(text) else NO_ID
+def read_id(text: str) -> ObjectId | None:
+    """Return the id that `text` writes, or None if it writes none that could ever be assigned."""
+    found = ObjectId(text) if _ID.fullmatch(text) else None
+    return None if found == MALFORMED_ID else found
 
 
 class Amount(fields.Integer):
@@ -223,22 +226,3 @@ def flat_messages(messages: Any, path: str = "") -> dict[str, list[str]]:
         for field, texts in flat_messages(nested, inner).items():
             flat.setdefault(field, []).extend(texts)
     return flat
-
-
-__all__ = [
-    "Amount",
-    "CamelSchema",
-    "CurrencyCode",
-    "Id",
-    "IdempotencyKey",
-    "Line",
-    "Metadata",
-    "Money",
-    "StrictBoolean",
-    "UtcDateTime",
-    "ValidationError",
-    "flat_messages",
-    "property_names",
-    "read_id",
-    "rfc3339",
-]

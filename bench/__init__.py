@@ -1,0 +1,1 @@
+"""What is said to be fast, measured as ratios within one run."""

@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
@@ -21,16 +22,22 @@ from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, R
 from app import create_app, mongo
 from app.auth import repository
 from app.auth.service import ensure_system_user
-from app.embedded import ReplicaSet, provision
-from app.rate_limits import LEASE_SIZE_MAX, LeasedCounters
-from config import Config, EdgeConfig
-from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, InProcess, new_key
+from app.http.rate_limits import LEASE_SIZE_MAX, LeasedCounters
+from app.policies import AuthPolicy, HttpPolicy, MongoPolicy
+from config import Config
+from local.replica_set import ReplicaSet, provision
+from tests.clients import InProcess
+from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, new_key
 
 ROUNDS = 15
 CALLS_PER_ROUND = 100
 # So high that nothing is refused: the cost of letting through is what matters.
 LIMIT = RateLimitItemPerMinute(10**9)
 Call = Callable[[], object]
+
+
+# What a password costs is not what is measured.
+AUTH = AuthPolicy("a secret that signs nothing here", bcrypt_rounds=4)
 
 
 def main() -> None:
@@ -46,7 +53,7 @@ def main() -> None:
 
 
 def compare(unlimited: Flask, limited: Flask, replica_set: ReplicaSet) -> None:
-    ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, bcrypt_rounds=4)
+    ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, policy=AUTH)
     bank = Bank(InProcess(unlimited))
     person, account = bank.customer(10**9)
     _, payee = bank.customer()
@@ -101,19 +108,10 @@ def _library_storage(uri: str) -> MongoDBStorage:
 def _config(uri: str, *, enabled: bool) -> Config:
     high = f"{10**8}/minute"
     return Config(
-        mongo_uri=uri,
-        jwt_secret=secrets.token_urlsafe(48),
-        access_token_minutes=60,
-        refresh_token_days=1,
-        bcrypt_rounds=4,
-        default_currency="INR",
+        mongo=MongoPolicy(uri),
+        auth=AuthPolicy(secrets.token_urlsafe(48), access_lifetime=timedelta(minutes=60), bcrypt_rounds=4),
+        http=HttpPolicy(ratelimit_enabled=enabled, ratelimit_auth=high, ratelimit_money=high, ratelimit_read=high),
         log_level="ERROR",
-        body_bytes_max=64 * 1024,
-        mongo_timeout_ms=4_000,
-        post_timeout_ms=10_000,
-        post_batch_size_max=200,
-        post_queue_size_max=2_000,
-        edge=EdgeConfig(ratelimit_enabled=enabled, ratelimit_auth=high, ratelimit_money=high, ratelimit_read=high),
     )
 
 

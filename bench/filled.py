@@ -11,11 +11,11 @@ from typing import Any
 from bson import ObjectId
 
 from app import mongo
-from app.embedded import ReplicaSet, provision
 from app.ledger import chain, journal, repository
 from app.ledger.commands import Transfer
 from app.ledger.records import Account, AccountKind, Entry, Transaction, TransactionKind, treasury_id
 from app.ledger.state import State
+from local.replica_set import ReplicaSet, provision
 
 CURRENCY = "INR"
 APP_PASSWORD = "of-a-benchmark"

@@ -15,10 +15,11 @@ from bson import ObjectId
 
 from app import ledger, mongo
 from app.accounts.service import open_account
-from app.embedded import ReplicaSet, provision
-from app.ledger import posting
 from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind, treasury_id
+from app.outbox import repository as outbox
+from app.policies import LedgerPolicy, MongoPolicy
+from local.replica_set import ReplicaSet, provision
 
 ROUNDS = 15
 TRANSFERS_PER_ROUND = 200
@@ -32,26 +33,30 @@ def main() -> None:
         replica_set = ReplicaSet(Path(directory))
         replica_set.start()
         try:
-            mongo.connect(uri=provision(replica_set.admin_uri, "bench-password"), timeout_ms=TIMEOUT_MS)
-            ledger.configure(batch_size_max=max(BLOCK_SIZES), queue_size_max=10_000, timeout_ms=TIMEOUT_MS)
+            mongo.connect(MongoPolicy(provision(replica_set.admin_uri, "bench-password"), timeout_ms=TIMEOUT_MS))
+            tell_of_postings(True)
             compare()
         finally:
             mongo.close()
             replica_set.stop()
 
 
+def tell_of_postings(tells: bool) -> None:
+    policy = LedgerPolicy(batch_size_max=max(BLOCK_SIZES), queue_size_max=10_000, timeout_ms=TIMEOUT_MS)
+    ledger.configure(policy, witnesses=(outbox.tell,) if tells else ())
+
+
 def compare() -> None:
     payer, payee = ObjectId(), ObjectId()
     accounts = [open_account(user_id=user, currency="INR", name=None)["_id"] for user in (payer, payee)]
     ledger.post([transfer(payer, TransactionKind.FUNDING, treasury_id("INR"), accounts[0], FUNDS)])
-    insert = posting.outbox.insert
     print(f"{'block':>6} {'without':>12} {'with':>12} {'ratio':>6}   (ms per transfer, median of {ROUNDS} rounds)")
     for size in BLOCK_SIZES:
         with_messages, without = [], []
         for _ in range(ROUNDS):
-            posting.outbox.insert = lambda *_: None
+            tell_of_postings(False)
             without.append(milliseconds_per_transfer(payer, accounts, size))
-            posting.outbox.insert = insert
+            tell_of_postings(True)
             with_messages.append(milliseconds_per_transfer(payer, accounts, size))
         before, after = statistics.median(without), statistics.median(with_messages)
         print(f"{size:>6} {before:>12.3f} {after:>12.3f} {after / before:>6.2f}")

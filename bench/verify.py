@@ -7,7 +7,8 @@ import time
 from bson import ObjectId
 
 from app import mongo
-from app.ledger.verify import verify
+from app.ledger.proof.verify import verify
+from app.policies import MongoPolicy
 from bench.filled import fill, replica_set
 
 ENTRIES = 1_000_000
@@ -18,7 +19,7 @@ TIMEOUT_MS = 60_000
 def main() -> None:
     entries = int(sys.argv[1]) if len(sys.argv) > 1 else ENTRIES
     with replica_set() as uri:
-        mongo.connect(uri=uri, timeout_ms=TIMEOUT_MS)
+        mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
         fill(ObjectId(), accounts=ACCOUNTS, transfers=entries // 2)
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         wall, cpu = time.perf_counter(), time.process_time()

@@ -7,9 +7,14 @@ from typing import Any
 
 from bson import ObjectId
 
+from app import audit
+from app.acts import Act
 from app.ledger.commands import Batch, Capture, ChangeStatus, Command, Hold, Keyed, Reversal, Transfer, Void
-from app.ledger.records import AccountStatus, Act, TransactionKind, item_key, treasury_id
+from app.ledger.records import AccountStatus, TransactionKind, item_key, treasury_id
+from app.outbox import repository as outbox
 
+# Who writes in each block what follows from it, as in the application.
+WITNESSES = (audit.record_acts, outbox.tell)
 STAFF = ObjectId("c" * 24)
 
 

@@ -15,14 +15,17 @@ from pymongo.write_concern import WriteConcern
 
 from app import create_app, mongo
 from app.auth.service import ensure_system_user
-from app.embedded import DATABASE_NAME, ReplicaSet, provision
 from app.mongo import Document
-from app.mongo_schema import VALIDATORS
-from config import Config, EdgeConfig
+from app.mongo.schema import VALIDATORS
+from app.policies import AuthPolicy, HttpPolicy, MongoPolicy
+from config import Config
+from local.replica_set import DATABASE_NAME, ReplicaSet, provision
+from tests.clients import InProcess, OverHttp
+from tests.people import PASSWORD, SYSTEM_EMAIL, Bank
 from tests.server import JWT_SECRET, RECEIPT_KEY, running_server
-from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, InProcess, OverHttp
 
 BCRYPT_ROUNDS_CHEAPEST = 4
+AUTH = AuthPolicy(JWT_SECRET, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST, delays_guesses=False)
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 * 1024**3
 
@@ -59,19 +62,10 @@ def admin_database(replica_set: ReplicaSet, mongo_uri: str) -> Iterator[Database
 @pytest.fixture(scope="session")
 def config(mongo_uri: str) -> Config:
     return Config(
-        mongo_uri=mongo_uri,
-        jwt_secret=JWT_SECRET,
-        access_token_minutes=15,
-        refresh_token_days=30,
-        bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST,
-        default_currency="INR",
+        mongo=MongoPolicy(mongo_uri),
+        auth=AUTH,
+        http=HttpPolicy(ratelimit_enabled=False),
         log_level="ERROR",
-        body_bytes_max=512 * 1024,
-        mongo_timeout_ms=4_000,
-        post_timeout_ms=10_000,
-        post_batch_size_max=200,
-        post_queue_size_max=2_000,
-        edge=EdgeConfig(ratelimit_enabled=False),
         receipt_key=RECEIPT_KEY,
     )
 
@@ -85,7 +79,7 @@ def app(config: Config) -> Iterator[Flask]:
 @contextmanager
 def only_the_system_user(admin_database: Database[Document]) -> Iterator[Database[Document]]:
     """Have a bank without customers, which needs the application, and empty it afterwards."""
-    ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST)
+    ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, policy=AUTH)
     yield admin_database
     # One wait for the disk is enough, at the end: until it is over, readers see what was there before.
     hasty = admin_database.with_options(write_concern=WriteConcern(w=1))

@@ -20,12 +20,13 @@ from flask import Flask
 from pymongo.database import Database
 
 from app import mongo
-from app.extensions import mail
+from app.mail.delivery import Deliverer
+from app.mail.smtp import mail
 from app.mongo import Document
-from app.notifications import messages, outbox
-from app.notifications.delivery import Deliverer
-from app.processes import LOOPBACK, free_port, holds_within
-from config import MailConfig
+from app.outbox import messages
+from app.outbox import repository as outbox
+from app.policies import MailPolicy
+from local.processes import LOOPBACK, free_port, holds_within
 
 ARRIVAL_TIMEOUT_S = 30.0
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -150,7 +151,7 @@ class SilentServer:
 
 
 def use(app: Flask, port: int) -> Deliverer:
-    mail.configure(app, MailConfig(server=LOOPBACK, port=port, sender="Fincore <bank@fincore.example>"))
+    mail.configure(app, MailPolicy(server=LOOPBACK, port=port, sender="Fincore <bank@fincore.example>"))
     return Deliverer(app)
 
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.processes import free_port, holds_within
 from config import ROOT
+from local.processes import free_port, holds_within
 
 JWT_SECRET = "vT4mQ9xZ2kL7pR1wY6nB8dH3sF5gJ0cA-tests"
 RECEIPT_KEY = "4f1c9e0b7a2d63855e9a1c4b7d2f80936a5c1e8d4b7f02933c6e9a0d1b5f7283"

@@ -2,9 +2,11 @@
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,40 +17,40 @@ from config import ROOT
 LINES_MAX = 400
 BANNED_NAMES = {"common", "helper", "helpers", "misc", "util", "utils"}
 
+# The floors of the house, from the ground up. A room imports from floors below its own, and from no other.
+# A room is a package of `app` or a module straight under it, or a module at the top of the project.
+FLOORS: list[set[str]] = [
+    {"acts", "addresses", "clock", "errors", "logs", "money", "networks", "policies"},
+    {"fields", "mongo"},
+    {"audit", "background", "http", "ledger"},
+    {"outbox"},
+    {"auth"},
+    {"accounts", "config", "mail"},
+    {"admin", "local", "statements"},
+    {"transactions"},
+    {"cli", "operations"},
+    {"app"},
+    {"wsgi"},
+]
+
 # Every domain package has these files and no others, but for what is its own.
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
-    "admin": {"commands", "terminal"},
-    "auth": {"attempts", "passwords", "tokens"},
-    "notifications": {"commands", "delivery", "letters", "messages", "outbox", "smtp"},
-    "ledger": {
-        "chain",
-        "checks",
-        "commands",
-        "faults",
-        "journal",
-        "legs",
-        "posting",
-        "records",
-        "replay",
-        "rows",
-        "state",
-        "verify",
-    },
-    "statements": {"pdf", "queries", "receipts", "render", "verification"},
+    "auth": {"attempts", "passwords", "resets", "roles", "sessions", "tokens"},
+    "statements": {"pdf", "queries", "render", "verification"},
+    "transactions": {"receipts"},
 }
+DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}
 # The rules of the ledger: no I/O, no clock, no chance.
 PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
+    "app.acts",
     "app.errors",
     "app.money",
 }
 PURE_LIBRARIES = {"babel", "bson", "iso4217"}
 IMPURE_STANDARD_LIBRARIES = {"os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}
 FLASK = {"flask", "flask_cors", "flask_jwt_extended", "flask_smorest", "flask_limiter", "webargs", "werkzeug"}
-OUTBOX = {"app.notifications.messages", "app.notifications.outbox"}
-# Modules of ours that stand on Flask.
-WEB = {"app.http", "app.extensions", "app.headers", "app.parsing", "app.rate_limits", "app.auth.tokens"}
-DATABASE = {"app.mongo", "app.mongo_schema", "pymongo"}
+DATABASE = {"app.mongo", "app.mongo.client", "app.mongo.blocks", "app.mongo.schema", "pymongo"}
 # Readiness is about the database itself.
 ROUTES_THAT_ASK_THE_DATABASE = {"app.operations.routes"}
 # What anybody may call without a token.
@@ -71,7 +73,8 @@ PUBLIC = {
 @cache
 def sources() -> dict[str, Path]:
     """Return the file of every module of the application, by the module's name."""
-    files = [ROOT / "config.py", ROOT / "wsgi.py", *sorted((ROOT / "app").rglob("*.py"))]
+    packages = (ROOT / "app", ROOT / "local")
+    files = [ROOT / "config.py", ROOT / "wsgi.py", *sorted(file for top in packages for file in top.rglob("*.py"))]
     return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
@@ -105,6 +108,21 @@ def modules(name: str) -> list[str]:
     return [module for module in sources() if module.count(".") == 2 and module.endswith(f".{name}")]
 
 
+def room(module: str) -> str:
+    """Return the room that a module is in, as `FLOORS` names it."""
+    top, _, rest = module.partition(".")
+    return (rest.partition(".")[0] or top) if top == "app" else top
+
+
+def floor(name: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def is_of_the_web(name: str) -> bool:
+    """Tell whether the module stands on Flask."""
+    return name in FLASK or name == "app.auth.tokens" or (name.startswith("app.http.") and name != "app.http.proxies")
+
+
 def domain(module: str) -> str:
     return module.rpartition(".")[0]
 
@@ -120,9 +138,77 @@ def is_standard(name: str) -> bool:
 
 def test_there_is_something_to_look_at() -> None:
     assert {"config", "wsgi", "app", "app.ledger", "app.ledger.journal", "app.auth.tokens"} <= sources().keys()
-    assert imports("app.auth.service") >= {"app.auth.repository", "app.errors", "datetime"}
+    assert imports("app.auth.attempts") >= {"app.auth.repository", "app.errors", "datetime"}
     for name in ("routes", "schemas", "service", "repository"):
         assert len(modules(name)) >= 3
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room(module) for module in sources()} == set().union(*FLOORS)
+
+
+def test_imports_run_down_the_floors_only() -> None:
+    for module in sources():
+        for imported in imports(module) & sources().keys():
+            here, there = room(module), room(imported)
+            # The small vocabularies of the ground floor may know each other.
+            is_below = floor(there) < floor(here) or (floor(here) == floor(there) == 0)
+            assert here == there or is_below, f"{module} imports {imported}"
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    order: list[str] = []
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module not in order:
+            for imported in sorted(imports(module) & sources().keys()):
+                visit(imported, (*path, module))
+            order.append(module)
+
+    for module in sources():
+        visit(module, ())
+
+
+def test_every_package_says_what_its_one_job_is() -> None:
+    for module, file in sources().items():
+        if file.name == "__init__.py":
+            assert ast.get_docstring(tree(module)), module
+
+
+def test_nothing_in_the_application_needs_what_only_tests_and_make_run_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_production = distributions(ROOT / "requirements.txt")
+    of_development = distributions(ROOT / "requirements-dev.txt") - of_production
+    hidden = {
+        top
+        for top, owners in packages_distributions().items()
+        if {canonical(owner) for owner in owners} <= of_development
+    }
+    modules = [module for module in sources() if room(module) not in {"local", "wsgi"}]
+    program = (
+        "import importlib, sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {sorted(hidden)!r}:\n"
+        "            raise ModuleNotFoundError(f'{name} is for development only')\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        f"for module in {modules!r}:\n"
+        "    importlib.import_module(module)\n"
+    )
+    assert {"aiosmtpd", "pytest", "hypothesis"} <= hidden
+
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 0, run.stderr
+
+
+def distributions(lock: Path) -> set[str]:
+    """Return the names of the packages that a lock file pins."""
+    return {canonical(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock.read_text(), flags=re.MULTILINE)}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_routes_reach_the_database_through_services_and_repositories() -> None:
@@ -139,14 +225,14 @@ def test_routes_are_imported_by_the_application_alone() -> None:
 
 def test_services_know_nothing_of_http() -> None:
     for module in modules("service"):
-        assert not imports(module) & (FLASK | WEB), module
+        assert not any(map(is_of_the_web, imports(module))), module
         assert not {name for name in imports(module) if name.endswith((".routes", ".schemas"))}, module
 
 
 def test_no_domain_reaches_into_anothers_repository() -> None:
     for module in modules("service") + modules("repository") + modules("tokens"):
-        # Only the ledger knows how its records are kept, so it is asked to read them.
-        others = of_other_domains(module, "repository") - {"app.ledger.repository"}
+        # Only the ledger and the outbox know how their records are kept, so they are asked to read and write them.
+        others = of_other_domains(module, "repository") - {"app.ledger.repository", "app.outbox.repository"}
         assert not others, module
 
 
@@ -156,40 +242,49 @@ def test_services_reach_the_ledger_through_its_front() -> None:
 
 
 def test_repositories_know_the_database_and_what_the_ledger_records() -> None:
-    allowed = {"app.mongo", "app.ledger.records", "app.ledger.repository", "bson", "pymongo"}
+    allowed = {
+        "app.mongo",
+        "app.clock",
+        "app.ledger.records",
+        "app.ledger.repository",
+        "app.ledger.state",
+        "bson",
+        "pymongo",
+    }
+    allowed |= {"app.outbox", "app.outbox.messages"}
     for module in modules("repository"):
         assert {name for name in imports(module) if not is_standard(name)} <= allowed, module
 
 
 def test_schemas_do_not_touch_the_database() -> None:
     for module in modules("schemas"):
-        forbidden = DATABASE | FLASK | WEB | {"app.ledger", "app.ledger.posting"}
+        forbidden = DATABASE | {"app.ledger", "app.ledger.posting"}
         assert not imports(module) & forbidden, module
+        assert not {name for name in imports(module) if is_of_the_web(name)} - {"app.http.paging"}, module
         assert not {name for name in imports(module) if name.endswith((".repository", ".routes"))}, module
 
 
-def test_the_ledger_knows_of_no_domain_built_on_it() -> None:
+def test_the_ledger_knows_neither_the_web_nor_who_writes_what_follows_from_it() -> None:
     for module in sources():
-        if module.startswith("app.ledger"):
-            built_on_it = {f"app.{package}" for package in packages() - {"ledger"}}
-            found = {name for name in imports(module) if domain(name) in built_on_it}
-            # What deserves a mail is written in the block that makes it true.
-            assert found <= (OUTBOX if module == "app.ledger.posting" else set()), module
-            assert not imports(module) & (FLASK | WEB), module
+        if room(module) == "ledger":
+            assert not any(map(is_of_the_web, imports(module))), module
+            assert not {name for name in imports(module) if room(name) in {"audit", "outbox", "mail"}}, module
 
 
 def test_the_rules_of_the_ledger_are_pure() -> None:
     for module in PURE & sources().keys():
         libraries = {name for name in imports(module) - sources().keys() if not is_standard(name)}
-        assert imports(module) & sources().keys() <= PURE, module
+        # The clock's reckoning is pure; reading it is not.
+        assert imports(module) & sources().keys() <= PURE | {"app.clock"}, module
         assert libraries <= PURE_LIBRARIES, module
         assert not imports(module) & IMPURE_STANDARD_LIBRARIES, module
-        clocks = {"now", "utcnow", "today"} & {n.attr for n in ast.walk(tree(module)) if isinstance(n, ast.Attribute)}
-        assert not clocks, module
+        named = {n.attr for n in ast.walk(tree(module)) if isinstance(n, ast.Attribute)}
+        named |= {alias.name for n in ast.walk(tree(module)) if isinstance(n, ast.ImportFrom) for alias in n.names}
+        assert not {"now", "utcnow", "today"} & named, module
 
 
 def test_the_rules_of_the_ledger_calculate_without_floats() -> None:
-    for module in (PURE | {"app.ledger.repository", "app.ledger.verify"}) & sources().keys():
+    for module in (PURE | {"app.ledger.repository", "app.ledger.proof.verify"}) & sources().keys():
         for node in ast.walk(tree(module)):
             where = f"{module}:{getattr(node, 'lineno', '?')}"
             assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), where
@@ -212,24 +307,18 @@ def test_the_environment_is_read_by_config_alone() -> None:
             assert name not in {"environ", "environb", "getenv", "getenvb"}, f"{module}:{getattr(node, 'lineno', '?')}"
 
 
-@cache
-def packages() -> frozenset[str]:
-    return frozenset(path.parent.name for path in (ROOT / "app").glob("*/__init__.py"))
-
-
 def test_every_domain_has_the_files_of_its_kind_and_no_others() -> None:
-    assert FILES_OF_ITS_OWN.keys() <= packages()
-    for package in packages():
-        files = {path.stem for path in (ROOT / "app" / package).glob("*.py")}
-        assert files <= FILES_OF_A_DOMAIN | FILES_OF_ITS_OWN.get(package, set()), package
-        folders = {path.name for path in (ROOT / "app" / package).iterdir() if path.is_dir()} - {"__pycache__"}
-        assert folders <= {"fonts", "static", "templates"}, package
+    for name in DOMAINS:
+        files = {path.stem for path in (ROOT / "app" / name).glob("*.py")}
+        assert files <= FILES_OF_A_DOMAIN | FILES_OF_ITS_OWN.get(name, set()), name
+        folders = {path.name for path in (ROOT / "app" / name).iterdir() if path.is_dir()} - {"__pycache__"}
+        assert folders <= {"fonts", "static", "templates"}, name
 
 
 @cache
 def all_files() -> list[Path]:
     """Return every Python file of the project."""
-    folders = [ROOT / name for name in ("app", "bench", "tests")]
+    folders = [ROOT / name for name in ("app", "bench", "local", "tests")]
     return sorted([*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))])
 
 

@@ -15,10 +15,11 @@ from app.accounts.schemas import (
     CreateAccountSchema,
     RenameAccountSchema,
 )
-from app.auth.service import reads_everything
+from app.auth.roles import reads_everything
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, token_required
 from app.errors import AccountNotEmpty, AccountNotFound, InvalidStatusTransition, LedgerBusy, ValidationFailed
-from app.http import BODY_PROBLEMS, Blueprint
+from app.http.blueprint import Blueprint
+from app.http.parsing import BODY_PROBLEMS
 from app.ledger.records import AccountStatus
 
 bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Where money is")

@@ -7,12 +7,14 @@ from pymongo.client_session import ClientSession
 
 from app import ledger, mongo
 from app.accounts import repository
-from app.auth.service import reads_everything
+from app.acts import Act
+from app.auth.roles import reads_everything
 from app.errors import AccountNotFound, ValidationFailed
 from app.ledger.commands import ChangeStatus
-from app.ledger.records import AccountKind, AccountStatus, Act, Entry, treasury_id
+from app.ledger.records import AccountKind, AccountStatus, Entry, treasury_id
 from app.mongo import Document
-from app.notifications import messages, outbox
+from app.outbox import messages
+from app.outbox import repository as outbox
 
 # The lists and histories of a user read the heads of all their accounts. Closed ones count, as they are in both.
 ACCOUNTS_PER_USER_MAX = 1_000
@@ -124,6 +126,11 @@ def list_accounts(*, user_id: ObjectId) -> list[Document]:
     """Return the user's accounts as seen by them, with `balance` and `available_balance` as the journals' heads say."""
     sees_all = reads_everything(user_id)
     return [as_seen(account, sees_all=sees_all) for account in with_balances(repository.find_accounts_of(user_id))]
+
+
+def own_account_ids(user_id: ObjectId) -> list[ObjectId]:
+    """Return the ids of the user's accounts, oldest first."""
+    return [account["_id"] for account in repository.find_accounts_of(user_id)]
 
 
 def with_balances(accounts: list[Document]) -> list[Document]:

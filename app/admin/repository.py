@@ -31,7 +31,7 @@ def find_users(*, after: ObjectId | None, limit: int) -> list[Document]:
 class Search:
     """What users are searched by: an id, how a name begins, or how an e-mail address does."""
 
-    user_id: ObjectId
+    user_id: ObjectId | None
     name_key: str
     email: str
 
@@ -86,11 +86,6 @@ def _beginning(text: str) -> Document:
 
 def find_user(user_id: ObjectId, session: ClientSession) -> Document | None:
     return database().users.find_one({"_id": {"$eq": user_id}}, session=session)
-
-
-def find_user_id(email: str) -> ObjectId | None:
-    user = database().users.find_one({"email": {"$eq": email}}, projection=["_id"])
-    return user["_id"] if user else None
 
 
 def find_first_user(role: str) -> Document | None:

@@ -18,8 +18,8 @@ from app.admin.schemas import (
     UserPageSchema,
     UserQuerySchema,
 )
+from app.auth.roles import MAY_ADMINISTER, MAY_CHANGE_ROLES, Role
 from app.auth.schemas import UserAnswerSchema
-from app.auth.service import Role
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, role_required
 from app.errors import (
     AccountNotEmpty,
@@ -29,13 +29,14 @@ from app.errors import (
     LedgerBusy,
     UserNotFound,
 )
-from app.http import BODY_PROBLEMS, Blueprint
+from app.http.blueprint import Blueprint
+from app.http.paging import PAGE_PROBLEMS, read_page
+from app.http.parsing import BODY_PROBLEMS
 from app.ledger.records import AccountStatus
-from app.paging import PAGE_PROBLEMS, read_page
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")
 
-administrators_only = role_required(Role.ADMIN, Role.SYSTEM)
+administrators_only = role_required(*MAY_ADMINISTER)
 ADMIN_PROBLEMS = (*TOKEN_PROBLEMS, Forbidden)
 
 
@@ -56,7 +57,7 @@ def list_users(query: dict[str, Any]) -> dict[str, Any]:
 
 
 @bp.patch("/users/<id:user_id>/role")
-@role_required(Role.SYSTEM)
+@role_required(*MAY_CHANGE_ROLES)
 @bp.arguments(RoleSchema(), example={"role": "ADMIN", "reason": "Joined the operations team"})
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, UserNotFound, LedgerBusy)

@@ -6,11 +6,11 @@ import orjson
 from marshmallow import fields, validate
 
 from app.accounts.schemas import REASON_LENGTH_MAX, AccountWithBalanceSchema
+from app.auth.roles import Role
 from app.auth.schemas import UserSchema
-from app.auth.service import Role
 from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
+from app.http.paging import PageSchema
 from app.ledger.records import AccountKind, AccountStatus
-from app.paging import PageSchema
 
 SEARCH_LENGTH_MAX = 320
 _CURSOR = {"description": "For the next page, or null at the end."}

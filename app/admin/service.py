@@ -10,11 +10,14 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app import audit, mongo
+from app.acts import Act
 from app.admin import repository
-from app.auth.service import Role, name_key
+from app.auth.roles import MAY_CHANGE_ROLES, Role
+from app.auth.service import find_user, name_key
+from app.clock import whole_milliseconds
 from app.errors import Forbidden, UserNotFound
-from app.fields import NO_ID, read_id
-from app.ledger.records import AccountKind, Act, EntryType, whole_milliseconds
+from app.fields import read_id
+from app.ledger.records import AccountKind, EntryType
 from app.mongo import Document
 
 # Below the five minutes for which MongoDB keeps what a snapshot reads.
@@ -23,7 +26,7 @@ _SUMS = ("total_debits", "total_credits", "treasury_balance", "customer_balance"
 _BALANCE_OF = {AccountKind.TREASURY.value: "treasury_balance", AccountKind.CUSTOMER.value: "customer_balance"}
 _TOTAL_OF = {EntryType.DEBIT.value: "total_debits", EntryType.CREDIT.value: "total_credits"}
 # Where entries are counted that somebody forged for an account that does not exist: ISO 4217 for no currency.
-_UNKNOWN_ACCOUNT: Document = {"account": NO_ID, "currency": "XXX", "kind": AccountKind.CUSTOMER.value}
+_UNKNOWN_ACCOUNT: Document = {"account": None, "currency": "XXX", "kind": AccountKind.CUSTOMER.value}
 
 
 def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
@@ -66,8 +69,8 @@ def _check_may_change_roles(act: Act, session: ClientSession) -> None:
     # The request was let in a moment ago. A demotion that has come in between counts.
     if isinstance(act.actor, ObjectId):
         actor = repository.find_user(act.actor, session)
-        if actor is None or actor["role"] != Role.SYSTEM:
-            raise Forbidden(f"This needs the role {Role.SYSTEM}.")
+        if actor is None or actor["role"] not in MAY_CHANGE_ROLES:
+            raise Forbidden(f"This needs the role {' or '.join(MAY_CHANGE_ROLES)}.")
 
 
 def search_for(text: str) -> repository.Search:
@@ -79,16 +82,14 @@ def account_filters(filters: Document) -> Document:
     """Return the filters of a list of accounts with the user, given by id or e-mail address, as an id."""
     if "user" not in filters:
         return filters
-    user = filters["user"].strip()
-    user_id = read_id(user)
-    if user_id == NO_ID:
-        user_id = repository.find_user_id(user.lower()) or NO_ID
-    return {**filters, "user": user_id}
+    user = find_user(filters["user"])
+    # A new id is nobody's, so nothing is found.
+    return {**filters, "user": user["_id"] if user else ObjectId()}
 
 
 def audit_filters(filters: Document) -> Document:
     """Return the filters of the audit log with what is an id as one. Who has no id goes by a name."""
-    return {name: text if read_id(text) == NO_ID else read_id(text) for name, text in filters.items()}
+    return {name: read_id(text) or text for name, text in filters.items()}
 
 
 def trial_balance() -> Document:

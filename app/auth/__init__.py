@@ -1,0 +1,1 @@
+"""Who somebody is: registration, sessions and their tokens, passwords and what guards them."""

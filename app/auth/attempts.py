@@ -95,6 +95,12 @@ def forget(target: Target) -> None:
     repository.delete_failures(target.id)
 
 
+def forget_user(user: Document) -> None:
+    """Forget all failures at the user's password: its owner has just set a new one."""
+    for target in (account(user["email"]), session_holder(user["_id"])):
+        forget(target)
+
+
 def delay_after(failures: int, policy: Policy) -> timedelta:
     """Return how long to wait after so many failures."""
     if failures < policy.free:

@@ -17,6 +17,17 @@ _COMMON = frozenset(
 )
 
 
+def fault_of(password: str) -> str | None:
+    """Return why this cannot be a password, or None if it can."""
+    if not PASSWORD_BYTES_MIN <= len(password.encode()) <= PASSWORD_BYTES_MAX:
+        return f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8."
+    if "\0" in password:
+        return "A password has no NUL characters."
+    if is_common(password):
+        return "This password is among the most used ones and would be guessed. Choose another."
+    return None
+
+
 def is_common(password: str) -> bool:
     """Tell whether `password` is one of those that are tried first, whatever the case of its letters."""
     return password.lower() in _COMMON

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from flask import current_app, g, request
+from flask import g, request
 
-from app import rate_limits
-from app.auth import service, tokens
+from app.acts import Act
+from app.auth import resets, service, sessions, tokens
 from app.auth.schemas import (
     ChangePasswordSchema,
     ForgotPasswordSchema,
@@ -18,8 +18,9 @@ from app.auth.schemas import (
 )
 from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, token_required
 from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TooManyAttempts
-from app.http import BODY_PROBLEMS, Blueprint
-from app.ledger.records import Act
+from app.http import rate_limits
+from app.http.blueprint import Blueprint
+from app.http.parsing import BODY_PROBLEMS
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Who you are")
 
@@ -34,7 +35,7 @@ _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good
 @bp.refusals(EmailTaken, *BODY_PROBLEMS)
 def register(body: dict[str, Any]) -> dict[str, Any]:
     """Register a user and begin a session."""
-    return tokens.begin_session(service.register(**body, bcrypt_rounds=current_app.config["BCRYPT_ROUNDS"]))
+    return tokens.begin_session(service.register(**body, policy=tokens.policy()))
 
 
 @bp.post("/login")
@@ -44,8 +45,7 @@ def register(body: dict[str, Any]) -> dict[str, Any]:
 def login(body: dict[str, Any]) -> dict[str, Any]:
     """Begin a session."""
     act = Act("anonymous", request_id=g.request_id, address=request.remote_addr)
-    rounds, is_limited = current_app.config["BCRYPT_ROUNDS"], rate_limits.are_enabled()
-    return tokens.begin_session(service.authenticate(**body, bcrypt_rounds=rounds, act=act, is_limited=is_limited))
+    return tokens.begin_session(service.authenticate(**body, policy=tokens.policy(), act=act))
 
 
 @bp.post("/refresh")
@@ -66,7 +66,7 @@ def refresh() -> dict[str, Any]:
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def logout() -> dict[str, str]:
     """End the session: its access and its refresh token stop working at once."""
-    service.end_session(tokens.current_session_id(), lifetime=tokens.refresh_lifetime())
+    sessions.end_session(tokens.current_session_id(), lifetime=tokens.policy().refresh_lifetime)
     return {"message": "Logged out."}
 
 
@@ -87,12 +87,7 @@ def me() -> dict[str, Any]:
 def change_password(body: dict[str, Any]) -> dict[str, str]:
     """Change the password. Every other session ends; this one goes on."""
     service.change_password(
-        tokens.current_user(),
-        **body,
-        session_id=tokens.current_session_id(),
-        session_lifetime=tokens.refresh_lifetime(),
-        bcrypt_rounds=current_app.config["BCRYPT_ROUNDS"],
-        is_limited=rate_limits.are_enabled(),
+        tokens.current_user(), **body, session_id=tokens.current_session_id(), policy=tokens.policy()
     )
     return {"message": "Password changed. Every other session has ended."}
 
@@ -104,7 +99,7 @@ def change_password(body: dict[str, Any]) -> dict[str, str]:
 def forgot_password(body: dict[str, Any]) -> dict[str, str]:
     """Ask for a mail with a token that resets the password. The answer tells nothing about who is registered."""
     rate_limits.check("mail", body["email"])
-    service.forget_password(body["email"], secret=current_app.config["JWT_SECRET_KEY"])
+    resets.forget_password(body["email"], policy=tokens.policy())
     return {"message": "If the address is registered, a mail with a token is on its way. It is good for 30 minutes."}
 
 
@@ -114,6 +109,5 @@ def forgot_password(body: dict[str, Any]) -> dict[str, str]:
 @bp.refusals(ResetTokenInvalid, *BODY_PROBLEMS)
 def reset_password(body: dict[str, Any]) -> dict[str, str]:
     """Set a new password with the token out of the mail, once. Every session ends."""
-    lifetime, rounds = tokens.refresh_lifetime(), current_app.config["BCRYPT_ROUNDS"]
-    service.reset_password(**body, session_lifetime=lifetime, bcrypt_rounds=rounds)
+    resets.reset_password(**body, policy=tokens.policy())
     return {"message": "Password changed. Every session has ended; log in."}

@@ -2,20 +2,14 @@
 
 from typing import Any
 
-import email_validator
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
-from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, is_common
-from app.auth.service import Role
+from app.addresses import normal_email
+from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, fault_of
+from app.auth.roles import Role
 from app.fields import CamelSchema, Id, Line, UtcDateTime
 
 NAME_LENGTH_MAX = 100
-# Of what is looked at at all; the standards allow 254.
-EMAIL_LENGTH_MAX = 320
-
-
-# An intranet's or a test's domain is as good as any; the outbox tells when no mail gets there.
-email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 class EmailAddress(fields.String):
@@ -28,7 +22,7 @@ class EmailAddress(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        email = _normal_email(text)
+        email = normal_email(text)
         if email is None:
             raise self.make_error("invalid")
         return email
@@ -42,27 +36,12 @@ class LoginName(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        return _normal_email(text) or text
-
-
-def _normal_email(text: str) -> str | None:
-    if len(text) > EMAIL_LENGTH_MAX:
-        return None
-    try:
-        return email_validator.validate_email(text.strip(), check_deliverability=False).normalized.lower()
-    except email_validator.EmailNotValidError:
-        return None
+        return normal_email(text) or text
 
 
 class NewPassword(fields.String):
     """A password that is not among the first guesses, and that bcrypt keeps whole: its limits count bytes, and a NUL
     is its end mark."""
-
-    default_error_messages = {
-        "bytes": f"A password has {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8.",
-        "nul": "A password has no NUL characters.",
-        "common": "This password is among the most used ones and would be guessed. Choose another.",
-    }
 
     def __init__(self, **kwargs: Any) -> None:
         limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8, and none of the most used passwords."
@@ -70,12 +49,9 @@ class NewPassword(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, attr, data, **kwargs)
-        if not PASSWORD_BYTES_MIN <= len(password.encode()) <= PASSWORD_BYTES_MAX:
-            raise self.make_error("bytes")
-        if "\0" in password:
-            raise self.make_error("nul")
-        if is_common(password):
-            raise self.make_error("common")
+        fault = fault_of(password)
+        if fault is not None:
+            raise ValidationError(fault)
         return password
 
 

@@ -8,25 +8,26 @@ one row. A refresh token is spent by its use; its own id is then on the blocklis
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TypeVar
 
 from bson import ObjectId
 from flask import Flask, Response, current_app, g, request
-from flask_jwt_extended import create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
+from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import PyJWTError
 
-from app import rate_limits
-from app.auth import repository, service
-from app.auth.service import Role
+from app.acts import Act
+from app.auth import repository, sessions
+from app.auth.roles import Role
 from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked
-from app.extensions import jwt
 from app.fields import read_id
-from app.http import Blueprint, problem_response
-from app.ledger.records import Act
+from app.http import rate_limits
+from app.http.blueprint import Blueprint
+from app.http.problems import problem_response
 from app.mongo import Document
+from app.policies import AuthPolicy
 
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"
@@ -36,6 +37,8 @@ REFRESH = "refresh"
 SECURITY_SCHEME = "bearer"
 # What any call with a token may be refused for.
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
+
+jwt = JWTManager()
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -52,10 +55,11 @@ class _Scheme(str):
         return hash(self.lower())
 
 
-def configure(app: Flask, *, secret: str, access_minutes: int, refresh_days: int) -> None:
+def configure(app: Flask, policy: AuthPolicy) -> None:
     """Bind the JWT extension with one algorithm, our issuer and our audience."""
     app.config.update(
-        JWT_SECRET_KEY=secret,
+        AUTH=policy,
+        JWT_SECRET_KEY=policy.secret,
         JWT_ALGORITHM="HS256",
         JWT_DECODE_ALGORITHMS=["HS256"],
         JWT_ENCODE_ISSUER=ISSUER,
@@ -64,8 +68,8 @@ def configure(app: Flask, *, secret: str, access_minutes: int, refresh_days: int
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_TOKEN_LOCATION=["headers"],
         JWT_HEADER_TYPE=_Scheme("Bearer"),
-        JWT_ACCESS_TOKEN_EXPIRES=timedelta(minutes=access_minutes),
-        JWT_REFRESH_TOKEN_EXPIRES=timedelta(days=refresh_days),
+        JWT_ACCESS_TOKEN_EXPIRES=policy.access_lifetime,
+        JWT_REFRESH_TOKEN_EXPIRES=policy.refresh_lifetime,
     )
     # What the guards below refer to in the API's description.
     scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
@@ -82,11 +86,11 @@ def continue_session() -> dict[str, Any]:
     """Spend the request's refresh token and return the answer to a login, in the same session; raises TokenRevoked."""
     claims = get_jwt()
     user = current_user()
-    service.spend_refresh_token(
+    sessions.spend_refresh_token(
         claims["jti"],
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         session_id=claims[SESSION_CLAIM],
-        session_lifetime=refresh_lifetime(),
+        session_lifetime=policy().refresh_lifetime,
     )
     return _session(user, session_id=claims[SESSION_CLAIM], generation=claims[GENERATION_CLAIM])
 
@@ -98,18 +102,14 @@ def _session(user: Document, *, session_id: str, generation: int) -> dict[str, A
         "user": user,
         "token": create_access_token(identity, additional_claims=claims),
         "refresh_token": create_refresh_token(identity, additional_claims=claims),
-        "expires_in": int(access_lifetime().total_seconds()),
+        "expires_in": int(policy().access_lifetime.total_seconds()),
     }
 
 
-def access_lifetime() -> timedelta:
-    lifetime: timedelta = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
-    return lifetime
-
-
-def refresh_lifetime() -> timedelta:
-    lifetime: timedelta = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
-    return lifetime
+def policy() -> AuthPolicy:
+    """Return the policy that the current application was configured with."""
+    chosen: AuthPolicy = current_app.config["AUTH"]
+    return chosen
 
 
 def token_required(view: View) -> View:
@@ -158,7 +158,10 @@ def _guard(view: View, access: str, *, refresh: bool = False) -> View:
 
 
 def current_user_id() -> ObjectId:
-    return read_id(get_jwt()["sub"])
+    user_id = read_id(get_jwt()["sub"])
+    if user_id is None:
+        raise TokenInvalid
+    return user_id
 
 
 def current_user() -> Document:
@@ -183,15 +186,15 @@ def current_session_id() -> str:
 def _is_revoked(header: dict[str, Any], claims: dict[str, Any]) -> bool:
     if not _is_ours(header, claims):
         return False  # The library checks the claims right after this, and refuses the token for them.
-    token_id, session_id, cut_off_id = claims["jti"], claims[SESSION_CLAIM], service.cut_off_id(claims["sub"])
+    token_id, session_id, cut_off_id = claims["jti"], claims[SESSION_CLAIM], sessions.cut_off_id(claims["sub"])
     rows = {row["_id"]: row for row in repository.find_revocations([token_id, session_id, cut_off_id])}
     if session_id in rows:
         return True
     cut_off = rows.get(cut_off_id)
-    if cut_off is not None and service.is_cut_off(cut_off, generation=claims[GENERATION_CLAIM], session_id=session_id):
+    if cut_off is not None and sessions.is_cut_off(cut_off, generation=claims[GENERATION_CLAIM], session_id=session_id):
         return True
     if token_id in rows and claims["type"] == REFRESH:
-        service.end_session(session_id, lifetime=refresh_lifetime())
+        sessions.end_session(session_id, lifetime=policy().refresh_lifetime)
     return token_id in rows
 
 

@@ -4,25 +4,32 @@
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
+from app import clock
 from app.ledger import chain, repository
 from app.ledger.commands import Command
-from app.ledger.posting import GroupCommit, rehearse
-from app.ledger.records import Account, AccountKind, Entry, Outcome, Transaction, whole_milliseconds
+from app.ledger.group import GroupCommit
+from app.ledger.posting import Witness, post_block, rehearse
+from app.ledger.records import Account, AccountKind, Entry, Outcome, Transaction
+from app.policies import LedgerPolicy
 
 __all__ = ["accounts", "begin_journal", "configure", "entry_at", "expired_holds", "heads", "post", "rehearse"]
 
 _group: GroupCommit | None = None
 
 
-def configure(*, batch_size_max: int, queue_size_max: int, timeout_ms: int) -> None:
-    """Set the limits of this process's postings; see `GroupCommit`."""
+def configure(policy: LedgerPolicy, *, witnesses: Sequence[Witness]) -> None:
+    """Set the limits of this process's postings, and who writes in each block what follows from it."""
     global _group
-    _group = GroupCommit(batch_size_max=batch_size_max, queue_size_max=queue_size_max, timeout_ms=timeout_ms)
+
+    def post_in_sight(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
+        return post_block(commands, timeout_s, witnesses)
+
+    _group = GroupCommit(policy, post_in_sight)
 
 
 def post(commands: Sequence[Command]) -> list[Outcome]:
@@ -36,7 +43,7 @@ def begin_journal(
     account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, session: ClientSession
 ) -> datetime:
     """Write entry 0 of a new account's journal, in the atomic block that makes the account, and return its time."""
-    at = whole_milliseconds(datetime.now(UTC))
+    at = clock.now()
     _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at)
     repository.insert_entries([entry], session)
     return at

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from bson import ObjectId
 
-from app.ledger.records import AccountStatus, Act, TransactionKind
+from app.acts import Act
+from app.ledger.records import AccountStatus, TransactionKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
+from app.acts import Change
 from app.errors import (
     AccountNotActive,
     AccountNotEmpty,
@@ -32,7 +33,6 @@ from app.ledger.records import (
     Account,
     AccountKind,
     AccountStatus,
-    Change,
     EntryType,
     Failure,
     KeyUse,
@@ -205,7 +205,7 @@ def _reversal(command: Reversal, state: State, at: datetime) -> Decision:
         return _declined(reversal, decline)
     reversed_ = replace(original, status=TransactionStatus.REVERSED, reversed_by=reversal.id)
     change = Change("transaction_reversed", original.id, {"status": original.status}, {"status": reversed_.status})
-    return replace(moved, updated=reversed_, change=change)
+    return replace(moved, updated=reversed_, act=command.act, change=change)
 
 
 def _batch(command: Batch, state: State, at: datetime) -> Decision:
@@ -246,7 +246,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
         replace(account, status=command.status), EntryType.STATUS, 0, at=at, description=command.status
     )
     change = Change(_STATUS_ACTIONS[command.status], account.id, {"status": account.status}, {"status": after.status})
-    return Decision(outcome=Outcome(account=after), entries=(entry,), accounts=(after,), change=change)
+    return Decision(outcome=Outcome(account=after), entries=(entry,), accounts=(after,), act=command.act, change=change)
 
 
 def _record(command: Transfer, payer: Account, payee: Account, at: datetime) -> Transaction:

@@ -1,25 +1,15 @@
-"""Posting: one algorithm for one command or a thousand.
+"""Posting: what one atomic block reads, decides and writes."""
 
-`post` decides commands and writes what was decided in one atomic block. Threads
-that post at the same time share a block (group commit): whoever finds nobody
-posting becomes the leader and posts all that is queued; the others find their
-outcome waiting, or are handed the lead. No thread is started, and a lone caller
-waits for nobody.
-"""
-
-import copy
-import threading
-from collections import Counter, deque
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import islice
 
-import structlog
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, PyMongoError
 
-from app import audit, mongo
+from app import clock, mongo
 from app.errors import InsufficientFunds, LedgerBusy
 from app.ledger import journal, repository
 from app.ledger.commands import (
@@ -27,16 +17,14 @@ from app.ledger.commands import (
     Command,
     Expire,
     Keyed,
-    Reversal,
     accounts_named_by,
-    size,
     transaction_named_by,
 )
-from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction, whole_milliseconds
-from app.ledger.state import Decision, State
-from app.notifications import messages, outbox
+from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction
+from app.ledger.state import Decided, Decision, State
 
-log = structlog.get_logger(__name__)
+# Writes, inside the block, what follows from what was decided, such as the audit log and the outbox.
+Witness = Callable[[Decided, ClientSession], None]
 
 # A lost race on a unique index is read again and settled; more often than this it is no race.
 DUPLICATE_RERUNS_MAX = 5
@@ -44,155 +32,12 @@ DUPLICATE_RERUNS_MAX = 5
 EXPIRED_HOLDS_FIRST = 100
 
 
-class _Ticket:
-    """One caller's commands, waiting for their outcomes or for the lead."""
+def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness]) -> list[Outcome]:
+    """Decide the commands in order and write all of it, in one atomic block; return their outcomes.
 
-    __slots__ = ("_turn", "commands", "error", "leads", "outcomes", "size")
-
-    def __init__(self, commands: Sequence[Command]) -> None:
-        self.commands = commands
-        self.size = sum(map(size, commands))
-        self.outcomes: list[Outcome] | None = None
-        self.error: Exception | None = None
-        self.leads = False
-        self._turn = threading.Event()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._turn.wait(timeout_s)
-
-    def wake(self) -> None:
-        self._turn.set()
-
-    def fail(self, error: Exception) -> None:
-        # A copy: it collects the traceback of the thread that raises it, which is this caller's own affair.
-        self.error = copy.copy(error)
-        self.error.__cause__ = error
-
-    def result(self) -> list[Outcome]:
-        if self.error is not None:
-            raise self.error
-        if self.outcomes is None:
-            raise LedgerBusy
-        return self.outcomes
-
-
-class GroupCommit:
-    """Posts the commands of many threads in shared atomic blocks, first come, first served.
-
-    At most `queue_size_max` transfers wait and `batch_size_max` share a block;
-    a single call is never split. A caller waits at most `timeout_ms` for its turn,
-    and a block has `timeout_ms` to succeed.
+    Each witness writes, in the same block, what follows from what was decided. Raises LedgerBusy
+    and PyMongoError, after which it is not known whether the block took effect.
     """
-
-    def __init__(self, *, batch_size_max: int, queue_size_max: int, timeout_ms: int) -> None:
-        self._batch_size_max = batch_size_max
-        self._queue_size_max = queue_size_max
-        self._timeout_s = timeout_ms / 1000
-        self._mutex = threading.Lock()
-        self._queue: deque[_Ticket] = deque()
-        self._queued = 0
-        self._leading = False
-
-    def post(self, commands: Sequence[Command]) -> list[Outcome]:
-        """Return the outcome of each command, in order, once they are durable.
-
-        Raises LedgerBusy when the queue is full or the time is over, PyMongoError when
-        the database fails. After either of them it is not known whether the commands
-        took effect; posting them again under the same keys settles it.
-        """
-        ticket = _Ticket(commands)
-        self._enqueue(ticket)
-        if not ticket.leads and not ticket.wait(self._timeout_s):
-            if self._withdraw(ticket):
-                raise LedgerBusy("The ledger did not get to this posting in time. Nothing was done.")
-            # Somebody's block has it, whose own time-out bounds what is left of this wait.
-            ticket.wait(2 * self._timeout_s)
-        if ticket.leads:
-            self._lead()
-        return ticket.result()
-
-    def _enqueue(self, ticket: _Ticket) -> None:
-        with self._mutex:
-            if self._queued + ticket.size > self._queue_size_max and self._queue:
-                raise LedgerBusy("Too many postings are waiting. Nothing was done.")
-            self._queue.append(ticket)
-            self._queued += ticket.size
-            if not self._leading:
-                self._leading = ticket.leads = True
-
-    def _withdraw(self, ticket: _Ticket) -> bool:
-        with self._mutex:
-            if ticket.leads or ticket not in self._queue:
-                return False
-            self._queue.remove(ticket)
-            self._queued -= ticket.size
-            return True
-
-    def _lead(self) -> None:
-        """Post one batch, wake its callers, and hand the lead to whoever waits longest."""
-        batch: list[_Ticket] = []
-        try:
-            with self._mutex:
-                batch = self._take()
-            _post_batch(batch, self._timeout_s)
-        finally:
-            with self._mutex:
-                successor = self._queue[0] if self._queue else None
-                if successor is not None:
-                    successor.leads = True
-                self._leading = successor is not None
-            for ticket in batch:
-                ticket.wake()
-            if successor is not None:
-                successor.wake()
-
-    def _take(self) -> list[_Ticket]:
-        batch: list[_Ticket] = []
-        taken = 0
-        while self._queue and (not batch or taken + self._queue[0].size <= self._batch_size_max):
-            batch.append(self._queue.popleft())
-            taken += batch[-1].size
-        self._queued -= taken
-        return batch
-
-
-def _post_batch(batch: Sequence[_Ticket], timeout_s: float) -> None:
-    """Give every ticket its outcomes or its error; never raises for a ticket's sake."""
-    try:
-        _settle(batch, timeout_s)
-    except Exception as error:  # noqa: BLE001 -- the error belongs to the callers, who wait in other threads
-        if len(batch) > 1 and not _concerns_all(error):
-            # One of the commands is more than the database takes. Alone, each of the others still gets through.
-            log.error("posting_batch_failed", error=type(error).__name__, tickets=len(batch))
-            _post_one_by_one(batch, timeout_s)
-            return
-        for ticket in batch:
-            ticket.fail(error)
-
-
-def _post_one_by_one(batch: Sequence[_Ticket], timeout_s: float) -> None:
-    for position, ticket in enumerate(batch):
-        _post_batch([ticket], timeout_s)
-        if ticket.error is not None and _concerns_all(ticket.error):
-            # The others would wait as long for the same, one after another, with everybody behind them.
-            for other in batch[position + 1 :]:
-                other.fail(ticket.error)
-            return
-
-
-def _concerns_all(error: Exception) -> bool:
-    return isinstance(error, LedgerBusy) or (isinstance(error, PyMongoError) and mongo.is_away(error))
-
-
-def _settle(batch: Sequence[_Ticket], timeout_s: float) -> None:
-    commands = [command for ticket in batch for command in ticket.commands]
-    outcomes = iter(_post_block(commands, timeout_s))
-    for ticket in batch:
-        ticket.outcomes = [next(outcomes) for _ in ticket.commands]
-
-
-def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
-    """Decide the commands in order and write all of it, in one atomic block."""
     reruns = 0
 
     def is_lost_race(error: PyMongoError) -> bool:
@@ -203,14 +48,14 @@ def _post_block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
         return reruns <= DUPLICATE_RERUNS_MAX
 
     def block(session: ClientSession) -> list[Outcome]:
-        at = whole_milliseconds(datetime.now(UTC))
+        at = clock.now()
         decisions, state = _decide_all(commands, at, session)
-        flat = [part for decision in decisions for part in decision.flat()]
+        flat = tuple(part for decision in decisions for part in decision.flat())
         _write(flat, session)
-        of_commands = decisions[-len(commands) :]
-        _write_audit(commands, of_commands, at, session)
-        outbox.insert(messages.for_decisions(flat, state.accounts), session)
-        return [decision.outcome for decision in of_commands]
+        decided = Decided(at, flat, state.accounts)
+        for witness in witnesses:
+            witness(decided, session)
+        return [decision.outcome for decision in decisions[-len(commands) :]]
 
     try:
         return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
@@ -225,7 +70,7 @@ def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
     """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
 
     def block(session: ClientSession) -> tuple[Outcome, dict[ObjectId, Account]]:
-        decisions, state = _decide_all([command], whole_milliseconds(datetime.now(UTC)), session)
+        decisions, state = _decide_all([command], clock.now(), session)
         return decisions[-1].outcome, state.accounts
 
     return mongo.atomically(block)
@@ -315,18 +160,3 @@ def _write(decisions: Sequence[Decision], session: ClientSession) -> None:
     repository.update_transactions((d.updated for d in decisions if d.updated is not None), session)
     repository.update_statuses((d.outcome.account for d in decisions if d.outcome.account is not None), session)
     repository.count_incoming_holds(Counter(d.held_for for d in decisions if d.held_for is not None), session)
-
-
-def _write_audit(
-    commands: Sequence[Command], decisions: Sequence[Decision], at: datetime, session: ClientSession
-) -> None:
-    audit.insert_audit_records(
-        (
-            audit.audit_record(
-                command.act, change.action, change.subject, at=at, before=dict(change.before), after=dict(change.after)
-            )
-            for command, decision in zip(commands, decisions, strict=True)
-            if isinstance(command, Reversal | ChangeStatus) and (change := decision.change) is not None
-        ),
-        session,
-    )

@@ -8,12 +8,13 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
 from bson import ObjectId
 
+from app.clock import milliseconds
 from app.errors import PROBLEMS, DomainError
 
 GENESIS_HASH = bytes(32)
@@ -21,7 +22,6 @@ GENESIS_HASH = bytes(32)
 _ITEM_KEY_SEPARATOR = "\x1f"
 # An atomic batch is refused with this status, whatever the item in its way would have got alone.
 BATCH_REFUSED_STATUS = 422
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TRANSACTION = bytes(12)
 # account, sequence, type, amount, balance, held, transaction, milliseconds since 1970, new status of a STATUS entry.
 CANONICAL = struct.Struct(">12sQ8sqqq12sq8s")
@@ -224,26 +224,6 @@ class KeyUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """Somebody doing something. `actor` is a user's id, or a name such as `cli:root` for who has no user."""
-
-    actor: ObjectId | str
-    reason: str | None = None
-    request_id: str | None = None
-    address: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an act changed, for the audit log."""
-
-    action: str
-    subject: ObjectId
-    before: Mapping[str, str]
-    after: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a command.
 
@@ -285,14 +265,3 @@ def item_key(batch_key: str, index: int) -> str:
 def chosen_key(idempotency_key: str) -> str:
     """Return the key that the client chose: the batch's, for an item of one."""
     return idempotency_key.partition(_ITEM_KEY_SEPARATOR)[0]
-
-
-def milliseconds(moment: datetime) -> int:
-    """Return whole milliseconds since 1970, without passing through a float."""
-    delta = moment - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000 + delta.microseconds // 1_000
-
-
-def whole_milliseconds(moment: datetime) -> datetime:
-    """Return the moment as MongoDB keeps it: microseconds below the millisecond cut off."""
-    return moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)

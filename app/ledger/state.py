@@ -1,11 +1,13 @@
 """What commands meet, and what they come to: the two sides of `journal.decide`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from bson import ObjectId
 
-from app.ledger.records import Account, Change, Entry, KeyUse, Outcome, Transaction, TransactionStatus
+from app.acts import Act, Change
+from app.ledger.records import Account, Entry, KeyUse, Outcome, Transaction, TransactionStatus
 
 
 class State:
@@ -56,7 +58,8 @@ class Decision:
     """What a command comes to: its outcome, and all that has to be written for it.
 
     `held_for` is the payee of a new hold, whose account document is marked so that
-    a close that races with the hold conflicts with it. `parts` are what a batch's items
+    a close that races with the hold conflicts with it. `act` and `change` are for the
+    audit log: who did it, and what it changed. `parts` are what a batch's items
     come to.
     """
 
@@ -67,6 +70,7 @@ class Decision:
     updated: Transaction | None = None
     key_use: KeyUse | None = None
     held_for: ObjectId | None = None
+    act: Act | None = None
     change: Change | None = None
     parts: "tuple[Decision, ...]" = ()
 
@@ -75,3 +79,19 @@ class Decision:
         for part in self.parts:
             yield from part.flat()
         yield self
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """All that one block decided, in order, and the accounts as it leaves them. What witnesses are shown."""
+
+    at: datetime
+    decisions: tuple[Decision, ...]
+    accounts: Mapping[ObjectId, Account]
+
+    @property
+    def acts(self) -> Iterator[tuple[Act, Change]]:
+        """Who did what, of all that the audit log keeps."""
+        for decision in self.decisions:
+            if decision.act is not None and decision.change is not None:
+                yield decision.act, decision.change

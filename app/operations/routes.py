@@ -5,10 +5,11 @@ from typing import Any
 import flask_swagger_ui
 from flask import Blueprint, Response, current_app, render_template, send_from_directory, url_for
 
-from app import mongo, mongo_schema
+from app import mongo
 from app.errors import PROBLEMS, NotFound
-from app.extensions import api
-from app.statements import receipts
+from app.http.api import api
+from app.mongo import schema
+from app.transactions import receipts
 
 bp = Blueprint(
     "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
@@ -27,7 +28,7 @@ def health() -> dict[str, str]:
 def readiness() -> dict[str, str]:
     """Answer 200 while the database's primary can be reached and has the schema, 503 otherwise."""
     mongo.ping()
-    mongo_schema.check_schema(mongo.database())
+    schema.check_schema(mongo.database())
     return {"status": "ready"}
 
 

@@ -1,80 +1,25 @@
-"""Histories, journals and statements out of the database: the one reader across collections.
+"""Journals and statements out of the database.
 
 Every query here is a seek and a walk in one index, however much lies before and
 after what it returns. Its order is the index's own, so nothing is sorted in memory.
 """
 
-import heapq
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.accounts.repository import find_accounts_of
-from app.ledger.records import GENESIS_HASH, EntryType, Transaction, TransactionStatus
-from app.ledger.repository import to_entry, to_transaction
+from app.clock import at_or_after
+from app.ledger.records import GENESIS_HASH, EntryType
+from app.ledger.repository import to_entry
 from app.mongo import Document, database
 
-HISTORY_INDEX = [("accounts", 1), ("_id", 1)]
 JOURNAL_INDEX = [("account", 1), ("sequence", -1)]
 TIME_INDEX = [("account", 1), ("created_at", -1), ("sequence", -1)]
-# MongoDB merges the index ranges of at most this many accounts in their order; of more, it would sort what it found.
-MERGED_ACCOUNTS_MAX = 100
-# A transaction's id is made before its posting and its time inside it. The two are apart by the wait for a turn, the
-# time-out of a block, and what the clocks of two machines differ by; never by more than this.
-ID_AGE_MAX = timedelta(hours=1)
 READ_AT_ONCE = 1_000
-
-_EPOCH_SECONDS_MAX = 2**32 - 1
-_LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(milliseconds=1)
-
-
-def find_history(
-    viewer: ObjectId, filters: Mapping[str, Any], *, account: Document | None, after: ObjectId | None, limit: int
-) -> Iterator[Transaction]:
-    """Yield up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first.
-
-    `filters` may have direction, status, kind, from_time and to_time (of created_at, to_time
-    excluded). In one's own history a declined transaction is its initiator's alone: it moved
-    nothing, and whoever it was meant for must not learn what the payer has.
-    """
-    mine = [account["_id"]] if account else [owned["_id"] for owned in find_accounts_of(viewer)]
-    query = _history_query(filters, mine, after)
-    if account is None or account.get("user") == viewer:
-        query["$or"] = [{"status": {"$ne": TransactionStatus.FAILED.value}}, {"user": viewer}]
-    groups = [mine[first : first + MERGED_ACCOUNTS_MAX] for first in range(0, len(mine), MERGED_ACCOUNTS_MAX)]
-    walks = (_walk_history(group, query, limit) for group in groups)
-    merged = heapq.merge(*walks, key=lambda document: document["_id"], reverse=True)
-    # A transfer between two groups is found in both.
-    unique = (next(same) for _, same in groupby(merged, key=lambda document: document["_id"]))
-    return map(to_transaction, unique)
-
-
-def _history_query(filters: Mapping[str, Any], mine: Sequence[ObjectId], after: ObjectId | None) -> Document:
-    conditions: list[Document] = [{name: filters[name]} for name in ("status", "kind") if name in filters]
-    if "direction" in filters:
-        side = "to_account" if filters["direction"] == "in" else "from_account"
-        conditions.append({side: {"$in": list(mine)}})
-    if after is not None:
-        conditions.append({"_id": {"$lt": after}})
-    if "from_time" in filters:
-        conditions.append({"_id": {"$gte": _first_id(filters["from_time"], -ID_AGE_MAX)}})
-        conditions.append({"created_at": {"$gte": at_or_after(filters["from_time"])}})
-    if "to_time" in filters:
-        conditions.append({"_id": {"$lt": _first_id(filters["to_time"], ID_AGE_MAX)}})
-        conditions.append({"created_at": {"$lt": at_or_after(filters["to_time"])}})
-    return {"$and": conditions} if conditions else {}
-
-
-def _walk_history(accounts: Sequence[ObjectId], query: Document, limit: int) -> Iterator[Document]:
-    of_accounts = accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}
-    found = database().transactions.find({"accounts": of_accounts, **query})
-    return iter(found.sort("_id", -1).limit(limit).hint(HISTORY_INDEX))
 
 
 def find_entries(
@@ -193,18 +138,3 @@ def sum_span(account_id: ObjectId, span: Span) -> dict[EntryType, int]:
     ]
     found = database().ledger_entries.aggregate(stages, hint=dict(JOURNAL_INDEX))
     return {EntryType(group["_id"]): int(group["total"].to_decimal()) for group in found}
-
-
-def _first_id(moment: datetime, shift: timedelta) -> ObjectId:
-    """Return the first id of the second that `moment`, shifted, lies in; the nearest there is if ids know no such."""
-    seconds = int(moment.timestamp()) + int(shift.total_seconds())
-    return ObjectId(struct.pack(">I", max(0, min(seconds, _EPOCH_SECONDS_MAX))) + bytes(8))
-
-
-def at_or_after(moment: datetime) -> datetime:
-    """Return the first whole millisecond at or after `moment`: times are kept in those, and a bound in between is
-    not to be cut down to the one before it."""
-    excess = moment.microsecond % 1_000
-    if not excess or moment > _LATEST:
-        return moment
-    return moment + timedelta(microseconds=1_000 - excess)

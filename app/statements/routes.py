@@ -9,8 +9,9 @@ from marshmallow import INCLUDE
 from app.accounts.service import readable_account
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
 from app.errors import AccountNotFound, ValidationFailed
-from app.http import BODY_PROBLEMS, Blueprint
-from app.paging import PAGE_PROBLEMS, read_page
+from app.http.blueprint import Blueprint
+from app.http.paging import PAGE_PROBLEMS, read_page
+from app.http.parsing import BODY_PROBLEMS
 from app.statements import pdf, queries, render, service, verification
 from app.statements.schemas import (
     ClaimedStatementSchema,

@@ -5,8 +5,8 @@ from typing import Any
 from marshmallow import INCLUDE, fields, post_load, validate
 
 from app.fields import CamelSchema, CurrencyCode, Id, Money, UtcDateTime
+from app.http.paging import PageSchema
 from app.ledger.records import EntryType
-from app.paging import PageSchema
 
 # About 8,000 entries. A longer statement can be verified in shorter periods.
 VERIFIED_BYTES_MAX = 4 * 1024**2

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from bson import ObjectId
 
 from app.accounts.service import readable_account
+from app.clock import at_or_after
 from app.errors import ValidationFailed
 from app.ledger.records import EntryType
 from app.mongo import Document
 from app.statements import queries
-from app.statements.queries import Span, at_or_after
+from app.statements.queries import Span
 
 PERIOD_MAX = timedelta(days=366)
 # An entry has the time at which its block began, by the clock of the host that posted it, and is seen once the block is

@@ -1,0 +1,1 @@
+"""Movements of money: what was asked for, what became of it, and receipts."""

@@ -7,7 +7,7 @@ from bson import ObjectId
 from flask import current_app
 
 from app.accounts.service import readable_account
-from app.auth.service import Role
+from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
 from app.errors import (
     AccountNotActive,
@@ -26,12 +26,13 @@ from app.errors import (
     SameAccount,
     TransactionNotFound,
 )
-from app.http import BODY_PROBLEMS, REPLAYED_HEADER, Blueprint, problem_document
+from app.http.blueprint import Blueprint
+from app.http.paging import PAGE_PROBLEMS, read_page
+from app.http.parsing import BODY_PROBLEMS
+from app.http.problems import REPLAYED_HEADER, problem_document
 from app.ledger.commands import Command
 from app.ledger.records import Outcome
-from app.paging import PAGE_PROBLEMS, read_page
-from app.statements import queries, receipts
-from app.transactions import service
+from app.transactions import receipts, service
 from app.transactions.schemas import (
     BatchAnswerSchema,
     BatchSchema,
@@ -102,7 +103,7 @@ def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/initial-funds")
-@role_required(Role.SYSTEM)
+@role_required(*MAY_FUND)
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(FundSchema(), example=_FUND_EXAMPLE)
 @bp.response(201, PostedSchema())
@@ -166,7 +167,7 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/<id:transaction_id>/reverse")
-@role_required(Role.ADMIN, Role.SYSTEM)
+@role_required(*MAY_REVERSE)
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(ReverseSchema(), example=_REVERSE_EXAMPLE)
 @bp.response(201, PostedSchema())
@@ -201,7 +202,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
     viewer = current_user_id()
     page, filters = read_page("transactions", query, viewer=viewer)
     account = readable_account(query["account"], viewer) if "account" in query else None
-    found = queries.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
+    found = service.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
     return page.answer(
         "transactions",
         (service.as_seen_by(viewer, each) for each in found),
@@ -262,4 +263,4 @@ def _result(index: int, item: Outcome) -> dict[str, Any]:
 
 
 def _is_system() -> bool:
-    return bool(current_user()["role"] == Role.SYSTEM)
+    return current_user()["role"] in MAY_SETTLE_ANY_HOLD

@@ -16,8 +16,8 @@ from app.fields import (
     StrictBoolean,
     UtcDateTime,
 )
+from app.http.paging import PageSchema
 from app.ledger.records import TransactionKind, TransactionStatus, chosen_key
-from app.paging import PageSchema
 
 DESCRIPTION_LENGTH_MAX = 200
 REASON_LENGTH_MAX = 200

@@ -1,7 +1,7 @@
 """Moving money: from requests to ledger commands, and what the ledger made of them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,22 +9,15 @@ from typing import Any
 import orjson
 from bson import ObjectId
 
-from app import leases, ledger, mongo
-from app.auth.service import reads_everything
+from app import ledger, mongo
+from app.accounts.service import own_account_ids
+from app.acts import Act
+from app.auth.roles import reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
 from app.fields import camel_case
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
-from app.ledger.records import (
-    Account,
-    Act,
-    Outcome,
-    Transaction,
-    TransactionKind,
-    TransactionStatus,
-    item_key,
-    treasury_id,
-)
-from app.mongo import Document
+from app.ledger.records import Account, Outcome, Transaction, TransactionKind, TransactionStatus, item_key, treasury_id
+from app.mongo import Document, leases
 from app.statements import queries
 from app.transactions import repository
 
@@ -121,6 +114,20 @@ def release_expired_holds() -> float:
     expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX)
     ledger.post([Expire(hold=hold.id) for hold in expired])
     return 0.0 if len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
+
+
+def find_history(
+    viewer: ObjectId, filters: Mapping[str, Any], *, account: Document | None, after: ObjectId | None, limit: int
+) -> Iterator[Transaction]:
+    """Yield up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first.
+
+    `filters` are those of `repository.find_history`. In one's own history a declined transaction is
+    its initiator's alone: it moved nothing, and its payee must not learn what the payer has.
+    """
+    accounts = [account["_id"]] if account else own_account_ids(viewer)
+    is_own = account is None or account.get("user") == viewer
+    declines_of = viewer if is_own else None
+    return repository.find_history(accounts, filters, declines_of=declines_of, after=after, limit=limit)
 
 
 def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transaction:

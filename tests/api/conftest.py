@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support import Bank, Person
+from tests.people import Bank, Person
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 from pymongo.database import Database
 
 from app.mongo import Document
-from tests.support import Answer, Bank, Person, new_key
+from tests.clients import Answer
+from tests.people import Bank, Person, new_key
 
 STATUSES = ("ACTIVE", "FROZEN", "CLOSED")
 # What the bank answers to whom: the owner has one call, which closes; administrators have one for every status.

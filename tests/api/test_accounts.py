@@ -14,7 +14,8 @@ from pymongo.database import Database
 from app.accounts import service
 from app.ledger.records import treasury_id
 from app.mongo import Document
-from tests.support import Answer, Bank, InProcess, Person
+from tests.clients import Answer, InProcess
+from tests.people import Bank, Person
 
 ACCOUNT_MEMBERS = {"id", "name", "currency", "status", "createdAt"}
 BALANCE_MEMBERS = {"accountId", "currency", "balance", "availableBalance", "sequence", "asOf"}

@@ -8,7 +8,8 @@ from flask import Flask
 from pymongo.database import Database
 
 from app.mongo import Document
-from tests.support import SYSTEM_EMAIL, Answer, Bank, Caller, Person
+from tests.clients import Answer
+from tests.people import SYSTEM_EMAIL, Bank, Caller, Person
 
 
 def all_pages(who: Caller, path: str, name: str, limit: int = 2, **query: Any) -> list[dict[str, Any]]:

@@ -18,13 +18,15 @@ from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
 
+from app.acts import Act
 from app.auth import service
 from app.auth.tokens import AUDIENCE, SESSION_CLAIM
 from app.errors import InvalidCredentials
-from app.ledger.records import Act
 from app.mongo import Document
+from app.policies import AuthPolicy
+from tests.clients import Answer, InProcess
+from tests.people import PASSWORD, Bank, Caller, Person
 from tests.server import JWT_SECRET
-from tests.support import PASSWORD, Answer, Bank, Caller, InProcess, Person
 
 USER_MEMBERS = {"id", "name", "email", "role", "createdAt"}
 SESSION_MEMBERS = {"user", "token", "refreshToken", "expiresIn"}
@@ -117,15 +119,13 @@ def test_a_wrong_email_and_a_wrong_password_are_one_answer(bank: Bank) -> None:
 
 
 def test_a_wrong_email_and_a_wrong_password_take_the_same_time(app: Flask, database: Database[Document]) -> None:
-    rounds = 10
-    service.register(**registration(), bcrypt_rounds=rounds)
+    policy = AuthPolicy("a secret that signs nothing here", bcrypt_rounds=10, delays_guesses=False)
+    service.register(**registration(), policy=policy)
 
     def seconds(email: str) -> float:
         begun = time.perf_counter()
         with pytest.raises(InvalidCredentials):
-            service.authenticate(
-                email=email, password="not the password", bcrypt_rounds=rounds, act=Act("anonymous"), is_limited=False
-            )
+            service.authenticate(email=email, password="not the password", policy=policy, act=Act("anonymous"))
         return time.perf_counter() - begun
 
     wrong_password = min(seconds("asha@fincore.example") for _ in range(4))

@@ -10,8 +10,9 @@ from flask import Flask
 from pymongo.database import Database
 
 from app.mongo import Document
+from tests.clients import Answer, InProcess
 from tests.conftest import only_the_system_user
-from tests.support import PASSWORD, Answer, Bank, Caller, InProcess, new_key
+from tests.people import PASSWORD, Bank, Caller, new_key
 
 BACKSLASH_U = "\\u"
 

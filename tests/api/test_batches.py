@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import Answer, Bank, Person, new_key
+from tests.clients import Answer
+from tests.people import Bank, Person, new_key
 
 MISSING = "0123456789abcdef01234567"
 

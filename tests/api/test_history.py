@@ -10,8 +10,8 @@ from pymongo.database import Database
 
 from app.fields import rfc3339
 from app.mongo import Document
-from app.statements import queries
-from tests.support import Bank, Person
+from app.transactions import repository
+from tests.people import Bank, Person
 
 ENTRY_MEMBERS = {
     "id", "accountId", "sequence", "type", "amount", "balanceAfter", "availableAfter", "transactionId", "counterparty",
@@ -153,7 +153,7 @@ def test_walking_to_the_end_sees_every_item_once_while_new_ones_arrive(bank: Ban
 def test_the_history_of_more_accounts_than_one_query_merges_is_whole(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "MERGED_ACCOUNTS_MAX", 2)
+    monkeypatch.setattr(repository, "MERGED_ACCOUNTS_MAX", 2)
     asha, first = bank.customer(100)
     accounts = [first, *(asha.open_account() for _ in range(4))]
     for n, account in enumerate(accounts[1:], 1):

@@ -9,11 +9,12 @@ from functools import partial
 import pytest
 from pymongo.database import Database
 
-from app.ledger.verify import verify
+from app.ledger.proof.verify import verify
 from app.mongo import Document
-from app.processes import holds_within
+from local.processes import holds_within
+from tests.clients import Answer
+from tests.people import Bank, Person, new_key
 from tests.proof import assert_ledger_is_whole
-from tests.support import Answer, Bank, Person, new_key
 from tests.threads import at_once
 
 ROUNDS = 20

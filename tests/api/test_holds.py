@@ -6,9 +6,10 @@ import pytest
 
 from app.fields import rfc3339
 from app.ledger.posting import EXPIRED_HOLDS_FIRST
-from app.processes import holds_within
 from app.transactions.service import release_expired_holds
-from tests.support import Answer, Bank, Person, new_key
+from local.processes import holds_within
+from tests.clients import Answer
+from tests.people import Bank, Person, new_key
 
 EXPIRY_TIMEOUT_S = 5.0
 

@@ -8,7 +8,8 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document
-from tests.support import Answer, Bank, Person
+from tests.clients import Answer
+from tests.people import Bank, Person
 
 REPLAYED = "idempotency-replayed"
 CREATE = "/api/transactions/create"

@@ -10,8 +10,9 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document
+from tests.clients import Answer
+from tests.people import Bank, Person, new_key
 from tests.proof import assert_ledger_is_whole
-from tests.support import Answer, Bank, Person, new_key
 from tests.threads import at_once
 
 ROUNDS = range(100)

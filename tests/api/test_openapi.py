@@ -13,7 +13,8 @@ from pymongo.database import Database
 
 from app.errors import PROBLEMS
 from app.mongo import Document
-from tests.support import PASSWORD, Answer, Bank, new_key
+from tests.clients import Answer
+from tests.people import PASSWORD, Bank, new_key
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 # The documentation does not describe itself.

@@ -8,8 +8,8 @@ from flask import Flask
 from pymongo.database import Database
 
 from app.mongo import Document
-from app.mongo_schema import SCHEMA_VERSION
-from tests.support import Bank
+from app.mongo.schema import SCHEMA_VERSION
+from tests.people import Bank
 
 ANOTHER_HOST = re.compile(r"""(?:src|href|url|data-[a-z]+)\s*[=:(]\s*["']?\s*(?:[a-z]+:)?//""", re.IGNORECASE)
 LINKED = re.compile(r'(?:src|href|data-document)="([^"]+)"')

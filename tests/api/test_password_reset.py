@@ -9,13 +9,15 @@ import pytest
 from flask import Flask
 from pymongo.database import Database
 
-from app.extensions import mail
+from app.mail.delivery import Deliverer
+from app.mail.smtp import mail
 from app.mongo import Document
-from app.notifications.delivery import Deliverer
-from app.processes import LOOPBACK
-from config import Config, MailConfig
+from app.policies import MailPolicy
+from config import Config
+from local.processes import LOOPBACK
+from tests.clients import Answer
 from tests.mail import Received, smtp_server
-from tests.support import PASSWORD, Answer, Bank, Caller
+from tests.people import PASSWORD, Bank, Caller
 
 NEW_PASSWORD = "another long enough one"
 # Delivers what the outbox holds and returns all mail to this address since the test began.
@@ -25,7 +27,7 @@ Mailbox = Callable[[str], list[Received]]
 @pytest.fixture
 def mailbox(app: Flask, config: Config, database: Database[Document]) -> Iterator[Mailbox]:
     with smtp_server() as server, app.app_context():
-        mail.configure(app, MailConfig(server=LOOPBACK, port=server.port))
+        mail.configure(app, MailPolicy(server=LOOPBACK, port=server.port))
 
         def open_mailbox(address: str) -> list[Received]:
             Deliverer(app).deliver_due()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
@@ -12,8 +13,11 @@ from pymongo.database import Database
 from app import ledger, mongo
 from app.errors import PROBLEMS
 from app.mongo import Document
+from app.policies import MongoPolicy
 from config import Config
-from tests.support import Answer, Bank
+from tests.clients import Answer
+from tests.commands import WITNESSES
+from tests.people import Bank
 
 MEMBERS = {"type", "title", "status", "detail", "code", "requestId"}
 MADE_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
@@ -158,9 +162,9 @@ def test_a_bug_is_logged_under_its_request_id_and_not_shown(bank: Bank, database
 @pytest.fixture
 def unreachable_database(bank: Bank, config: Config) -> Iterator[None]:
     """The bank, open as ever, while its database can not be reached."""
-    mongo.connect(uri="mongodb://127.0.0.1:9/fincore?replicaSet=rs0", timeout_ms=200)
+    mongo.connect(MongoPolicy("mongodb://127.0.0.1:9/fincore?replicaSet=rs0", timeout_ms=200))
     yield
-    mongo.connect(uri=config.mongo_uri, timeout_ms=config.mongo_timeout_ms)
+    mongo.connect(config.mongo)
 
 
 @pytest.mark.usefixtures("unreachable_database")
@@ -183,10 +187,9 @@ def test_a_login_during_an_outage_is_not_told_that_the_password_is_wrong(bank: B
 @pytest.fixture
 def hurried_ledger(config: Config) -> Iterator[None]:
     """A ledger that gives up on contention after 300 ms."""
-    limits = {"batch_size_max": config.post_batch_size_max, "queue_size_max": config.post_queue_size_max}
-    ledger.configure(**limits, timeout_ms=300)
+    ledger.configure(replace(config.ledger, timeout_ms=300), witnesses=WITNESSES)
     yield
-    ledger.configure(**limits, timeout_ms=config.post_timeout_ms)
+    ledger.configure(config.ledger, witnesses=WITNESSES)
 
 
 @pytest.mark.usefixtures("hurried_ledger")

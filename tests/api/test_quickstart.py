@@ -3,9 +3,10 @@
 import os
 import subprocess
 
-from app.processes import free_port
 from config import ROOT
-from tests.support import PASSWORD, Bank, OverHttp
+from local.processes import free_port
+from tests.clients import OverHttp
+from tests.people import PASSWORD, Bank
 
 TIMEOUT_S = 60
 

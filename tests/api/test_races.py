@@ -11,8 +11,9 @@ from pymongo.database import Database
 
 from app.ledger.records import treasury_id
 from app.mongo import Document
+from tests.clients import Answer
+from tests.people import PASSWORD, Bank, Person, new_key
 from tests.proof import assert_ledger_is_whole
-from tests.support import PASSWORD, Answer, Bank, Person, new_key
 from tests.threads import at_once
 
 THREADS = 50

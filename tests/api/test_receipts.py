@@ -13,7 +13,7 @@ from flask import Flask
 
 from config import ROOT, ConfigError, load
 from docs.verify_receipt import verified
-from tests.support import Bank, Person
+from tests.people import Bank, Person
 
 
 def receipt(person: Person, transaction: str) -> str:

@@ -7,8 +7,9 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document
+from tests.clients import Answer
+from tests.people import Bank, Person, new_key
 from tests.proof import assert_ledger_is_whole
-from tests.support import Answer, Bank, Person, new_key
 
 
 def reverse(who: Person, transaction: str, reason: str = "Paid twice", key: str | None = None) -> Answer:

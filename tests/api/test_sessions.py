@@ -8,8 +8,9 @@ import pytest
 from pymongo.database import Database
 
 from app.mongo import Document
+from tests.clients import Answer
+from tests.people import PASSWORD, Bank, Caller, Person
 from tests.server import JWT_SECRET
-from tests.support import PASSWORD, Answer, Bank, Caller, Person
 
 NEW_PASSWORD = "another long enough one"
 

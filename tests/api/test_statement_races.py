@@ -12,8 +12,9 @@ import pytest
 from flask import Flask
 from pymongo.client_session import ClientSession
 
-from app import mongo
-from tests.support import Bank, InProcess, Person, new_key
+from app.mongo import blocks
+from tests.clients import InProcess
+from tests.people import Bank, Person, new_key
 from tests.threads import at_once
 
 MOVERS = 4
@@ -65,7 +66,7 @@ def test_a_statement_adds_up_while_money_moves(app: Flask, bank: Bank) -> None:
 @pytest.fixture
 def under_way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], Block]:
     """Return a context in which a call has done all but commit, which it does at the end."""
-    commit = mongo._commit
+    commit = blocks._commit
 
     @contextmanager
     def uncommitted(call: Callable[[], Any]) -> Iterator[None]:
@@ -77,10 +78,10 @@ def under_way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], 
             commit(session)
 
         with ThreadPoolExecutor(1) as threads:
-            monkeypatch.setattr(mongo, "_commit", commit_late)
+            monkeypatch.setattr(blocks, "_commit", commit_late)
             answer = threads.submit(call)
             assert done.wait(WAIT_S)
-            monkeypatch.setattr(mongo, "_commit", commit)
+            monkeypatch.setattr(blocks, "_commit", commit)
             try:
                 yield
             finally:

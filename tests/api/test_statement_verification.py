@@ -12,7 +12,7 @@ from pymongo.database import Database
 
 from app.mongo import Document
 from app.statements import service
-from tests.support import Bank, Person
+from tests.people import Bank, Person
 
 Statement = dict[str, Any]
 SOUND = {"genuine": True, "complete": True, "fault": None}

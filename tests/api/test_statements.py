@@ -16,7 +16,7 @@ from reportlab.pdfgen.canvas import Canvas
 from app.fields import rfc3339
 from app.money import decimal_text
 from app.statements import pdf as pdf_module
-from tests.support import Bank, Person
+from tests.people import Bank, Person
 
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 MEMBERS = {

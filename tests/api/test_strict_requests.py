@@ -11,7 +11,8 @@ from flask import Flask
 from pymongo.database import Database
 
 from app.mongo import Document
-from tests.support import PASSWORD, SYSTEM_EMAIL, Bank, Caller, OverHttp
+from tests.clients import OverHttp
+from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Caller
 
 BODY_BYTES_MAX = 512 * 1024
 SOCKET_TIMEOUT_S = 20

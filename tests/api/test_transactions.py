@@ -8,11 +8,13 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app import ledger
+from app.acts import Act
 from app.ledger.commands import ChangeStatus
-from app.ledger.records import AccountStatus, Act, treasury_id
+from app.ledger.records import AccountStatus, treasury_id
 from app.money import AMOUNT_MAX
 from app.mongo import Document
-from tests.support import Answer, Bank, Person, new_key
+from tests.clients import Answer
+from tests.people import Bank, Person, new_key
 
 TRANSACTION_MEMBERS = {
     "id", "kind", "status", "fromAccount", "toAccount", "amount", "heldAmount", "currency", "description", "metadata",

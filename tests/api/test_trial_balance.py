@@ -7,7 +7,7 @@ from pymongo.database import Database
 
 from app.money import AMOUNT_MAX
 from app.mongo import Document
-from tests.support import Bank
+from tests.people import Bank
 
 
 def trial_balance(bank: Bank) -> dict[str, Any]:

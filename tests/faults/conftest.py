@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from pymongo.database import Database
 
-from app.extensions import mail
+from app.mail.smtp import mail
 from app.mongo import Document
 from config import Config
 from tests.mail import SmtpServer, smtp_server

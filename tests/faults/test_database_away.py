@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from app.processes import holds_within
+from local.processes import holds_within
 from tests.faults.traffic import CLIENTS, LiveBank, Traffic, open_bank
-from tests.support import new_key
+from tests.people import new_key
 
 ANSWER_TIMEOUT_S = 6.0
 # One that waits for its turn behind a block that hangs is told after it.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.processes import holds_within
+from local.processes import holds_within
 from tests.faults.traffic import RECOVERY_TIMEOUT_S, Traffic, open_bank
 
 

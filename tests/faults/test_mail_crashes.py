@@ -16,11 +16,12 @@ from app import ledger
 from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind
 from app.mongo import Document
-from app.processes import LOOPBACK, holds_within
 from config import ROOT
+from local.processes import LOOPBACK, holds_within
+from tests.clients import OverHttp
 from tests.mail import SmtpServer, fill, make_due, use
+from tests.people import Bank, Person
 from tests.server import JWT_SECRET, running_server
-from tests.support import Bank, OverHttp, Person
 
 TRANSFERS = 1_000
 TRANSFERS_TIMEOUT_S = 200.0  # about 25 on a machine that has nothing else to do

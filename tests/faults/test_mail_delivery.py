@@ -8,14 +8,16 @@ from flask import Flask
 from pymongo.database import Database
 
 from app import mongo
-from app.auth.service import reset_token
+from app.auth.resets import reset_token
+from app.mail import delivery, smtp
+from app.mail.delivery import Deliverer
+from app.mail.smtp import ServerAway
 from app.mongo import Document
-from app.notifications import delivery, messages, outbox, smtp
-from app.notifications.delivery import Deliverer
-from app.notifications.smtp import ServerAway
-from app.processes import free_port
+from app.outbox import messages
+from app.outbox import repository as outbox
+from local.processes import free_port
 from tests.mail import NOW, SilentServer, SmtpServer, drop, fill, make_due, smtp_server, use
-from tests.support import Bank
+from tests.people import Bank
 
 
 def test_mail_arrives_complete_and_names_its_outbox_message(
@@ -235,7 +237,7 @@ def test_an_expired_reset_token_is_not_sent(mail_app: Flask, database: Database[
 
     use(mail_app, server.port).deliver_due()
 
-    token = reset_token("fr3sh", secret=mail_app.config["JWT_SECRET_KEY"])
+    token = reset_token("fr3sh", policy=mail_app.config["AUTH"])
     assert [(token in received.text) for received in server.received] == [False, True]
     assert not any("fr3sh" in received.text for received in server.received)
     assert "s3cret" not in str(list(database.outbox.find()))

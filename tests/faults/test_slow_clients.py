@@ -9,9 +9,10 @@ import pytest
 from pymongo.database import Database
 
 from app.mongo import Document
-from app.processes import LOOPBACK, holds_within
+from local.processes import LOOPBACK, holds_within
+from tests.clients import OverHttp
+from tests.people import Bank, Caller
 from tests.server import running_server
-from tests.support import Bank, Caller, OverHttp
 
 THREADS = 4
 REQUEST_TIMEOUT_S = 1

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
-from app.embedded import ReplicaSet
-from app.processes import LOOPBACK, free_port, holds_within
 from config import ROOT
+from local.processes import LOOPBACK, free_port, holds_within
+from local.replica_set import ReplicaSet
 
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 30.0
 READY = "Ctrl-C stops it."
 # What only its command line has; names turn up in paths, too.
 MONGOD = "--dbpath"
-SUPERVISOR = [sys.executable, "-m", "app.supervisor"]
+SUPERVISOR = [sys.executable, "-m", "local.supervisor"]
 # A parent that does nothing else, as `make run` is one.
 SHELL = ["/bin/sh", "-c", f"{shlex.join(SUPERVISOR)} --with-parent $$; exit"]
 

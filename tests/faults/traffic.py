@@ -12,12 +12,13 @@ from pathlib import Path
 
 from pymongo import MongoClient
 
-from app.embedded import DATABASE_NAME, ReplicaSet, provision
 from app.mongo import Document
-from app.processes import holds_within
+from local.processes import holds_within
+from local.replica_set import DATABASE_NAME, ReplicaSet, provision
+from tests.clients import Answer, OverHttp
+from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Caller, Person, new_key
 from tests.proof import assert_ledger_is_whole
 from tests.server import running_server
-from tests.support import PASSWORD, SYSTEM_EMAIL, Answer, Bank, Caller, OverHttp, Person, new_key
 
 CLIENTS = 16
 CUSTOMERS = 8

@@ -4,17 +4,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bson import Int64, ObjectId
 from pymongo.database import Database
 
 from app.ledger.commands import Command
-from app.ledger.posting import GroupCommit
+from app.ledger.group import GroupCommit
+from app.ledger.posting import post_block
 from app.ledger.records import Outcome, Transaction
 from app.mongo import Document
-from tests.commands import transfer
-from tests.support import Bank, Person
+from app.policies import LedgerPolicy
+from tests.commands import WITNESSES, transfer
+from tests.people import Bank, Person
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Branch:
 
 def process(batch_size_max: int = 200, queue_size_max: int = 2_000, timeout_ms: int = 10_000) -> GroupCommit:
     """Return what one process of the server posts through. Two of them know nothing of each other."""
-    return GroupCommit(batch_size_max=batch_size_max, queue_size_max=queue_size_max, timeout_ms=timeout_ms)
+    policy = LedgerPolicy(batch_size_max=batch_size_max, queue_size_max=queue_size_max, timeout_ms=timeout_ms)
+    return GroupCommit(policy, partial(post_block, witnesses=WITNESSES))
 
 
 def posting(group: GroupCommit, command: Command) -> Callable[[], Outcome]:

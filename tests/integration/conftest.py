@@ -5,8 +5,8 @@ from pymongo.database import Database
 
 from app.mongo import Document
 from tests.integration.branch import Branch
+from tests.people import Bank
 from tests.proof import assert_ledger_is_whole
-from tests.support import Bank
 
 
 @pytest.fixture

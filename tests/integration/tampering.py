@@ -6,9 +6,10 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from app.ledger import repository, verify
+from app.ledger import repository
+from app.ledger.proof import verify
 from app.mongo import Document
-from tests.support import Bank
+from tests.people import Bank
 
 # kind, account, sequence, transaction: None where a fault has none.
 Named = tuple[str, ObjectId | None, int | None, ObjectId | None]

@@ -11,7 +11,7 @@ from app import mongo
 from app.admin import repository
 from app.admin.service import search_for
 from app.mongo import Document
-from tests.support import Bank
+from tests.people import Bank
 
 
 def winning_stages(plan: Any) -> set[str]:

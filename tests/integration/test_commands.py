@@ -17,10 +17,10 @@ from flask import Flask
 from pymongo.database import Database
 
 from app.mongo import Document
-from app.processes import free_port
 from config import ROOT
+from local.processes import free_port
+from tests.people import PASSWORD, SYSTEM_EMAIL, Bank
 from tests.server import JWT_SECRET, RECEIPT_KEY
-from tests.support import PASSWORD, SYSTEM_EMAIL, Bank
 
 ACTOR = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
 COMMANDS = [

@@ -8,8 +8,9 @@ from datetime import timedelta
 from flask import Flask
 from pymongo.database import Database
 
-from app import leases, mongo
-from app.mongo import Document
+from app import mongo
+from app.mongo import Document, leases
+from app.policies import MongoPolicy
 
 LONG = timedelta(minutes=1)
 SHORT = timedelta(milliseconds=50)
@@ -23,7 +24,7 @@ def in_another_process(uri: str, acquire: Callable[[], bool]) -> bool:
 
 
 def _connect(uri: str) -> None:
-    mongo.connect(uri=uri, timeout_ms=4_000)
+    mongo.connect(MongoPolicy(uri, timeout_ms=4_000))
 
 
 def acquire_long() -> bool:

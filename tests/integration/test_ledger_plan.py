@@ -9,7 +9,7 @@ from pymongo.database import Database
 
 from app.ledger.repository import find_heads, head_pipeline
 from app.mongo import Document
-from tests.support import Bank
+from tests.people import Bank
 
 TRANSFERS = 30
 

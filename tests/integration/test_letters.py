@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from app.notifications.delivery import ATTEMPTS_MAX, backoff_s
-from app.notifications.letters import render
-from app.notifications.messages import MessageKind
+from app.mail.delivery import ATTEMPTS_MAX, backoff_s
+from app.mail.letters import render
+from app.outbox.messages import MessageKind
 
 AT = datetime(2026, 11, 22, 16, 0, 5, tzinfo=UTC)
 MONEY: dict[str, Any] = {

@@ -12,15 +12,17 @@ from flask import Flask
 from pymongo.database import Database
 
 from app import mongo
-from app.extensions import mail
+from app.mail.delivery import ATTEMPTS_MAX
+from app.mail.smtp import mail
 from app.mongo import Document
-from app.notifications import messages, outbox
-from app.notifications.delivery import ATTEMPTS_MAX
-from app.processes import LOOPBACK, free_port
-from config import ROOT, Config, MailConfig
+from app.outbox import messages
+from app.outbox import repository as outbox
+from app.policies import MailPolicy
+from config import ROOT, Config
+from local.processes import LOOPBACK, free_port
 from tests.mail import smtp_server
+from tests.people import SYSTEM_EMAIL
 from tests.server import JWT_SECRET
-from tests.support import SYSTEM_EMAIL
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
@@ -32,7 +34,7 @@ def _settings_return(app: Flask, config: Config) -> Iterator[None]:
 
 
 def use(app: Flask, **settings: object) -> None:
-    mail.configure(app, MailConfig(**settings))  # type: ignore[arg-type]
+    mail.configure(app, MailPolicy(**settings))  # type: ignore[arg-type]
 
 
 def run(app: Flask, *arguments: str, code: int = 0) -> str:

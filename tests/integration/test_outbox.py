@@ -10,12 +10,14 @@ from pymongo.database import Database
 
 from app import ledger, mongo
 from app.ledger.commands import Transfer
-from app.ledger.posting import GroupCommit
+from app.ledger.group import GroupCommit
 from app.ledger.records import TransactionKind
 from app.mongo import Document
-from app.notifications import messages, outbox
-from app.notifications.outbox import MessageState
-from tests.support import Bank, Person
+from app.outbox import messages
+from app.outbox import repository as outbox
+from app.outbox.repository import MessageState
+from tests.integration.branch import process
+from tests.people import Bank, Person
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=40)
@@ -88,7 +90,7 @@ def test_blocks_that_race_and_run_again_tell_of_each_transfer_once(bank: Bank, d
     payer, from_account = bank.customer(100_000)
     _, to_account = bank.customer()
     # Two groups post as two processes would: they know of each other only by MongoDB's conflicts.
-    groups = [GroupCommit(batch_size_max=5, queue_size_max=1_000, timeout_ms=20_000) for _ in range(2)]
+    groups = [process(batch_size_max=5, queue_size_max=1_000, timeout_ms=20_000) for _ in range(2)]
 
     def post(group: GroupCommit) -> None:
         for _ in range(10):

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from app.ledger.commands import Command
-from app.ledger.posting import GroupCommit
+from app.ledger.group import GroupCommit
 from app.ledger.records import AccountStatus, Outcome
 from tests.commands import STAFF, capture, change_status, hold, repeated, reversal, void
 from tests.integration.branch import Branch, Customer, codes, effects, posting, process

@@ -9,7 +9,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document
-from tests.support import Bank
+from tests.people import Bank
 
 PAGES = 20
 LIMIT = 3

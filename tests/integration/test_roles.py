@@ -9,7 +9,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from app.mongo import Document
-from tests.support import Bank
+from tests.people import Bank
 
 UNAUTHORIZED = 13
 

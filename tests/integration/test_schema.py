@@ -18,9 +18,8 @@ from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, WriteError
 
 from app import mongo
-from app.embedded import ReplicaSet
 from app.mongo import Document
-from app.mongo_schema import (
+from app.mongo.schema import (
     INDEXES,
     PRIVILEGES,
     SCHEMA_VERSION,
@@ -30,9 +29,10 @@ from app.mongo_schema import (
     check_schema,
     ensure_schema,
 )
-from app.mongod_binary import find_mongod
-from app.processes import LOOPBACK, free_port, holds_within
-from tests.support import Bank
+from local.mongod_binary import find_mongod
+from local.processes import LOOPBACK, free_port, holds_within
+from local.replica_set import ReplicaSet
+from tests.people import Bank
 
 VALIDATION_FAILED = 121
 TIMEOUT_MS = 2_000
@@ -53,7 +53,7 @@ def test_a_change_of_the_schema_raises_its_version() -> None:
 
     assert (SCHEMA_VERSION, digest) == PINNED, (
         "VALIDATORS, INDEXES or PRIVILEGES changed, and databases out there have the old ones. "
-        f"Set SCHEMA_VERSION = {version} in app/mongo_schema.py, so that the program refuses them until "
+        f"Set SCHEMA_VERSION = {version} in app/mongo/schema.py, so that the program refuses them until "
         f"`flask --app wsgi db init` has run, and PINNED = ({version}, {digest!r}) here."
     )
 

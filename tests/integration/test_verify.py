@@ -9,10 +9,10 @@ from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
 
-from app.ledger import verify
+from app.ledger.proof import verify
 from app.mongo import Document
 from tests.integration.tampering import Ledger, small_ledger
-from tests.support import Bank, Person
+from tests.people import Bank, Person
 
 
 @pytest.fixture

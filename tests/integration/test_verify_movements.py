@@ -8,12 +8,13 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app import ledger
-from app.ledger import verify
+from app.acts import Act
 from app.ledger.commands import Capture, ChangeStatus, Expire, Hold, Reversal, Void
-from app.ledger.records import AccountStatus, Act
+from app.ledger.proof import verify
+from app.ledger.records import AccountStatus
 from app.mongo import Document
 from tests.integration.tampering import change, faults, resealed
-from tests.support import Bank, new_key
+from tests.people import Bank, new_key
 
 ACT = Act("cli:test", "because")
 

@@ -8,10 +8,11 @@ import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
-from app.ledger import repository, verify
+from app.ledger import repository
+from app.ledger.proof import verify
 from app.mongo import Document
 from tests.integration.tampering import Ledger, faults, resealed, small_ledger
-from tests.support import Bank, new_key
+from tests.people import Bank, new_key
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 
-from tests.support import PASSWORD, Answer, Caller, OverHttp
+from tests.clients import Answer, OverHttp
+from tests.people import PASSWORD, Caller
 
 _ID = re.compile(r"[0-9a-fA-F]{24}")
 _client = OverHttp(int(os.environ["ATTACKER_PORT"]))

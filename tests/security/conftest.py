@@ -10,8 +10,10 @@ from pymongo.database import Database
 
 from app import create_app
 from app.mongo import Document
-from config import Config, EdgeConfig
-from tests.support import Answer, Caller, Client, InProcess
+from app.policies import HttpPolicy
+from config import Config
+from tests.clients import Answer, Client, InProcess
+from tests.people import Caller
 
 MakeEdge = Callable[..., "Edge"]
 
@@ -45,6 +47,8 @@ class Edge:
 def make_edge(config: Config, database: Database[Document]) -> MakeEdge:
     def make(**edge: Any) -> Edge:
         # The driver and the ledger, which belong to the process, are set as for all other tests.
-        return Edge(create_app(replace(config, edge=EdgeConfig(**{"trusted_proxies": ("127.0.0.1",), **edge}))))
+        http = HttpPolicy(**{"trusted_proxies": ("127.0.0.1",), **edge})
+        auth = replace(config.auth, delays_guesses=http.ratelimit_enabled)
+        return Edge(create_app(replace(config, http=http, auth=auth)))
 
     return make

@@ -12,7 +12,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from app.mongo import Document
-from tests.support import PASSWORD, Bank, Caller, Person, new_key
+from tests.people import PASSWORD, Bank, Caller, Person, new_key
 
 # Who asks: nobody, somebody who has nothing to do with it, whom it belongs to, and the two roles above users.
 CALLERS = ("anonymous", "other", "owner", "admin", "system")

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pymongo.database import Database
 
+from app.http.parsing import JSON_DEPTH_MAX
 from app.mongo import Document
-from app.parsing import JSON_DEPTH_MAX
-from app.proxies import client_network
+from app.networks import client_network
+from tests.people import Bank
 from tests.security.conftest import MakeEdge
-from tests.support import Bank
 
 ORIGIN = "https://bank.example"
 LOGIN = {"email": "nobody@fincore.example", "password": "not the password"}

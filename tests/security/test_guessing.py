@@ -13,8 +13,9 @@ from app import create_app
 from app.auth import attempts, passwords
 from app.mongo import Document
 from config import Config
+from tests.clients import Answer, InProcess
+from tests.people import PASSWORD, Bank, Caller, Person
 from tests.security.conftest import Edge, MakeEdge
-from tests.support import PASSWORD, Answer, Bank, Caller, InProcess, Person
 
 ATTACKER, OWNER = "203.0.113.66", "198.51.100.7"
 WRONG = "not the password"
@@ -127,6 +128,10 @@ def test_unknown_addresses_are_counted_like_known_ones(make_edge: MakeEdge) -> N
     assert codes == ["invalid_credentials"] * 5 + ["too_many_attempts"]
 
 
+def costlier_by_one(config: Config) -> Config:
+    return replace(config, auth=replace(config.auth, bcrypt_rounds=config.auth.bcrypt_rounds + 1))
+
+
 def test_nothing_is_delayed_where_limits_are_off(make_edge: MakeEdge, bank: Bank) -> None:
     edge, email = make_edge(ratelimit_enabled=False), bank.register().user["email"]
     assert {log_in(edge, email).code for _ in range(10)} == {"invalid_credentials"}
@@ -137,12 +142,12 @@ def test_a_login_brings_the_hash_to_the_configured_cost_and_ends_no_session(
 ) -> None:
     person = bank.register()
     before = users_hash(database, person)
-    costlier = Bank(InProcess(create_app(replace(config, bcrypt_rounds=config.bcrypt_rounds + 1))))
+    costlier = Bank(InProcess(create_app(costlier_by_one(config))))
     assert costlier.anonymous.post("/api/auth/login", {"email": person.user["email"], "password": WRONG}).status == 401
     assert users_hash(database, person) == before
     session = costlier.log_in(person.user["email"])
     after = users_hash(database, person)
-    assert after.startswith(f"$2b$0{config.bcrypt_rounds + 1}$")
+    assert after.startswith(f"$2b$0{config.auth.bcrypt_rounds + 1}$")
     assert {session.get("/api/auth/me").status, person.get("/api/auth/me").status} == {200}
     costlier.log_in(person.user["email"])
     assert users_hash(database, person) == after, "Once is enough."
@@ -152,7 +157,7 @@ def test_a_change_of_the_password_during_a_login_that_changes_the_cost_stands(
     config: Config, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person, hash_password = bank.register(), passwords.hash_password
-    costlier = Bank(InProcess(create_app(replace(config, bcrypt_rounds=config.bcrypt_rounds + 1))))
+    costlier = Bank(InProcess(create_app(costlier_by_one(config))))
 
     def after_a_change(password: str, bcrypt_rounds: int) -> str:
         monkeypatch.setattr(passwords, "hash_password", hash_password)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from config import ROOT
-from tests.support import SYSTEM_EMAIL, Bank, OverHttp
+from tests.clients import OverHttp
+from tests.people import SYSTEM_EMAIL, Bank
 
 # The same for everybody and nearly all there is: each limit of each schema kept and broken. The system user, whom
 # every operation is open to, goes through it, and for a customer there are some of the cases made by chance.

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pymongo.database import Database
 
+from app.http.rate_limits import LEASE_SIZE_MAX, LeasedCounters
 from app.mongo import Document
-from app.rate_limits import LEASE_SIZE_MAX, LeasedCounters
+from tests.people import PASSWORD, Bank
 from tests.security.conftest import MakeEdge
 from tests.server import running_server
-from tests.support import PASSWORD, Bank
 
 LOGIN = {"email": "nobody@fincore.example", "password": PASSWORD}
 

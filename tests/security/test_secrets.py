@@ -7,8 +7,9 @@ import pytest
 from pymongo.database import Database
 
 from app.mongo import Document
+from tests.clients import Answer, OverHttp
+from tests.people import PASSWORD, Bank, Caller
 from tests.server import JWT_SECRET, running_server
-from tests.support import PASSWORD, Answer, Bank, Caller, OverHttp
 
 NEW_PASSWORD = "another long enough one"
 WRONG_PASSWORD = "not the password of anybody"

@@ -4,8 +4,9 @@ import pytest
 
 import config
 from app.auth.service import ensure_system_user
+from tests.conftest import AUTH
+from tests.people import PASSWORD, Bank
 from tests.server import JWT_SECRET
-from tests.support import PASSWORD, Bank
 
 URI = "mongodb://127.0.0.1:1/fincore?replicaSet=rs0"
 
@@ -22,7 +23,7 @@ def test_good_settings_are_taken(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TRUSTED_PROXIES", "10.0.0.7, 192.168.0.0/16")
     environment.setenv("CORS_ORIGINS", "https://bank.example,http://localhost:3000")
     environment.setenv("RATELIMIT_ENABLED", "false")
-    edge = config.load().edge
+    edge = config.load().http
     assert edge.trusted_proxies == ("10.0.0.7", "192.168.0.0/16")
     assert edge.cors_origins == ("https://bank.example", "http://localhost:3000")
     assert not edge.ratelimit_enabled
@@ -51,9 +52,9 @@ def test_the_system_user_can_log_in_however_the_address_was_written(
 ) -> None:
     environment.setenv("SYSTEM_EMAIL", address)
     email = config.load_local().system_email
-    assert ensure_system_user(email=email, password=PASSWORD, bcrypt_rounds=4)
+    assert ensure_system_user(email=email, password=PASSWORD, policy=AUTH)
     assert bank.log_in(address).user["role"] == "SYSTEM"
-    assert not ensure_system_user(email=email, password="another long enough one", bcrypt_rounds=4)
+    assert not ensure_system_user(email=email, password="another long enough one", policy=AUTH)
 
 
 @pytest.mark.parametrize(

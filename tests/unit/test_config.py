@@ -1,6 +1,7 @@
 """Settings: read once, typed, and refused by name when they are unfit."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_but_the_database_and_the_secret_has_a_default() -> None:
     settings = config.load()
 
-    assert (settings.mongo_uri, settings.jwt_secret) == (MONGO_URI, JWT_SECRET)
+    assert (settings.mongo.uri, settings.auth.secret) == (MONGO_URI, JWT_SECRET)
     assert (settings.default_currency, settings.log_level) == ("INR", "INFO")
-    assert (settings.access_token_minutes, settings.refresh_token_days, settings.bcrypt_rounds) == (15, 30, 12)
+    assert (settings.auth.access_lifetime, settings.auth.refresh_lifetime) == (
+        timedelta(minutes=15),
+        timedelta(days=30),
+    )
+    assert settings.auth.bcrypt_rounds == 12
 
 
 def test_every_missing_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +86,7 @@ def test_a_weak_secret_is_refused_without_being_shown(monkeypatch: pytest.Monkey
 def test_a_strong_secret_is_taken(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("JWT_SECRET", secret)
 
-    assert config.load().jwt_secret == secret
+    assert config.load().auth.secret == secret
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, t
 
     settings = config.load()
 
-    assert (settings.default_currency, settings.bcrypt_rounds, settings.log_level) == ("EUR", 11, "INFO")
+    assert (settings.default_currency, settings.auth.bcrypt_rounds, settings.log_level) == ("EUR", 11, "INFO")
 
 
 def test_the_server_listens_on_this_machine_only_unless_told_otherwise() -> None:

@@ -8,7 +8,6 @@ from bson import ObjectId
 from marshmallow import ValidationError, fields
 
 from app.fields import (
-    NO_ID,
     Amount,
     CamelSchema,
     CurrencyCode,
@@ -111,7 +110,7 @@ def test_anything_else_is_no_id(value: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "create", ID[:-1], "%00", "0" * 24])
 def test_a_path_without_an_id_names_nothing(text: str) -> None:
-    assert read_id(text) == NO_ID
+    assert read_id(text) is None
 
 
 @pytest.mark.parametrize("amount", [1, 500, AMOUNT_MAX])

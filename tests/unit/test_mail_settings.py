@@ -4,12 +4,13 @@ import os
 
 import pytest
 
-from config import MailConfig, load_mail
+from app.policies import MailPolicy
+from config import load_mail
 
 NAMES = "EMAIL_USER EMAIL_PASS MAIL_SERVER MAIL_PORT MAIL_USE_TLS MAIL_USE_SSL MAIL_DEFAULT_SENDER MAIL_DELIVERY"
 
 
-def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> MailConfig:
+def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> MailPolicy:
     monkeypatch.setenv("ENV_FILE", os.devnull)
     for name in NAMES.split():
         monkeypatch.delenv(name, raising=False)

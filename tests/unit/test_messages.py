@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+from app.acts import Act
 from app.ledger import chain, journal
 from app.ledger.commands import Capture, ChangeStatus, Command, Expire, Hold, Reversal, Transfer, Void
-from app.ledger.records import Account, AccountKind, AccountStatus, Act, TransactionKind
+from app.ledger.records import Account, AccountKind, AccountStatus, TransactionKind
 from app.ledger.state import State
-from app.notifications.messages import MessageKind, OutboxMessage, for_decisions
+from app.outbox.messages import MessageKind, OutboxMessage, for_decisions
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 BANKER = ObjectId()

@@ -10,7 +10,7 @@ from flask import Flask
 from marshmallow import ValidationError
 
 from app.errors import InvalidCursor
-from app.paging import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageSchema, read_page
+from app.http.paging import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageSchema, read_page
 
 ITEMS = list(range(100, 0, -1))
 ACCOUNT = ObjectId()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+from app.clock import milliseconds, whole_milliseconds
 from app.errors import InsufficientFunds
 from app.ledger.journal import DECLINES
 from app.ledger.records import (
@@ -18,9 +19,7 @@ from app.ledger.records import (
     Transaction,
     TransactionKind,
     TransactionStatus,
-    milliseconds,
     treasury_id,
-    whole_milliseconds,
 )
 
 AT = datetime(2026, 11, 22, 16, 0, 0, 123_000, UTC)

@@ -1,0 +1,10 @@
+"""The operator's commands: `flask --app wsgi …`, one module a subject."""
+
+from flask import Flask
+
+from app.cli import accounts, audit, db, ledger, mail, transactions, users
+
+
+def register(app: Flask) -> None:
+    for module in (db, ledger, mail, users, accounts, transactions, audit):
+        app.cli.add_command(module.group)

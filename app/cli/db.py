@@ -1,0 +1,42 @@
+"""The operator's commands on the database's shape: `flask --app wsgi db …`."""
+
+import click
+from pymongo.errors import OperationFailure
+
+from app import mongo
+from app.cli.terminal import OperatorGroup
+from app.mongo import schema
+
+# docs/architecture.md, "When the database hangs".
+BLOCK_LIFETIME_MAX_S = 10
+
+group = OperatorGroup("db", help="The database's shape.")
+
+
+@group.command("init")
+def init() -> None:
+    """Make collections, validators, indexes and the restricted role.
+
+    Run it with an administrator's MONGO_URI, before the first start and after each
+    update. It may run again at any time and leaves data as it is.
+    """
+    database = mongo.database()
+    try:
+        schema.ensure_schema(database)
+    except schema.NotReady as error:
+        raise click.ClickException(str(error)) from error
+    except OperationFailure as error:
+        if error.code not in schema.NOT_ALLOWED:
+            raise
+        raise click.ClickException(
+            "The user of MONGO_URI may not shape the database, or the password is wrong. Use an administrator's."
+        ) from error
+    click.echo(
+        f"The schema of database {database.name!r} is in place. Give the application's user the role {schema.ROLE!r}."
+    )
+    lifetime_s = schema.block_lifetime_s(database.client)
+    if lifetime_s is not None and lifetime_s > BLOCK_LIFETIME_MAX_S:
+        click.echo(
+            f"Advice: the server keeps the blocks of clients that went away for {lifetime_s} s, and their accounts are "
+            f"busy so long. Set transactionLifetimeLimitSeconds to {BLOCK_LIFETIME_MAX_S} or less."
+        )

@@ -1,0 +1,92 @@
+"""The operator's commands on the ledger: `flask --app wsgi ledger …`."""
+
+import sys
+import time
+
+import click
+import orjson
+from bson import ObjectId
+from flask import current_app
+
+from app.cli.terminal import IdType, OperatorGroup
+from app.ledger.proof import verify as proof
+from app.ledger.proof.verify import Report
+from app.transactions import receipts, service
+from app.transactions.schemas import TransactionSchema
+
+VERIFY_EXIT_CODES = (
+    "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; "
+    "3 the database is away, so that it is not known whether there are."
+)
+
+group = OperatorGroup("ledger", help="The ledger's proofs.")
+
+
+@group.command("verify", epilog=VERIFY_EXIT_CODES)
+@click.option("--account", metavar="ID", type=IdType(), help="One account and its transactions instead of all.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
+def verify(account: ObjectId | None, as_json: bool) -> None:
+    """Check the whole ledger and name each fault.
+
+    It reads every entry and every transaction once, changes nothing, and may run while
+    the bank goes on.
+    """
+    begun = time.perf_counter()
+    report = _verified(account)
+    seconds = time.perf_counter() - begun
+    if as_json:
+        click.echo(orjson.dumps(_as_json(report, seconds), option=orjson.OPT_INDENT_2))
+    else:
+        for fault in report.faults:
+            click.echo(str(fault))
+        click.echo(_summary(report, seconds))
+    sys.exit(0 if report.is_sound else 1)
+
+
+@group.command("receipt")
+@click.argument("transaction", metavar="ID", type=IdType())
+@click.option("--account", metavar="ID", type=IdType(), help="Only this account's entries, and what its owner may see.")
+def receipt(transaction: ObjectId, account: ObjectId | None) -> None:
+    """Print a signed receipt of a transaction.
+
+    Without --account it shows both sides, which is for the bank's own use.
+    """
+    key = current_app.config["RECEIPT_KEY"]
+    if key is None:
+        raise click.ClickException("There is no key to sign with: set RECEIPT_KEY.")
+    found, entries = service.get_side(transaction, account) if account else service.get_sides(transaction)
+    shown = TransactionSchema(exclude=["idempotency_key"]).dump(found)
+    click.echo(receipts.sign(found.id, shown, entries, key))
+
+
+def _verified(account: ObjectId | None) -> Report:
+    if account is None:
+        with click.progressbar(length=proof.estimated_size(), label="Verifying", file=sys.stderr) as bar:
+            return proof.verify(bar.update)
+    report = proof.verify_account(account)
+    if report is None:
+        raise click.BadParameter(f"There is no account {account}.", param_hint="--account")
+    return report
+
+
+def _as_json(report: Report, seconds: float) -> dict[str, object]:
+    return {
+        "sound": report.is_sound,
+        "entries": report.entries,
+        "accounts": report.accounts,
+        "transactions": report.transactions,
+        "seconds": round(seconds, 3),
+        "faults": [fault.as_json() for fault in report.faults],
+        "unnamedFaults": report.unnamed_faults,
+    }
+
+
+def _summary(report: Report, seconds: float) -> str:
+    count = len(report.faults) + report.unnamed_faults
+    verdict = "The ledger is sound." if report.is_sound else f"{count} fault{'s' if count > 1 else ''}."
+    if report.unnamed_faults:
+        verdict += f" The first {len(report.faults)} are named above."
+    return (
+        f"{verdict} Read {report.entries:,} entries of {report.accounts:,} accounts "
+        f"and {report.transactions:,} transactions in {seconds:.1f} s."
+    )

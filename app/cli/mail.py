@@ -1,0 +1,110 @@
+"""The operator's commands about mail: `flask --app wsgi mail …`."""
+
+import signal
+from datetime import UTC, datetime, timedelta
+
+import click
+from bson import ObjectId
+from flask import current_app
+
+from app.cli.terminal import OperatorGroup
+from app.fields import read_id, rfc3339
+from app.mail.delivery import Deliverer
+from app.mail.smtp import ServerAway, mail
+from app.outbox import repository as outbox
+from app.outbox.repository import MessageState
+from app.policies import MailPolicy
+
+DEAD_SHOWN_MAX = 20
+
+group = OperatorGroup("mail", help="Mail on its way to the users.")
+
+
+@group.command("deliver")
+@click.option("--loop", is_flag=True, help="Go on delivering what becomes due, until Ctrl-C or SIGTERM.")
+def deliver(loop: bool) -> None:
+    """Deliver the mail that is due. Any number of deliverers may run at the same time."""
+    _require_server()
+    deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined]
+    if loop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: deliverer.stop())
+        deliverer.run()
+        return
+    try:
+        click.echo(f"Sent {deliverer.deliver_due()}.")
+    except ServerAway as error:
+        raise click.ClickException(f"The mail server takes no mail: {error}") from error
+
+
+@group.command("status")
+def status() -> None:
+    """Tell the settings, whether the server answers, and what waits or is dead."""
+    _tell_settings()
+    now = datetime.now(UTC)
+    waiting = outbox.find_oldest(MessageState.PENDING, 1)
+    click.echo(f"Waiting: {outbox.count(MessageState.PENDING)}")
+    for message in waiting:
+        since = rfc3339(message["_id"].generation_time)
+        error = f", last error: {message['error']}" if "error" in message else ""
+        click.echo(f"  the oldest since {since}, {message['attempts']} attempts{error}")
+    click.echo(f"Sent within 24 hours: {outbox.count_sent_since(now - timedelta(days=1))}")
+    click.echo(f"Dead: {outbox.count(MessageState.DEAD)}")
+    for message in outbox.find_oldest(MessageState.DEAD, DEAD_SHOWN_MAX):
+        click.echo(f"  {message['_id']} {message['kind']} after {message['attempts']} attempts: {message['error']}")
+
+
+@group.command("retry")
+@click.argument("message_id", metavar="ID", required=False)
+@click.option("--dead", is_flag=True, help="All dead messages.")
+def retry(message_id: str | None, dead: bool) -> None:
+    """Make a message, or all dead ones, due at once with all attempts ahead."""
+    if dead == (message_id is not None):
+        raise click.UsageError("Give either the ID of a message or --dead.")
+    now = datetime.now(UTC)
+    if message_id is None:
+        click.echo(f"Due again: {outbox.revive({'state': MessageState.DEAD.value}, now=now)}.")
+    else:
+        _retry_one(read_id(message_id), now)
+
+
+def _retry_one(message_id: ObjectId | None, now: datetime) -> None:
+    if message_id is None or outbox.find_message(message_id) is None:
+        raise click.ClickException("There is no such message; `flask mail status` lists the dead ones.")
+    if not outbox.revive({"_id": message_id}, now=now):
+        raise click.ClickException("The message was sent already, or is on its way.")
+    click.echo("Due again: 1.")
+
+
+def _tell_settings() -> None:
+    settings = _settings()
+    if settings.problem is not None:
+        click.echo(f"Settings: wrong. {settings.problem} Mail waits in the outbox.")
+        return
+    if settings.server is None:
+        click.echo("Settings: MAIL_SERVER is not set. Mail waits in the outbox.")
+        return
+    encryption = "TLS" if settings.use_ssl else "STARTTLS" if settings.use_tls else "no encryption"
+    login = f"as {settings.user}" if settings.user else "without a login"
+    click.echo(f"Server: {settings.server}, port {settings.port}, {encryption}, {login}")
+    click.echo(f"Sender: {settings.sender}")
+    click.echo(f"Delivery: {'in the workers' if settings.in_workers else 'by `flask mail deliver` only'}")
+    try:
+        with mail.connect() as connection:
+            connection.check()
+        click.echo("The server takes mail.")
+    except ServerAway as error:
+        click.echo(f"The server takes no mail: {error}")
+
+
+def _require_server() -> None:
+    settings = _settings()
+    if settings.problem is not None:
+        raise click.ClickException(f"The mail settings are wrong. {settings.problem}")
+    if settings.server is None:
+        raise click.ClickException("MAIL_SERVER is not set.")
+
+
+def _settings() -> MailPolicy:
+    settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
+    return settings

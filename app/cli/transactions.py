@@ -1,0 +1,50 @@
+"""The operator's commands for transactions: `flask --app wsgi transactions …`.
+
+They go through the services that the API uses, and are audited as `cli:` and the name of whoever runs them.
+"""
+
+import uuid
+
+import click
+from bson import ObjectId
+
+from app.admin import repository
+from app.auth.roles import Role
+from app.cli.terminal import IdType, OperatorGroup, checked, command_line_act, json_option, reason_option, show
+from app.errors import UserNotFound
+from app.transactions import service
+from app.transactions.schemas import ReverseSchema, TransactionSchema
+
+group = OperatorGroup("transactions", help="Look at transactions and reverse them.")
+
+
+@group.command("show")
+@click.argument("transaction", type=IdType())
+@json_option
+def show_transaction(transaction: ObjectId, as_json: bool) -> None:
+    """Show a transaction."""
+    found = service.get_transaction(transaction, viewer=_system_user_id())
+    show(TransactionSchema().dump(found), as_json=as_json)
+
+
+@group.command("reverse")
+@click.argument("transaction", type=IdType())
+@reason_option
+@click.option("--key", help="Idempotency key, for a script that tries again. By default a new one.")
+@json_option
+def reverse_transaction(transaction: ObjectId, reason: str, key: str | None, as_json: bool) -> None:
+    """Move the money of a completed transaction back, once, in the name of the bank's system user."""
+    wanted = checked(ReverseSchema(), {"idempotencyKey": key or f"cli:{uuid.uuid4()}", "reason": reason})
+    act = command_line_act(wanted["reason"])
+    command = service.reverse_command(transaction, wanted, user_id=_system_user_id(), act=act)
+    outcome = service.post(command)
+    show(TransactionSchema().dump(outcome.unwrap()), as_json=as_json)
+
+
+def _system_user_id() -> ObjectId:
+    """Return the user in whose name the command line moves money: the bank's own."""
+    user = repository.find_first_user(Role.SYSTEM)
+    if user is None:
+        raise UserNotFound("There is no user with the role SYSTEM. Make one with `flask users create --role SYSTEM`.")
+    user_id: ObjectId = user["_id"]
+    return user_id

@@ -1,0 +1,33 @@
+"""Time as the bank keeps it: UTC, in whole milliseconds, as MongoDB stores it."""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(milliseconds=1)
+
+
+def now() -> datetime:
+    """Return the current time of this host, in whole milliseconds."""
+    return whole_milliseconds(datetime.now(UTC))
+
+
+def whole_milliseconds(moment: datetime) -> datetime:
+    """Return the moment as MongoDB keeps it: what is below the millisecond is cut off."""
+    return moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return whole milliseconds since 1970, without passing through a float."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000 + delta.microseconds // 1_000
+
+
+def at_or_after(moment: datetime) -> datetime:
+    """Return the first whole millisecond at or after `moment`.
+
+    Stored times are whole milliseconds, so a bound between two of them means the later one.
+    """
+    excess = moment.microsecond % 1_000
+    if not excess or moment > _LATEST:
+        return moment
+    return moment + timedelta(microseconds=1_000 - excess)

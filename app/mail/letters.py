@@ -1,0 +1,145 @@
+"""Letters: what a reader sees of an outbox message. Rendering only, without Flask, database or clock.
+
+Each kind has one template with its words. It extends `layout`, which is
+layout.html or layout.txt, so that both parts of a mail say the same.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import css_inline
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from app.errors import PROBLEMS
+from app.money import format_amount
+from app.mongo import Document
+
+TEXT_WIDTH = 72
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A rendered mail."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A line of the table that most letters have. A code, such as an id, is to be copied rather than read."""
+
+    label: str
+    value: str
+    is_code: bool = False
+    is_main: bool = False
+
+
+def render(kind: str, payload: Document, *, reader: str) -> Letter:
+    """Return the letter for an outbox message of this kind to the reader of this name."""
+    template = f"{kind}.j2"
+    shown = {
+        "payload": payload,
+        "facts": facts_of(payload),
+        "amount": _money(payload, "amount"),
+        "held": _money(payload, "held_amount"),
+        "reader": reader,
+    }
+    return Letter(
+        subject=_one_line(_TEXT.get_template(template).render(shown, layout="subject.txt")),
+        text=_TEXT.get_template(template).render(shown, layout="layout.txt").strip() + "\n",
+        html=_INLINER.inline(_HTML.get_template(template).render(shown, layout="layout.html")),
+    )
+
+
+def facts_of(payload: Document) -> list[Fact]:
+    """Return what the payload knows, in the order in which a reader looks for it."""
+    facts = [*_money_facts(payload), *_account_facts(payload)]
+    if "description" in payload:
+        facts.append(Fact("Description", payload["description"]))
+    if "failure" in payload:
+        facts.append(Fact("Reason", _reason(payload["failure"])))
+    if "balance" in payload:
+        facts.append(Fact("Your balance", format_amount(payload["balance"], payload["currency"])))
+    if payload.get("available") != payload.get("balance"):
+        facts.append(Fact("Available", format_amount(payload["available"], payload["currency"])))
+    if "token" in payload:
+        facts.append(Fact("Reset token", payload["token"], is_code=True, is_main=True))
+    facts.append(Fact("Time", _time(payload["at"])))
+    if "transaction" in payload:
+        facts.append(Fact("Transaction", str(payload["transaction"]), is_code=True))
+    if "reverses" in payload:
+        facts.append(Fact("Reverses", str(payload["reverses"]), is_code=True))
+    return facts
+
+
+def _money_facts(payload: Document) -> Iterable[Fact]:
+    if "amount" in payload:
+        yield Fact("Amount", format_amount(payload["amount"], payload["currency"]), is_main=True)
+    if payload.get("held_amount", payload.get("amount")) != payload.get("amount"):
+        yield Fact("Was on hold", format_amount(payload["held_amount"], payload["currency"]))
+
+
+def _account_facts(payload: Document) -> Iterable[Fact]:
+    if "account" not in payload:
+        return
+    own = str(payload["account"])
+    other = str(payload["counterparty"]) if "counterparty" in payload else "Fincore"
+    if "is_payer" not in payload:
+        yield Fact("Your account", own, is_code=True)
+        if payload.get("name"):
+            yield Fact("Name", payload["name"])
+        yield Fact("Currency", payload["currency"])
+    elif payload["is_payer"]:
+        yield Fact("From your account", own, is_code=True)
+        yield Fact("To account", other, is_code="counterparty" in payload)
+    else:
+        yield Fact("From account", other, is_code="counterparty" in payload)
+        yield Fact("To your account", own, is_code=True)
+
+
+def _environment(*, is_html: bool) -> Environment:
+    environment = Environment(  # nosec B701
+        loader=PackageLoader("app.mail"),
+        autoescape=is_html,  # noqa: S701 -- a mail's text part is not HTML
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(time=_time, paragraph=_paragraph)
+    return environment
+
+
+def _one_line(text: str) -> str:
+    # Not str.split: the space between a currency and its digits is one that does not break.
+    return re.sub(r"[ \n]+", " ", text).strip()
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(_one_line(text), TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _money(payload: Document, name: str) -> str | None:
+    return format_amount(payload[name], payload["currency"]) if name in payload else None
+
+
+def _time(moment: datetime) -> str:
+    utc = moment.astimezone(UTC)
+    return f"{utc.day} {utc:%B %Y, %H:%M:%S} UTC"
+
+
+def _reason(failure: dict[str, str]) -> str:
+    # The API's detail counts in minor units, which is for programs.
+    if failure["code"] == "insufficient_funds":
+        return "Insufficient funds: less money was available on the account than the amount."
+    problem = PROBLEMS.get(failure["code"])
+    return f"{problem.title}: {failure['detail']}" if problem else failure["detail"]
+
+
+_HTML = _environment(is_html=True)
+_TEXT = _environment(is_html=False)
+_INLINER = css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

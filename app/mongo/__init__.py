@@ -1,0 +1,31 @@
+"""MongoDB: the one way to it, what is written at once, and its shape.
+
+The package is its vocabulary: `mongo.connect`, `mongo.database`, `mongo.atomically`, `mongo.moment`.
+"""
+
+from app.mongo.blocks import atomically, duplicate_key, is_away, moment
+from app.mongo.client import (
+    DATABASE_NAME_DEFAULT,
+    Document,
+    close,
+    connect,
+    database,
+    new_client,
+    ping,
+    use,
+)
+
+__all__ = [
+    "DATABASE_NAME_DEFAULT",
+    "Document",
+    "atomically",
+    "close",
+    "connect",
+    "database",
+    "duplicate_key",
+    "is_away",
+    "moment",
+    "new_client",
+    "ping",
+    "use",
+]

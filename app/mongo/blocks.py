@@ -1,0 +1,135 @@
+"""Atomic blocks and moments: all that is written at once, and all that is read as of one time.
+
+MongoDB's own transactions are called *atomic blocks* here, because in a bank a
+transaction is something else.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pymongo
+from pymongo.client_session import ClientSession
+from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from app.errors import LedgerBusy
+from app.mongo import client
+
+Result = TypeVar("Result")
+
+BACKOFF_BASE_S = 0.002
+BACKOFF_MAX_S = 0.128
+COMMIT_RETRY_PAUSE_S = 0.05
+# An abort is sent even when the block's own time is over: an open transaction keeps what it wrote locked.
+ABORT_TIMEOUT_S = 1.0
+
+DUPLICATE_KEY_CODE = 11000
+
+
+def moment() -> ClientSession:
+    """Return a session all of whose reads are of one moment."""
+    return client.database().client.start_session(snapshot=True)
+
+
+def atomically(
+    block: Callable[[ClientSession], Result],
+    *,
+    timeout_ms: int | None = None,
+    is_lost_race: Callable[[PyMongoError], bool] = lambda _error: False,
+) -> Result:
+    """Run `block` as one atomic block and return what it returned, once that is durable on a majority.
+
+    The block may run several times: when MongoDB reports a write conflict or a
+    failover, and when `is_lost_race` says that an error means somebody else was
+    faster. It must neither swallow PyMongoErrors nor touch anything but the
+    database through its session.
+
+    Raises LedgerBusy when conflicts last until the deadline, PyMongoError when the
+    database fails, and whatever the block raises. After an exception other than the
+    block's own it is not known whether the block took effect.
+    """
+    begun = time.monotonic()
+    limit_s = client.timeout_s() if timeout_ms is None else timeout_ms / 1000
+    contended = False
+    with client.database().client.start_session() as session:
+        for attempt in itertools.count():
+            # Inside `pymongo.timeout` the client's own time-outs do not count, so they are given again.
+            allowance_s = max(min(limit_s - (time.monotonic() - begun), client.timeout_s()), 0.001)
+            try:
+                with pymongo.timeout(allowance_s):
+                    session.start_transaction(
+                        read_concern=ReadConcern("snapshot"),
+                        write_concern=WriteConcern(w="majority", j=True),
+                    )
+                    result = block(session)
+                    _commit(session)
+                return result
+            except PyMongoError as error:
+                _abort(session)
+                if contended and error.timeout and allowance_s < client.timeout_s():
+                    # The runs before used up the time, and this one was cut short.
+                    raise LedgerBusy from error
+                if not (_is_transient(error) or is_lost_race(error)):
+                    raise
+                pause_s = random.uniform(0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempt, 16)))
+                # A failover is worth waiting for, but not as long as a queue that moves.
+                away = isinstance(error, ConnectionFailure)
+                contended = not away
+                if time.monotonic() - begun + pause_s >= (min(limit_s, client.timeout_s()) if away else limit_s):
+                    if away:
+                        raise
+                    raise LedgerBusy from error
+                time.sleep(pause_s)
+            except BaseException:
+                _abort(session)
+                raise
+    raise AssertionError("unreachable: the loop above only ends by returning or raising")
+
+
+def duplicate_key(error: PyMongoError) -> frozenset[str] | None:
+    """Return the fields of the unique index that `error` says was violated, or None if it says something else."""
+    if isinstance(error, BulkWriteError):
+        details: Mapping[str, Any] = next(iter((error.details or {}).get("writeErrors", ())), {})
+    elif isinstance(error, DuplicateKeyError):
+        details = error.details or {}
+    else:
+        return None
+    if details.get("code") != DUPLICATE_KEY_CODE:
+        return None
+    return frozenset(details.get("keyPattern", {}))
+
+
+def is_away(error: PyMongoError) -> bool:
+    """Tell whether `error` means that the database can not be reached or does not answer, rather than a bug."""
+    if isinstance(error, ConnectionFailure) or error.timeout:
+        return True
+    # A primary that steps down, shuts down or recovers answers with one of these.
+    return isinstance(error, OperationFailure) and (
+        error.has_error_label("RetryableWriteError") or _is_transient(error)
+    )
+
+
+def _is_transient(error: PyMongoError) -> bool:
+    return error.has_error_label("TransientTransactionError")
+
+
+def _commit(session: ClientSession) -> None:
+    # Only the commit is tried again when its result is unknown: it may have happened, and the block must not run twice.
+    while True:
+        try:
+            session.commit_transaction()
+            return
+        except PyMongoError as error:
+            if error.timeout or not error.has_error_label("UnknownTransactionCommitResult"):
+                raise
+            time.sleep(COMMIT_RETRY_PAUSE_S)
+
+
+def _abort(session: ClientSession) -> None:
+    if session.in_transaction:
+        with pymongo.timeout(ABORT_TIMEOUT_S):
+            session.abort_transaction()

@@ -1,0 +1,103 @@
+"""The connection to MongoDB: one lazy client for each process, with the guarantees that the laws need."""
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from app.policies import MongoPolicy
+
+Document = dict[str, Any]
+
+DATABASE_NAME_DEFAULT = "fincore"
+HEARTBEAT_MS = 2_000
+POOL_SIZE_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    pid: int
+    database: Database[Document]
+
+
+_lock = threading.Lock()
+_policy: MongoPolicy | None = None
+_connection: _Connection | None = None
+
+
+def connect(policy: MongoPolicy) -> None:
+    """Say which replica set to use. No connection is opened before the first use, so workers may fork after this."""
+    global _policy
+    close()
+    with _lock:
+        _policy = policy
+
+
+def timeout_s() -> float:
+    """Return how long one operation may take."""
+    return _chosen().timeout_ms / 1000
+
+
+def use(database: Database[Document]) -> None:
+    """Use this database, such as one of mongomock's, instead of connecting to one."""
+    global _connection
+    with _lock:
+        _connection = _Connection(os.getpid(), database)
+
+
+def close() -> None:
+    """Close this process's client, if it has one. The next use opens another."""
+    global _connection
+    with _lock:
+        if _connection is not None and _connection.pid == os.getpid():
+            _connection.database.client.close()
+        _connection = None
+
+
+def database() -> Database[Document]:
+    """Return the bank's database on this process's own client, which survives neither forks nor `close`."""
+    connection = _connection
+    if connection is None or connection.pid != os.getpid():
+        connection = _open()
+    return connection.database
+
+
+def new_client(uri: str, *, timeout_ms: int) -> MongoClient[Document]:
+    """Return a client with the guarantees the laws need: majority, journaled, and never waiting for ever."""
+    return MongoClient(
+        uri,
+        appname="fincore",
+        tz_aware=True,
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        timeoutMS=timeout_ms,
+        serverSelectionTimeoutMS=timeout_ms,
+        connectTimeoutMS=timeout_ms,
+        heartbeatFrequencyMS=HEARTBEAT_MS,
+        maxPoolSize=POOL_SIZE_MAX,
+    )
+
+
+def ping() -> None:
+    """Ask the primary for a sign of life; raises PyMongoError without one."""
+    database().command("ping")
+
+
+def _chosen() -> MongoPolicy:
+    if _policy is None:
+        raise RuntimeError("app.mongo.connect() was not called.")
+    return _policy
+
+
+def _open() -> _Connection:
+    global _connection
+    with _lock:
+        if _connection is None or _connection.pid != os.getpid():
+            policy = _chosen()
+            client = new_client(policy.uri, timeout_ms=policy.timeout_ms)
+            _connection = _Connection(os.getpid(), client.get_default_database(DATABASE_NAME_DEFAULT))
+        return _connection

