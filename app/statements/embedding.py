@@ -1,0 +1,231 @@
+"""Lines of glyphs become text of a PDF that can be read, searched and copied, with no more of a font than it shows."""
+
+import zlib
+from collections.abc import Iterable
+from struct import unpack_from
+from typing import Any
+
+import uharfbuzz as hb
+from reportlab.lib.colors import Color
+from reportlab.pdfbase.pdfdoc import PDFArray, PDFDictionary, PDFName, PDFObjectReference, PDFStream, PDFString
+from reportlab.pdfgen.canvas import Canvas
+
+from app.statements.typefaces import Typeface, Weight, sans
+from app.statements.typesetting import Cluster, Line, Run, is_simple, line_width, set_line
+
+# What a PDF reader needs of a font, and what the shapes of a weight are made from. A reader does not set text again, so
+# the rules of joining and spacing stay out.
+_TABLES = {"glyf", "loca", "head", "hhea", "hmtx", "maxp", "CFF "} | {"CFF2", "fvar", "gvar", "avar", "HVAR", "MVAR"}
+_CAP_HEIGHT, _STEM = 714, {Weight.REGULAR: 90, Weight.BOLD: 150}
+_SYMBOLIC = 4
+_MAPPINGS_AT_ONCE = 100
+
+
+class Scribe:
+    """Writes lines on the pages of one document."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = canvas
+        self._document: Any = canvas._doc  # type: ignore[attr-defined] # no public way to it
+        self._fonts: dict[str, _EmbeddedFont] = {}
+        self._simple = {weight: _SimpleCodes(self._font(sans(weight)), weight) for weight in Weight}
+
+    def write(self, x: float, y: float, line: Line | str, weight: Weight, size: float, color: Color) -> None:
+        """Write a line whose left end is at (x, y)."""
+        self._canvas.setFillColor(color)
+        if isinstance(line, str):
+            line = Line(line)
+        if is_simple(line.text):
+            codes = self._simple[weight]
+            shown = [f"/{codes.font.name} {size:.4g} Tf <{''.join(map(codes.__getitem__, line.text))}> Tj"]
+        else:
+            shown = [self._run(run, size) for run in set_line(line, weight)]
+        text = f"BT 1 0 0 1 {x:.2f} {y:.2f} Tm {' '.join(shown)} ET"
+        self._canvas._code.append(text)  # type: ignore[attr-defined] # it draws fonts of its own kinds alone
+
+    def _font(self, typeface: Typeface) -> "_EmbeddedFont":
+        if typeface.name not in self._fonts:
+            font = _EmbeddedFont(typeface, f"T{len(self._fonts) + 1}")
+            self._fonts[typeface.name] = font
+            # The library asks these for their objects once all pages are drawn.
+            self._document.delayedFonts.append(font)
+        return self._fonts[typeface.name]
+
+    def _run(self, run: Run, size: float) -> str:
+        font = self._font(run.typeface)
+        return f"/{font.name} {size:.4g} Tf {' '.join(_cluster(cluster, font, size) for cluster in run.clusters)}"
+
+
+class _EmbeddedFont:
+    """A typeface in a document. Each pair of a glyph and the letters it stands for has a code, so that all can be
+    copied; fonts of the CFF kind have one code for a glyph, and other letters are noted where it stands for them."""
+
+    def __init__(self, typeface: Typeface, name: str) -> None:
+        self.name = name
+        self._typeface = typeface
+        self._is_cff = "CFF2" in typeface.face.table_tags
+        self._codes: dict[tuple[int, str], int] = {}
+        self._glyphs: dict[int, tuple[int, str]] = {}
+
+    def code(self, glyph: int, text: str) -> int:
+        """Return the code of a glyph that stands for this text."""
+        if self._is_cff:
+            self._glyphs.setdefault(glyph, (glyph, text))
+            return glyph
+        code = self._codes.setdefault((glyph, text), len(self._codes) + 1)
+        self._glyphs[code] = (glyph, text)
+        return code
+
+    def says(self, code: int) -> str:
+        """Return what a reader copies where the code is shown."""
+        return self._glyphs[code][1]
+
+    def width(self, glyph: int) -> float:
+        """Return how far the glyph moves the pen unless told otherwise, in thousandths of the size."""
+        return float(self._typeface.font.get_glyph_h_advance(glyph)) * self._typeface.per_mille
+
+    def addObjects(self, document: Any) -> None:  # noqa: N802 -- the library calls it so
+        """Add the font to the document, with what was shown of it."""
+        typeface = self._typeface
+        font_name = PDFName(f"{_tag(self._glyphs.items())}+{typeface.name}")
+        program, head, hhea = self._subset()
+        x_low, y_low, x_high, y_high = (value * typeface.per_mille for value in unpack_from(">4h", head, 36))
+        ascent, descent = (value * typeface.per_mille for value in unpack_from(">2h", hhea, 4))
+        descriptor = {
+            "Type": PDFName("FontDescriptor"),
+            "FontName": font_name,
+            "Flags": _SYMBOLIC,
+            "FontBBox": PDFArray([round(value) for value in (x_low, y_low, x_high, y_high)]),
+            "ItalicAngle": 0,
+            "Ascent": round(ascent),
+            "Descent": round(descent),
+            "CapHeight": _CAP_HEIGHT,
+            "StemV": _STEM[typeface.weight],
+            "FontFile3" if self._is_cff else "FontFile2": self._add(document, "file", program),
+        }
+        descendant = {
+            "Type": PDFName("Font"),
+            "Subtype": PDFName("CIDFontType0" if self._is_cff else "CIDFontType2"),
+            "BaseFont": font_name,
+            "CIDSystemInfo": PDFDictionary(
+                {"Registry": PDFString("Adobe"), "Ordering": PDFString("Identity"), "Supplement": 0}
+            ),
+            "FontDescriptor": self._add(document, "descriptor", PDFDictionary(descriptor)),
+            "W": PDFArray(self._widths()),
+        }
+        if not self._is_cff:
+            descendant["CIDToGIDMap"] = self._add(document, "glyphs", _stream(self._glyph_numbers()))
+        font = {
+            "Type": PDFName("Font"),
+            "Subtype": PDFName("Type0"),
+            "BaseFont": font_name,
+            "Encoding": PDFName("Identity-H"),
+            "DescendantFonts": PDFArray([self._add(document, "descendant", PDFDictionary(descendant))]),
+            "ToUnicode": self._add(document, "letters", _stream(self._letters())),
+        }
+        document.idToObject["BasicFonts"].dict[self.name] = self._add(document, "font", PDFDictionary(font))
+
+    def _add(self, document: Any, part: str, thing: Any) -> PDFObjectReference:
+        reference: PDFObjectReference = document.Reference(thing, f"{self.name}.{part}")
+        return reference
+
+    def _subset(self) -> tuple[PDFStream, bytes, bytes]:
+        """Return the font program with the glyphs that are shown, and its tables of measures."""
+        face, wanted = self._typeface.face, hb.SubsetInput()
+        wanted.glyph_set.update({glyph for glyph, _ in self._glyphs.values()})
+        wanted.pin_axis_location(face, "wght", float(self._typeface.weight))
+        dropped = set(face.table_tags) - _TABLES
+        wanted.drop_table_tag_set.update({int.from_bytes(tag.encode()) for tag in dropped})
+        wanted.flags = (
+            hb.SubsetFlags.RETAIN_GIDS
+            | hb.SubsetFlags.NO_HINTING
+            | hb.SubsetFlags.NO_LAYOUT_CLOSURE
+            | hb.SubsetFlags.DOWNGRADE_CFF2
+        )
+        subset = wanted.subset(face)
+        head, hhea = (bytes(subset.reference_table(tag).data) for tag in ("head", "hhea"))
+        if self._is_cff:
+            program = bytes(subset.reference_table("CFF ").data)
+            return _stream(program, Subtype=PDFName("CIDFontType0C")), head, hhea
+        program = bytes(subset.blob.data)
+        return _stream(program, Length1=len(program)), head, hhea
+
+    def _widths(self) -> list[Any]:
+        widths: list[Any] = []
+        for code, (glyph, _) in sorted(self._glyphs.items()):
+            widths += [code, PDFArray([_number(self.width(glyph))])]
+        return widths
+
+    def _glyph_numbers(self) -> bytes:
+        numbers = bytearray(2)
+        for _, (glyph, _) in sorted(self._glyphs.items()):
+            numbers += glyph.to_bytes(2)
+        return bytes(numbers)
+
+    def _letters(self) -> bytes:
+        """Return what each code means, in the form in which PDF has it."""
+        mappings = [f"<{code:04X}> <{_utf16(text)}>" for code, (_, text) in sorted(self._glyphs.items())]
+        parts = [mappings[at : at + _MAPPINGS_AT_ONCE] for at in range(0, len(mappings), _MAPPINGS_AT_ONCE)]
+        blocks = (f"{len(part)} beginbfchar\n{chr(10).join(part)}\nendbfchar" for part in parts)
+        return "\n".join(
+            [
+                "/CIDInit /ProcSet findresource begin 12 dict begin begincmap",
+                "/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def",
+                "/CMapName /Adobe-Identity-UCS def /CMapType 2 def",
+                "1 begincodespacerange <0000> <FFFF> endcodespacerange",
+                *blocks,
+                "endcmap CMapName currentdict /CMap defineresource pop end end",
+            ]
+        ).encode()
+
+
+class _SimpleCodes(dict[str, str]):
+    """The codes of characters that need no setting, in hexadecimal digits, each made when it is first asked for."""
+
+    def __init__(self, font: _EmbeddedFont, weight: Weight) -> None:
+        self.font = font
+        self._shapes = sans(weight).font
+
+    def __missing__(self, character: str) -> str:
+        code = self.font.code(self._shapes.get_nominal_glyph(ord(character)), character)
+        self[character] = digits = f"{code:04X}"
+        return digits
+
+
+def text_width(line: Line | str, weight: Weight, size: float) -> float:
+    """Return how wide a line of this size is, in points."""
+    return line_width(Line(line) if isinstance(line, str) else line, weight) * size / 1_000
+
+
+def _cluster(cluster: Cluster, font: _EmbeddedFont, size: float) -> str:
+    """Return what shows a cluster."""
+    # Its text is the first glyph's; where that is not what copying gives, the text is noted beside the glyphs.
+    codes = [font.code(glyph.number, "" if at else cluster.text) for at, glyph in enumerate(cluster.glyphs)]
+    shown = []
+    for code, glyph in zip(codes, cluster.glyphs, strict=True):
+        after = glyph.advance - glyph.right - font.width(glyph.number)
+        moves = f"[{_number(-glyph.right)} <{code:04X}> {_number(-after)}] TJ"
+        plain = abs(glyph.right) < 0.01 and abs(after) < 0.01
+        moves = f"<{code:04X}> Tj" if plain else moves
+        shown.append(f"{glyph.up * size / 1_000:.3f} Ts {moves} 0 Ts" if glyph.up else moves)
+    if len(codes) == 1 and font.says(codes[0]) == cluster.text:
+        return shown[0]
+    return f"/Span <</ActualText <FEFF{_utf16(cluster.text)}>>> BDC {' '.join(shown)} EMC"
+
+
+def _stream(content: bytes, **entries: Any) -> PDFStream:
+    return PDFStream(PDFDictionary({**entries, "Filter": PDFName("FlateDecode")}), zlib.compress(content))
+
+
+def _utf16(text: str) -> str:
+    return text.encode("utf-16-be").hex().upper()
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _tag(glyphs: Iterable[object]) -> str:
+    """Return the six letters by which readers tell parts of one font apart."""
+    number = zlib.crc32(repr(sorted(map(repr, glyphs))).encode())
+    return "".join(chr(ord("A") + number // 26**place % 26) for place in range(6))

@@ -1,0 +1,313 @@
+"""Words become lines of glyphs: directions, fonts, joined letters, and where a line ends."""
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from itertools import groupby, islice
+from typing import Any, NamedTuple
+
+import uharfbuzz as hb
+from bidi import algorithm as bidi
+
+from app.statements.typefaces import (
+    Typeface,
+    Weight,
+    characters,
+    family_for,
+    is_invisible,
+    name_of_script,
+    sans,
+    script_of,
+    typeface_for,
+)
+
+ELLIPSIS = "…"
+# Lines that many entries have alike are set once.
+LINES_KEPT = 2_000
+# Spaces at which a line does not end are no spaces here.
+_BREAKING_SPACES = re.compile(r"[^\S\u00a0\u2007\u202f]+")
+# Between these, a line may end anywhere: their scripts put no spaces between words.
+_SPACELESS = {"Hani", "Hira", "Kana", "Bopo"}
+# But with one of these no line begins.
+_NEVER_FIRST = frozenset("、。，．・：；？！）］｝」』】〕〉》ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ…‥’”)]}.,:;?!%")
+_DIRECTIONAL = {"R", "AL", "AN", "RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI"}
+_RESOLVABLE = {"L", "R", "AL", "EN", "ES", "ET", "AN", "CS", "NSM", "BN", "B", "S", "WS", "ON"} | {
+    "LRE", "RLE", "LRO", "RLO", "PDF",
+}  # fmt: skip
+
+
+class Glyph(NamedTuple):
+    """A shape of a font: how far it moves the pen, and where it stands off it, in thousandths of the font's size."""
+
+    number: int
+    advance: float
+    right: float
+    up: float
+
+
+class Cluster(NamedTuple):
+    """Glyphs that stand for some letters together."""
+
+    text: str
+    glyphs: tuple[Glyph, ...]
+
+
+class Run(NamedTuple):
+    """Clusters of one typeface, from left to right."""
+
+    typeface: Typeface
+    clusters: tuple[Cluster, ...]
+
+
+class _Stretch(NamedTuple):
+    """What is shaped by itself: text of one level, typeface and script."""
+
+    level: int
+    typeface: Typeface
+    script: str | None
+    text: str
+
+    def takes(self, other: "_Stretch") -> bool:
+        is_alike = None in (self.script, other.script) or self.script == other.script
+        return is_alike and self.level == other.level and self.typeface is other.typeface
+
+
+class Line(NamedTuple):
+    """A line of a paragraph, which as a whole begins at the left (0) or at the right (1)."""
+
+    text: str
+    direction: int = 0
+
+
+def wrapped(text: str, weight: Weight, width: float, *, lines_max: int) -> list[Line]:
+    """Return the text in lines that are no wider than `width`, in thousandths of the font's size.
+
+    They end at spaces, between Han characters and kana, and inside a word where it is too long for a line. A text that
+    takes more than `lines_max` ends with an ellipsis. What no font has is replaced by words that say so.
+    """
+    text = _legible(text)
+    direction = _direction(text)
+    lines = list(islice(_broken(text, weight, width), lines_max + 1))
+    if len(lines) > lines_max:
+        lines = lines[:lines_max]
+        parts = _breakable(Line(lines[-1], direction), weight)
+        while parts and line_width(Line("".join(parts) + ELLIPSIS, direction), weight) > width:
+            parts.pop()
+        lines[-1] = "".join(parts) + ELLIPSIS
+    return [Line(line, direction) for line in lines]
+
+
+def line_width(line: Line, weight: Weight) -> float:
+    """Return how wide a line is, in thousandths of the font's size."""
+    if is_simple(line.text):
+        return sum(map(_advances(weight).__getitem__, line.text))
+    return sum(glyph.advance for run in set_line(line, weight) for cluster in run.clusters for glyph in cluster.glyphs)
+
+
+def is_simple(text: str) -> bool:
+    """Tell whether every character is one glyph of the sans, from left to right, and nothing needs setting."""
+    return _simple_characters().issuperset(text)
+
+
+@lru_cache(maxsize=LINES_KEPT)
+def set_line(line: Line, weight: Weight) -> tuple[Run, ...]:
+    """Return the glyphs of a line from left to right."""
+    return tuple(Run(stretch.typeface, _shaped(stretch)) for stretch in _visual(_stretches(line, weight)))
+
+
+def _stretches(line: Line, weight: Weight) -> list[_Stretch]:
+    text = line.text
+    levels = _levels(text, line.direction)
+    found: list[_Stretch] = []
+    at, family = 0, None
+    for character in characters(text):
+        family = family_for(character, family) or family
+        script = script_of(character[0])
+        stretch = _Stretch(levels[at], typeface_for(family, weight, text) if family else sans(weight), script, character)
+        if found and found[-1].takes(stretch):
+            last = found[-1]
+            found[-1] = last._replace(script=last.script or script, text=last.text + character)
+        else:
+            found.append(stretch)
+        at += len(character)
+    return found
+
+
+def _shaped(stretch: _Stretch) -> tuple[Cluster, ...]:
+    """Return the clusters of a stretch from left to right."""
+    text, typeface = stretch.text, stretch.typeface
+    buffer = hb.Buffer()
+    buffer.add_str(text)
+    buffer.guess_segment_properties()
+    if stretch.script is not None:
+        buffer.script = stretch.script
+    buffer.direction = "rtl" if stretch.level % 2 else "ltr"
+    hb.shape(typeface.font, buffer)
+    scale = typeface.per_mille
+    starts = sorted({info.cluster for info in buffer.glyph_infos})
+    ends = dict(zip(starts, [*starts[1:], len(text)], strict=True))
+    placed = zip(buffer.glyph_infos, buffer.glyph_positions, strict=True)
+    return tuple(
+        Cluster(
+            text[start : ends[start]],
+            tuple(
+                Glyph(info.codepoint, at.x_advance * scale, at.x_offset * scale, at.y_offset * scale)
+                for info, at in together
+            ),
+        )
+        for start, together in groupby(placed, key=lambda one: one[0].cluster)
+    )
+
+
+def _visual(stretches: list[_Stretch]) -> list[_Stretch]:
+    """Return the stretches from left to right (rule L2 of the Unicode bidirectional algorithm)."""
+    ordered = list(stretches)
+    for level in range(max((stretch.level for stretch in ordered), default=0), 0, -1):
+        start = 0
+        for is_deep, group in groupby(list(ordered), key=lambda stretch: stretch.level >= level):  # noqa: B023
+            end = start + len(list(group))
+            if is_deep:
+                ordered[start:end] = ordered[start:end][::-1]
+            start = end
+    return ordered
+
+
+def _levels(text: str, direction: int) -> list[int]:
+    """Return how deep each code point is in text of the other direction; odd ones run from right to left."""
+    if not direction and not _is_directional(text):
+        return [0] * len(text)
+    storage: dict[str, Any] = bidi.get_empty_storage()
+    storage["base_level"], storage["base_dir"] = direction, "LR"[direction]
+    bidi.get_embedding_levels(text, storage)
+    for at, one in enumerate(storage["chars"]):
+        one["at"] = at
+        # The library does not know isolates, nor what Unicode has not assigned.
+        if one["type"] not in _RESOLVABLE:
+            one["type"] = "ON"
+    everything = storage["chars"]
+    if any(one["type"] not in bidi.X9_REMOVED for one in everything):
+        bidi.explicit_embed_and_overrides(storage)
+        bidi.resolve_weak_types(storage)
+        bidi.resolve_neutral_types(storage, debug=False)
+        bidi.resolve_implicit_levels(storage, debug=False)
+    levels = [-1] * len(text)
+    for one in storage["chars"]:
+        levels[one["at"]] = one["level"]
+    # Joiners and marks of direction have no level of their own.
+    for at, level in enumerate(levels):
+        if level < 0 or is_invisible(text[at]):
+            levels[at] = levels[at - 1] if at else direction
+    return levels
+
+
+def _direction(text: str) -> int:
+    return int(bidi.get_base_level(text)) if _is_directional(text) else 0
+
+
+def _is_directional(text: str) -> bool:
+    return any(unicodedata.bidirectional(code_point) in _DIRECTIONAL for code_point in text)
+
+
+def _legible(text: str) -> str:
+    """Return the text with words where no font has its letters, for words say more than boxes."""
+    if is_simple(text):
+        return text
+    parts: list[str] = []
+    family: str | None = None
+    for character in characters(text):
+        found = family_for(character, family)
+        if character.isspace():
+            # Of spaces there are more kinds than any font has, and none shows.
+            parts.append(character if found or character == "\n" else " ")
+        elif found is None:
+            note = f"[no font for {name_of_script(character[0])}]"
+            # One note is enough for words of one script.
+            if "".join(parts).rstrip().endswith(note):
+                continue
+            parts.append(note)
+        else:
+            parts.append(character)
+            family = found
+    return "".join(parts)
+
+
+def _broken(text: str, weight: Weight, width: float) -> Iterator[str]:
+    direction = _direction(text)
+
+    def fits(line: str) -> bool:
+        return line_width(Line(line, direction), weight) <= width
+
+    if fits(text) and "\n" not in text:
+        yield text
+        return
+    line = ""
+    for space, part in _parts(text):
+        longer = f"{line}{space}{part}" if line else part
+        if fits(longer):
+            line = longer
+            continue
+        if line:
+            yield line
+        line = part
+        while not fits(line):
+            letters = _breakable(Line(line, direction), weight)
+            prefixes = range(1, len(letters))
+            fitting = bisect_right(prefixes, False, key=lambda length: not fits("".join(letters[:length])))
+            cut = len("".join(letters[: max(1, fitting)]))
+            if cut == len(line):
+                break
+            yield line[:cut]
+            line = line[cut:]
+    if line:
+        yield line
+
+
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what stays on one line, each after the space that parts it from the one before."""
+    for word in _BREAKING_SPACES.split(text):
+        space, part = " ", ""
+        for character in characters(word):
+            if part and _may_end_between(part[-1], character[0]):
+                yield space, part
+                space, part = "", ""
+            part += character
+        if part:
+            yield space, part
+
+
+def _may_end_between(last: str, first: str) -> bool:
+    if first in _NEVER_FIRST:
+        return False
+    return script_of(last) in _SPACELESS or script_of(first) in _SPACELESS or last in _NEVER_FIRST and ord(last) > 0x3000
+
+
+def _breakable(line: Line, weight: Weight) -> list[str]:
+    """Return the line in parts none of which comes apart: a syllable of Hindi is more than one letter."""
+    if is_simple(line.text):
+        return list(line.text)
+    parts: list[str] = []
+    for stretch in _stretches(line, weight):
+        clusters = [cluster.text for cluster in _shaped(stretch)]
+        parts.extend(reversed(clusters) if stretch.level % 2 else clusters)
+    return parts
+
+
+@cache
+def _simple_characters() -> frozenset[str]:
+    return frozenset(
+        character
+        for character in map(chr, sans(Weight.REGULAR).face.unicodes)
+        if unicodedata.category(character) not in ("Mn", "Mc", "Me", "Cf", "Cc", "Zl", "Zp")
+        and unicodedata.bidirectional(character) not in _DIRECTIONAL
+    )
+
+
+@cache
+def _advances(weight: Weight) -> dict[str, float]:
+    font, scale = sans(weight).font, sans(weight).per_mille
+    return {
+        character: font.get_glyph_h_advance(font.get_nominal_glyph(ord(character))) * scale
+        for character in _simple_characters()
+    }
