@@ -5,7 +5,8 @@ import unicodedata
 
 from babel import Locale, UnknownLocaleError
 from babel.languages import get_official_languages
-from babel.numbers import get_currency_precision, get_currency_symbol, is_currency as was_ever_a_currency
+from babel.numbers import get_currency_precision, get_currency_symbol
+from babel.numbers import is_currency as was_ever_a_currency
 from iso4217 import Currency
 
 # The largest integer that every JSON reader holds exactly (2**53 - 1). It bounds

@@ -1,7 +1,7 @@
 """Lines of glyphs become text of a PDF that can be read, searched and copied, with no more of a font than it shows."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from struct import unpack_from
 from typing import Any
 
@@ -19,6 +19,9 @@ _TABLES = {"glyf", "loca", "head", "hhea", "hmtx", "maxp", "CFF "} | {"CFF2", "f
 _CAP_HEIGHT, _STEM = 714, {Weight.REGULAR: 90, Weight.BOLD: 150}
 _SYMBOLIC = 4
 _MAPPINGS_AT_ONCE = 100
+# A code has two bytes. No font of the kind that needs these has more than 10,000 glyphs; letters can be without end.
+CODES_WITH_TEXT_MAX = 40_000
+CLUSTERS_KEPT = 5_000
 
 
 class Scribe:
@@ -35,11 +38,12 @@ class Scribe:
         self._canvas.setFillColor(color)
         if isinstance(line, str):
             line = Line(line)
+        shown: Iterable[str]
         if is_simple(line.text):
             codes = self._simple[weight]
             shown = [f"/{codes.font.name} {size:.4g} Tf <{''.join(map(codes.__getitem__, line.text))}> Tj"]
         else:
-            shown = [self._run(run, size) for run in set_line(line, weight)]
+            shown = self._runs(set_line(line, weight), size)
         text = f"BT 1 0 0 1 {x:.2f} {y:.2f} Tm {' '.join(shown)} ET"
         self._canvas._code.append(text)  # type: ignore[attr-defined] # it draws fonts of its own kinds alone
 
@@ -51,9 +55,15 @@ class Scribe:
             self._document.delayedFonts.append(font)
         return self._fonts[typeface.name]
 
-    def _run(self, run: Run, size: float) -> str:
-        font = self._font(run.typeface)
-        return f"/{font.name} {size:.4g} Tf {' '.join(_cluster(cluster, font, size) for cluster in run.clusters)}"
+    def _runs(self, runs: Iterable[Run], size: float) -> Iterator[str]:
+        chosen = None
+        for run in runs:
+            font = self._font(run.typeface)
+            if font is not chosen:
+                yield f"/{font.name} {size:.4g} Tf"
+                chosen = font
+            for cluster in run.clusters:
+                yield font.shown(cluster, size)
 
 
 class _EmbeddedFont:
@@ -66,22 +76,46 @@ class _EmbeddedFont:
         self._is_cff = "CFF2" in typeface.face.table_tags
         self._codes: dict[tuple[int, str], int] = {}
         self._glyphs: dict[int, tuple[int, str]] = {}
+        self._shown: dict[tuple[Cluster, float], str] = {}
 
     def code(self, glyph: int, text: str) -> int:
-        """Return the code of a glyph that stands for this text."""
+        """Return the code of a glyph that stands for this text, or for none if there are too many already."""
         if self._is_cff:
             self._glyphs.setdefault(glyph, (glyph, text))
             return glyph
-        code = self._codes.setdefault((glyph, text), len(self._codes) + 1)
-        self._glyphs[code] = (glyph, text)
-        return code
+        if (glyph, text) not in self._codes:
+            text = text if len(self._codes) < CODES_WITH_TEXT_MAX else ""
+            code = self._codes.setdefault((glyph, text), len(self._codes) + 1)
+            self._glyphs[code] = (glyph, text)
+        return self._codes[glyph, text]
 
-    def says(self, code: int) -> str:
-        """Return what a reader copies where the code is shown."""
-        return self._glyphs[code][1]
+    def shown(self, cluster: Cluster, size: float) -> str:
+        """Return the operators that show a cluster."""
+        key = cluster, size
+        if key not in self._shown:
+            if len(self._shown) >= CLUSTERS_KEPT:
+                self._shown.clear()
+            self._shown[key] = self._show(cluster, size)
+        return self._shown[key]
 
-    def width(self, glyph: int) -> float:
-        """Return how far the glyph moves the pen unless told otherwise, in thousandths of the size."""
+    def _show(self, cluster: Cluster, size: float) -> str:
+        # Its text is that of the glyph which moves the pen; marks on it have none of their own. Where several do, or
+        # where copying would give another text, the text is noted beside the glyphs.
+        moving = [at for at, glyph in enumerate(cluster.glyphs) if glyph.advance] or [0]
+        parts, says = [], ""
+        for at, glyph in enumerate(cluster.glyphs):
+            code = self.code(glyph.number, cluster.text if at == moving[0] else "")
+            says += self._glyphs[code][1]
+            after = glyph.advance - glyph.right - self._width(glyph.number)
+            is_plain = abs(glyph.right) < 0.01 and abs(after) < 0.01
+            moves = f"<{code:04X}> Tj" if is_plain else f"[{_number(-glyph.right)} <{code:04X}> {_number(-after)}] TJ"
+            parts.append(f"{glyph.up * size / 1_000:.3f} Ts {moves} 0 Ts" if glyph.up else moves)
+        if len(moving) == 1 and says == cluster.text:
+            return " ".join(parts)
+        return f"/Span <</ActualText <FEFF{_utf16(cluster.text)}>>> BDC {' '.join(parts)} EMC"
+
+    def _width(self, glyph: int) -> float:
+        # How far the glyph moves the pen unless told otherwise, in thousandths of the size.
         return float(self._typeface.font.get_glyph_h_advance(glyph)) * self._typeface.per_mille
 
     def addObjects(self, document: Any) -> None:  # noqa: N802 -- the library calls it so
@@ -153,7 +187,7 @@ class _EmbeddedFont:
     def _widths(self) -> list[Any]:
         widths: list[Any] = []
         for code, (glyph, _) in sorted(self._glyphs.items()):
-            widths += [code, PDFArray([_number(self.width(glyph))])]
+            widths += [code, PDFArray([_number(self._width(glyph))])]
         return widths
 
     def _glyph_numbers(self) -> bytes:
@@ -195,22 +229,6 @@ class _SimpleCodes(dict[str, str]):
 def text_width(line: Line | str, weight: Weight, size: float) -> float:
     """Return how wide a line of this size is, in points."""
     return line_width(Line(line) if isinstance(line, str) else line, weight) * size / 1_000
-
-
-def _cluster(cluster: Cluster, font: _EmbeddedFont, size: float) -> str:
-    """Return what shows a cluster."""
-    # Its text is the first glyph's; where that is not what copying gives, the text is noted beside the glyphs.
-    codes = [font.code(glyph.number, "" if at else cluster.text) for at, glyph in enumerate(cluster.glyphs)]
-    shown = []
-    for code, glyph in zip(codes, cluster.glyphs, strict=True):
-        after = glyph.advance - glyph.right - font.width(glyph.number)
-        moves = f"[{_number(-glyph.right)} <{code:04X}> {_number(-after)}] TJ"
-        plain = abs(glyph.right) < 0.01 and abs(after) < 0.01
-        moves = f"<{code:04X}> Tj" if plain else moves
-        shown.append(f"{glyph.up * size / 1_000:.3f} Ts {moves} 0 Ts" if glyph.up else moves)
-    if len(codes) == 1 and font.says(codes[0]) == cluster.text:
-        return shown[0]
-    return f"/Span <</ActualText <FEFF{_utf16(cluster.text)}>>> BDC {' '.join(shown)} EMC"
 
 
 def _stream(content: bytes, **entries: Any) -> PDFStream:

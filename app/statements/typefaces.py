@@ -1,10 +1,10 @@
 """The fonts of printed statements: which there are, and which one shows a character."""
 
 import unicodedata
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import NamedTuple
 
 import uharfbuzz as hb
 from babel import Locale
@@ -12,7 +12,7 @@ from babel import Locale
 EMOJI_STYLE, TEXT_STYLE = "\ufe0f", "\ufe0e"
 _KEYCAP = "\u20e3"
 _ZERO_WIDTH_JOINER = "\u200d"
-_SANS, _EMOJI, _CJK = "NotoSans", "NotoEmoji", "NotoSansCJK"
+_SANS, _SYMBOLS, _EMOJI, _CJK = "NotoSans", "NotoSansSymbols", "NotoEmoji", "NotoSansCJK"
 # In the order in which they are asked for a character: the letters of Europe and the signs of currencies, then one
 # font for each script, then what has signs and pictures, then the one that has most of everything.
 _FAMILIES = (
@@ -24,7 +24,7 @@ _FAMILIES = (
             "Sinhala", "Arabic", "Hebrew", "Thai", "Lao", "Khmer", "Myanmar", "Georgian", "Armenian", "Ethiopic",
         )
     ),
-    "NotoSansSymbols",
+    _SYMBOLS,
     _EMOJI,
     _CJK,
 )  # fmt: skip
@@ -38,7 +38,8 @@ class Weight(IntEnum):
     BOLD = 700
 
 
-class Typeface(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Typeface:
     """A font in one weight. Two of one name have the same glyphs, and differ in which they take for a character."""
 
     name: str
@@ -66,9 +67,9 @@ def sans(weight: Weight) -> Typeface:
     return typeface(_SANS, weight)
 
 
-def typeface_for(family: str, weight: Weight, text: str) -> Typeface:
+def typeface_for(family: str | None, weight: Weight, text: str) -> Typeface:
     """Return the family's typeface as readers of this text expect it: Han characters differ between languages."""
-    return typeface(family, weight, _east_asian_language(text) if family == _CJK else 0)
+    return typeface(family or _SANS, weight, _east_asian_language(text) if family == _CJK else 0)
 
 
 @lru_cache(maxsize=10_000)
@@ -81,7 +82,8 @@ def family_for(character: str, before: str | None) -> str | None:
     if EMOJI_STYLE in character or _KEYCAP in character:
         families.insert(0, _EMOJI)
     if before is not None and script_of(character[0]) is None:
-        families.insert(0 if character.isspace() else 1, before)
+        is_of_letters = before not in (_SYMBOLS, _EMOJI, _CJK)
+        families.insert(0 if character.isspace() and is_of_letters else 1, before)
     return next((family for family in families if _has(family, character)), None)
 
 
@@ -105,9 +107,7 @@ def characters(text: str) -> list[str]:
     """Return the text in what a reader takes for one character each: letters with their marks, joined pictures."""
     found: list[str] = []
     for code_point in text:
-        if found and (_stays_with_the_one_before(code_point) or found[-1].endswith(_ZERO_WIDTH_JOINER)):
-            found[-1] += code_point
-        elif found and _is_flag_letter(code_point) and _is_flag_letter(found[-1]):
+        if found and _is_joined(found[-1], code_point):
             found[-1] += code_point
         else:
             found.append(code_point)
@@ -139,9 +139,9 @@ def _has(family: str, character: str) -> bool:
     return all(ord(code_point) in known or is_invisible(code_point) for code_point in character)
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=100)
 def _east_asian_language(text: str) -> int:
-    """Tell by its letters which language a text is likely to be in; Chinese where all are Han characters that it has."""
+    """Tell by its letters which language a text is likely to be in: of Han alone, the first that has them all."""
     scripts = {script_of(character) for character in text}
     if scripts & {"Hira", "Kana"}:
         return _JAPANESE
@@ -157,9 +157,11 @@ def _east_asian_language(text: str) -> int:
     return _SIMPLIFIED
 
 
-def _stays_with_the_one_before(code_point: str) -> bool:
+def _is_joined(before: str, code_point: str) -> bool:
     return (
-        unicodedata.category(code_point) in ("Mn", "Mc", "Me")
+        before.endswith(_ZERO_WIDTH_JOINER)
+        or (_is_flag_letter(before) and _is_flag_letter(code_point))
+        or unicodedata.category(code_point) in ("Mn", "Mc", "Me")
         or code_point in (_ZERO_WIDTH_JOINER, "\u200c")
         or _is_variation_selector(code_point)
         or "\U0001f3fb" <= code_point <= "\U0001f3ff"  # the colour of a skin

@@ -6,10 +6,12 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import uharfbuzz as hb
 from bidi import algorithm as bidi
+from bidi.mirror import MIRRORED
 
 from app.statements.typefaces import (
     Typeface,
@@ -24,8 +26,12 @@ from app.statements.typefaces import (
 )
 
 ELLIPSIS = "…"
-# Lines that many entries have alike are set once.
-LINES_KEPT = 2_000
+# What many entries have alike is set once: whole descriptions, and words that are no longer than words are.
+TEXTS_KEPT, WORDS_KEPT = 200, 4_000
+WORD_KEPT_MAX = 24
+# Lines are measured, and soon after written.
+LINES_KEPT = 50
+_WORDS = re.compile(r"\s+|\S+")
 # Spaces at which a line does not end are no spaces here.
 _BREAKING_SPACES = re.compile(r"[^\S\u00a0\u2007\u202f]+")
 # Between these, a line may end anywhere: their scripts put no spaces between words.
@@ -62,16 +68,12 @@ class Run(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """What is shaped by itself: text of one level, typeface and script."""
+    """What is shaped by itself: no more than a word, of one level, typeface and script."""
 
     level: int
     typeface: Typeface
     script: str | None
     text: str
-
-    def takes(self, other: "_Stretch") -> bool:
-        is_alike = None in (self.script, other.script) or self.script == other.script
-        return is_alike and self.level == other.level and self.typeface is other.typeface
 
 
 class Line(NamedTuple):
@@ -81,7 +83,8 @@ class Line(NamedTuple):
     direction: int = 0
 
 
-def wrapped(text: str, weight: Weight, width: float, *, lines_max: int) -> list[Line]:
+@lru_cache(maxsize=TEXTS_KEPT)
+def wrapped(text: str, weight: Weight, width: float, *, lines_max: int) -> tuple[Line, ...]:
     """Return the text in lines that are no wider than `width`, in thousandths of the font's size.
 
     They end at spaces, between Han characters and kana, and inside a word where it is too long for a line. A text that
@@ -96,7 +99,7 @@ def wrapped(text: str, weight: Weight, width: float, *, lines_max: int) -> list[
         while parts and line_width(Line("".join(parts) + ELLIPSIS, direction), weight) > width:
             parts.pop()
         lines[-1] = "".join(parts) + ELLIPSIS
-    return [Line(line, direction) for line in lines]
+    return tuple(Line(line, direction) for line in lines)
 
 
 def line_width(line: Line, weight: Weight) -> float:
@@ -114,51 +117,73 @@ def is_simple(text: str) -> bool:
 @lru_cache(maxsize=LINES_KEPT)
 def set_line(line: Line, weight: Weight) -> tuple[Run, ...]:
     """Return the glyphs of a line from left to right."""
-    return tuple(Run(stretch.typeface, _shaped(stretch)) for stretch in _visual(_stretches(line, weight)))
+    return tuple(
+        Run(stretch.typeface, _mirrored(_shaped(stretch)) if stretch.level % 2 else _shaped(stretch))
+        for stretch in _visual(_stretches(line, weight))
+    )
 
 
 def _stretches(line: Line, weight: Weight) -> list[_Stretch]:
-    text = line.text
-    levels = _levels(text, line.direction)
+    """Return the line in the order in which it is read."""
+    levels = _levels(line)
     found: list[_Stretch] = []
     at, family = 0, None
-    for character in characters(text):
+    for word in _WORDS.findall(line.text):
+        for family, script, text in _in_one_font(word, family):  # noqa: B020 -- a word goes on as the last one ended
+            typeface = typeface_for(family, weight, line.text)
+            if levels is None:
+                found.append(_Stretch(0, typeface, script, text))
+                continue
+            for level, group in groupby(zip(levels[at : at + len(text)], text, strict=True), key=itemgetter(0)):
+                found.append(_Stretch(level, typeface, script, "".join(code_point for _, code_point in group)))
+            at += len(text)
+    return found
+
+
+@lru_cache(maxsize=WORDS_KEPT)
+def _in_one_font(word: str, before: str | None) -> tuple[tuple[str | None, str | None, str], ...]:
+    """Return a word's family, script and text, in parts where it has several."""
+    found: list[tuple[str | None, str | None, str]] = []
+    family = before
+    for character in characters(word):
         family = family_for(character, family) or family
         script = script_of(character[0])
-        stretch = _Stretch(levels[at], typeface_for(family, weight, text) if family else sans(weight), script, character)
-        if found and found[-1].takes(stretch):
-            last = found[-1]
-            found[-1] = last._replace(script=last.script or script, text=last.text + character)
+        last = found[-1] if found else None
+        if last is not None and last[0] == family and (None in (last[1], script) or last[1] == script):
+            found[-1] = family, last[1] or script, last[2] + character
         else:
-            found.append(stretch)
-        at += len(character)
-    return found
+            found.append((family, script, character))
+    return tuple(found)
 
 
 def _shaped(stretch: _Stretch) -> tuple[Cluster, ...]:
     """Return the clusters of a stretch from left to right."""
-    text, typeface = stretch.text, stretch.typeface
+    shape = _shape_word if len(stretch.text) <= WORD_KEPT_MAX else _shape_word.__wrapped__
+    return shape(stretch.text, stretch.typeface, stretch.script, stretch.level % 2)
+
+
+@lru_cache(maxsize=WORDS_KEPT)
+def _shape_word(text: str, typeface: Typeface, script: str | None, is_leftward: int) -> tuple[Cluster, ...]:
     buffer = hb.Buffer()
     buffer.add_str(text)
     buffer.guess_segment_properties()
-    if stretch.script is not None:
-        buffer.script = stretch.script
-    buffer.direction = "rtl" if stretch.level % 2 else "ltr"
+    if script is not None:
+        buffer.script = script
+    buffer.direction = "rtl" if is_leftward else "ltr"
     hb.shape(typeface.font, buffer)
     scale = typeface.per_mille
-    starts = sorted({info.cluster for info in buffer.glyph_infos})
+    glyphs: dict[int, list[Glyph]] = {}
+    for info, at in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
+        glyph = Glyph(info.codepoint, at.x_advance * scale, at.x_offset * scale, at.y_offset * scale)
+        glyphs.setdefault(info.cluster, []).append(glyph)
+    starts = sorted(glyphs)
     ends = dict(zip(starts, [*starts[1:], len(text)], strict=True))
-    placed = zip(buffer.glyph_infos, buffer.glyph_positions, strict=True)
-    return tuple(
-        Cluster(
-            text[start : ends[start]],
-            tuple(
-                Glyph(info.codepoint, at.x_advance * scale, at.x_offset * scale, at.y_offset * scale)
-                for info, at in together
-            ),
-        )
-        for start, together in groupby(placed, key=lambda one: one[0].cluster)
-    )
+    return tuple(Cluster(text[start : ends[start]], tuple(together)) for start, together in glyphs.items())
+
+
+def _mirrored(clusters: tuple[Cluster, ...]) -> tuple[Cluster, ...]:
+    """Return clusters of a stretch from right to left with the brackets that they show: readers turn them back."""
+    return tuple(cluster._replace(text=MIRRORED.get(cluster.text, cluster.text)) for cluster in clusters)
 
 
 def _visual(stretches: list[_Stretch]) -> list[_Stretch]:
@@ -166,7 +191,7 @@ def _visual(stretches: list[_Stretch]) -> list[_Stretch]:
     ordered = list(stretches)
     for level in range(max((stretch.level for stretch in ordered), default=0), 0, -1):
         start = 0
-        for is_deep, group in groupby(list(ordered), key=lambda stretch: stretch.level >= level):  # noqa: B023
+        for is_deep, group in groupby(list(ordered), key=lambda stretch: stretch.level >= level):
             end = start + len(list(group))
             if is_deep:
                 ordered[start:end] = ordered[start:end][::-1]
@@ -174,10 +199,12 @@ def _visual(stretches: list[_Stretch]) -> list[_Stretch]:
     return ordered
 
 
-def _levels(text: str, direction: int) -> list[int]:
-    """Return how deep each code point is in text of the other direction; odd ones run from right to left."""
+def _levels(line: Line) -> list[int] | None:
+    """Return how deep each code point is in text of the other direction, odd ones run from right to left; None if all
+    of the line runs from left to right."""
+    text, direction = line
     if not direction and not _is_directional(text):
-        return [0] * len(text)
+        return None
     storage: dict[str, Any] = bidi.get_empty_storage()
     storage["base_level"], storage["base_dir"] = direction, "LR"[direction]
     bidi.get_embedding_levels(text, storage)
@@ -224,7 +251,9 @@ def _legible(text: str) -> str:
         elif found is None:
             note = f"[no font for {name_of_script(character[0])}]"
             # One note is enough for words of one script.
-            if "".join(parts).rstrip().endswith(note):
+            while parts and parts[-1].isspace() and note in parts[-2:-1]:
+                parts.pop()
+            if note in parts[-1:]:
                 continue
             parts.append(note)
         else:
@@ -280,7 +309,9 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
 def _may_end_between(last: str, first: str) -> bool:
     if first in _NEVER_FIRST:
         return False
-    return script_of(last) in _SPACELESS or script_of(first) in _SPACELESS or last in _NEVER_FIRST and ord(last) > 0x3000
+    return (
+        script_of(last) in _SPACELESS or script_of(first) in _SPACELESS or (last in _NEVER_FIRST and ord(last) > 0x3000)
+    )
 
 
 def _breakable(line: Line, weight: Weight) -> list[str]:
