@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from struct import unpack_from
 from typing import Any
 
@@ -22,6 +23,7 @@ _MAPPINGS_AT_ONCE = 100
 # A code has two bytes. No font of the kind that needs these has more than 10,000 glyphs; letters can be without end.
 CODES_WITH_TEXT_MAX = 40_000
 CLUSTERS_KEPT = 5_000
+OUTLINES_KEPT = 1_000
 
 
 class Scribe:
@@ -38,14 +40,15 @@ class Scribe:
         self._canvas.setFillColor(color)
         if isinstance(line, str):
             line = Line(line)
-        shown: Iterable[str]
+        runs: tuple[Run, ...] = ()
         if is_simple(line.text):
             codes = self._simple[weight]
-            shown = [f"/{codes.font.name} {size:.4g} Tf <{''.join(map(codes.__getitem__, line.text))}> Tj"]
+            shown = f"/{codes.font.name} {size:.4g} Tf <{''.join(map(codes.__getitem__, line.text))}> Tj"
         else:
-            shown = self._runs(set_line(line, weight), size)
-        text = f"BT 1 0 0 1 {x:.2f} {y:.2f} Tm {' '.join(shown)} ET"
-        self._canvas._code.append(text)  # type: ignore[attr-defined] # it draws fonts of its own kinds alone
+            runs = set_line(line, weight)
+            shown = " ".join(self._runs(runs, size))
+        drawn = [f"BT 1 0 0 1 {x:.2f} {y:.2f} Tm {shown} ET", *self._draw_marks(x, y, runs, size)]
+        self._canvas._code.extend(drawn)  # type: ignore[attr-defined] # it writes in fonts of its own kinds alone
 
     def _font(self, typeface: Typeface) -> "_EmbeddedFont":
         if typeface.name not in self._fonts:
@@ -64,6 +67,18 @@ class Scribe:
                 chosen = font
             for cluster in run.clusters:
                 yield font.shown(cluster, size)
+
+    def _draw_marks(self, x: float, y: float, runs: Iterable[Run], size: float) -> Iterator[str]:
+        # A mark says nothing of its own. Readers take a glyph that says nothing for a gap between words, or for one
+        # that says its code, so marks are drawn and not written.
+        for run in runs:
+            scale = size / 1_000 * run.typeface.per_mille
+            for cluster in run.clusters:
+                for mark in cluster.marks:
+                    at_x, at_y = x + mark.right * size / 1_000, y + mark.up * size / 1_000
+                    if outline := _outline(run.typeface, mark.number):
+                        yield f"q {scale:.5f} 0 0 {scale:.5f} {at_x:.3f} {at_y:.3f} cm {outline} f Q"
+                x += cluster.advance * size / 1_000
 
 
 class _EmbeddedFont:
@@ -99,18 +114,15 @@ class _EmbeddedFont:
         return self._shown[key]
 
     def _show(self, cluster: Cluster, size: float) -> str:
-        # Its text is that of the glyph which moves the pen; marks on it have none of their own. Where several do, or
-        # where copying would give another text, the text is noted beside the glyphs.
-        moving = [at for at, glyph in enumerate(cluster.glyphs) if glyph.advance] or [0]
         parts, says = [], ""
-        for at, glyph in enumerate(cluster.glyphs):
-            code = self.code(glyph.number, cluster.text if at == moving[0] else "")
+        for glyph, text in zip(cluster.glyphs, _shared_out(cluster), strict=True):
+            code = self.code(glyph.number, text)
             says += self._glyphs[code][1]
             after = glyph.advance - glyph.right - self._width(glyph.number)
             is_plain = abs(glyph.right) < 0.01 and abs(after) < 0.01
             moves = f"<{code:04X}> Tj" if is_plain else f"[{_number(-glyph.right)} <{code:04X}> {_number(-after)}] TJ"
             parts.append(f"{glyph.up * size / 1_000:.3f} Ts {moves} 0 Ts" if glyph.up else moves)
-        if len(moving) == 1 and says == cluster.text:
+        if says == cluster.text:
             return " ".join(parts)
         return f"/Span <</ActualText <FEFF{_utf16(cluster.text)}>>> BDC {' '.join(parts)} EMC"
 
@@ -229,6 +241,56 @@ class _SimpleCodes(dict[str, str]):
 def text_width(line: Line | str, weight: Weight, size: float) -> float:
     """Return how wide a line of this size is, in points."""
     return line_width(Line(line) if isinstance(line, str) else line, weight) * size / 1_000
+
+
+def _shared_out(cluster: Cluster) -> list[str]:
+    """Return what each glyph of a cluster says, so that they say its text together from left to right.
+
+    They may stand in another order than their letters are written in: who copies text gets it as it was written, and
+    no glyph is taken for a gap because it says nothing.
+    """
+    if not cluster.glyphs:
+        return []
+    *others, _ = cluster.glyphs
+    return [*(cluster.text[at : at + 1] for at in range(len(others))), cluster.text[len(others) :]]
+
+
+@lru_cache(maxsize=OUTLINES_KEPT)
+def _outline(typeface: Typeface, glyph: int) -> str:
+    """Return the operators of a glyph's outline, in units of its font."""
+    pen = _Pen()
+    typeface.font.draw_glyph_with_pen(glyph, pen)
+    return " ".join(pen.operators)
+
+
+class _Pen:
+    """Writes an outline down as PDF has it, which knows no quadratic curves."""
+
+    def __init__(self) -> None:
+        self.operators: list[str] = []
+        self._at = (0.0, 0.0)
+
+    def moveTo(self, to: tuple[float, float]) -> None:  # noqa: N802 -- these are names of the pen protocol
+        self._go("m", to)
+
+    def lineTo(self, to: tuple[float, float]) -> None:  # noqa: N802
+        self._go("l", to)
+
+    def curveTo(self, *points: tuple[float, float]) -> None:  # noqa: N802
+        self._go("c", *points)
+
+    def qCurveTo(self, by: tuple[float, float], to: tuple[float, float]) -> None:  # noqa: N802
+        first, second = (
+            (end[0] + 2 * (by[0] - end[0]) / 3, end[1] + 2 * (by[1] - end[1]) / 3) for end in (self._at, to)
+        )
+        self._go("c", first, second, to)
+
+    def closePath(self) -> None:  # noqa: N802
+        self.operators.append("h")
+
+    def _go(self, operator: str, *points: tuple[float, float]) -> None:
+        self.operators.append(f"{' '.join(f'{x:.0f} {y:.0f}' for x, y in points)} {operator}")
+        self._at = points[-1]
 
 
 def _stream(content: bytes, **entries: Any) -> PDFStream:

@@ -5,7 +5,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache, lru_cache
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -54,10 +54,12 @@ class Glyph(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """Glyphs that stand for some letters together."""
+    """Glyphs that stand for some letters together, and the marks on them, which do not move the pen."""
 
     text: str
     glyphs: tuple[Glyph, ...]
+    marks: tuple[Glyph, ...]
+    advance: float
 
 
 class Run(NamedTuple):
@@ -106,7 +108,7 @@ def line_width(line: Line, weight: Weight) -> float:
     """Return how wide a line is, in thousandths of the font's size."""
     if is_simple(line.text):
         return sum(map(_advances(weight).__getitem__, line.text))
-    return sum(glyph.advance for run in set_line(line, weight) for cluster in run.clusters for glyph in cluster.glyphs)
+    return sum(cluster.advance for run in set_line(line, weight) for cluster in run.clusters)
 
 
 def is_simple(text: str) -> bool:
@@ -176,9 +178,20 @@ def _shape_word(text: str, typeface: Typeface, script: str | None, is_leftward: 
     for info, at in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
         glyph = Glyph(info.codepoint, at.x_advance * scale, at.x_offset * scale, at.y_offset * scale)
         glyphs.setdefault(info.cluster, []).append(glyph)
-    starts = sorted(glyphs)
-    ends = dict(zip(starts, [*starts[1:], len(text)], strict=True))
-    return tuple(Cluster(text[start : ends[start]], tuple(together)) for start, together in glyphs.items())
+    clusters = [_cluster(text[start:end], glyphs[start]) for start, end in pairwise([*sorted(glyphs), len(text)])]
+    return tuple(reversed(clusters) if is_leftward else clusters)
+
+
+def _cluster(text: str, glyphs: list[Glyph]) -> Cluster:
+    """Return glyphs, from left to right, as a cluster; each mark's place is told from where the cluster begins."""
+    moving, marks, pen = [], [], 0.0
+    for glyph in glyphs:
+        if glyph.advance:
+            moving.append(glyph)
+        else:
+            marks.append(glyph._replace(right=pen + glyph.right))
+        pen += glyph.advance
+    return Cluster(text, tuple(moving), tuple(marks), pen)
 
 
 def _mirrored(clusters: tuple[Cluster, ...]) -> tuple[Cluster, ...]:
