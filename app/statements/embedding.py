@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from struct import unpack_from
-from typing import Any
+from typing import Any, NamedTuple
 
 import uharfbuzz as hb
 from reportlab.lib.colors import Color
@@ -12,7 +12,7 @@ from reportlab.pdfbase.pdfdoc import PDFArray, PDFDictionary, PDFName, PDFObject
 from reportlab.pdfgen.canvas import Canvas
 
 from app.statements.typefaces import Typeface, Weight, sans
-from app.statements.typesetting import Cluster, Line, Run, is_simple, line_width, set_line
+from app.statements.typesetting import Cluster, Glyph, Line, Run, is_simple, line_width, set_line
 
 # What a PDF reader needs of a font, and what the shapes of a weight are made from. A reader does not set text again, so
 # the rules of joining and spacing stay out.
@@ -23,6 +23,8 @@ _MAPPINGS_AT_ONCE = 100
 # A code has two bytes. No font of the kind that needs these has more than 10,000 glyphs; letters can be without end.
 CODES_WITH_TEXT_MAX = 40_000
 CLUSTERS_KEPT = 5_000
+# In thousandths of the size. No script piles its marks so high; who does writes over the rows of other entries.
+MARK_SHIFT_MAX = 500
 OUTLINES_KEPT = 1_000
 
 
@@ -66,7 +68,7 @@ class Scribe:
                 yield f"/{font.name} {size:.4g} Tf"
                 chosen = font
             for cluster in run.clusters:
-                yield font.shown(cluster, size)
+                yield font.shown(cluster, size, is_leftward=run.is_leftward)
 
     def _draw_marks(self, x: float, y: float, runs: Iterable[Run], size: float) -> Iterator[str]:
         # A mark says nothing of its own. Readers take a glyph that says nothing for a gap between words, or for one
@@ -75,56 +77,90 @@ class Scribe:
             scale = size / 1_000 * run.typeface.per_mille
             for cluster in run.clusters:
                 for mark in cluster.marks:
+                    if abs(mark.up) > MARK_SHIFT_MAX:
+                        continue
                     at_x, at_y = x + mark.right * size / 1_000, y + mark.up * size / 1_000
                     if outline := _outline(run.typeface, mark.number):
                         yield f"q {scale:.5f} 0 0 {scale:.5f} {at_x:.3f} {at_y:.3f} cm {outline} f Q"
                 x += cluster.advance * size / 1_000
 
 
+class _Shown(NamedTuple):
+    """What a code of a font stands for."""
+
+    glyph: int
+    text: str
+    width: float
+
+
 class _EmbeddedFont:
-    """A typeface in a document. Each pair of a glyph and the letters it stands for has a code, so that all can be
-    copied; fonts of the CFF kind have one code for a glyph, and other letters are noted where it stands for them."""
+    """A typeface in a document. A glyph has a code for each text it stands for, so that all can be copied; in fonts of
+    the CFF kind it has one, and another text is noted where it stands for that."""
 
     def __init__(self, typeface: Typeface, name: str) -> None:
         self.name = name
         self._typeface = typeface
         self._is_cff = "CFF2" in typeface.face.table_tags
-        self._codes: dict[tuple[int, str], int] = {}
-        self._glyphs: dict[int, tuple[int, str]] = {}
-        self._shown: dict[tuple[Cluster, float], str] = {}
+        self._blank = typeface.font.get_nominal_glyph(ord(" "))
+        self._codes: dict[_Shown, int] = {}
+        self._glyphs: dict[int, _Shown] = {}
+        self._operators: dict[tuple[Cluster, float, bool], str] = {}
 
-    def code(self, glyph: int, text: str) -> int:
+    def code(self, glyph: int, text: str, *, advance: float | None = None, is_one_of_few: bool = False) -> int:
         """Return the code of a glyph that stands for this text, or for none if there are too many already."""
+        width = self._width(glyph) if advance is None or self._is_cff else advance
         if self._is_cff:
-            self._glyphs.setdefault(glyph, (glyph, text))
+            self._glyphs.setdefault(glyph, _Shown(glyph, text, width))
             return glyph
-        if (glyph, text) not in self._codes:
-            text = text if len(self._codes) < CODES_WITH_TEXT_MAX else ""
-            code = self._codes.setdefault((glyph, text), len(self._codes) + 1)
-            self._glyphs[code] = (glyph, text)
-        return self._codes[glyph, text]
+        shown = _Shown(glyph, text, width)
+        if shown not in self._codes:
+            if len(self._codes) >= CODES_WITH_TEXT_MAX and not is_one_of_few:
+                shown = _Shown(glyph, "", self._width(glyph))
+            code = self._codes.setdefault(shown, len(self._codes) + 1)
+            self._glyphs[code] = shown
+        return self._codes[shown]
 
-    def shown(self, cluster: Cluster, size: float) -> str:
+    def shown(self, cluster: Cluster, size: float, *, is_leftward: bool) -> str:
         """Return the operators that show a cluster."""
-        key = cluster, size
-        if key not in self._shown:
-            if len(self._shown) >= CLUSTERS_KEPT:
-                self._shown.clear()
-            self._shown[key] = self._show(cluster, size)
-        return self._shown[key]
+        key = cluster, size, is_leftward
+        if key not in self._operators:
+            if len(self._operators) >= CLUSTERS_KEPT:
+                self._operators.clear()
+            self._operators[key] = self._show(cluster, size, is_leftward=is_leftward)
+        return self._operators[key]
 
-    def _show(self, cluster: Cluster, size: float) -> str:
+    def _show(self, cluster: Cluster, size: float, *, is_leftward: bool) -> str:
         parts, says = [], ""
-        for glyph, text in zip(cluster.glyphs, _shared_out(cluster), strict=True):
-            code = self.code(glyph.number, text)
-            says += self._glyphs[code][1]
-            after = glyph.advance - glyph.right - self._width(glyph.number)
+        for glyph, text in self._shared_out(cluster, is_leftward=is_leftward):
+            code = self.code(glyph.number, text, advance=glyph.advance)
+            shown = self._glyphs[code]
+            says = shown.text + says if is_leftward else says + shown.text
+            after = glyph.advance - glyph.right - shown.width
             is_plain = abs(glyph.right) < 0.01 and abs(after) < 0.01
             moves = f"<{code:04X}> Tj" if is_plain else f"[{_number(-glyph.right)} <{code:04X}> {_number(-after)}] TJ"
             parts.append(f"{glyph.up * size / 1_000:.3f} Ts {moves} 0 Ts" if glyph.up else moves)
         if says == cluster.text:
             return " ".join(parts)
         return f"/Span <</ActualText <FEFF{_utf16(cluster.text)}>>> BDC {' '.join(parts)} EMC"
+
+    def _shared_out(self, cluster: Cluster, *, is_leftward: bool) -> Iterator[tuple[Glyph, str]]:
+        """Yield each glyph of a cluster with what it says, so that they say its text together.
+
+        They may stand in another order than their letters are written in: who copies text gets it as it was written,
+        and no glyph is taken for a gap because it says nothing.
+        """
+        glyphs, text = cluster.glyphs, cluster.text
+        if not is_leftward or self._is_cff:
+            last = len(glyphs) - 1
+            for at, glyph in enumerate(glyphs):
+                yield glyph, text[at:] if at == last else text[at]
+            return
+        # Readers turn letters round, also those of one glyph. So each has its own, and what is left (points on
+        # Hebrew letters, say) is a blank without width. PDFium leaves those out, poppler has them.
+        for letter in reversed(text[len(glyphs) :]):
+            yield Glyph(self._blank, 0.0, 0.0, 0.0), letter
+        for glyph, letter in zip(glyphs, reversed(text[: len(glyphs)]), strict=True):
+            yield glyph, letter
 
     def _width(self, glyph: int) -> float:
         # How far the glyph moves the pen unless told otherwise, in thousandths of the size.
@@ -178,7 +214,7 @@ class _EmbeddedFont:
     def _subset(self) -> tuple[PDFStream, bytes, bytes]:
         """Return the font program with the glyphs that are shown, and its tables of measures."""
         face, wanted = self._typeface.face, hb.SubsetInput()
-        wanted.glyph_set.update({glyph for glyph, _ in self._glyphs.values()})
+        wanted.glyph_set.update({shown.glyph for shown in self._glyphs.values()})
         wanted.pin_axis_location(face, "wght", float(self._typeface.weight))
         dropped = set(face.table_tags) - _TABLES
         wanted.drop_table_tag_set.update({int.from_bytes(tag.encode()) for tag in dropped})
@@ -198,19 +234,19 @@ class _EmbeddedFont:
 
     def _widths(self) -> list[Any]:
         widths: list[Any] = []
-        for code, (glyph, _) in sorted(self._glyphs.items()):
-            widths += [code, PDFArray([_number(self._width(glyph))])]
+        for code, shown in sorted(self._glyphs.items()):
+            widths += [code, PDFArray([_number(shown.width)])]
         return widths
 
     def _glyph_numbers(self) -> bytes:
         numbers = bytearray(2)
-        for _, (glyph, _) in sorted(self._glyphs.items()):
-            numbers += glyph.to_bytes(2)
+        for _, shown in sorted(self._glyphs.items()):
+            numbers += shown.glyph.to_bytes(2)
         return bytes(numbers)
 
     def _letters(self) -> bytes:
         """Return what each code means, in the form in which PDF has it."""
-        mappings = [f"<{code:04X}> <{_utf16(text)}>" for code, (_, text) in sorted(self._glyphs.items())]
+        mappings = [f"<{code:04X}> <{_utf16(shown.text)}>" for code, shown in sorted(self._glyphs.items())]
         parts = [mappings[at : at + _MAPPINGS_AT_ONCE] for at in range(0, len(mappings), _MAPPINGS_AT_ONCE)]
         blocks = (f"{len(part)} beginbfchar\n{chr(10).join(part)}\nendbfchar" for part in parts)
         return "\n".join(
@@ -233,7 +269,7 @@ class _SimpleCodes(dict[str, str]):
         self._shapes = sans(weight).font
 
     def __missing__(self, character: str) -> str:
-        code = self.font.code(self._shapes.get_nominal_glyph(ord(character)), character)
+        code = self.font.code(self._shapes.get_nominal_glyph(ord(character)), character, is_one_of_few=True)
         self[character] = digits = f"{code:04X}"
         return digits
 
@@ -241,18 +277,6 @@ class _SimpleCodes(dict[str, str]):
 def text_width(line: Line | str, weight: Weight, size: float) -> float:
     """Return how wide a line of this size is, in points."""
     return line_width(Line(line) if isinstance(line, str) else line, weight) * size / 1_000
-
-
-def _shared_out(cluster: Cluster) -> list[str]:
-    """Return what each glyph of a cluster says, so that they say its text together from left to right.
-
-    They may stand in another order than their letters are written in: who copies text gets it as it was written, and
-    no glyph is taken for a gap because it says nothing.
-    """
-    if not cluster.glyphs:
-        return []
-    *others, _ = cluster.glyphs
-    return [*(cluster.text[at : at + 1] for at in range(len(others))), cluster.text[len(others) :]]
 
 
 @lru_cache(maxsize=OUTLINES_KEPT)

@@ -67,6 +67,7 @@ class Run(NamedTuple):
 
     typeface: Typeface
     clusters: tuple[Cluster, ...]
+    is_leftward: bool
 
 
 class _Stretch(NamedTuple):
@@ -119,10 +120,11 @@ def is_simple(text: str) -> bool:
 @lru_cache(maxsize=LINES_KEPT)
 def set_line(line: Line, weight: Weight) -> tuple[Run, ...]:
     """Return the glyphs of a line from left to right."""
-    return tuple(
-        Run(stretch.typeface, _mirrored(_shaped(stretch)) if stretch.level % 2 else _shaped(stretch))
-        for stretch in _visual(_stretches(line, weight))
-    )
+    runs = []
+    for stretch in _visual(_stretches(line, weight)):
+        is_leftward, clusters = stretch.level % 2 == 1, _shaped(stretch)
+        runs.append(Run(stretch.typeface, _mirrored(clusters) if is_leftward else clusters, is_leftward))
+    return tuple(runs)
 
 
 def _stretches(line: Line, weight: Weight) -> list[_Stretch]:
@@ -183,13 +185,20 @@ def _shape_word(text: str, typeface: Typeface, script: str | None, is_leftward: 
 
 
 def _cluster(text: str, glyphs: list[Glyph]) -> Cluster:
-    """Return glyphs, from left to right, as a cluster; each mark's place is told from where the cluster begins."""
-    moving, marks, pen = [], [], 0.0
+    """Return glyphs, from left to right, as a cluster; each mark's place is told from where the cluster begins.
+
+    More glyphs than letters (a vowel around a consonant) are marks on the last one, which is wider by them.
+    """
+    moving: list[Glyph] = []
+    marks: list[Glyph] = []
+    pen = 0.0
     for glyph in glyphs:
-        if glyph.advance:
+        if glyph.advance and len(moving) < len(text):
             moving.append(glyph)
         else:
             marks.append(glyph._replace(right=pen + glyph.right))
+            if glyph.advance:
+                moving[-1] = moving[-1]._replace(advance=moving[-1].advance + glyph.advance)
         pen += glyph.advance
     return Cluster(text, tuple(moving), tuple(marks), pen)
 
