@@ -114,6 +114,12 @@ def characters(text: str) -> list[str]:
     return found
 
 
+def showable(text: str) -> list[str]:
+    """Return the text's characters; one that no font has as a whole, though it may have its parts, comes apart."""
+    parts = (character if family_for(character, None) else list(character) for character in characters(text))
+    return [part for some in parts for part in ([some] if isinstance(some, str) else some)]
+
+
 def is_invisible(code_point: str) -> bool:
     """Tell whether no font needs to have it: joiners, selectors, marks of direction, controls."""
     return unicodedata.category(code_point) in ("Cf", "Cc") or _is_variation_selector(code_point)

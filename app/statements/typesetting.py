@@ -22,6 +22,7 @@ from app.statements.typefaces import (
     name_of_script,
     sans,
     script_of,
+    showable,
     typeface_for,
 )
 
@@ -149,7 +150,7 @@ def _in_one_font(word: str, before: str | None) -> tuple[tuple[str | None, str |
     """Return a word's family, script and text, in parts where it has several."""
     found: list[tuple[str | None, str | None, str]] = []
     family = before
-    for character in characters(word):
+    for character in showable(word):
         family = family_for(character, family) or family
         script = script_of(character[0])
         last = found[-1] if found else None
@@ -265,7 +266,7 @@ def _legible(text: str) -> str:
         return text
     parts: list[str] = []
     family: str | None = None
-    for character in characters(text):
+    for character in showable(text):
         found = family_for(character, family)
         if character.isspace():
             # Of spaces there are more kinds than any font has, and none shows.
