@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from struct import unpack_from
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ CODES_WITH_TEXT_MAX = 40_000
 CLUSTERS_KEPT = 5_000
 # In thousandths of the size. No script piles its marks so high; who does writes over the rows of other entries.
 MARK_SHIFT_MAX = 500
-OUTLINES_KEPT = 1_000
 
 
 class Scribe:
@@ -34,6 +32,9 @@ class Scribe:
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
         self._document: Any = canvas._doc  # type: ignore[attr-defined] # no public way to it
+        # Pages need it among their resources.
+        self.forms = PDFDictionary()
+        self._marks: dict[tuple[str, int], str] = {}
         self._fonts: dict[str, _EmbeddedFont] = {}
         self._simple = {weight: _SimpleCodes(self._font(sans(weight)), weight) for weight in Weight}
 
@@ -80,9 +81,26 @@ class Scribe:
                     if abs(mark.up) > MARK_SHIFT_MAX:
                         continue
                     at_x, at_y = x + mark.right * size / 1_000, y + mark.up * size / 1_000
-                    if outline := _outline(run.typeface, mark.number):
-                        yield f"q {scale:.5f} 0 0 {scale:.5f} {at_x:.3f} {at_y:.3f} cm {outline} f Q"
+                    form = self._form(run.typeface, mark.number)
+                    yield f"q {scale:.5f} 0 0 {scale:.5f} {at_x:.2f} {at_y:.2f} cm /{form} Do Q"
                 x += cluster.advance * size / 1_000
+
+    def _form(self, typeface: Typeface, glyph: int) -> str:
+        """Return the name of the glyph's outline, which is in the document once."""
+        key = typeface.name, glyph
+        if key not in self._marks:
+            self._marks[key] = name = f"M{len(self._marks) + 1}"
+            pen = _Pen()
+            typeface.font.draw_glyph_with_pen(glyph, pen)
+            reach = 3 * typeface.face.upem
+            stream = _stream(
+                " ".join([*pen.operators, "f"]).encode(),
+                Type=PDFName("XObject"),
+                Subtype=PDFName("Form"),
+                BBox=PDFArray([-reach, -reach, reach, reach]),
+            )
+            self.forms[name] = self._document.Reference(stream, name)
+        return self._marks[key]
 
 
 class _Shown(NamedTuple):
@@ -277,14 +295,6 @@ class _SimpleCodes(dict[str, str]):
 def text_width(line: Line | str, weight: Weight, size: float) -> float:
     """Return how wide a line of this size is, in points."""
     return line_width(Line(line) if isinstance(line, str) else line, weight) * size / 1_000
-
-
-@lru_cache(maxsize=OUTLINES_KEPT)
-def _outline(typeface: Typeface, glyph: int) -> str:
-    """Return the operators of a glyph's outline, in units of its font."""
-    pen = _Pen()
-    typeface.font.draw_glyph_with_pen(glyph, pen)
-    return " ".join(pen.operators)
 
 
 class _Pen:

@@ -21,7 +21,8 @@ from app.statements.service import Statement
 from app.statements.typefaces import Weight
 from app.statements.typesetting import Line, wrapped
 
-# Drawing them takes 20 to 30 seconds and, as they wait for the last one, about 47 MB.
+# Drawing them takes 10 to 30 seconds, the longer the more scripts they are in, and, as they wait for the last one, up
+# to 110 MB.
 ENTRIES_MAX = 100_000
 SPARKLINE_POINTS = 120
 BYTES_AT_ONCE = 64 * 1024
@@ -122,7 +123,8 @@ class _Document:
             self._resources = PDFResourceDictionary()
             self._resources.basicFonts()
             self._resources.basicProcs()
-            self._resources.XObject = page.XObjects
+            self._resources.XObject = self._scribe.forms
+            self._scribe.forms.dict.update(page.XObjects.dict)
         page.Resources = self._resources
         content = zlib.compress(page.stream.encode("latin-1"))
         page.Contents = PDFStream(PDFDictionary({"Filter": PDFName("FlateDecode")}), content)
