@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from app.http.contract import contract_of
 from config import ROOT
 
 LINES_MAX = 400
@@ -335,7 +336,7 @@ def test_no_name_says_nothing() -> None:
 
 
 def test_every_route_says_who_may_call_it(app: Flask) -> None:
-    declared = {endpoint for endpoint, view in app.view_functions.items() if getattr(view, "access", None)}
+    declared = {endpoint for endpoint, view in app.view_functions.items() if contract_of(view).access}
 
     assert app.view_functions.keys() - declared == PUBLIC
 
@@ -350,4 +351,4 @@ def test_every_route_says_who_may_call_it(app: Flask) -> None:
     ],
 )
 def test_a_route_declares_the_access_that_guards_it(app: Flask, endpoint: str, access: str) -> None:
-    assert getattr(app.view_functions[endpoint], "access", None) == access
+    assert contract_of(app.view_functions[endpoint]).access == access

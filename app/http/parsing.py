@@ -22,17 +22,8 @@ NAMED_FIELDS_MAX = 100
 NAMED_FIELD_LENGTH_MAX = 100
 
 
-class NothingSchema(CamelSchema):
-    """What a call takes that asks for nothing."""
-
-    may_be_absent = True
-
-
 class StrictParser(FlaskParser):
-    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals.
-
-    A schema of a body may say `may_be_absent = True`, and `body_bytes_max` if its limit is not the one of all bodies.
-    """
+    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals."""
 
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
@@ -41,8 +32,8 @@ class StrictParser(FlaskParser):
     }
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        body = _read_body(req, bytes_max=getattr(schema, "body_bytes_max", current_app.config["MAX_CONTENT_LENGTH"]))
-        if not body and getattr(schema, "may_be_absent", False):
+        body = _read_body(req, bytes_max=_bytes_max(schema))
+        if not body and isinstance(schema, CamelSchema) and schema.may_be_absent:
             return {}
         if not req.is_json:
             raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
@@ -60,6 +51,12 @@ class StrictParser(FlaskParser):
         for messages in error.messages.values():
             errors.update(flat_messages(messages))
         raise _validation_failed(errors)
+
+
+def _bytes_max(schema: Schema) -> int:
+    own = schema.body_bytes_max if isinstance(schema, CamelSchema) else None
+    bytes_max: int = own or current_app.config["MAX_CONTENT_LENGTH"]
+    return bytes_max
 
 
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
@@ -127,3 +124,6 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise _Refused("a name occurs twice in one object")
     return members
+
+
+PARSER = StrictParser()

@@ -3,15 +3,16 @@
 from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Response, current_app, render_template, send_from_directory, url_for
+from flask import Response, current_app, render_template, send_from_directory, url_for
 
 from app import mongo
 from app.errors import PROBLEMS, NotFound
 from app.http.api import api
+from app.http.blueprint import PageBlueprint
 from app.mongo import schema
 from app.transactions import receipts
 
-bp = Blueprint(
+bp = PageBlueprint(
     "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
 )
 
