@@ -8,9 +8,8 @@ from gunicorn.http import errors
 from gunicorn.http.wsgi import Response
 
 from app.connections import Connection
+from app.errors import blank_problem
 
-# What HTTP itself refuses: RFC 9457, section 4.2.1.
-BLANK_TYPE = "about:blank"
 _STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -41,18 +40,6 @@ class Answer(Response):
 def status_of(fault: errors.ParseException) -> HTTPStatus:
     """Return with which status the server refuses what has this fault."""
     return next((status for kind, status in _STATUSES.items() if isinstance(fault, kind)), HTTPStatus.BAD_REQUEST)
-
-
-def blank_problem(status: HTTPStatus, request_id: str) -> dict[str, Any]:
-    """Return the problem document of a refusal by HTTP itself, and for none of the API's reasons."""
-    return {
-        "type": BLANK_TYPE,
-        "title": status.phrase,
-        "status": status.value,
-        "detail": status.description or status.phrase,
-        "code": status.name.lower(),
-        "requestId": request_id,
-    }
 
 
 def refusal(status: HTTPStatus, request_id: str) -> bytes:

@@ -1,6 +1,5 @@
 """The HTTP shape of everything: problem documents, request ids, and how routes declare themselves."""
 
-import re
 import time
 import uuid
 from collections import defaultdict
@@ -20,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.routing import BaseConverter
 
-from app import headers, mongo, rate_limits
+from app import headers, mongo, rate_limits, request_checks
 from app.errors import (
     BodyTooLarge,
     DomainError,
@@ -32,6 +31,7 @@ from app.errors import (
     ServiceUnavailable,
     UnsupportedMediaType,
     ValidationFailed,
+    blank_problem,
 )
 from app.fields import NO_ID, CamelSchema, IdempotencyKey, Line, property_names, read_id
 from app.mongo_schema import NotReady
@@ -43,7 +43,6 @@ PROBLEM_CONTENT_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
 REPLAYED_HEADER = "Idempotency-Replayed"
 RETRY_AFTER_UNREADY_S = 2
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What any call with a body may be refused for.
 BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
 # What any call may be refused for.
@@ -95,16 +94,18 @@ class ProblemSchema(CamelSchema):
 
 
 class IdempotencyHeader(IdempotencyKey):
-    """An idempotency key in UTF-8, as in a body; WSGI hands header bytes on as Latin-1."""
+    """An idempotency key of visible ASCII. Clients differ in what they make of anything else in a header, and some
+    of two keys make one."""
 
-    default_error_messages = {"utf8": "Not UTF-8."}
+    default_error_messages = {
+        "invisible": "As a header, a key has visible ASCII characters only, and no blanks. In the body it may have any "
+        "printable ones."
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        try:
-            text = str(value).encode("latin-1").decode()
-        except UnicodeError as error:
-            raise self.make_error("utf8") from error
-        return super()._deserialize(text, attr, data, **kwargs)
+        if not all("!" <= character <= "~" for character in str(value)):
+            raise self.make_error("invisible")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class IdempotencyHeaderSchema(CamelSchema):
@@ -123,7 +124,7 @@ class Blueprint(flask_smorest.Blueprint):
 
         def decorator(view: Any) -> Any:
             reading = decorate(view)
-            # What `_refuse_unread` goes by.
+            # What `refuse_unread` goes by.
             reading.reads = {location, *getattr(view, "reads", ())}
             return reading
 
@@ -167,7 +168,7 @@ class Blueprint(flask_smorest.Blueprint):
         def decorator(view: View) -> View:
             @wraps(view)
             def refusing(*args: Any, **kwargs: Any) -> Any:
-                _refuse_unread()
+                refuse_unread()
                 return view(*args, **kwargs)
 
             documented: Any = refusing
@@ -249,12 +250,19 @@ def problem_response(error: DomainError) -> Response:
     problem = problem_document(error)
     response = Response(orjson.dumps(problem) + b"\n", error.status, content_type=PROBLEM_CONTENT_TYPE)
     if error.status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = _challenge(error)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if error.replayed:
         response.headers[REPLAYED_HEADER] = "true"
     return response
+
+
+def _challenge(error: DomainError) -> str:
+    if error.bearer_error is None:
+        # Who sent no token is told no error (RFC 6750, section 3.1).
+        return "Bearer"
+    return f'Bearer error="{error.bearer_error}", error_description="{error.title}"'
 
 
 def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:
@@ -273,12 +281,18 @@ def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     return key
 
 
-def _refuse_unread() -> None:
+def refuse_unread() -> None:
     """Raise a problem of the body or the query, if the request has one that its call does not ask for."""
     reads = getattr(current_app.view_functions[request.endpoint or ""], "reads", ())
     if request.query_string and "query" not in reads:
         Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="query")
-    if request.method not in ("GET", "HEAD") and "json" not in reads:
+    if "json" not in reads:
+        refuse_unread_body()
+
+
+def refuse_unread_body() -> None:
+    """Raise a problem of the body, if the request has one; an empty object is as good as none."""
+    if request_checks.has_body(request):
         Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="json")
 
 
@@ -295,9 +309,10 @@ def _example(problem: type[DomainError]) -> dict[str, Any]:
 
 def _begin() -> None:
     offered = request.headers.get(REQUEST_ID_HEADER, "")
-    g.request_id = offered if _SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    g.request_id = offered if request_checks.is_sane_id(offered) else uuid.uuid4().hex
     g.begun = time.perf_counter()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    request_checks.refuse_ambiguous(request)
     _refuse_call_as_id()
 
 
@@ -333,10 +348,14 @@ def _refuse_call_as_id() -> None:
 def _on_http_exception(error: HTTPException) -> Response:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response()  # type: ignore[return-value]
-    problem = _HTTP_PROBLEMS.get(
+    if error.code == HTTPStatus.REQUEST_TIMEOUT:
+        # Of HTTP itself: the request did not come as it was announced.
+        problem = orjson.dumps(blank_problem(HTTPStatus.REQUEST_TIMEOUT, g.get("request_id", ""))) + b"\n"
+        return Response(problem, error.code, content_type=PROBLEM_CONTENT_TYPE)
+    kind = _HTTP_PROBLEMS.get(
         error.code, InternalError if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else MalformedJson
     )
-    response = problem_response(problem(error.description if problem is MalformedJson else None))
+    response = problem_response(kind(error.description if kind is MalformedJson else None))
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = ", ".join(sorted(_methods_of(request.path))) or value

@@ -36,6 +36,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from app import answers, framing
 from app.connections import ArrivingBody, Connection, Pace, Progress, Stage
+from app.request_checks import REPEATED_HEADERS
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,6 @@ THREADS_PER_ARRIVING_BODY = 4
 ARRIVING_QUEUE_MAX = 4
 # When a worker stops, this long is left to clients to take their last answers.
 STOP_LINGER_S = 1.0
-REPEATED_HEADERS = "fincore.repeated_headers"
 
 
 class PatientWorker(ThreadWorker):
