@@ -21,6 +21,8 @@ _SYMBOLIC = 4
 _MAPPINGS_AT_ONCE = 100
 # A code has two bytes. No font of the kind that needs these has more than 10,000 glyphs; letters can be without end.
 CODES_WITH_TEXT_MAX = 40_000
+# Readers take no more letters for one.
+CODE_TEXT_MAX = 8
 CLUSTERS_KEPT = 5_000
 # In thousandths of the size. No script piles its marks so high; who does writes over the rows of other entries.
 MARK_SHIFT_MAX = 500
@@ -125,8 +127,10 @@ class _EmbeddedFont:
         self._operators: dict[tuple[Cluster, float, bool], str] = {}
 
     def code(self, glyph: int, text: str, *, advance: float | None = None, is_one_of_few: bool = False) -> int:
-        """Return the code of a glyph that stands for this text, or for none if there are too many already."""
+        """Return the code of a glyph that stands for this text: for the beginning of a long one, for none if there are
+        too many already."""
         width = self._width(glyph) if advance is None or self._is_cff else advance
+        text = text[:CODE_TEXT_MAX]
         if self._is_cff:
             self._glyphs.setdefault(glyph, _Shown(glyph, text, width))
             return glyph
@@ -264,7 +268,9 @@ class _EmbeddedFont:
 
     def _letters(self) -> bytes:
         """Return what each code means, in the form in which PDF has it."""
-        mappings = [f"<{code:04X}> <{_utf16(shown.text)}>" for code, shown in sorted(self._glyphs.items())]
+        mappings = [
+            f"<{code:04X}> <{_utf16(shown.text)}>" for code, shown in sorted(self._glyphs.items()) if shown.text
+        ]
         parts = [mappings[at : at + _MAPPINGS_AT_ONCE] for at in range(0, len(mappings), _MAPPINGS_AT_ONCE)]
         blocks = (f"{len(part)} beginbfchar\n{chr(10).join(part)}\nendbfchar" for part in parts)
         return "\n".join(

@@ -3,9 +3,9 @@
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
-from itertools import groupby, islice, pairwise
+from itertools import accumulate, groupby, islice, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -99,10 +99,10 @@ def wrapped(text: str, weight: Weight, width: float, *, lines_max: int) -> tuple
     lines = list(islice(_broken(text, weight, width), lines_max + 1))
     if len(lines) > lines_max:
         lines = lines[:lines_max]
-        parts = _breakable(Line(lines[-1], direction), weight)
-        while parts and line_width(Line("".join(parts) + ELLIPSIS, direction), weight) > width:
-            parts.pop()
-        lines[-1] = "".join(parts) + ELLIPSIS
+        pieces = _breakable(Line(lines[-1], direction), weight)
+        while pieces and line_width(Line(_text_of(pieces) + ELLIPSIS, direction), weight) > width:
+            pieces.pop()
+        lines[-1] = _text_of(pieces) + ELLIPSIS
     return tuple(Line(line, direction) for line in lines)
 
 
@@ -288,32 +288,47 @@ def _legible(text: str) -> str:
 def _broken(text: str, weight: Weight, width: float) -> Iterator[str]:
     direction = _direction(text)
 
-    def fits(line: str) -> bool:
-        return line_width(Line(line, direction), weight) <= width
+    def width_of(line: str) -> float:
+        return line_width(Line(line, direction), weight)
 
-    if fits(text) and "\n" not in text:
+    if width_of(text) <= width:
         yield text
         return
-    line = ""
+    space_width = width_of(" ")
+    line, line_is = "", 0.0
     for space, part in _parts(text):
-        longer = f"{line}{space}{part}" if line else part
-        if fits(longer):
-            line = longer
+        # What may be parted is not joined, so each is measured once, and a line is as wide as its parts together.
+        part_is = width_of(part)
+        longer_is = line_is + part_is + (space_width if space else 0.0)
+        if line and longer_is <= width:
+            line, line_is = f"{line}{space}{part}", longer_is
             continue
         if line:
             yield line
-        line = part
-        while not fits(line):
-            letters = _breakable(Line(line, direction), weight)
-            prefixes = range(1, len(letters))
-            fitting = bisect_right(prefixes, False, key=lambda length: not fits("".join(letters[:length])))
-            cut = len("".join(letters[: max(1, fitting)]))
-            if cut == len(line):
-                break
-            yield line[:cut]
-            line = line[cut:]
+        *whole, line = _cut(part, weight, width, direction) if part_is > width else [part]
+        yield from whole
+        line_is = width_of(line) if whole else part_is
     if line:
         yield line
+
+
+def _cut(word: str, weight: Weight, width: float, direction: int) -> Iterator[str]:
+    """Yield a word that is too long for a line in pieces that are not, but for one that cannot be parted."""
+    pieces = _breakable(Line(word, direction), weight)
+    first = 0
+    while first < len(pieces):
+        # Letters are a little wider or narrower where a line ends, as they have none to join.
+        ends = range(first + 1, len(pieces) + 1)
+        sums = list(accumulate(advance for _, advance in pieces[first:]))
+        end = ends[max(0, bisect_right(sums, width) - 1)]
+        while end > first + 1 and line_width(Line(_text_of(pieces[first:end]), direction), weight) > width:
+            end -= 1
+        yield _text_of(pieces[first:end])
+        first = end
+
+
+def _text_of(pieces: Iterable[tuple[str, float]]) -> str:
+    return "".join(text for text, _ in pieces)
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
@@ -337,15 +352,17 @@ def _may_end_between(last: str, first: str) -> bool:
     )
 
 
-def _breakable(line: Line, weight: Weight) -> list[str]:
-    """Return the line in parts none of which comes apart: a syllable of Hindi is more than one letter."""
+def _breakable(line: Line, weight: Weight) -> list[tuple[str, float]]:
+    """Return the line in pieces none of which comes apart, with their widths: a syllable of Hindi is more than one
+    letter."""
     if is_simple(line.text):
-        return list(line.text)
-    parts: list[str] = []
+        advances = _advances(weight)
+        return [(character, advances[character]) for character in line.text]
+    pieces: list[tuple[str, float]] = []
     for stretch in _stretches(line, weight):
-        clusters = [cluster.text for cluster in _shaped(stretch)]
-        parts.extend(reversed(clusters) if stretch.level % 2 else clusters)
-    return parts
+        clusters = [(cluster.text, cluster.advance) for cluster in _shaped(stretch)]
+        pieces.extend(reversed(clusters) if stretch.level % 2 else clusters)
+    return pieces
 
 
 @cache
