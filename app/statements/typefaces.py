@@ -29,6 +29,8 @@ _FAMILIES = (
     _CJK,
 )  # fmt: skip
 _JAPANESE, _KOREAN, _SIMPLIFIED, _TRADITIONAL = range(4)
+# Of these scripts a text has many characters, each of them once.
+_EAST_ASIAN = {"Hani", "Hira", "Kana", "Hang", "Bopo"}
 
 
 class Weight(IntEnum):
@@ -78,10 +80,11 @@ def family_for(character: str, before: str | None) -> str | None:
 
     What belongs to no script of its own (spaces, dandas, Arabic commas) stays in the family `before` it.
     """
-    families = list(_FAMILIES)
+    script = script_of(character[0])
+    families = [_CJK, *_FAMILIES] if script in _EAST_ASIAN else list(_FAMILIES)
     if EMOJI_STYLE in character or _KEYCAP in character:
         families.insert(0, _EMOJI)
-    if before is not None and script_of(character[0]) is None:
+    if before is not None and script is None:
         is_of_letters = before not in (_SYMBOLS, _EMOJI, _CJK)
         families.insert(0 if character.isspace() and is_of_letters else 1, before)
     return next((family for family in families if _has(family, character)), None)
