@@ -72,6 +72,12 @@ def _check(log: Logger) -> None:
         sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
 
 
+def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+    """Have the worker import the application anew: what the master imported is, after a reload, of the old release."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "config")]:
+        del sys.modules[name]
+
+
 def post_worker_init(worker: Worker) -> None:
     """Start the worker's background tasks. Not before the fork: threads do not survive it."""
     worker.wsgi.extensions["background"].start()
