@@ -133,7 +133,8 @@ def _sums(rows: Sequence[Row]) -> Iterable[Fact]:
         currencies = dict.fromkeys(row.currency for row in rows if row.flow == flow)
         for currency in currencies:
             parts = [row.units for row in rows if row.flow == flow and row.currency == currency]
-            yield Fact(label, f"{format_amount(sum(parts), currency)} in {len(parts)}", is_main=True)
+            noun = "payments" if len(parts) > 1 else "payment"
+            yield Fact(label, f"{format_amount(sum(parts), currency)} in {len(parts)} {noun}", is_main=True)
 
 
 def _balances(messages: Sequence[Document]) -> Iterable[Fact]:
