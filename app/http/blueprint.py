@@ -133,7 +133,7 @@ def _refuse_unread() -> None:
     reads = getattr(current_app.view_functions[request.endpoint or ""], "reads", ())
     if request.query_string and "query" not in reads:
         Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="query")
-    if request.method not in ("GET", "HEAD") and "json" not in reads:
+    if "json" not in reads:
         Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="json")
 
 

@@ -1,6 +1,8 @@
 """Reading requests as the contract wants them: strict JSON, nothing unknown, our own refusals."""
 
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -31,7 +33,8 @@ class NothingSchema(CamelSchema):
 class StrictParser(FlaskParser):
     """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals.
 
-    A schema of a body may say `may_be_absent = True`, and `body_bytes_max` if its limit is not the one of all bodies.
+    A schema of a body may say `may_be_absent = True`, `body_bytes_max` if its limit is not the one of all bodies, and
+    `exact_numbers = True` to get numbers with a point or an exponent as Decimal.
     """
 
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
@@ -46,7 +49,7 @@ class StrictParser(FlaskParser):
             return {}
         if not req.is_json:
             raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
-        return read_json(body)
+        return read_json(body, parse_float=Decimal if getattr(schema, "exact_numbers", False) else float)
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         repeated = [name for name, values in req.args.lists() if len(values) > 1]
@@ -73,7 +76,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= NAMED_FIELD_LENGTH_MAX else f"{name[: NAMED_FIELD_LENGTH_MAX - 1]}…"
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
     """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
 
     Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
@@ -82,7 +85,7 @@ def read_json(body: bytes) -> Any:
     try:
         # orjson for its strictness, the standard library for exact integers and repeated names.
         orjson.loads(body)
-        value = json.loads(body, object_pairs_hook=_unique_object)
+        value = json.loads(body, object_pairs_hook=_unique_object, parse_float=parse_float)
         if _is_deeper_than(value, JSON_DEPTH_MAX):
             raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
         return value
