@@ -45,10 +45,10 @@ def _exactness(media_range: str, media_type: str) -> int:
 
 def _ranges(header: str) -> Iterator[tuple[str, Decimal]]:
     for part in _RANGE.findall(header[:READ_CHARACTERS_MAX]):
-        name, *parameters = (word.strip() for word in _PARAMETER.findall(part))
-        quality = _quality(parameters)
-        if quality is not None:
-            yield name.lower(), quality
+        words = [word.strip() for word in _PARAMETER.findall(part)]
+        quality = _quality(words[1:])
+        if words and quality is not None:
+            yield words[0].lower(), quality
 
 
 def _quality(parameters: Sequence[str]) -> Decimal | None:
