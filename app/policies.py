@@ -49,6 +49,18 @@ class HttpPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkPolicy:
+    """How much of a process heavy work may take: so many requests with it at most, waiting ones too, and so many that
+    run at one moment, in all and of one user."""
+
+    documents_max: int = 8
+    documents_at_once: int = 2
+    documents_per_user_at_once: int = 2
+    passwords_max: int = 16
+    passwords_at_once: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class MailPolicy:
     """How mail leaves. Without a server, and with a `problem`, it waits in the outbox and nothing else is affected."""
 
