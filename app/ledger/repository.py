@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from bson import Binary, Int64, ObjectId
+from bson import Binary, DBRef, Int64, ObjectId
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 
@@ -225,12 +225,26 @@ def to_transaction(document: Document) -> Transaction:
         held_amount=document.get("held_amount"),
         failure=_to_failure(document.get("failure")),
         description=document.get("description"),
-        metadata=document.get("metadata"),
+        metadata=_to_metadata(document.get("metadata")),
         completed_at=document.get("completed_at"),
         reverses=document.get("reverses"),
         reversed_by=document.get("reversed_by"),
         expires_at=document.get("expires_at"),
     )
+
+
+def _from_metadata(metadata: Mapping[str, str] | None) -> list[list[str]] | None:
+    # Pairs of texts: as the name of a field, what a client sent could mean something to the server or the driver.
+    return None if metadata is None else [[name, value] for name, value in metadata.items()]
+
+
+def _to_metadata(stored: list[tuple[str, str]] | Document | DBRef | None) -> Mapping[str, str] | None:
+    if isinstance(stored, list):
+        return dict(stored)
+    # Until version 2 of the schema it was stored as an object, which the driver may take for a reference.
+    if isinstance(stored, DBRef):
+        return {name: value for name, value in stored.as_doc().items() if value is not None}
+    return stored
 
 
 def _to_failure(document: Document | None) -> Failure | None:
@@ -271,7 +285,7 @@ def _from_transaction(transaction: Transaction) -> Document:
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "failure": _from_failure(transaction.failure),
         "description": transaction.description,
-        "metadata": transaction.metadata,
+        "metadata": _from_metadata(transaction.metadata),
         "completed_at": transaction.completed_at,
         "reverses": transaction.reverses,
         "reversed_by": transaction.reversed_by,

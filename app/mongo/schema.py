@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 # Codes of what MongoDB refuses for want of rights, or of the right password.
@@ -75,7 +75,8 @@ _TRANSACTION = _document(
         "held_amount": _MONEY,
         "failure": _FAILURE,
         "description": _STRING,
-        "metadata": {"bsonType": "object"},
+        # Pairs of a name and a value, so that no name is one to the database. Version 1 stored an object.
+        "metadata": {"bsonType": ["array", "object"]},
         "completed_at": _DATE,
         "reverses": _ID,
         "reversed_by": _ID,
