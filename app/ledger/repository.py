@@ -51,6 +51,17 @@ def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = N
     return {group["_id"]: to_entry(group["head"]) for group in found}
 
 
+def find_heads_and_time(
+    accounts: Collection[ObjectId], session: ClientSession | None = None
+) -> tuple[dict[ObjectId, Entry], datetime | None]:
+    """Return the newest entry of each account that has a journal, and when the primary was asked, by its own clock;
+    None if there was no journal."""
+    # The time rides along with what is read anyway. After the group, so that the plan stays a DISTINCT_SCAN.
+    stages = [*head_pipeline(accounts), {"$addFields": {"now": "$$NOW"}}]
+    found = list(database().ledger_entries.aggregate(stages, session=session))
+    return {group["_id"]: to_entry(group["head"]) for group in found}, found[0]["now"] if found else None
+
+
 def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
     """Return the account's newest entry at or before `at`: one seek in the index (account, created_at, sequence)."""
     query = {"account": account, "created_at": {"$lte": at}}
@@ -60,10 +71,18 @@ def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
 
 def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None = None) -> list[Account]:
     """Return the accounts that exist among `accounts`, each as its head leaves it."""
+    return find_accounts_and_time(accounts, session)[0]
+
+
+def find_accounts_and_time(
+    accounts: Collection[ObjectId], session: ClientSession | None = None
+) -> tuple[list[Account], datetime | None]:
+    """Return the accounts that exist among `accounts`, each as its head leaves it, and the primary's time as
+    `find_heads_and_time` does."""
     ids = {"_id": {"$in": list(accounts)}}
     documents = list(database().accounts.find(ids, session=session))
-    heads = find_heads(accounts, session)
-    return [_to_account(document, heads[document["_id"]]) for document in documents]
+    heads, now = find_heads_and_time(accounts, session)
+    return [_to_account(document, heads[document["_id"]]) for document in documents], now
 
 
 def find_recorded(
@@ -88,21 +107,37 @@ def find_transactions(ids: Collection[ObjectId], session: ClientSession) -> list
     return [to_transaction(document) for document in database().transactions.find(query, session=session)]
 
 
-def find_open_holds(accounts: Collection[ObjectId], session: ClientSession) -> list[Transaction]:
-    """Return the open holds that have one of the accounts on either side."""
-    query = {"accounts": {"$in": list(accounts)}, "status": TransactionStatus.PENDING.value}
-    return [to_transaction(document) for document in database().transactions.find(query, session=session)]
+def has_open_hold(account: ObjectId, at: datetime, *, besides: Collection[ObjectId], session: ClientSession) -> bool:
+    """Tell whether the account is a side of an open hold, other than `besides`, whose time is not over: one seek."""
+    query: Document = {
+        "accounts": account,
+        "status": TransactionStatus.PENDING.value,
+        "expires_at": {"$gt": at},
+        "_id": {"$nin": list(besides)},
+    }
+    return database().transactions.find_one(query, projection=["_id"], session=session) is not None
 
 
 def find_expired_holds(
-    at: datetime, *, limit: int, payers: Collection[ObjectId] | None = None, session: ClientSession | None = None
-) -> list[Transaction]:
-    """Return up to `limit` open holds whose time is over, the longest expired first; only of `payers`, if given."""
+    at: datetime,
+    *,
+    limit: int,
+    payers: Collection[ObjectId] | None = None,
+    parties: Collection[ObjectId] | None = None,
+    besides: Collection[ObjectId] = (),
+    session: ClientSession | None = None,
+) -> list[ObjectId]:
+    """Return up to `limit` open holds whose time is over, the longest expired first; if given, only those of `payers`,
+    or with one of `parties` on either side."""
     query: Document = {"status": TransactionStatus.PENDING.value, "expires_at": {"$lte": at}}
     if payers is not None:
         query["from_account"] = {"$in": list(payers)}
-    found = database().transactions.find(query, session=session).sort("expires_at", 1).limit(limit)
-    return [to_transaction(document) for document in found]
+    if parties is not None:
+        query["accounts"] = {"$in": list(parties)}
+    if besides:
+        query["_id"] = {"$nin": list(besides)}
+    found = database().transactions.find(query, projection=["_id"], session=session)
+    return [document["_id"] for document in found.sort("expires_at", 1).limit(limit)]
 
 
 def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
