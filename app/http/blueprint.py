@@ -23,16 +23,17 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class IdempotencyHeader(IdempotencyKey):
-    """An idempotency key in UTF-8, as in a body; WSGI hands header bytes on as Latin-1."""
+    """An idempotency key of visible ASCII. Of anything else in a header, clients make different things."""
 
-    default_error_messages = {"utf8": "Not UTF-8."}
+    default_error_messages = {
+        "invisible": "As a header, a key has visible ASCII characters only, and no blanks. In the body it may have any "
+        "printable ones."
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        try:
-            text = str(value).encode("latin-1").decode()
-        except UnicodeError as error:
-            raise self.make_error("utf8") from error
-        return super()._deserialize(text, attr, data, **kwargs)
+        if not all("!" <= character <= "~" for character in str(value)):
+            raise self.make_error("invisible")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class IdempotencyHeaderSchema(CamelSchema):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import request
 
 from app.fields import CamelSchema
+from app.http import checks
 from app.http.parsing import PARSER
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -70,5 +71,6 @@ def _refuse_unread(reads: frozenset[str]) -> None:
     """Raise a problem of the query or the body, if the request has one that its call does not read."""
     if request.query_string and "query" not in reads:
         PARSER.parse(_NOTHING, location="query")
-    if request.method not in ("GET", "HEAD") and "json" not in reads:
+    # An empty object is as good as no body.
+    if "json" not in reads and checks.has_body(request):
         PARSER.parse(_NOTHING, location="json")

@@ -26,6 +26,7 @@ from app.ledger.records import (
     TransactionStatus,
 )
 from app.mongo import Document, database
+from app.mongo.shared import SharedRead
 
 # All else about a transaction is as it was when it was recorded, for ever.
 _MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
@@ -46,9 +47,19 @@ def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
 
 
 def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
-    """Return the newest entry of each account that has a journal."""
+    """Return the newest entry of each account that has a journal.
+
+    Outside a block, those who ask at the same time share one query.
+    """
+    return _heads.read(accounts) if session is None else _find_heads(accounts, session)
+
+
+def _find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
     found = database().ledger_entries.aggregate(head_pipeline(accounts), session=session)
     return {group["_id"]: to_entry(group["head"]) for group in found}
+
+
+_heads: SharedRead[ObjectId, Entry] = SharedRead(_find_heads)
 
 
 def find_heads_and_time(
@@ -69,9 +80,15 @@ def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
     return to_entry(document) if document else None
 
 
+def _find_account_documents(accounts: Collection[ObjectId], session: ClientSession | None) -> list[Document]:
+    return list(database().accounts.find({"_id": {"$in": list(accounts)}}, session=session))
+
+
 def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None = None) -> list[Account]:
     """Return the accounts that exist among `accounts`, each as its head leaves it."""
-    return find_accounts_and_time(accounts, session)[0]
+    documents = _find_account_documents(accounts, session)
+    heads = find_heads(accounts, session)
+    return [_to_account(document, heads[document["_id"]]) for document in documents]
 
 
 def find_accounts_and_time(
@@ -79,8 +96,7 @@ def find_accounts_and_time(
 ) -> tuple[list[Account], datetime | None]:
     """Return the accounts that exist among `accounts`, each as its head leaves it, and the primary's time as
     `find_heads_and_time` does."""
-    ids = {"_id": {"$in": list(accounts)}}
-    documents = list(database().accounts.find(ids, session=session))
+    documents = _find_account_documents(accounts, session)
     heads, now = find_heads_and_time(accounts, session)
     return [_to_account(document, heads[document["_id"]]) for document in documents], now
 
