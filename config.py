@@ -119,7 +119,7 @@ def load() -> Config:
         ),
         ledger=LedgerPolicy(
             batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
-            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 50_000, validate=Range(1, 100_000)),
             timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
         ),
         http=_http(env, limited=limited),

@@ -14,13 +14,14 @@ class MongoPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPolicy:
-    """At most `queue_size_max` transfers wait in a process, and `batch_size_max` share a block.
+    """At most `batch_size_max` transfers share a block.
 
-    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed.
+    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed. Who would not get a turn
+    in time is refused at once; `queue_size_max` only bounds the memory of a process.
     """
 
     batch_size_max: int = 200
-    queue_size_max: int = 2_000
+    queue_size_max: int = 50_000
     timeout_ms: int = 10_000
 
 

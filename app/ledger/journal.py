@@ -239,7 +239,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
     by_owner = command.owner is not None
     if command.status not in _TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
         raise InvalidStatusTransition(f"The account is {account.status} and can not become {command.status}.")
-    if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id)):
+    if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id, at)):
         raise AccountNotEmpty("The account still has money." if account.balance else "The account has open holds.")
     at = max(at, account.at)
     after, entry = append(

@@ -1,12 +1,14 @@
 """Moving money: from requests to ledger commands, and what the ledger made of them."""
 
 import hashlib
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import structlog
 from bson import ObjectId
 
 from app import ledger, mongo
@@ -15,11 +17,14 @@ from app.acts import Act
 from app.auth.roles import reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
 from app.fields import camel_case
+from app.ledger import is_for_everybody
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
 from app.ledger.records import Account, Outcome, Transaction, TransactionKind, TransactionStatus, item_key, treasury_id
 from app.mongo import Document, leases
 from app.statements import queries
 from app.transactions import repository
+
+log = structlog.get_logger(__name__)
 
 DIGEST_HEX_DIGITS = 32
 NO_CURRENCY = ""
@@ -27,6 +32,11 @@ SWEEP_LEASE = "expired_holds"
 SWEEP_LEASE_DURATION = timedelta(seconds=10)
 SWEEP_SIZE_MAX = 200
 SWEEP_IDLE_S = 2.0
+
+# Holds that this process could not release. It lets them lie for the others' sake, and tries again once it has so many
+# of them, or is started anew.
+UNWRITABLE_KEPT_MAX = 1_000
+_unwritable: deque[ObjectId] = deque(maxlen=UNWRITABLE_KEPT_MAX)
 
 Request = Mapping[str, Any]
 
@@ -109,11 +119,34 @@ def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
 
 def release_expired_holds() -> float:
     """Void holds whose time is over, and return in how many seconds to look again. One worker at a time does it."""
-    if not ledger.expired_holds(datetime.now(UTC), limit=1) or not leases.acquire(SWEEP_LEASE, SWEEP_LEASE_DURATION):
+    if not ledger.expired_holds(datetime.now(UTC), limit=1, besides=_unwritable) or not leases.acquire(
+        SWEEP_LEASE, SWEEP_LEASE_DURATION
+    ):
         return SWEEP_IDLE_S
-    expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX)
-    ledger.post([Expire(hold=hold.id) for hold in expired])
-    return 0.0 if len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
+    expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX, besides=_unwritable)
+    commands = [Expire(hold=hold) for hold in expired]
+    try:
+        outcomes = ledger.post(commands)
+    except Exception as error:
+        if not commands or is_for_everybody(error):
+            raise
+        # One of them cannot be written. Alone, each of the others still can.
+        outcomes = [outcome for command in commands for outcome in _release_alone(command)]
+    # By the primary's clock, which decides, some may not be over yet.
+    released = sum(outcome.error is None for outcome in outcomes)
+    return 0.0 if released and len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
+
+
+def _release_alone(command: Expire) -> list[Outcome]:
+    """Release one hold, or note that it cannot be, so that the next ones have their turn."""
+    try:
+        return ledger.post([command])
+    except Exception as error:
+        if is_for_everybody(error):
+            raise
+        log.error("hold_not_released", hold=str(command.hold), exc_info=error)
+        _unwritable.append(command.hold)
+        return []
 
 
 def find_history(
