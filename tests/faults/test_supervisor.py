@@ -141,6 +141,8 @@ def test_a_second_start_finds_what_the_first_made_and_says_no_secret_again(serve
     second = serve()
 
     kept = environment_file(second)
+    # Wherever it lies in a working tree, git takes nothing of it.
+    assert (second.data_dir / ".gitignore").read_text() == "*\n"
     assert "password" not in second.said
     assert {name: kept[name] for name in ("MONGO_URI", "JWT_SECRET")} == {
         name: made[name] for name in ("MONGO_URI", "JWT_SECRET")
@@ -250,6 +252,39 @@ def test_a_data_directory_that_can_not_be_written_is_named(launch: Callable[...,
 
     assert run.ended() == 1
     assert "can not be used (Not a directory)" in run.said
+
+
+def test_a_data_directory_that_others_may_write_is_refused_in_one_line(
+    launch: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+
+    run = launch(DATA_DIR=str(tmp_path / "open"))
+
+    assert run.ended() == 1
+    assert len(run.said.splitlines()) == 1
+    assert f"Others may write in {tmp_path / 'open'}" in run.said
+    assert list((tmp_path / "open").iterdir()) == []
+
+
+def test_a_planted_secret_is_refused_in_one_line(launch: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir(mode=0o700)
+    (tmp_path / "planted").write_text("6f1d3c5b7a9e2048" * 6)
+    (tmp_path / "var" / "jwt_secret").symlink_to(tmp_path / "planted")
+
+    run = launch()
+
+    assert run.ended() == 1
+    assert run.said.splitlines()[-1].endswith("jwt_secret is a link, and Fincore makes none. Remove it.")
+    assert "Traceback" not in run.said
+
+
+def test_the_project_itself_is_no_data_directory(launch: Callable[..., Run]) -> None:
+    run = launch(DATA_DIR=".")
+
+    assert run.process.wait(END_TIMEOUT_S) == 1
+    assert "holds Fincore itself" in run.said
 
 
 def test_bad_settings_are_all_named(launch: Callable[..., Run]) -> None:
