@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 # Codes of what MongoDB refuses for want of rights, or of the right password.
@@ -84,8 +84,8 @@ _TRANSACTION = _document(
 )
 
 _KEY_USE = _document(
-    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH")},
-    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}},
+    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH", "ACCOUNT")},
+    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}, "account": _ID},
 )
 
 VALIDATORS: dict[str, dict[str, Any]] = {

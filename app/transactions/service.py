@@ -1,12 +1,10 @@
 """Moving money: from requests to ledger commands, and what the ledger made of them."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 from bson import ObjectId
 
 from app import ledger, mongo
@@ -14,14 +12,13 @@ from app.accounts.service import own_account_ids
 from app.acts import Act
 from app.auth.roles import reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
-from app.fields import camel_case
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
+from app.ledger.fingerprints import fingerprint
 from app.ledger.records import Account, Outcome, Transaction, TransactionKind, TransactionStatus, item_key, treasury_id
 from app.mongo import Document, leases
 from app.statements import queries
 from app.transactions import repository
 
-DIGEST_HEX_DIGITS = 32
 NO_CURRENCY = ""
 SWEEP_LEASE = "expired_holds"
 SWEEP_LEASE_DURATION = timedelta(seconds=10)
@@ -192,16 +189,6 @@ def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Transaction
     return replace(transaction, idempotency_key=None, failure=failure)  # type: ignore[arg-type]
 
 
-def fingerprint(call: str, request: Request) -> dict[str, str]:
-    """Return a digest of each field of a request, and of the call it was made to under the key's own name.
-
-    Two requests are the same exactly if their fingerprints are. A field that was
-    left out has none.
-    """
-    values = {**request, "idempotency_key": call}
-    return {camel_case(name): _digest(value) for name, value in values.items() if value is not None}
-
-
 def _unrecorded(outcome: Outcome) -> Outcome:
     """Return the outcome without the ids of what was not recorded; a repeat's was recorded the first time."""
     if outcome.replayed:
@@ -235,8 +222,3 @@ def _own_accounts(transaction: Transaction, user_id: ObjectId) -> set[ObjectId]:
     """Return which of the transaction's accounts are the user's."""
     parties = ledger.accounts([transaction.from_account, transaction.to_account])
     return {account.id for account in parties.values() if account.user == user_id}
-
-
-def _digest(value: Any) -> str:
-    canonical = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(canonical).hexdigest()[:DIGEST_HEX_DIGITS]
