@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
-from flask import current_app
+from flask import current_app, url_for
 
 from app.accounts import service
 from app.accounts.schemas import (
@@ -18,7 +18,14 @@ from app.accounts.schemas import (
 )
 from app.auth.roles import reads_everything
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, token_required
-from app.errors import AccountNotEmpty, AccountNotFound, IdempotencyKeyReused, InvalidStatusTransition, LedgerBusy, ValidationFailed
+from app.errors import (
+    AccountNotEmpty,
+    AccountNotFound,
+    IdempotencyKeyReused,
+    InvalidStatusTransition,
+    LedgerBusy,
+    ValidationFailed,
+)
 from app.http.blueprint import Blueprint
 from app.http.parsing import BODY_PROBLEMS
 from app.http.problems import REPLAYED_HEADER
@@ -38,14 +45,13 @@ def create(body: dict[str, Any]) -> Any:
     viewer, currency = current_user_id(), body.get("currency", current_app.config["DEFAULT_CURRENCY"])
     # Asked first: once the account is open, nothing may fail any more that would make it look as if it were not.
     sees_all = reads_everything(viewer)
-    wanted = {"user_id": viewer, "currency": currency, "name": body.get("name")}
-    key = body.get("idempotency_key")
-    if key is None:
-        account, replayed = service.open_account(**wanted), False
-    else:
-        account, replayed = service.open_account_once(**wanted, key=key, asked=body)
+    account, replayed = service.open_account_once(
+        user_id=viewer, currency=currency, name=body.get("name"), key=body.get("idempotency_key"), asked=body
+    )
     answer = {"account": service.as_seen(account, sees_all=sees_all)}
-    return (answer, HTTPStatus.OK, {REPLAYED_HEADER: "true"}) if replayed else answer
+    if replayed:
+        return answer, HTTPStatus.OK, {REPLAYED_HEADER: "true"}
+    return answer, HTTPStatus.CREATED, {"Location": url_for("accounts.get_account", account_id=account["_id"])}
 
 
 @bp.get("")

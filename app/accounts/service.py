@@ -37,13 +37,16 @@ def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Docum
 
 
 def open_account_once(
-    *, user_id: ObjectId, currency: str, name: str | None, key: str, asked: Mapping[str, Any]
+    *, user_id: ObjectId, currency: str, name: str | None, key: str | None, asked: Mapping[str, Any]
 ) -> tuple[Document, bool]:
-    """Open an account under an idempotency key; return it, as it was first answered, and whether it was there already.
+    """Open an account under an idempotency key, if there is one; return it, as it was first answered, and whether it
+    was there already.
 
     `asked` are the fields of the request, which a repeat has to have again. Raises IdempotencyKeyReused if the key was
     spent on anything else, and as `open_account` does.
     """
+    if key is None:
+        return open_account(user_id=user_id, currency=currency, name=name), False
     account = _new_account(user_id, currency, name)
     fingerprint = fingerprint_of("accounts", asked)
 

@@ -17,7 +17,18 @@ from app.ledger.posting import Witness, post_block, rehearse
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.policies import LedgerPolicy
 
-__all__ = ["accounts", "begin_journal", "configure", "entry_at", "expired_holds", "heads", "post", "rehearse", "spend_key", "spent_on"]
+__all__ = [
+    "accounts",
+    "begin_journal",
+    "configure",
+    "entry_at",
+    "expired_holds",
+    "heads",
+    "post",
+    "rehearse",
+    "spend_key",
+    "spent_on",
+]
 
 _group: GroupCommit | None = None
 

@@ -31,7 +31,7 @@ def repeat(command: Keyed, recorded: Transaction | KeyUse, state: State) -> Outc
 
 
 def reuse_of(recorded: Transaction | KeyUse, asked: Mapping[str, str]) -> IdempotencyKeyReused | None:
-    """Return the refusal of a key that was spent on another request than the one asked now, or None if it is the same."""
+    """Return the refusal of a key that was spent on another request than this one, or None if it is the same."""
     differing = differing_fields(recorded.fingerprint, asked)
     if not differing:
         return None
