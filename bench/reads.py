@@ -6,7 +6,6 @@ memory that a statement of 100,000 entries takes.
 
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,13 +20,14 @@ from app.auth.service import register
 from app.policies import AuthPolicy, MongoPolicy
 from app.statements import pdf, queries, render, service
 from app.transactions.repository import find_history
+from bench.extent import argument, extent
 from bench.filled import fill, replica_set
 
 TRANSFERS = 1_000_000
 PAGE = 51
-PAGES = 1_000
-REPEATS = 200
-STATEMENT_ENTRIES = 100_000
+PAGES = extent(1_000, brief=3)
+REPEATS = extent(200, brief=2)
+STATEMENT_ENTRIES = extent(100_000, brief=100)
 TIMEOUT_MS = 60_000
 
 
@@ -36,7 +36,7 @@ AUTH = AuthPolicy("a secret that signs nothing here", bcrypt_rounds=4)
 
 
 def main() -> None:
-    transfers = int(sys.argv[1]) if len(sys.argv) > 1 else TRANSFERS
+    transfers = argument(TRANSFERS, brief=200)
     with replica_set() as uri:
         mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
         owner = register(

@@ -24,7 +24,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 import config
 from app import mongo
-from app.auth.service import ensure_system_user
+from app.auth.service import ensure_system_user, has_password
 from app.leash import end_with
 from app.mongo import new_client
 from app.mongo.schema import NotReady, Standalone, check_database, ensure_schema
@@ -185,8 +185,14 @@ class Supervisor:
         mongo.connect(settings.mongo)
         try:
             is_new = ensure_system_user(email=self._local.system_email, password=password, policy=settings.auth)
+            is_taken = is_new or has_password(self._local.system_email, password)
         finally:
             mongo.close()
+        if self._local.system_password is not None and not is_taken:
+            _say(
+                f"SYSTEM_PASSWORD is not taken over: {self._local.system_email} has another password already. "
+                "Change it with PUT /api/auth/password."
+            )
         if is_new and self._local.system_password is None:
             _say(f"System user {self._local.system_email} has the password {password} (shown only now; keep it).")
 
@@ -243,7 +249,7 @@ class Supervisor:
     def _guide(self) -> str:
         host = self._client_host()
         url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
-        flask = Path(sys.executable).with_name("flask")
+        flask_path = Path(sys.executable).with_name("flask")
         rows = {
             "API": f"{url}/api/docs",
             "System user": self._local.system_email,
@@ -257,7 +263,8 @@ class Supervisor:
             rows["Mail"] = f"waits, because its settings are wrong. {problem}"
         if self._replica_set is not None:
             rows["MongoDB log"] = _shown(self._replica_set.members[0].log_path)
-        rows["Commands"] = f". {_shown(self._environment_file)} && {_shown(flask)} --app wsgi --help"
+        environment, flask = (shlex.quote(_shown(path)) for path in (self._environment_file, flask_path))
+        rows["Commands"] = f". {environment} && {flask} --app wsgi --help"
         lines = [f"  {name:<12} {value}" for name, value in rows.items()]
         return "\n".join(["Fincore is ready. Ctrl-C stops it.", *lines])
 

@@ -152,6 +152,28 @@ def test_a_second_start_finds_what_the_first_made_and_says_no_secret_again(serve
         assert client.get_default_database()["users"].count_documents({"role": "SYSTEM"}) == 1
 
 
+def test_a_password_that_came_too_late_is_said_not_to_be_taken_over(serve: Callable[..., Run]) -> None:
+    runs = []
+    for password in ("the first password", "the second password", "the first password"):
+        runs.append(serve(SYSTEM_PASSWORD=password))
+        runs[-1].process.send_signal(signal.SIGTERM)
+        assert runs[-1].ended() == 0
+
+    assert ["SYSTEM_PASSWORD is not taken over" in run.said for run in runs] == [False, True, False]
+    assert not any("second password" in run.said for run in runs)
+
+
+def test_the_printed_commands_can_be_typed_as_they_are(serve: Callable[..., Run], tmp_path: Path) -> None:
+    run = serve(DATA_DIR=str(tmp_path / "it's my data $HOME"))
+    (line,) = [line for line in run.said.splitlines() if line.lstrip().startswith("Commands")]
+
+    command = line.split(maxsplit=1)[1].replace("--help", "users list --json")
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert '"role":"SYSTEM"' in done.stdout
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_process_group_stops_all(serve: Callable[..., Run], signal_number: signal.Signals) -> None:
     run = serve()
