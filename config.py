@@ -23,7 +23,7 @@ from pymongo.uri_parser import parse_uri
 from app.addresses import normal_email
 from app.auth import passwords
 from app.money import is_currency
-from app.networks import parse_networks
+from app.networks import parse_address, parse_networks
 from app.policies import AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy
 
 ROOT = Path(__file__).resolve().parent
@@ -42,12 +42,14 @@ MAIL_VARIABLES = (
     "MAIL_USE_SSL",
     "MAIL_DEFAULT_SENDER",
     "MAIL_DELIVERY",
+    "MAIL_LETTERS_PER_DAY",
     "EMAIL_USER",
     "EMAIL_PASS",
 )
 # The original sent with EMAIL_USER and EMAIL_PASS alone, through Gmail.
 MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+LETTERS_PER_DAY_MAX = 1_000_000
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
@@ -135,16 +137,22 @@ def load_mail() -> MailPolicy:
     env = _env()
     user = env.str("EMAIL_USER", "") or None
     use_ssl = env.bool("MAIL_USE_SSL", False)
+    server = env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None)
     use_tls = env.bool("MAIL_USE_TLS", user is not None and not use_ssl)
     default_sender = f"Fincore <{user}>" if user and "@" in user else MailPolicy().sender
     mail = MailPolicy(
-        server=env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None),
+        server=server,
         port=env.int("MAIL_PORT", 465 if use_ssl else 587 if use_tls else 25, validate=Range(1, 65_535)),
         use_tls=use_tls,
         use_ssl=use_ssl,
         user=user,
         password=env.str("EMAIL_PASS", "") or None,
         sender=env.str("MAIL_DEFAULT_SENDER", "") or default_sender,
+        # Who writes false means it. Where nothing is said, a secret goes in clear to a near server only.
+        secrets_in_clear=bool(env.str("MAIL_USE_TLS", "")) or server is None or _is_near(server),
+        letters_per_day=env.int(
+            "MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_PER_DAY_MAX)
+        ),
         in_workers=env.str("MAIL_DELIVERY", "thread", validate=OneOf(("thread", "off"))) == "thread",
     )
     unreadable = _problems(env)
@@ -290,6 +298,12 @@ def _mail_problem(mail: MailPolicy) -> str | None:
 
 def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
     return lambda value: is_fit(value) if value else None
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this one or in a private network, by its address or by a name without a domain."""
+    address = parse_address(host)
+    return "." not in host if address is None else address.is_private
 
 
 def _is_email(value: str) -> None:

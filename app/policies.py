@@ -59,6 +59,11 @@ class MailPolicy:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     sender: str = "Fincore <no-reply@fincore.example>"
+    # Whether a secret, such as a reset token, may go over a connection that is not encrypted.
+    secrets_in_clear: bool = True
+    # Letters that one reader gets in one day, security mail apart; what is beyond them comes in one. 0: no limit, and
+    # each message is a letter of its own.
+    letters_per_day: int = 50
     # Whether the workers deliver, each in a thread; if not, `flask mail deliver --loop` has to run.
     in_workers: bool = True
     problem: str | None = None

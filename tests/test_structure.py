@@ -38,7 +38,7 @@ FLOORS: list[set[str]] = [
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "auth": {"attempts", "passwords", "resets", "roles", "sessions", "tokens"},
-    "statements": {"pdf", "queries", "render", "verification"},
+    "statements": {"embedding", "pdf", "queries", "render", "typefaces", "typesetting", "verification"},
     "transactions": {"receipts"},
 }
 DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}
@@ -315,7 +315,7 @@ def test_every_domain_has_the_files_of_its_kind_and_no_others() -> None:
         files = {path.stem for path in (ROOT / "app" / name).glob("*.py")}
         assert files <= FILES_OF_A_DOMAIN | FILES_OF_ITS_OWN.get(name, set()), name
         folders = {path.name for path in (ROOT / "app" / name).iterdir() if path.is_dir()} - {"__pycache__"}
-        assert folders <= {"fonts", "static", "templates"}, name
+        assert folders <= {"static", "templates"}, name
 
 
 @cache

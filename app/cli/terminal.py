@@ -35,6 +35,12 @@ LIST_LENGTH_MAX = 1_000_000
 Record = Mapping[str, Any]
 
 
+class NotDone(click.ClickException):
+    """What the command needs is not there; the text says what."""
+
+    exit_code = EXIT_NOT_DONE
+
+
 class OperatorGroup(AppGroup):
     """Commands whose help names the exit codes, and that end with one of them and one line instead of a traceback."""
 
