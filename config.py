@@ -7,15 +7,18 @@ at once, every bad variable by its name, and the program refuses to start.
 import logging
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.utils import parseaddr
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from environs import Env, EnvValidationError, ValidationError
 from marshmallow.validate import OneOf, Range
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from app.addresses import normal_email
 from app.auth import passwords
@@ -194,10 +197,29 @@ def export(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
+class _Environment(Env):
+    """The environment, in which a blank setting is one that was left out."""
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        value = super()._get_value(env_key, default)
+        if not isinstance(value, str):
+            return value
+        if any("\udc80" <= char <= "\udcff" for char in value):
+            # Python carries bytes that are not UTF-8 through as lone surrogates.
+            self._errors[env_key].append("It is not UTF-8.")
+            return default
+        return value if value.strip() else default
+
+
 def _env() -> Env:
-    env = Env(eager=False)
+    env = _Environment(eager=False)
     # The environment goes before the file; ENV_FILE names another file, or none that exists.
-    env.read_env(env.path("ENV_FILE", ROOT / ".env"), recurse=False)
+    file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
+    try:
+        env.read_env(file, recurse=False)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ConfigError(f"The settings in {file} can not be read: {reason}.") from error
     return env
 
 
@@ -316,10 +338,25 @@ def _is_password(value: str) -> None:
 
 
 def _is_mongo_uri(value: str) -> None:
+    advice = "Give the replica set's address, such as mongodb://user:password@host:27017/fincore?replicaSet=rs0"
     if not value.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValidationError(f"{advice}.")
+    if value.startswith("mongodb+srv://"):
+        # To read it, the driver asks a name server, and it says what is wrong when it connects.
+        return
+    try:
+        with warnings.catch_warnings():
+            # The driver warns of an unknown option when it connects.
+            warnings.simplefilter("ignore")
+            parse_uri(value)
+    except OSError as error:
+        raise ValidationError(f"A file that it names can not be read: {error.strerror}.") from None
+    except (PyMongoError, ValueError):
+        # Its reason may quote what is meant to be the password.
         raise ValidationError(
-            "Give the replica set's address, such as mongodb://user:password@host:27017/fincore?replicaSet=rs0."
-        )
+            f"It is malformed. {advice}, with `:`, `/`, `?`, `#`, `[`, `]`, `@` and `%` in the user's name and the "
+            "password percent-encoded."
+        ) from None
 
 
 def _is_currency(value: str) -> None:

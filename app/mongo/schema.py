@@ -86,8 +86,8 @@ _TRANSACTION = _document(
 )
 
 _KEY_USE = _document(
-    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH")},
-    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}},
+    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH", "ACCOUNT")},
+    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}, "account": _ID},
 )
 
 VALIDATORS: dict[str, dict[str, Any]] = {

@@ -1,13 +1,11 @@
 """Moving money: from requests to ledger commands, and what the ledger made of them."""
 
-import hashlib
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 import structlog
 from bson import ObjectId
 
@@ -16,9 +14,9 @@ from app.accounts.service import own_account_ids
 from app.acts import Act
 from app.auth.roles import reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
-from app.fields import camel_case
 from app.ledger import is_for_everybody
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
+from app.ledger.fingerprints import fingerprint
 from app.ledger.records import Account, Outcome, Transaction, TransactionKind, TransactionStatus, item_key, treasury_id
 from app.mongo import Document, leases
 from app.statements import queries
@@ -26,7 +24,6 @@ from app.transactions import repository
 
 log = structlog.get_logger(__name__)
 
-DIGEST_HEX_DIGITS = 32
 NO_CURRENCY = ""
 SWEEP_LEASE = "expired_holds"
 SWEEP_LEASE_DURATION = timedelta(seconds=10)
@@ -238,16 +235,6 @@ def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
     return {**members, "idempotency_key": None, "failure": failure}
 
 
-def fingerprint(call: str, request: Request) -> dict[str, str]:
-    """Return a digest of each field of a request, and of the call it was made to under the key's own name.
-
-    Two requests are the same exactly if their fingerprints are. A field that was
-    left out has none.
-    """
-    values = {**request, "idempotency_key": call}
-    return {camel_case(name): _digest(value) for name, value in values.items() if value is not None}
-
-
 def _keyed(call: str, request: Request, user_id: ObjectId) -> dict[str, Any]:
     return {
         "id": ObjectId(),
@@ -280,8 +267,3 @@ def _own_accounts(transaction: Transaction, user_id: ObjectId) -> set[ObjectId]:
     """Return which of the transaction's accounts are the user's."""
     parties = ledger.accounts([transaction.from_account, transaction.to_account])
     return {account.id for account in parties.values() if account.user == user_id}
-
-
-def _digest(value: Any) -> str:
-    canonical = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(canonical).hexdigest()[:DIGEST_HEX_DIGITS]
