@@ -101,15 +101,23 @@ class GroupCommit:
         took effect; posting them again under the same keys settles it.
         """
         ticket = _Ticket(commands)
-        self._enqueue(ticket)
+        try:
+            self._enqueue(ticket)
+            self._await_turn(ticket)
+        except BaseException:
+            # Whatever tears a caller away while it waits: the lead, if it was handed to it, goes on to the next.
+            self._leave(ticket)
+            raise
+        if ticket.leads:
+            self._lead()
+        return ticket.result()
+
+    def _await_turn(self, ticket: _Ticket) -> None:
         if not ticket.leads and not ticket.wait(self._timeout_s):
             if self._withdraw(ticket):
                 raise LedgerBusy("The ledger did not get to this posting in time. Nothing was done.")
             # Somebody's block has it, whose own time-out bounds what is left of this wait.
             ticket.wait(2 * self._timeout_s)
-        if ticket.leads:
-            self._lead()
-        return ticket.result()
 
     def _enqueue(self, ticket: _Ticket) -> None:
         with self._mutex:
@@ -128,6 +136,24 @@ class GroupCommit:
             self._queued -= ticket.size
             return True
 
+    def _leave(self, ticket: _Ticket) -> None:
+        """Take a caller that is torn away out of the queue, and the lead off it."""
+        with self._mutex:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+                self._queued -= ticket.size
+            successor = self._hand_on() if ticket.leads else None
+        if successor is not None:
+            successor.wake()
+
+    def _hand_on(self) -> _Ticket | None:
+        """Give the lead to whoever waits longest, if somebody does, and return who it is. The mutex must be held."""
+        successor = self._queue[0] if self._queue else None
+        if successor is not None:
+            successor.leads = True
+        self._leading = successor is not None
+        return successor
+
     def _lead(self) -> None:
         """Post one batch, wake its callers, and hand the lead to whoever waits longest."""
         batch: list[_Ticket] = []
@@ -137,10 +163,7 @@ class GroupCommit:
             _post_batch(batch, self._timeout_s)
         finally:
             with self._mutex:
-                successor = self._queue[0] if self._queue else None
-                if successor is not None:
-                    successor.leads = True
-                self._leading = successor is not None
+                successor = self._hand_on()
             for ticket in batch:
                 ticket.wake()
             if successor is not None:
