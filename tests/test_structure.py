@@ -207,8 +207,9 @@ def test_the_environment_is_read_by_config_alone() -> None:
     for module in sources().keys() - {"config"}:
         assert not imports(module) & {"dotenv", "environs"}, module
         for node in ast.walk(tree(module)):
-            # As `os.environ`; `environ` alone is what WSGI calls the facts of a request.
-            name = node.attr if isinstance(node, ast.Attribute) else ""
+            # As `os.environ`; `environ` alone and `request.environ` are what WSGI calls the facts of a request.
+            is_request = isinstance(node, ast.Attribute) and ast.unparse(node.value) == "request"
+            name = node.attr if isinstance(node, ast.Attribute) and not is_request else ""
             assert name not in {"environ", "environb", "getenv", "getenvb"}, f"{module}:{getattr(node, 'lineno', '?')}"
 
 

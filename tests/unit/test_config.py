@@ -12,7 +12,7 @@ MONGO_URI = "mongodb://fincore:hidden@localhost:27017/fincore?replicaSet=rs0"
 JWT_SECRET = "q8ZrT2vN5xK1mW9bY4cL7pH3dJ6sF0gA"
 VARIABLES = [
     "ACCESS_TOKEN_MINUTES", "BCRYPT_ROUNDS", "BODY_BYTES_MAX", "DATA_DIR", "DEFAULT_CURRENCY", "HOST", "JWT_SECRET",
-    "LOG_LEVEL", "MONGO_TIMEOUT_MS", "MONGO_URI", "PORT", "POST_BATCH_SIZE_MAX", "POST_QUEUE_SIZE_MAX",
+    "KEEP_ALIVE_S", "LOG_LEVEL", "MONGO_TIMEOUT_MS", "MONGO_URI", "PORT", "POST_BATCH_SIZE_MAX", "POST_QUEUE_SIZE_MAX",
     "POST_TIMEOUT_MS", "REFRESH_TOKEN_DAYS", "SYSTEM_EMAIL", "SYSTEM_PASSWORD", "THREADS", "WEB_CONCURRENCY",
 ]  # fmt: skip
 
@@ -177,3 +177,12 @@ def test_the_system_users_password_obeys_the_rule_for_passwords(monkeypatch: pyt
 
     with pytest.raises(ConfigError, match="SYSTEM_PASSWORD"):
         config.load_local()
+
+
+def test_a_connection_is_kept_for_as_long_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load_server().keep_alive_s == 15
+    monkeypatch.setenv("KEEP_ALIVE_S", "65")
+    assert config.load_server().keep_alive_s == 65
+    monkeypatch.setenv("KEEP_ALIVE_S", "0")
+    with pytest.raises(ConfigError, match="KEEP_ALIVE_S"):
+        config.load_server()
