@@ -56,8 +56,8 @@ def on_starting(server: Arbiter) -> None:
 def _check(log: Logger) -> None:
     from pymongo.errors import ConnectionFailure, PyMongoError
 
+    from app.leash import end_with
     from app.mongo.schema import NotReady, check_database
-    from local.processes import end_with
 
     end_with(multiprocessing.parent_process().pid)
     try:

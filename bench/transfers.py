@@ -18,19 +18,20 @@ from typing import Any
 from app import mongo
 from app.auth.service import ensure_system_user
 from app.policies import AuthPolicy, MongoPolicy
+from bench.extent import extent
 from config import ROOT
 from local.replica_set import ReplicaSet, provision
 from tests.clients import OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Person
 from tests.server import running_server
 
-CONNECTIONS = 64
+CONNECTIONS = extent(64, brief=4)
 ACCOUNTS_EACH = 4
 FUNDS = 1_000_000_000
-BODIES_EACH = 200
-ROUNDS = 5
-ROUND_S = 4.0
-WARM_UP_S = 2.0
+BODIES_EACH = extent(200, brief=10)
+ROUNDS = extent(5, brief=1)
+ROUND_S = extent(4.0, brief=0.2)
+WARM_UP_S = extent(2.0, brief=0.1)
 GROUPED, SINGLE = "group commit", "one block each"
 
 Customer = tuple[Person, list[str]]

@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
+from app.fields import CamelSchema, CurrencyCode, Id, IdempotencyKey, Line, Money, UtcDateTime
 from app.ledger.records import AccountKind, AccountStatus
 
 NAME_LENGTH_MAX = 100
@@ -65,6 +65,7 @@ class BalanceQuerySchema(CamelSchema):
 class CreateAccountSchema(CamelSchema):
     currency = CurrencyCode()
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX)
+    idempotency_key = IdempotencyKey(metadata={"description": "A repeat under it gets the same account."})
 
 
 class RenameAccountSchema(CamelSchema):

@@ -3,18 +3,18 @@
 `configure` it once, then `begin_journal` for each new account and `post` commands.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.ledger import chain, repository
+from app.ledger import chain, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
 from app.ledger.posting import Witness, post_block, rehearse
-from app.ledger.records import Account, AccountKind, Entry, Outcome
+from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.mongo import clocks
 from app.policies import LedgerPolicy
 
@@ -28,6 +28,8 @@ __all__ = [
     "is_for_everybody",
     "post",
     "rehearse",
+    "spend_key",
+    "spent_on",
     "standing_at",
 ]
 
@@ -67,6 +69,49 @@ def begin_journal(
     _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at)
     repository.insert_entries([entry], session)
     return at
+
+
+def spent_on(
+    user: ObjectId, key: str, fingerprint: Mapping[str, str], session: ClientSession
+) -> Transaction | KeyUse | None:
+    """Return what the user's idempotency key was spent on, or None if it was not.
+
+    For calls that move no money: they share one namespace of keys with postings. Raises
+    IdempotencyKeyReused if the first request was another one.
+    """
+    found = repository.find_recorded([(user, key)], (), session)
+    if not found:
+        return None
+    (recorded,) = found
+    reuse = replay.reuse_of(recorded, fingerprint)
+    if reuse is not None:
+        raise reuse
+    return recorded
+
+
+def spend_key(
+    user: ObjectId,
+    key: str,
+    fingerprint: Mapping[str, str],
+    *,
+    account: ObjectId,
+    at: datetime,
+    session: ClientSession,
+) -> None:
+    """Record, in the atomic block that opens the account, that the user's idempotency key was spent on it.
+
+    A unique index decides about all keys of a user. Whoever loses the race for one runs the block again.
+    """
+    use = KeyUse(
+        id=ObjectId(),
+        user=user,
+        idempotency_key=key,
+        fingerprint=fingerprint,
+        kind=KeyUseKind.ACCOUNT,
+        created_at=at,
+        account=account,
+    )
+    repository.insert_records([use], session)
 
 
 def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:

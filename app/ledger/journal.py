@@ -339,6 +339,9 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
     if hold is None:
         raise TransactionNotFound
     payer, payee = state.accounts[hold.from_account], state.accounts[hold.to_account]
+    if hold.status is TransactionStatus.FAILED and not command.is_system and command.user != hold.user:
+        # A declined one is its initiator's alone, and to everybody else as if it were not.
+        raise TransactionNotFound
     if not command.is_system and command.user != payee.user:
         if command.user != payer.user:
             raise TransactionNotFound

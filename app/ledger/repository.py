@@ -257,6 +257,7 @@ def to_record(document: Document) -> Transaction | KeyUse:
             result if isinstance(result, ObjectId) else _to_some_failure(result)
             for result in document.get("results", ())
         ),
+        account=document.get("account"),
     )
 
 
@@ -319,6 +320,7 @@ def _from_key_use(key_use: KeyUse) -> Document:
         "transaction": key_use.transaction,
         "failure": _from_failure(key_use.failure),
         "results": results or None,
+        "account": key_use.account,
     }
     return {
         "_id": key_use.id,

@@ -86,8 +86,8 @@ _TRANSACTION = _document(
 )
 
 _KEY_USE = _document(
-    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH")},
-    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}},
+    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH", "ACCOUNT")},
+    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}, "account": _ID},
 )
 
 VALIDATORS: dict[str, dict[str, Any]] = {
@@ -173,8 +173,21 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "attempts": {"bsonType": "int", "minimum": 0},
             "next_attempt_at": _DATE,
         },
-        {"lease": _ID, "sent_at": _DATE, "error": _STRING},
+        # `moment`: what was written together. `lost`: how many deliverers died over it. `was_due_at`: its place, while
+        # it is leased. `deferred`: it was beyond its reader's letters of a day.
+        {
+            "urgent": {"enum": [True]},
+            "moment": _ID,
+            "lease": _ID,
+            "lost": _COUNT,
+            "was_due_at": _DATE,
+            "deferred": {"enum": [True]},
+            "sent_at": _DATE,
+            "error": _STRING,
+        },
     ),
+    # How many letters a reader got on a day.
+    "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -221,8 +234,15 @@ INDEXES: dict[str, list[IndexModel]] = {
     "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],
     "login_failures": [IndexModel("expires_at", expireAfterSeconds=0)],
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "letter_counts": [IndexModel("expires_at", expireAfterSeconds=0)],
     "outbox": [
         IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
+        # Whose turn it is: the oldest of each reader is one seek.
+        IndexModel(
+            [("state", ASCENDING), ("user", ASCENDING), ("next_attempt_at", ASCENDING)],
+            partialFilterExpression={"state": "PENDING"},
+        ),
+        IndexModel("next_attempt_at", partialFilterExpression={"state": "PENDING", "urgent": True}),
         IndexModel(
             "sent_at",
             expireAfterSeconds=SENT_MESSAGES_KEPT_S,
@@ -247,6 +267,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "login_failures": ["find", "insert", "update", "remove"],
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
+    "letter_counts": ["find", "insert", "update"],
     "schema": ["find"],
 }
 
