@@ -5,7 +5,6 @@ read as one of its own.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,6 @@ from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 
-from app.ledger.records import EntryType
 from app.mongo import Document, database
 
 _BY_ID = [("_id", ASCENDING)]
@@ -132,50 +130,6 @@ def find_audit_records_since(since: datetime, filters: Document) -> list[Documen
     """Return the records since then whose fields have these values, oldest first."""
     query = {**_query(filters, None), "_id": {"$gte": ObjectId.from_datetime(since)}}
     return list(database().audit_log.find(query).sort("_id", ASCENDING))
-
-
-def read_accounts(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, currency, kind} of all accounts, in the order of their ids."""
-    fields = {"_id": 0, "account": "$_id", "currency": 1, "kind": 1}
-    yield from database().accounts.find({}, projection=fields, session=session).sort("_id", ASCENDING)
-
-
-def read_balances(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, balance} of all journals as their newest entries say, in the order of the accounts' ids."""
-    pipeline: list[Document] = [
-        # One seek for each account, as for all heads.
-        {"$sort": {"account": ASCENDING, "sequence": DESCENDING}},
-        {"$group": {"_id": "$account", "balance": {"$first": "$balance"}}},
-        {"$sort": {"_id": ASCENDING}},
-        {"$project": {"_id": 0, "account": "$_id", "balance": 1}},
-    ]
-    yield from database().ledger_entries.aggregate(pipeline, session=session, allowDiskUse=True)
-
-
-def sum_entries(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, type, total}: the amounts of all its DEBIT and its CREDIT entries, in the order of the ids.
-
-    Reads every entry once: what is added up is the ledger itself, not what the bank
-    believes about it.
-    """
-    pipeline: list[Document] = [
-        {"$match": {"type": {"$in": [EntryType.DEBIT.value, EntryType.CREDIT.value]}}},
-        {"$group": {"_id": {"account": "$account", "type": "$type"}, "total": {"$sum": "$amount"}}},
-        {"$sort": {"_id": ASCENDING}},
-        {"$project": {"_id": 0, "account": "$_id.account", "type": "$_id.type", "total": 1}},
-    ]
-    for group in database().ledger_entries.aggregate(pipeline, session=session, allowDiskUse=True):
-        # A sum that needs more than 64 bits comes as a float.
-        inexact = isinstance(group["total"], float)
-        yield {**group, "total": _sum_exactly(group["account"], group["type"], session)} if inexact else group
-
-
-def _sum_exactly(account_id: ObjectId, type_: str, session: ClientSession) -> int:
-    pipeline: list[Document] = [
-        {"$match": {"account": account_id, "type": type_}},
-        {"$group": {"_id": None, "total": {"$sum": {"$toDecimal": "$amount"}}}},
-    ]
-    return int(next(database().ledger_entries.aggregate(pipeline, session=session))["total"].to_decimal())
 
 
 def _query(filters: Document, after: ObjectId | None) -> Document:

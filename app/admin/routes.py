@@ -32,6 +32,7 @@ from app.errors import (
 from app.http.blueprint import Blueprint
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
+from app.ledger.proof import trial_balance as proof
 from app.ledger.records import AccountStatus
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")
@@ -107,4 +108,4 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 @bp.refusals(*ADMIN_PROBLEMS)
 def trial_balance() -> dict[str, Any]:
     """Add up the whole ledger, currency by currency, as it stood at one moment."""
-    return service.trial_balance()
+    return proof.trial_balance()

@@ -10,7 +10,7 @@ from flask import current_app
 
 from app.cli.terminal import IdType, OperatorGroup
 from app.ledger.proof import verify as proof
-from app.ledger.proof.verify import Report
+from app.ledger.proof.faults import Report
 from app.transactions import receipts, service
 from app.transactions.schemas import TransactionSchema
 

@@ -50,7 +50,7 @@ DECLINES = (InsufficientFunds, AccountNotActive, BalanceLimitExceeded)
 HOLD_EXPIRED = Failure("hold_expired", "The hold was not captured in time.")
 
 # From each status, those that the bank may change it to. CLOSED is final.
-_TRANSITIONS = {
+TRANSITIONS = {
     AccountStatus.ACTIVE: {AccountStatus.FROZEN, AccountStatus.CLOSED},
     AccountStatus.FROZEN: {AccountStatus.ACTIVE, AccountStatus.CLOSED},
     AccountStatus.CLOSED: set[AccountStatus](),
@@ -237,7 +237,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
     if account.kind is AccountKind.TREASURY:
         raise InvalidStatusTransition("A treasury is always ACTIVE.")
     by_owner = command.owner is not None
-    if command.status not in _TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
+    if command.status not in TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
         raise InvalidStatusTransition(f"The account is {account.status} and can not become {command.status}.")
     if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id)):
         raise AccountNotEmpty("The account still has money." if account.balance else "The account has open holds.")

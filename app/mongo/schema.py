@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 # Codes of what MongoDB refuses for want of rights, or of the right password.
@@ -50,6 +50,7 @@ def _document(required: dict[str, Any], optional: dict[str, Any] | None = None) 
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
+_KIND = _one_of("CUSTOMER", "TREASURY")
 _FAILURE = _document({"code": _STRING, "detail": _STRING}, {"index": {"bsonType": "int"}})
 
 _KEYED = {
@@ -106,7 +107,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     "accounts": _document(
         {
             "_id": _ID,
-            "kind": _one_of("CUSTOMER", "TREASURY"),
+            "kind": _KIND,
             "currency": _STRING,
             "status": _one_of("ACTIVE", "FROZEN", "CLOSED"),
             "created_at": _DATE,
@@ -133,7 +134,13 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "created_at": _DATE,
             "previous_hash": _HASH,
             "hash": _HASH,
-        }
+        },
+        # Since version 2 of the hash. `identity` is in STATUS entries only.
+        {
+            "version": {"bsonType": "int", "minimum": 2},
+            "record_hash": _HASH,
+            "identity": _document({"user": _optional(_ID), "kind": _KIND, "currency": _STRING}),
+        },
     ),
     "audit_log": _document(
         {"_id": _ID, "at": _DATE, "actor": _ID_OR_NAME, "action": _STRING, "subject": _ID_OR_NAME},
@@ -199,6 +206,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
         # The open holds of an account, however many transactions it has.
         IndexModel("accounts", partialFilterExpression={"status": "PENDING"}),
+        # The captures and voids of a hold.
+        IndexModel("transaction", partialFilterExpression={"transaction": {"$exists": True}}),
     ],
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
