@@ -10,19 +10,19 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 
 from app.mongo import Document, database
+from app.mongo.lists import Position, behind, newest_first
 
 _BY_ID = [("_id", ASCENDING)]
 _BY_NAME = [("name_key", ASCENDING), ("_id", ASCENDING)]
 _BY_EMAIL = [("email", ASCENDING)]
-_NEWEST_FIRST = [("_id", DESCENDING)]
 
 
-def find_users(*, after: ObjectId | None, limit: int) -> list[Document]:
-    return list(database().users.find(_query({}, after)).sort(_NEWEST_FIRST).limit(limit))
+def find_users(*, after: Position | None, limit: int) -> list[Document]:
+    return list(database().users.find(_query({}, "created_at", after)).sort(newest_first("created_at")).limit(limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ def find_user(user_id: ObjectId, session: ClientSession) -> Document | None:
 
 
 def find_first_user(role: str) -> Document | None:
-    """Return the user who has had the role for the longest time, as far as ids tell."""
-    return database().users.find_one({"role": {"$eq": role}}, sort=[("_id", ASCENDING)])
+    """Return the oldest user who has the role."""
+    return database().users.find_one({"role": {"$eq": role}}, sort=[("created_at", ASCENDING), ("_id", ASCENDING)])
 
 
 def set_role(user_id: ObjectId, role: str, session: ClientSession) -> Document | None:
@@ -115,23 +115,23 @@ def vouch_for_demotion(user_id: ObjectId, role: str, session: ClientSession) -> 
     return voucher is not None
 
 
-def find_accounts(filters: Document, *, after: ObjectId | None, limit: int) -> list[Document]:
+def find_accounts(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
     """Return the accounts whose fields have these values, newest first; the bank's own have None for a user."""
-    found = database().accounts.find(_query(filters, after)).sort(_NEWEST_FIRST).limit(limit)
+    found = database().accounts.find(_query(filters, "created_at", after)).sort(newest_first("created_at")).limit(limit)
     return [{"user": None, **account} for account in found]
 
 
-def find_audit_records(filters: Document, *, after: ObjectId | None, limit: int) -> list[Document]:
+def find_audit_records(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
     """Return the records whose fields have these values, newest first."""
-    return list(database().audit_log.find(_query(filters, after)).sort(_NEWEST_FIRST).limit(limit))
+    return list(database().audit_log.find(_query(filters, "at", after)).sort(newest_first("at")).limit(limit))
 
 
 def find_audit_records_since(since: datetime, filters: Document) -> list[Document]:
     """Return the records since then whose fields have these values, oldest first."""
-    query = {**_query(filters, None), "_id": {"$gte": ObjectId.from_datetime(since)}}
-    return list(database().audit_log.find(query).sort("_id", ASCENDING))
+    query = {**_query(filters, "at", None), "at": {"$gte": since}}
+    return list(database().audit_log.find(query).sort([("at", ASCENDING), ("_id", ASCENDING)]))
 
 
-def _query(filters: Document, after: ObjectId | None) -> Document:
+def _query(filters: Document, time: str, after: Position | None) -> Document:
     query: Document = {name: {"$eq": value} for name, value in filters.items()}
-    return query if after is None else {**query, "_id": {"$lt": after}}
+    return {**query, **({"$and": behind(time, after)} if after else {})}

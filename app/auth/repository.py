@@ -26,8 +26,8 @@ def find_user_by_email(email: str) -> Document | None:
     return database().users.find_one({"email": {"$eq": email}})
 
 
-def find_users(ids: Collection[ObjectId]) -> list[Document]:
-    return list(database().users.find({"_id": {"$in": list(ids)}}))
+def find_users(ids: Collection[ObjectId], session: ClientSession | None = None) -> list[Document]:
+    return list(database().users.find({"_id": {"$in": list(ids)}}, session=session))
 
 
 def replace_password(

@@ -1,7 +1,7 @@
 """Posting: what one atomic block reads, decides and writes."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -18,6 +18,7 @@ from app.ledger.commands import (
     Expire,
     Keyed,
     accounts_named_by,
+    act_of,
     transaction_named_by,
 )
 from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction
@@ -25,6 +26,8 @@ from app.ledger.state import Decided, Decision, State
 
 # Writes, inside the block, what follows from what was decided, such as the audit log and the outbox.
 Witness = Callable[[Decided, ClientSession], None]
+# Returns, as of the block, the roles of users who act by right of one.
+Roles = Callable[[Collection[ObjectId], ClientSession], Mapping[ObjectId, str]]
 
 # A lost race on a unique index is read again and settled; more often than this it is no race.
 DUPLICATE_RERUNS_MAX = 5
@@ -32,11 +35,14 @@ DUPLICATE_RERUNS_MAX = 5
 EXPIRED_HOLDS_FIRST = 100
 
 
-def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness]) -> list[Outcome]:
+def post_block(
+    commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness], roles: Roles
+) -> list[Outcome]:
     """Decide the commands in order and write all of it, in one atomic block; return their outcomes.
 
-    Each witness writes, in the same block, what follows from what was decided. Raises LedgerBusy
-    and PyMongoError, after which it is not known whether the block took effect.
+    Each witness writes, in the same block, what follows from what was decided. `roles` tells
+    there who may act for the bank. Raises LedgerBusy and PyMongoError, after which it is not
+    known whether the block took effect.
     """
     reruns = 0
 
@@ -49,7 +55,7 @@ def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequenc
 
     def block(session: ClientSession) -> list[Outcome]:
         at = clock.now()
-        decisions, state = _decide_all(commands, at, session)
+        decisions, state = _decide_all(commands, at, session, roles)
         flat = tuple(part for decision in decisions for part in decision.flat())
         _write(flat, session)
         decided = Decided(at, flat, state.accounts)
@@ -66,24 +72,26 @@ def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequenc
         raise LedgerBusy from error
 
 
-def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
+def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Account]]:
     """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
 
     def block(session: ClientSession) -> tuple[Outcome, dict[ObjectId, Account]]:
-        decisions, state = _decide_all([command], clock.now(), session)
+        decisions, state = _decide_all([command], clock.now(), session, roles)
         return decisions[-1].outcome, state.accounts
 
     return mongo.atomically(block)
 
 
-def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> tuple[list[Decision], State]:
+def _decide_all(
+    commands: Sequence[Command], at: datetime, session: ClientSession, roles: Roles
+) -> tuple[list[Decision], State]:
     """Return a decision for each command, in order, behind those that release expired holds in the way of a debit or
     a close, and the state that they leave.
     """
-    state = _read_state(commands, session)
+    state = _read_state(commands, session, roles)
     at_closes = [Expire(hold=hold.id) for hold in _overdue_at_closes(commands, state, at)]
     if at_closes:
-        state = _read_state([*at_closes, *commands], session)
+        state = _read_state([*at_closes, *commands], session, roles)
     decisions = _fold([*at_closes, *commands], state, at)
     short = _short_of_funds(commands, decisions[-len(commands) :])
     short = {account for account in short if account in state.accounts and state.accounts[account].held}
@@ -93,7 +101,7 @@ def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSessio
         if not in_the_way:
             break
         with_expiries = [*dict.fromkeys([*at_closes, *(Expire(hold=hold.id) for hold in in_the_way)]), *commands]
-        state = _read_state(with_expiries, session)
+        state = _read_state(with_expiries, session, roles)
         decisions = _fold(with_expiries, state, at)
         if len(in_the_way) < limit or not _short_of_funds(commands, decisions[-len(commands) :]):
             break
@@ -123,7 +131,7 @@ def _short_of_funds(commands: Sequence[Command], decisions: Sequence[Decision]) 
     return short
 
 
-def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
+def _read_state(commands: Sequence[Command], session: ClientSession, roles: Roles) -> State:
     keys = {(command.user, command.idempotency_key) for command in commands if isinstance(command, Keyed)}
     ids = {named for command in commands if (named := transaction_named_by(command)) is not None}
     found = repository.find_recorded(keys, ids, session)
@@ -137,7 +145,10 @@ def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
     for transaction in transactions:
         if transaction.id in ids:
             accounts |= {transaction.from_account, transaction.to_account}
-    return State(repository.find_accounts(accounts, session), found, transactions)
+    acts = [act for command in commands if (act := act_of(command)) is not None and act.roles]
+    actors = {act.actor for act in acts if isinstance(act.actor, ObjectId)}
+    found_roles = roles(actors, session) if actors else {}
+    return State(repository.find_accounts(accounts, session), found, transactions, found_roles)
 
 
 def _closing(commands: Sequence[Command]) -> set[ObjectId]:

@@ -49,6 +49,19 @@ class AccountStatus(StrEnum):
     CLOSED = "CLOSED"
 
 
+# From each status, those that the bank may change it to. CLOSED is final.
+TRANSITIONS = {
+    AccountStatus.ACTIVE: {AccountStatus.FROZEN, AccountStatus.CLOSED},
+    AccountStatus.FROZEN: {AccountStatus.ACTIVE, AccountStatus.CLOSED},
+    AccountStatus.CLOSED: set[AccountStatus](),
+}
+STATUS_ACTIONS = {
+    AccountStatus.ACTIVE: "account_unfrozen",
+    AccountStatus.FROZEN: "account_frozen",
+    AccountStatus.CLOSED: "account_closed",
+}
+
+
 class EntryType(StrEnum):
     DEBIT = "DEBIT"
     CREDIT = "CREDIT"

@@ -14,7 +14,7 @@ class State:
     """What a batch of commands meets.
 
     `transactions` holds every transaction that a command is about, and all open
-    holds of accounts that are to be closed.
+    holds of accounts that are to be closed. `roles` are those of the users who act for the bank.
     """
 
     def __init__(
@@ -22,10 +22,12 @@ class State:
         accounts: Iterable[Account],
         recorded: Iterable[Transaction | KeyUse],
         transactions: Iterable[Transaction] = (),
+        roles: Mapping[ObjectId, str] | None = None,
     ) -> None:
         self.accounts: dict[ObjectId, Account] = {account.id: account for account in accounts}
         self.recorded = {(record.user, record.idempotency_key): record for record in recorded}
         self.transactions: dict[ObjectId, Transaction] = {transaction.id: transaction for transaction in transactions}
+        self.roles: Mapping[ObjectId, str] = roles or {}
 
     def apply(self, decision: "Decision") -> None:
         """Move on to the state that the decision leaves."""
@@ -42,7 +44,11 @@ class State:
 
     def copy(self) -> "State":
         """Return a state that can move on without this one."""
-        return State(self.accounts.values(), self.recorded.values(), self.transactions.values())
+        return State(self.accounts.values(), self.recorded.values(), self.transactions.values(), self.roles)
+
+    def allows(self, act: Act) -> bool:
+        """Tell whether the actor has, at this moment, a role that the act takes. Who has no user has every right."""
+        return not act.roles or not isinstance(act.actor, ObjectId) or self.roles.get(act.actor) in act.roles
 
     def has_open_holds(self, account: ObjectId) -> bool:
         """Tell whether the account is a side of an open hold."""

@@ -187,18 +187,20 @@ INDEXES: dict[str, list[IndexModel]] = {
     "users": [
         IndexModel("email", unique=True),
         IndexModel([("name_key", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel("role", partialFilterExpression={"role": "SYSTEM"}),
     ],
     # Each ends with the order of the list, so that whatever is asked for, a page is one seek.
     "accounts": [
-        IndexModel([("user", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("status", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("currency", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("kind", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("currency", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("kind", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
     ],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
-        IndexModel([("accounts", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
         # A declined reversal keeps its link and must not stand in the way of a later one.
         IndexModel(
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
@@ -217,8 +219,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("transaction"),
     ],
     "audit_log": [
-        IndexModel([("subject", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("actor", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("subject", ASCENDING), ("at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("actor", ASCENDING), ("at", ASCENDING), ("_id", ASCENDING)]),
     ],
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
     "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],

@@ -10,10 +10,10 @@ from bson import ObjectId
 
 from app.clock import milliseconds
 from app.ledger.chain import BALANCE_EFFECT, HELD_EFFECT
-from app.ledger.journal import TRANSITIONS
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
 from app.ledger.records import (
     GENESIS_HASH,
+    TRANSITIONS,
     AccountKind,
     AccountStatus,
     Entry,
