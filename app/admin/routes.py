@@ -34,7 +34,6 @@ from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
 from app.ledger.proof import trial_balance as proof
 from app.ledger.records import AccountStatus
-from app.mongo import Document
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")
 
@@ -42,7 +41,7 @@ administrators_only = role_required(*MAY_ADMINISTER)
 ADMIN_PROBLEMS = (*TOKEN_PROBLEMS, Forbidden)
 
 
-def _position(item: Document) -> list[Any]:
+def _position(item: dict[str, Any]) -> list[Any]:
     return [item["created_at"], item["_id"]]
 
 

@@ -72,7 +72,8 @@ def decide(command: Command, state: State, at: datetime) -> Decision:
     Otherwise the outcome's error is one of `DECLINES`, which is recorded and spends the key,
     or a refusal that leaves no trace: AccountNotFound, SameAccount, CurrencyMismatch
     (transfers and holds), TransactionNotFound, Forbidden, HoldNotPending, CaptureExceedsHold
-    (captures and voids), AlreadyReversed, NotReversible, InvalidStatusTransition, AccountNotEmpty. `at` is UTC in whole milliseconds.
+    (captures and voids), AlreadyReversed, NotReversible, InvalidStatusTransition,
+    AccountNotEmpty. `at` is UTC in whole milliseconds.
     """
     act = act_of(command)
     if act is not None and not state.allows(act):

@@ -69,7 +69,7 @@ def spread(
             **template,
             "_id": id_,
             time: AT + timedelta(milliseconds=number // 2),
-            **{k: f(number) for k, f in fields.items()},
+            **of(number),
         }
         for number, id_ in enumerate(falling_ids(ITEMS))
     )
