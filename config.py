@@ -78,6 +78,7 @@ class ServerConfig:
     workers: int
     threads: int
     request_timeout_s: int
+    keep_alive_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ def _server(env: Env) -> ServerConfig:
         workers=env.int("WEB_CONCURRENCY", 2, validate=Range(1, 64)),
         threads=env.int("THREADS", 32, validate=Range(1, 512)),
         request_timeout_s=env.int("REQUEST_TIMEOUT_S", 15, validate=Range(1, 300)),
+        keep_alive_s=env.int("KEEP_ALIVE_S", 15, validate=Range(1, 3_600)),
     )
 
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from bson import ObjectId
 from marshmallow import RAISE, Schema, fields, pre_load, validate
@@ -41,6 +41,10 @@ class CamelSchema(Schema):
 
     class Meta:
         unknown = RAISE
+
+    # Of a body: whether it may be left out, and its limit, if it is not the one of all bodies.
+    may_be_absent: ClassVar[bool] = False
+    body_bytes_max: ClassVar[int | None] = None
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         if field_obj.data_key is None:

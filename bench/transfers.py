@@ -70,21 +70,22 @@ def hot(customers: list[Customer]) -> Streams:
 
 def stream(person: Person, payers: list[str], payees: list[str]) -> dict[str, Any]:
     chance = random.Random(person.id)
-    bodies = []
+    requests = []
     for _ in range(BODIES_EACH):
         payer = chance.choice(payers)
         payee = chance.choice([payee for payee in payees if payee != payer])
-        bodies.append(json.dumps({"fromAccount": payer, "toAccount": payee, "amount": 1, "idempotencyKey": "KEY"}))
-    return {"token": person.token, "bodies": bodies}
+        body = json.dumps({"fromAccount": payer, "toAccount": payee, "amount": 1, "idempotencyKey": "KEY"})
+        requests.append(["POST", "/api/transactions/create", body])
+    return {"token": person.token, "requests": requests}
 
 
 def measure(port: int, name: str, streams: Streams, seconds: float) -> dict[str, Any]:
-    """Run the load generator in a process of its own and insist that every transfer was made."""
+    """Run the load generator in a process of its own and insist that all it asked for was done."""
     plan = {"port": port, "name": name, "streams": streams, "seconds": seconds}
     command = [sys.executable, "-m", "bench.client"]
     done = subprocess.run(command, input=json.dumps(plan), cwd=ROOT, capture_output=True, text=True, check=True)
     seen: dict[str, Any] = json.loads(done.stdout)
-    assert list(seen["statuses"]) == ["201"], seen["statuses"]
+    assert list(seen["statuses"]) in (["200"], ["201"]), seen["statuses"]
     return seen
 
 

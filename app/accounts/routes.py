@@ -1,9 +1,10 @@
 """Open accounts, read them, rename them, close them."""
 
+from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
-from flask import current_app
+from flask import current_app, url_for
 
 from app.accounts import service
 from app.accounts.schemas import (
@@ -30,13 +31,14 @@ bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Wh
 @bp.arguments(CreateAccountSchema(), example={"currency": "INR", "name": "Savings"})
 @bp.response(201, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
-def create(body: dict[str, Any]) -> dict[str, Any]:
+def create(body: dict[str, Any]) -> Any:
     """Open an account. A user has at most 1,000, closed ones included."""
     viewer, currency = current_user_id(), body.get("currency", current_app.config["DEFAULT_CURRENCY"])
     # Asked first: once the account is open, nothing may fail any more that would make it look as if it were not.
     sees_all = reads_everything(viewer)
     account = service.open_account(user_id=viewer, currency=currency, name=body.get("name"))
-    return {"account": service.as_seen(account, sees_all=sees_all)}
+    location = url_for("accounts.get_account", account_id=account["_id"])
+    return {"account": service.as_seen(account, sees_all=sees_all)}, HTTPStatus.CREATED, {"Location": location}
 
 
 @bp.get("")

@@ -11,6 +11,11 @@ from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 
 from app.mongo import Document, database
+from app.mongo.shared import SharedRead, by_id
+
+# Every request with a token asks for these, so requests at the same time ask together.
+_users: SharedRead[ObjectId, Document] = SharedRead(by_id("users"))
+_revocations: SharedRead[str, Document] = SharedRead(by_id("revoked_tokens"))
 
 
 def insert_user(user: Document, session: ClientSession) -> None:
@@ -19,15 +24,21 @@ def insert_user(user: Document, session: ClientSession) -> None:
 
 
 def find_user(user_id: ObjectId) -> Document | None:
-    return database().users.find_one({"_id": {"$eq": user_id}})
+    return _users.read([user_id]).get(user_id)
 
 
 def find_user_by_email(email: str) -> Document | None:
     return database().users.find_one({"email": {"$eq": email}})
 
 
-def find_users(ids: Collection[ObjectId], session: ClientSession | None = None) -> list[Document]:
-    return list(database().users.find({"_id": {"$in": list(ids)}}, session=session))
+def find_users(ids: Collection[ObjectId]) -> list[Document]:
+    return list(_users.read(ids).values())
+
+
+def find_roles(ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
+    """Return the users' roles as of an atomic block, which no shared reading may answer."""
+    found = database().users.find({"_id": {"$in": list(ids)}}, {"role": 1}, session=session)
+    return {user["_id"]: user["role"] for user in found}
 
 
 def replace_password(
@@ -78,7 +89,7 @@ def put_cut_off(
 
 
 def find_revocations(ids: Collection[str]) -> list[Document]:
-    return list(database().revoked_tokens.find({"_id": {"$in": list(ids)}}))
+    return list(_revocations.read(ids).values())
 
 
 def put_reset(

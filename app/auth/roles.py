@@ -26,7 +26,7 @@ MAY_CHANGE_ROLES = (Role.SYSTEM,)
 
 def roles_of(user_ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
     """Return the users' roles as of an atomic block."""
-    return {user["_id"]: user["role"] for user in repository.find_users(user_ids, session)}
+    return repository.find_roles(user_ids, session)
 
 
 def reads_everything(user_id: ObjectId) -> bool:

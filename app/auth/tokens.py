@@ -6,10 +6,12 @@ that a change of the password revokes all sessions of the generations before wit
 one row. A refresh token is spent by its use; its own id is then on the blocklist.
 """
 
+import threading
+import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
 from typing import Any, TypeVar
 
 from bson import ObjectId
@@ -25,6 +27,7 @@ from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, Toke
 from app.fields import read_id
 from app.http import rate_limits
 from app.http.blueprint import Blueprint
+from app.http.contract import declare
 from app.http.problems import problem_response
 from app.mongo import Document
 from app.policies import AuthPolicy
@@ -38,7 +41,41 @@ SECURITY_SCHEME = "bearer"
 # What any call with a token may be refused for.
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
 
-jwt = JWTManager()
+# A verified token costs about 400 bytes here. Beyond this number the one goes that was used longest ago.
+VERIFIED_TOKENS_MAX = 10_000
+
+
+class _RememberingManager(JWTManager):
+    """The extension, but a token whose signature was verified is not verified again.
+
+    Same bytes and same key mean same claims, so nothing can become untrue but the time, which is
+    looked at each time. Whether the token was revoked is asked each time too, by the library as ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._verified: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _decode_jwt_from_config(
+        self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
+    ) -> dict[str, Any]:
+        # The key is part of it: an application with another key must not believe this one's tokens.
+        known = (encoded_token, current_app.config["JWT_SECRET_KEY"])
+        with self._lock:
+            claims = self._verified.get(known)
+            if claims is not None:
+                self._verified.move_to_end(known)
+        if claims is None or claims.get("exp", 0) <= time.time():
+            claims = super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
+            with self._lock:
+                self._verified[known] = claims
+                if len(self._verified) > VERIFIED_TOKENS_MAX:
+                    self._verified.popitem(last=False)
+        return dict(claims)
+
+
+jwt = _RememberingManager()
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -114,47 +151,43 @@ def policy() -> AuthPolicy:
 
 def token_required(view: View) -> View:
     """Let only requests with a good access token through."""
-    return _guard(view, "token")
+    return _guarded(view, "token", _verify)
 
 
 def refresh_token_required(view: View) -> View:
     """Let only requests with a good refresh token through."""
-    return _guard(view, "refresh token", refresh=True)
+    return _guarded(view, "refresh token", lambda: _verify(refresh=True))
 
 
 def role_required(*roles: Role) -> Callable[[View], View]:
     """Let only users through who have one of these roles in the database now, whatever their token was issued for."""
+    access = f"role {' or '.join(roles)}"
 
-    def decorator(view: View) -> View:
-        @wraps(view)
-        def for_role(*args: Any, **kwargs: Any) -> Any:
-            if current_user()["role"] not in roles:
-                raise Forbidden(f"This needs the role {' or '.join(roles)}.")
-            return view(*args, **kwargs)
+    def admit() -> None:
+        _verify()
+        if current_user()["role"] not in roles:
+            raise Forbidden(f"This needs the {access}.")
 
-        return _guard(for_role, f"role {' or '.join(roles)}")  # type: ignore[return-value]
-
-    return decorator
+    return lambda view: _guarded(view, access, admit)
 
 
-def _guard(view: View, access: str, *, refresh: bool = False) -> View:
-    @wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        try:
-            verify_jwt_in_request(refresh=refresh)
-        except (JWTExtendedException, PyJWTError, IndexError, RecursionError) as error:
-            rate_limits.check_address()
-            if isinstance(error, IndexError | RecursionError):
-                # The libraries trip over a header of commas and blanks, and over claims nested very deep.
-                raise TokenInvalid from None
-            raise
-        # Counted here, where the user is known and the token was checked once.
-        rate_limits.check_user(get_jwt()["sub"])
-        return view(*args, **kwargs)
+def _guarded(view: View, access: str, admit: Callable[[], None]) -> View:
+    documented: View = Blueprint.doc(security=[{SECURITY_SCHEME: []}])(view)
+    return declare(documented, access=access, admit=admit)
 
-    # What the route declares about itself; tests read it, so that no route is open by mistake.
-    guarded.access = access  # type: ignore[attr-defined]
-    return Blueprint.doc(security=[{SECURITY_SCHEME: []}])(guarded)  # type: ignore[no-any-return]
+
+def _verify(*, refresh: bool = False) -> None:
+    """Raise unless the request has a good token, and count the request for its user or else its address."""
+    try:
+        verify_jwt_in_request(refresh=refresh)
+    except (JWTExtendedException, PyJWTError, IndexError, RecursionError) as error:
+        rate_limits.check_address()
+        if isinstance(error, IndexError | RecursionError):
+            # The libraries trip over a header of commas and blanks, and over claims nested very deep.
+            raise TokenInvalid from None
+        raise
+    # Counted here, where the user is known and the token was checked once.
+    rate_limits.check_user(get_jwt()["sub"])
 
 
 def current_user_id() -> ObjectId:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import click
 import orjson
@@ -54,9 +55,10 @@ def receipt(transaction: ObjectId, account: ObjectId | None) -> None:
     key = current_app.config["RECEIPT_KEY"]
     if key is None:
         raise click.ClickException("There is no key to sign with: set RECEIPT_KEY.")
+    found: Any
     found, entries = service.get_side(transaction, account) if account else service.get_sides(transaction)
     shown = TransactionSchema(exclude=["idempotency_key"]).dump(found)
-    click.echo(receipts.sign(found.id, shown, entries, key))
+    click.echo(receipts.sign(transaction, shown, entries, key))
 
 
 def _verified(account: ObjectId | None) -> Report:

@@ -5,34 +5,35 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
+import flask
 import flask_smorest
-from flask import current_app, request
 from marshmallow import Schema
 
 from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailable, ValidationFailed
 from app.fields import CamelSchema, IdempotencyKey
-from app.http.parsing import NothingSchema, StrictParser
+from app.http.contract import contract_of, declare, held
+from app.http.parsing import PARSER
 from app.http.problems import PROBLEM_CONTENT_TYPE, REPLAYED_HEADER, ProblemSchema
 
 # What any call may be refused for.
 _PROBLEMS_OF_ALL: tuple[type[DomainError], ...] = (ValidationFailed, RateLimited, InternalError, ServiceUnavailable)
 _PROBLEM_SCHEMA = ProblemSchema()
-_NOTHING = NothingSchema()
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 class IdempotencyHeader(IdempotencyKey):
-    """An idempotency key in UTF-8, as in a body; WSGI hands header bytes on as Latin-1."""
+    """An idempotency key of visible ASCII. Of anything else in a header, clients make different things."""
 
-    default_error_messages = {"utf8": "Not UTF-8."}
+    default_error_messages = {
+        "invisible": "As a header, a key has visible ASCII characters only, and no blanks. In the body it may have any "
+        "printable ones."
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        try:
-            text = str(value).encode("latin-1").decode()
-        except UnicodeError as error:
-            raise self.make_error("utf8") from error
-        return super()._deserialize(text, attr, data, **kwargs)
+        if not all("!" <= character <= "~" for character in str(value)):
+            raise self.make_error("invisible")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class IdempotencyHeaderSchema(CamelSchema):
@@ -41,19 +42,32 @@ class IdempotencyHeaderSchema(CamelSchema):
     idempotency_key = IdempotencyHeader(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
 
 
+class PageBlueprint(flask.Blueprint):
+    """A blueprint of routes that are not in the API's description, held to what they declare all the same."""
+
+    def add_url_rule(
+        self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """Register a route, and hold it to what it declares."""
+        super().add_url_rule(rule, endpoint, None if view_func is None else held(view_func), *args, **kwargs)
+
+
 class Blueprint(flask_smorest.Blueprint):
     """A blueprint whose decorators state a route's input, output and refusals."""
 
-    ARGUMENTS_PARSER = StrictParser()
+    ARGUMENTS_PARSER = PARSER
+
+    def add_url_rule(
+        self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """Register a route, and hold it to what it declares."""
+        super().add_url_rule(rule, endpoint, held(view_func), *args, **kwargs)
 
     def arguments(self, schema: Schema, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
         decorate = super().arguments(schema, location=location, **kwargs)
 
         def decorator(view: Any) -> Any:
-            reading = decorate(view)
-            # What `_refuse_unread` goes by.
-            reading.reads = {location, *getattr(view, "reads", ())}
-            return reading
+            return declare(decorate(view), reads=contract_of(view).reads | {location})
 
         return decorator
 
@@ -84,21 +98,13 @@ class Blueprint(flask_smorest.Blueprint):
         )
 
     def refusals(self, *problems: type[DomainError]) -> Callable[[View], View]:
-        """Document what a route refuses, one response for each status, and that it may fail as all may.
-
-        All refuse a query or a body that they do not ask for, once they know who asks.
-        """
+        """Document what a route refuses, one response for each status, and that it may fail as all may."""
         by_status: dict[int, list[type[DomainError]]] = defaultdict(list)
         for problem in dict.fromkeys((*problems, *_PROBLEMS_OF_ALL)):
             by_status[problem.status].append(problem)
 
         def decorator(view: View) -> View:
-            @wraps(view)
-            def refusing(*args: Any, **kwargs: Any) -> Any:
-                _refuse_unread()
-                return view(*args, **kwargs)
-
-            documented: Any = refusing
+            documented: Any = view
             for status, of_status in by_status.items():
                 documented = self.alt_response(
                     status,
@@ -126,15 +132,6 @@ def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:
             errors={"idempotencyKey": ["Missing here and as the header Idempotency-Key."]},
         )
     return key
-
-
-def _refuse_unread() -> None:
-    """Raise a problem of the body or the query, if the request has one that its call does not ask for."""
-    reads = getattr(current_app.view_functions[request.endpoint or ""], "reads", ())
-    if request.query_string and "query" not in reads:
-        Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="query")
-    if request.method not in ("GET", "HEAD") and "json" not in reads:
-        Blueprint.ARGUMENTS_PARSER.parse(_NOTHING, location="json")
 
 
 def _example(problem: type[DomainError]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from flask import Request, current_app
 from gunicorn.http.errors import ParseException
 from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from app.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, ValidationFailed
 from app.fields import CamelSchema, flat_messages
@@ -22,17 +22,8 @@ NAMED_FIELDS_MAX = 100
 NAMED_FIELD_LENGTH_MAX = 100
 
 
-class NothingSchema(CamelSchema):
-    """What a call takes that asks for nothing."""
-
-    may_be_absent = True
-
-
 class StrictParser(FlaskParser):
-    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals.
-
-    A schema of a body may say `may_be_absent = True`, and `body_bytes_max` if its limit is not the one of all bodies.
-    """
+    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals."""
 
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
@@ -41,8 +32,12 @@ class StrictParser(FlaskParser):
     }
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        body = _read_body(req, bytes_max=getattr(schema, "body_bytes_max", current_app.config["MAX_CONTENT_LENGTH"]))
-        if not body and getattr(schema, "may_be_absent", False):
+        if req.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
+        body = _read_body(req, bytes_max=_bytes_max(schema))
+        may_be_absent = isinstance(schema, CamelSchema) and schema.may_be_absent
+        # Generated clients send null where they have nothing to send.
+        if may_be_absent and body.strip() in (b"", b"null"):
             return {}
         if not req.is_json:
             raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
@@ -60,6 +55,12 @@ class StrictParser(FlaskParser):
         for messages in error.messages.values():
             errors.update(flat_messages(messages))
         raise _validation_failed(errors)
+
+
+def _bytes_max(schema: Schema) -> int:
+    own = schema.body_bytes_max if isinstance(schema, CamelSchema) else None
+    bytes_max: int = own or current_app.config["MAX_CONTENT_LENGTH"]
+    return bytes_max
 
 
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
@@ -96,7 +97,12 @@ def read_json(body: bytes) -> Any:
 
 
 def _read_body(req: Request, *, bytes_max: int) -> bytes:
-    """Return the body; raises BodyTooLarge, and MalformedJson if it is sent in broken chunks."""
+    """Return the body; raises BodyTooLarge, MalformedJson if it is sent in broken chunks, and RequestTimeout if not
+    all of it comes.
+
+    Servers differ in whether they tell, and ours says that it does, so that Werkzeug asks no more (`input_terminated`).
+    What a client broke off may still be JSON, and means nothing.
+    """
     # Without a length in its head, a body just seems to end where the limit is; the byte behind tells that it does not.
     req.max_content_length = bytes_max + 1
     try:
@@ -106,8 +112,12 @@ def _read_body(req: Request, *, bytes_max: int) -> bytes:
     except ParseException:
         # The server decodes chunks while we read. Where they end is then unknown, so it closes the connection.
         raise MalformedJson("The body can not be read: its chunks are malformed.") from None
+    except (ClientDisconnected, OSError):
+        raise RequestTimeout from None
     if len(body) > bytes_max:
         raise BodyTooLarge
+    if req.content_length is not None and len(body) != req.content_length:
+        raise RequestTimeout
     return body
 
 
@@ -127,3 +137,6 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise _Refused("a name occurs twice in one object")
     return members
+
+
+PARSER = StrictParser()

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 from limits import RateLimitItem, parse
@@ -23,6 +22,7 @@ from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from app.errors import RateLimited
+from app.http.contract import contract_of
 from app.mongo import database
 from app.networks import client_network
 from app.policies import HttpPolicy
@@ -202,6 +202,5 @@ def _check_anonymous() -> None:
     """Count requests to routes that ask for no token. Those with one are counted by their guard, for their user."""
     if request.blueprint != "auth" or request.method == "OPTIONS":
         return
-    view: Any = current_app.view_functions[request.endpoint or ""]
-    if not hasattr(view, "access"):
+    if contract_of(current_app.view_functions[request.endpoint or ""]).access is None:
         check_address()

@@ -1,6 +1,5 @@
 """What happens around every request: its id, its line in the log, the headers of its answer."""
 
-import re
 import time
 import uuid
 from typing import Any
@@ -10,14 +9,13 @@ import structlog
 from flask import Flask, Response, g, request
 from flask.json.provider import JSONProvider
 
-from app.http import headers, problems, proxies, rate_limits, routing
+from app.http import checks, headers, problems, proxies, rate_limits, routing
 from app.networks import parse_networks
 from app.policies import HttpPolicy
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class OrjsonProvider(JSONProvider):
@@ -50,9 +48,10 @@ def register(app: Flask, policy: HttpPolicy) -> None:
 
 def _begin() -> None:
     offered = request.headers.get(REQUEST_ID_HEADER, "")
-    g.request_id = offered if _SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    g.request_id = offered if checks.is_sane_id(offered) else uuid.uuid4().hex
     g.begun = time.perf_counter()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    checks.refuse_ambiguous(request)
     routing.refuse_call_as_id()
 
 

@@ -27,6 +27,7 @@ from app.ledger.records import (
     TransactionStatus,
 )
 from app.mongo import Document, database
+from app.mongo.shared import SharedRead
 
 # All else about a transaction is as it was when it was recorded, for ever.
 _MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
@@ -47,9 +48,19 @@ def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
 
 
 def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
-    """Return the newest entry of each account that has a journal."""
+    """Return the newest entry of each account that has a journal.
+
+    Outside a block, those who ask at the same time share one query.
+    """
+    return _heads.read(accounts) if session is None else _find_heads(accounts, session)
+
+
+def _find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
     found = database().ledger_entries.aggregate(head_pipeline(accounts), session=session)
     return {group["_id"]: to_entry(group["head"]) for group in found}
+
+
+_heads: SharedRead[ObjectId, Entry] = SharedRead(_find_heads)
 
 
 def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:

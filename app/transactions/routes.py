@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
-from flask import current_app
+from flask import current_app, url_for
 
 from app.accounts.service import readable_account
 from app.acts import Act
@@ -32,7 +32,7 @@ from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
 from app.http.problems import REPLAYED_HEADER, problem_document
 from app.ledger.commands import Command
-from app.ledger.records import Outcome
+from app.ledger.records import Outcome, Transaction
 from app.transactions import receipts, service
 from app.transactions.schemas import (
     BatchAnswerSchema,
@@ -211,7 +211,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
     return page.answer(
         "transactions",
         (service.as_seen_by(viewer, each) for each in found),
-        position=lambda transaction: [transaction.created_at, transaction.id],
+        position=lambda transaction: [transaction["created_at"], transaction["id"]],
     )
 
 
@@ -245,26 +245,45 @@ def _posted(
     if dry_run:
         rehearsal = service.rehearse(command, user_id=current_user_id())
         outcome = rehearsal.outcome
-        message, first_status = _REHEARSED, HTTPStatus.OK
-        body = {"dry_run": True, "balances": rehearsal.accounts, **_made(outcome, message)}
+        # A repeat was recorded the first time; nothing else of a dry run has an id.
+        made = _made(outcome, _REHEARSED, is_recorded=outcome.replayed)
+        body = {"dry_run": True, "balances": rehearsal.accounts, **made}
+        first_status = HTTPStatus.OK
     else:
         outcome = service.post(command)
         body = _made(outcome, message)
-    return (body, HTTPStatus.OK, {REPLAYED_HEADER: "true"}) if outcome.replayed else (body, first_status)
+    if outcome.replayed:
+        return body, HTTPStatus.OK, {REPLAYED_HEADER: "true"}
+    if first_status is HTTPStatus.CREATED and outcome.transaction is not None:
+        location = url_for("transactions.get_transaction", transaction_id=outcome.transaction.id)
+        return body, first_status, {"Location": location}
+    return body, first_status
 
 
-def _made(outcome: Outcome, message: str) -> dict[str, Any]:
-    """Return what the outcome made, or raise its refusal."""
+def _made(outcome: Outcome, message: str, *, is_recorded: bool = True) -> dict[str, Any]:
+    """Return what the outcome made, or raise its refusal. What is not recorded is shown without ids."""
+    if outcome.error is not None and not is_recorded:
+        outcome.error.members.pop("transactionId", None)
     outcome.raise_error()
     if outcome.transaction is not None:
-        return {"message": message, "transaction": service.as_seen_by(current_user_id(), outcome.transaction)}
-    return {"results": [_result(index, item) for index, item in enumerate(outcome.results)]}
+        return {"message": message, "transaction": _shown(outcome.transaction, is_recorded=is_recorded)}
+    results = [_result(index, item, is_recorded=is_recorded) for index, item in enumerate(outcome.results)]
+    return {"results": results}
 
 
-def _result(index: int, item: Outcome) -> dict[str, Any]:
+def _result(index: int, item: Outcome, *, is_recorded: bool) -> dict[str, Any]:
     if item.error is not None:
-        return {"index": index, "problem": problem_document(item.error)}
-    return {"index": index, "transaction": item.transaction}
+        problem = problem_document(item.error)
+        if not is_recorded:
+            problem.pop("transactionId", None)
+        return {"index": index, "problem": problem}
+    assert item.transaction is not None
+    return {"index": index, "transaction": _shown(item.transaction, is_recorded=is_recorded)}
+
+
+def _shown(transaction: Transaction, *, is_recorded: bool) -> dict[str, Any]:
+    members = service.as_seen_by(current_user_id(), transaction)
+    return members if is_recorded else {**members, "id": None}
 
 
 def _act_of_the_bank(reason: str | None = None) -> Act | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,7 +51,7 @@ def post(command: Command) -> Outcome:
 def rehearse(command: Command, *, user_id: ObjectId) -> Rehearsal:
     """Return what posting the command would come to, and write nothing, not even its key."""
     outcome, accounts = ledger.rehearse(command)
-    return Rehearsal(_unrecorded(outcome), [account for account in accounts.values() if account.user == user_id])
+    return Rehearsal(outcome, [account for account in accounts.values() if account.user == user_id])
 
 
 def transfer_command(request: Request, *, user_id: ObjectId) -> Transfer:
@@ -166,7 +166,7 @@ def get_sides(transaction_id: ObjectId) -> tuple[Transaction, list[Document]]:
         return transaction, queries.find_sides(transaction_id, session)
 
 
-def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Transaction, list[Document]]:
+def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Document, list[Document]]:
     """Return a transaction as `viewer` may see it with the entries on their own accounts, as of one moment.
 
     An admin who is no party gets all entries; for others it raises TransactionNotFound.
@@ -179,7 +179,7 @@ def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Transac
     return as_seen_by(viewer, transaction), seen
 
 
-def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Transaction, list[Document]]:
+def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Document, list[Document]]:
     """Return a transaction as the owner of one of its accounts may see it with the entries on that account, as of one
     moment; raises TransactionNotFound, and AccountNotFound for an account that is no party."""
     transaction, entries = get_sides(transaction_id)
@@ -189,17 +189,18 @@ def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Transactio
     return as_seen_by(owner, transaction), [entry for entry in entries if entry["account"] == account_id]
 
 
-def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Transaction:
-    """Return the transaction as the viewer may see it; None is nobody in particular, as a treasury's owner is.
+def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
+    """Return the members of a transaction as the viewer may see them; None is nobody in particular.
 
     The key belongs to who chose it, and so does the detail of a failure, which names what the payer has.
     """
+    members = {each.name: getattr(transaction, each.name) for each in fields(transaction)}
     if transaction.user == viewer:
-        return transaction
+        return members
     failure = transaction.failure
     if failure is not None and transaction.status is TransactionStatus.FAILED:
         failure = replace(failure, detail=PROBLEMS[failure.code].title)
-    return replace(transaction, idempotency_key=None, failure=failure)  # type: ignore[arg-type]
+    return {**members, "idempotency_key": None, "failure": failure}
 
 
 def fingerprint(call: str, request: Request) -> dict[str, str]:
@@ -210,16 +211,6 @@ def fingerprint(call: str, request: Request) -> dict[str, str]:
     """
     values = {**request, "idempotency_key": call}
     return {camel_case(name): _digest(value) for name, value in values.items() if value is not None}
-
-
-def _unrecorded(outcome: Outcome) -> Outcome:
-    """Return the outcome without the ids of what was not recorded; a repeat's was recorded the first time."""
-    if outcome.replayed:
-        return outcome
-    if outcome.error is not None:
-        outcome.error.members.pop("transactionId", None)
-    transaction = outcome.transaction and replace(outcome.transaction, id=None)  # type: ignore[arg-type]
-    return replace(outcome, transaction=transaction, results=tuple(map(_unrecorded, outcome.results)))
 
 
 def _keyed(call: str, request: Request, user_id: ObjectId) -> dict[str, Any]:

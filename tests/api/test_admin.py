@@ -7,6 +7,7 @@ import pytest
 from flask import Flask
 from pymongo.database import Database
 
+from app.http.contract import contract_of
 from app.mongo import Document
 from tests.clients import Answer
 from tests.people import SYSTEM_EMAIL, Bank, Caller, Person
@@ -58,7 +59,7 @@ def test_users_are_kept_out_and_leave_no_record(
 
 def test_every_route_of_the_admin_api_declares_its_roles(app: Flask) -> None:
     declared = {
-        (method, rule.rule): getattr(app.view_functions[rule.endpoint], "access", None)
+        (method, rule.rule): contract_of(app.view_functions[rule.endpoint]).access
         for rule in app.url_map.iter_rules()
         if rule.rule.startswith("/api/admin")
         for method in sorted(rule.methods - {"HEAD", "OPTIONS"})

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 from pymongo.database import Database
 
 from app.errors import PROBLEMS
+from app.http.contract import contract_of
 from app.mongo import Document
 from tests.clients import Answer
 from tests.people import PASSWORD, Bank, new_key
@@ -86,7 +87,7 @@ def test_every_guarded_call_names_the_token_and_its_refusals(app: Flask, documen
     guarded = {
         as_described(rule.rule)
         for rule in app.url_map.iter_rules()
-        if hasattr(app.view_functions[rule.endpoint], "access")
+        if contract_of(app.view_functions[rule.endpoint]).access
     }
     assert guarded
 

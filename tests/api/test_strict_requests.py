@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from pymongo.database import Database
 
+from app.http.contract import contract_of
 from app.mongo import Document
 from tests.clients import OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Caller
@@ -143,7 +144,7 @@ def test_no_call_passes_over_a_query_parameter_that_it_does_not_know(
 
 def test_who_is_not_known_hears_that_first_whatever_the_query(app: Flask, bank: Bank) -> None:
     for method, path, endpoint in described_calls(app):
-        if hasattr(app.view_functions[endpoint], "access"):
+        if contract_of(app.view_functions[endpoint]).access:
             answer = bank.anonymous.call(method, f"{path}?dryrun=true&dryrun=true")
             assert (answer.status, answer.code) == (401, "token_missing"), endpoint
 

@@ -15,7 +15,7 @@ from app.accounts import repository as accounts
 from app.admin import repository
 from app.admin.service import search_for
 from app.auth import repository as auth
-from app.auth.service import name_key
+from app.auth.service import find_user, name_key
 from app.mongo import Document
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -78,8 +78,9 @@ class TestUsers:
         assert auth.find_user(numbered(2)) is None
         assert auth.find_user_by_email("user-1@fincore.example") == user
         assert auth.find_user_by_email("USER-1@fincore.example") is None
-        assert repository.find_user_id("user-1@fincore.example") == numbered(1)
-        assert repository.find_user_id("nobody@fincore.example") is None
+        assert (find_user("user-1@fincore.example") or {})["_id"] == numbered(1)
+        assert (find_user(str(numbered(1))) or {})["_id"] == numbered(1)
+        assert find_user("nobody@fincore.example") is None
 
     def test_users_are_listed_newest_first(self, store: Database[Document]) -> None:
         for n in range(1, 8):

@@ -1,0 +1,76 @@
+"""What a route declares about itself, and how it is held to that.
+
+Decorators declare; `Blueprint.add_url_rule` holds each route to it when it is registered,
+so that no route can miss it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, TypeVar
+
+from flask import request
+
+from app.fields import CamelSchema
+from app.http import checks
+from app.http.parsing import PARSER
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class NothingSchema(CamelSchema):
+    """What a call takes that asks for nothing."""
+
+    may_be_absent = True
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a route declares: who may call it, and which parts of a request it reads.
+
+    `admit` raises unless the caller may call; without one, anybody may. `reads` names the locations of
+    the parser: json, query, headers.
+    """
+
+    access: str | None = None
+    admit: Callable[[], None] | None = None
+    reads: frozenset[str] = frozenset()
+
+
+_NOTHING = NothingSchema()
+_ATTRIBUTE = "__contract__"
+
+
+def contract_of(view: Callable[..., Any]) -> Contract:
+    """Return what has been declared about a view so far. Wrappers made with `functools.wraps` keep it."""
+    declared: Contract = getattr(view, _ATTRIBUTE, Contract())
+    return declared
+
+
+def declare(view: View, **declared: Any) -> View:
+    """Add to the contract of a view."""
+    setattr(view, _ATTRIBUTE, replace(contract_of(view), **declared))
+    return view
+
+
+def held(view: View) -> View:
+    """Return the view as it is served: it admits its caller, refuses what it does not read, and then answers."""
+    contract = contract_of(view)
+
+    @wraps(view)
+    def serve(*args: Any, **kwargs: Any) -> Any:
+        if contract.admit is not None:
+            contract.admit()
+        _refuse_unread(contract.reads)
+        return view(*args, **kwargs)
+
+    return serve  # type: ignore[return-value] # wraps keeps the signature
+
+
+def _refuse_unread(reads: frozenset[str]) -> None:
+    """Raise a problem of the query or the body, if the request has one that its call does not read."""
+    if request.query_string and "query" not in reads:
+        PARSER.parse(_NOTHING, location="query")
+    # An empty object is as good as no body.
+    if "json" not in reads and checks.has_body(request):
+        PARSER.parse(_NOTHING, location="json")

@@ -1,0 +1,58 @@
+"""Who writes in a block what follows from it: if one of them fails, nothing of the block happened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+
+from app import ledger
+from app.ledger.posting import Witness
+from app.ledger.state import Decided
+from app.mongo import Document
+from config import Config
+from tests.commands import WITNESSES
+from tests.people import Bank
+
+WRITTEN = ("accounts", "transactions", "ledger_entries", "outbox", "audit_log")
+
+
+@contextmanager
+def broken(config: Config, witness: Witness) -> Iterator[None]:
+    """Have one witness write what it has to, and fail then."""
+
+    def fail(decided: Decided, session: ClientSession) -> None:
+        witness(decided, session)
+        raise RuntimeError("The witness fails.")
+
+    ledger.configure(config.ledger, witnesses=tuple(fail if each is witness else each for each in WITNESSES))
+    try:
+        yield
+    finally:
+        ledger.configure(config.ledger, witnesses=WITNESSES)
+
+
+def everything(database: Database[Document]) -> dict[str, list[Any]]:
+    return {name: list(database[name].find().sort("_id")) for name in WRITTEN}
+
+
+@pytest.mark.parametrize("witness", WITNESSES, ids=lambda witness: witness.__name__)
+def test_a_block_whose_witness_fails_leaves_no_trace(
+    bank: Bank, database: Database[Document], config: Config, witness: Witness
+) -> None:
+    asha, first = bank.customer(1_000)
+    _, second = bank.customer()
+    paid = asha.transfer(first, second, 100).body["transaction"]["id"]
+    before = everything(database)
+
+    with broken(config, witness):
+        transfer = asha.transfer(first, second, 100, "again")
+        reason = {"reason": "Paid twice", "idempotencyKey": "back"}
+        reversal = bank.system.post(f"/api/transactions/{paid}/reverse", reason)
+        freeze = bank.system.patch(f"/api/admin/accounts/{first}/status", {"status": "FROZEN", "reason": "Because"})
+
+    assert [transfer.status, reversal.status, freeze.status] == [500, 500, 500]
+    assert everything(database) == before
+    assert asha.transfer(first, second, 100, "again").status == 201, "The key was not spent."
