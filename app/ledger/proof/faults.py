@@ -34,6 +34,7 @@ class FaultKind(StrEnum):
     PAYER = "payer"  # somebody spent from an account that is not theirs
     KEY_USE = "key_use"  # what a key was spent on, and the hold or the batch that it names, do not agree
     REVERSAL = "reversal"  # a reversal and what it reverses do not agree
+    ANCHOR = "anchor"  # something is not any more as an anchor has it
     TRIAL_BALANCE = "trial_balance"  # the balances of a currency do not add up to zero
 
 
@@ -55,7 +56,8 @@ class Fault:
     def __str__(self) -> str:
         places = ("account", "sequence", "transaction", "currency")
         where = ", ".join(f"{name} {getattr(self, name)}" for name in places if getattr(self, name) is not None)
-        return f"{self.kind}: {where}: expected {_shown(self.expected)}, found {_shown(self.found)}"
+        place = f"{self.kind}: {where}" if where else str(self.kind)
+        return f"{place}: expected {_shown(self.expected)}, found {_shown(self.found)}"
 
 
 @dataclass(slots=True)
