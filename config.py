@@ -20,8 +20,8 @@ from marshmallow.validate import OneOf, Range
 from app.addresses import normal_email
 from app.auth import passwords
 from app.money import is_currency
-from app.networks import parse_networks
-from app.policies import AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy
+from app.networks import parse_address, parse_networks
+from app.policies import AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy, WorkPolicy
 
 ROOT = Path(__file__).resolve().parent
 JWT_SECRET_BYTES_MIN = 32
@@ -39,12 +39,17 @@ MAIL_VARIABLES = (
     "MAIL_USE_SSL",
     "MAIL_DEFAULT_SENDER",
     "MAIL_DELIVERY",
+    "MAIL_LETTERS_PER_DAY",
     "EMAIL_USER",
     "EMAIL_PASS",
 )
 # The original sent with EMAIL_USER and EMAIL_PASS alone, through Gmail.
 MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
+# In each worker, and of one user in all workers together.
+DOCUMENTS_AT_ONCE = 2
+DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+LETTERS_PER_DAY_MAX = 1_000_000
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
@@ -63,6 +68,7 @@ class Config:
     ledger: LedgerPolicy = field(default_factory=LedgerPolicy)
     http: HttpPolicy = field(default_factory=HttpPolicy)
     mail: MailPolicy = field(default_factory=MailPolicy)
+    work: WorkPolicy = field(default_factory=WorkPolicy)
     default_currency: str = "INR"
     log_level: str = "INFO"
     # The seed of the Ed25519 key that signs receipts. Without one, none are given.
@@ -113,11 +119,12 @@ def load() -> Config:
         ),
         ledger=LedgerPolicy(
             batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
-            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 50_000, validate=Range(1, 100_000)),
             timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
         ),
         http=_http(env, limited=limited),
         mail=load_mail(),
+        work=_work(_server(env)),
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=_is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
@@ -132,16 +139,22 @@ def load_mail() -> MailPolicy:
     env = _env()
     user = env.str("EMAIL_USER", "") or None
     use_ssl = env.bool("MAIL_USE_SSL", False)
+    server = env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None)
     use_tls = env.bool("MAIL_USE_TLS", user is not None and not use_ssl)
     default_sender = f"Fincore <{user}>" if user and "@" in user else MailPolicy().sender
     mail = MailPolicy(
-        server=env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None),
+        server=server,
         port=env.int("MAIL_PORT", 465 if use_ssl else 587 if use_tls else 25, validate=Range(1, 65_535)),
         use_tls=use_tls,
         use_ssl=use_ssl,
         user=user,
         password=env.str("EMAIL_PASS", "") or None,
         sender=env.str("MAIL_DEFAULT_SENDER", "") or default_sender,
+        # Who writes false means it. Where nothing is said, a secret goes in clear to a near server only.
+        secrets_in_clear=bool(env.str("MAIL_USE_TLS", "")) or server is None or _is_near(server),
+        letters_per_day=env.int(
+            "MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_PER_DAY_MAX)
+        ),
         in_workers=env.str("MAIL_DELIVERY", "thread", validate=OneOf(("thread", "off"))) == "thread",
     )
     unreadable = _problems(env)
@@ -214,6 +227,21 @@ def _server(env: Env) -> ServerConfig:
     )
 
 
+def _work(server: ServerConfig) -> WorkPolicy:
+    """Share a worker out: a quarter of its threads for documents, half of them for passwords, and the rest for what is
+    quick, so that it never waits. Documents are drawn in Python, which runs on one processor for each worker."""
+    # What was refused is None until all bad variables have been named.
+    threads, workers = server.threads or 1, server.workers or 1
+    processors = len(os.sched_getaffinity(0))
+    return WorkPolicy(
+        documents_max=max(1, threads // 4),
+        documents_at_once=min(DOCUMENTS_AT_ONCE, max(1, threads // 4)),
+        documents_per_user_at_once=max(1, DOCUMENTS_PER_USER_AT_ONCE // workers),
+        passwords_max=max(1, threads // 2),
+        passwords_at_once=max(1, min(threads // 4, processors // workers)),
+    )
+
+
 def _http(env: Env, *, limited: bool) -> HttpPolicy:
     usual = HttpPolicy()
     return HttpPolicy(
@@ -268,6 +296,12 @@ def _mail_problem(mail: MailPolicy) -> str | None:
 
 def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
     return lambda value: is_fit(value) if value else None
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this one or in a private network, by its address or by a name without a domain."""
+    address = parse_address(host)
+    return "." not in host if address is None else address.is_private
 
 
 def _is_email(value: str) -> None:

@@ -75,8 +75,7 @@ def decide(command: Command, state: State, at: datetime) -> Decision:
     (captures and voids), AlreadyReversed, NotReversible, InvalidStatusTransition,
     AccountNotEmpty. `at` is UTC in whole milliseconds.
     """
-    act = act_of(command)
-    if act is not None and not state.allows(act):
+    if (act := act_of(command)) is not None and not state.allows(act):
         # The request was let in a moment ago. A demotion that has come in between counts.
         return Decision(outcome=Outcome(error=Forbidden(f"This needs the role {' or '.join(sorted(act.roles))}.")))
     if isinstance(command, Keyed):
@@ -122,8 +121,8 @@ def _transfer(command: Transfer, state: State, at: datetime) -> Decision:
         return _declined(transaction, decline)
     if command.act is None:
         return moved
-    told = {"amount": str(transaction.amount), "currency": transaction.currency, "transaction": str(transaction.id)}
-    return replace(moved, act=command.act, change=Change("funds_credited", payee.id, {}, told))
+    after = {"amount": str(transaction.amount), "currency": transaction.currency, "transaction": str(transaction.id)}
+    return replace(moved, act=command.act, change=Change("funds_credited", payee.id, {}, after))
 
 
 def _hold(command: Hold, state: State, at: datetime) -> Decision:
@@ -179,11 +178,11 @@ def _told(decision: Decision, command: Capture | Void, payee: Account, settled: 
     """Return the decision with who settled somebody else's hold for the bank, if that is what it does."""
     if command.act is None or command.user == payee.user:
         return decision
-    action = "hold_captured" if isinstance(command, Capture) else "hold_voided"
     before, after = {"status": TransactionStatus.PENDING.value}, {"status": settled.status.value}
-    if isinstance(command, Capture):
-        before["amount"], after["amount"] = str(settled.held_amount), str(settled.amount)
-    return replace(decision, act=command.act, change=Change(action, settled.id, before, after))
+    if isinstance(command, Void):
+        return replace(decision, act=command.act, change=Change("hold_voided", settled.id, before, after))
+    before["amount"], after["amount"] = str(settled.held_amount), str(settled.amount)
+    return replace(decision, act=command.act, change=Change("hold_captured", settled.id, before, after))
 
 
 def _expire(command: Expire, state: State, at: datetime) -> Decision:
@@ -263,7 +262,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
     by_owner = command.owner is not None
     if command.status not in TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
         raise InvalidStatusTransition(f"The account is {account.status} and can not become {command.status}.")
-    if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id)):
+    if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id, at)):
         raise AccountNotEmpty("The account still has money." if account.balance else "The account has open holds.")
     at = max(at, account.at)
     after, entry = append(
@@ -363,6 +362,9 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
     if hold is None:
         raise TransactionNotFound
     payer, payee = state.accounts[hold.from_account], state.accounts[hold.to_account]
+    if hold.status is TransactionStatus.FAILED and command.act is None and command.user != hold.user:
+        # A declined one is its initiator's alone, and to everybody else as if it were not.
+        raise TransactionNotFound
     if command.act is None and command.user != payee.user:
         if command.user != payer.user:
             raise TransactionNotFound
