@@ -24,7 +24,7 @@ from app.addresses import normal_email
 from app.auth import passwords
 from app.money import is_currency
 from app.networks import parse_address, parse_networks
-from app.policies import AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy
+from app.policies import AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy, WorkPolicy
 
 ROOT = Path(__file__).resolve().parent
 JWT_SECRET_BYTES_MIN = 32
@@ -48,6 +48,9 @@ MAIL_VARIABLES = (
 )
 # The original sent with EMAIL_USER and EMAIL_PASS alone, through Gmail.
 MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
+# In each worker, and of one user in all workers together.
+DOCUMENTS_AT_ONCE = 2
+DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 LETTERS_PER_DAY_MAX = 1_000_000
 
@@ -68,6 +71,7 @@ class Config:
     ledger: LedgerPolicy = field(default_factory=LedgerPolicy)
     http: HttpPolicy = field(default_factory=HttpPolicy)
     mail: MailPolicy = field(default_factory=MailPolicy)
+    work: WorkPolicy = field(default_factory=WorkPolicy)
     default_currency: str = "INR"
     log_level: str = "INFO"
     # The seed of the Ed25519 key that signs receipts. Without one, none are given.
@@ -118,11 +122,12 @@ def load() -> Config:
         ),
         ledger=LedgerPolicy(
             batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
-            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 50_000, validate=Range(1, 100_000)),
             timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
         ),
         http=_http(env, limited=limited),
         mail=load_mail(),
+        work=_work(_server(env)),
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=_is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
@@ -241,6 +246,21 @@ def _server(env: Env) -> ServerConfig:
         threads=env.int("THREADS", 32, validate=Range(1, 512)),
         request_timeout_s=env.int("REQUEST_TIMEOUT_S", 15, validate=Range(1, 300)),
         keep_alive_s=env.int("KEEP_ALIVE_S", 15, validate=Range(1, 3_600)),
+    )
+
+
+def _work(server: ServerConfig) -> WorkPolicy:
+    """Share a worker out: a quarter of its threads for documents, half of them for passwords, and the rest for what is
+    quick, so that it never waits. Documents are drawn in Python, which runs on one processor for each worker."""
+    # What was refused is None until all bad variables have been named.
+    threads, workers = server.threads or 1, server.workers or 1
+    processors = len(os.sched_getaffinity(0))
+    return WorkPolicy(
+        documents_max=max(1, threads // 4),
+        documents_at_once=min(DOCUMENTS_AT_ONCE, max(1, threads // 4)),
+        documents_per_user_at_once=max(1, DOCUMENTS_PER_USER_AT_ONCE // workers),
+        passwords_max=max(1, threads // 2),
+        passwords_at_once=max(1, min(threads // 4, processors // workers)),
     )
 
 

@@ -104,7 +104,8 @@ class AccountNotFound(DomainError):
 
 
 class TransactionNotFound(DomainError):
-    """There is no such transaction, or you are no party to it. The answer is the same in both cases."""
+    """There is no such transaction, or it is not yours to see: you are no party to it, or it was declined and somebody
+    else initiated it. The answer is the same in all cases."""
 
     code, status, title = "transaction_not_found", 404, "No such transaction"
 

@@ -14,13 +14,14 @@ class MongoPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPolicy:
-    """At most `queue_size_max` transfers wait in a process, and `batch_size_max` share a block.
+    """At most `batch_size_max` transfers share a block.
 
-    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed.
+    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed. Who would not get a turn
+    in time is refused at once; `queue_size_max` only bounds the memory of a process.
     """
 
     batch_size_max: int = 200
-    queue_size_max: int = 2_000
+    queue_size_max: int = 50_000
     timeout_ms: int = 10_000
 
 
@@ -46,6 +47,18 @@ class HttpPolicy:
     ratelimit_read: str = "1200/minute"
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPolicy:
+    """How much of a process heavy work may take: so many requests with it at most, waiting ones too, and so many that
+    run at one moment, in all and of one user."""
+
+    documents_max: int = 8
+    documents_at_once: int = 2
+    documents_per_user_at_once: int = 2
+    passwords_max: int = 16
+    passwords_at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,18 +81,18 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     newest = queries.find_entry_before(long, now)
     assert newest is not None
     # What a process loads once, such as fonts, is not the statement's.
-    small = service.draw_up(short, owner_of(short))
+    small = service.draw_up(service.find_period(short, owner_of(short)))
     for write in (pdf.as_pdf, render.as_csv, render.as_json):
         list(write(small))
     # The ledger was filled with one entry each millisecond.
     since = newest["created_at"] - timedelta(milliseconds=STATEMENT_ENTRIES - 1)
-    statement = service.draw_up(long, owner, from_time=since, to_time=now)
+    statement = service.draw_up(service.find_period(long, owner, from_time=since, to_time=now))
     assert statement.span.last - statement.span.first < STATEMENT_ENTRIES, "More than a PDF may have."
     for write in (pdf.as_pdf, render.as_csv, render.as_json):
         before_kb, begun = peak_kb(), time.perf_counter()
         size = sum(len(some) for some in write(statement))
         seconds, after_kb = time.perf_counter() - begun, peak_kb()
-        count = statement.span.last - statement.span.first + 1
+        count = statement.span.size
         grown = (after_kb - before_kb) / 1024
         print(
             f"{write.__name__}: {count:,} entries, {size / 1e6:.1f} MB in {seconds:.1f} s, {grown:.0f} MB more memory"

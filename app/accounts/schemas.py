@@ -48,10 +48,18 @@ class BalanceSchema(CamelSchema):
     available_balance = Money(required=True)
     sequence = fields.Integer(required=True, metadata={"description": "Of the journal's entry that says so."})
     as_of = UtcDateTime(required=True)
+    final = fields.Boolean(
+        metadata={
+            "description": "Of a balance at a time: whether it is settled, for ever. An entry may still join a time of "
+            "the last 60 seconds."
+        }
+    )
 
 
 class BalanceQuerySchema(CamelSchema):
-    at = UtcDateTime(metadata={"description": "As it stood then, with all entries of that millisecond."})
+    at = UtcDateTime(
+        metadata={"description": "As it stood then, with all entries of that millisecond. At most 10 s in the future."}
+    )
 
 
 class CreateAccountSchema(CamelSchema):

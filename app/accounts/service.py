@@ -11,6 +11,7 @@ from app import ledger, mongo
 from app.accounts import repository
 from app.acts import Act
 from app.auth.roles import reads_everything
+from app.clock import LEEWAY
 from app.errors import AccountNotFound, ValidationFailed
 from app.ledger.commands import ChangeStatus
 from app.ledger.fingerprints import fingerprint as fingerprint_of
@@ -55,7 +56,7 @@ def open_account_once(
         if isinstance(spent, KeyUse):
             return spent.account
         _open_with_treasury(account, session)
-        ledger.spend_key(user_id, key, fingerprint, account=account["_id"], session=session)
+        ledger.spend_key(user_id, key, fingerprint, account=account["_id"], at=account["created_at"], session=session)
         return None
 
     opened = _atomically(block)
@@ -185,30 +186,31 @@ def with_balances(accounts: list[Document]) -> list[Document]:
 def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None = None) -> Document:
     """Return the account's balance, now or as it stood at a time, and the sequence it was read at.
 
-    Raises AccountNotFound for an account that `viewer` may not read, ValidationFailed for
-    a time before the account opened or in the future.
+    Of a time it also says whether that is `final`: until then an entry may still join it. Raises AccountNotFound
+    for an account that `viewer` may not read, ValidationFailed for a time before the account opened or further in the
+    future than clocks may differ.
     """
     account = readable_account(account_id, viewer)
     if at is None:
-        entry, as_of = ledger.heads([account_id])[account_id], datetime.now(UTC)
+        entry, said = ledger.heads([account_id])[account_id], Document(as_of=datetime.now(UTC))
     else:
-        entry, as_of = _entry_at(account_id, at), at
+        standing = ledger.standing_at(account_id, at)
+        entry, said = _entry_of(standing), Document(as_of=at, final=standing.is_final)
     return {
         "account_id": account_id,
         "currency": account["currency"],
         "sequence": entry.sequence,
-        "as_of": as_of,
+        **said,
         **_money(entry),
     }
 
 
-def _entry_at(account_id: ObjectId, at: datetime) -> Entry:
-    if at > datetime.now(UTC):
+def _entry_of(standing: ledger.Standing) -> Entry:
+    if standing.ahead > LEEWAY:
         raise ValidationFailed("The time is in the future.", errors={"at": ["In the future."]})
-    entry = ledger.entry_at(account_id, at)
-    if entry is None:
+    if standing.entry is None:
         raise ValidationFailed("The account was not open then.", errors={"at": ["Before the account opened."]})
-    return entry
+    return standing.entry
 
 
 def _money(entry: Entry) -> Document:

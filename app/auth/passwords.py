@@ -6,6 +6,8 @@ import secrets
 import bcrypt
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
+from app import heavy
+
 PASSWORD_BYTES_MIN = 8
 # bcrypt reads no further; a longer password would be cut off in silence.
 PASSWORD_BYTES_MAX = 72
@@ -34,8 +36,12 @@ def is_common(password: str) -> bool:
 
 
 def hash_password(password: str, bcrypt_rounds: int) -> str:
-    """Return the hash to keep; the password has at most PASSWORD_BYTES_MAX bytes."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(bcrypt_rounds)).decode()
+    """Return the hash to keep; the password has at most PASSWORD_BYTES_MAX bytes.
+
+    Raises ServiceUnavailable if too many passwords are being hashed.
+    """
+    with heavy.passwords.turn():
+        return bcrypt.hashpw(password.encode(), bcrypt.gensalt(bcrypt_rounds)).decode()
 
 
 def is_costed(password_hash: str, bcrypt_rounds: int) -> bool:
@@ -44,11 +50,15 @@ def is_costed(password_hash: str, bcrypt_rounds: int) -> bool:
 
 
 def matches(password: str, password_hash: str) -> bool:
-    """Tell whether this is the hash of `password`, which may have any length."""
+    """Tell whether this is the hash of `password`, which may have any length.
+
+    Raises ServiceUnavailable if too many passwords are being hashed.
+    """
     candidate = password.encode()
     # What no password can be still costs the time of a check. To bcrypt, "secret" and "secret\0secret" are the same.
     fits = len(candidate) <= PASSWORD_BYTES_MAX and b"\0" not in candidate
-    return bcrypt.checkpw(candidate[:PASSWORD_BYTES_MAX], password_hash.encode()) and fits
+    with heavy.passwords.turn():
+        return bcrypt.checkpw(candidate[:PASSWORD_BYTES_MAX], password_hash.encode()) and fits
 
 
 @functools.cache

@@ -1,6 +1,8 @@
 """Reading requests as the contract wants them: strict JSON, nothing unknown, our own refusals."""
 
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -41,7 +43,7 @@ class StrictParser(FlaskParser):
             return {}
         if not req.is_json:
             raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
-        return read_json(body)
+        return read_json(body, parse_float=_number_reader(schema))
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         repeated = [name for name, values in req.args.lists() if len(values) > 1]
@@ -63,6 +65,10 @@ def _bytes_max(schema: Schema) -> int:
     return bytes_max
 
 
+def _number_reader(schema: Schema) -> Callable[[str], Any]:
+    return Decimal if isinstance(schema, CamelSchema) and schema.exact_numbers else float
+
+
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
     """Return the refusal of what a client named, which may be far more, and far longer, than it is worth answering."""
     named = {_cut(name): errors[name] for name in sorted(errors)[:NAMED_FIELDS_MAX]}
@@ -74,7 +80,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= NAMED_FIELD_LENGTH_MAX else f"{name[: NAMED_FIELD_LENGTH_MAX - 1]}…"
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
     """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
 
     Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
@@ -83,7 +89,7 @@ def read_json(body: bytes) -> Any:
     try:
         # orjson for its strictness, the standard library for exact integers and repeated names.
         orjson.loads(body)
-        value = json.loads(body, object_pairs_hook=_unique_object)
+        value = json.loads(body, object_pairs_hook=_unique_object, parse_float=parse_float)
         if _is_deeper_than(value, JSON_DEPTH_MAX):
             raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
         return value

@@ -23,6 +23,7 @@ ROLE = "fincore_app"
 # Codes of what MongoDB refuses for want of rights, or of the right password.
 NOT_ALLOWED = frozenset({13, 18})
 
+_INDEX_NOT_FOUND = 27
 _NAMESPACE_EXISTS = 48
 _ROLE_EXISTS = 51002
 
@@ -75,7 +76,8 @@ _TRANSACTION = _document(
         "held_amount": _MONEY,
         "failure": _FAILURE,
         "description": _STRING,
-        "metadata": {"bsonType": "object"},
+        # Pairs of a name and a value, so that no name is one to the database. Version 1 stored an object.
+        "metadata": {"bsonType": ["array", "object"]},
         "completed_at": _DATE,
         "reverses": _ID,
         "reversed_by": _ID,
@@ -210,8 +212,12 @@ INDEXES: dict[str, list[IndexModel]] = {
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
         ),
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
-        # The open holds of an account, however many transactions it has.
-        IndexModel("accounts", partialFilterExpression={"status": "PENDING"}),
+        # The open holds of an account, on either side and as the payer, those that are overdue apart from the others,
+        # however many transactions and holds it has.
+        IndexModel([("accounts", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}),
+        IndexModel(
+            [("from_account", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
+        ),
     ],
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
@@ -244,6 +250,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         ),
     ],
 }
+
+# Indexes of earlier versions whose place others have taken.
+SUPERSEDED_INDEXES: dict[str, list[str]] = {"transactions": ["accounts_1"]}
 
 # What the application may do, collection by collection. Nothing here can touch an entry once it is written.
 PRIVILEGES: dict[str, list[str]] = {
@@ -287,8 +296,18 @@ def ensure_schema(database: Database[Document]) -> None:
             database.command("collMod", name, validator={"$jsonSchema": validator})
         if name in INDEXES:
             database[name].create_indexes(INDEXES[name])
+        for index in SUPERSEDED_INDEXES.get(name, ()):
+            _drop_index(database, name, index)
     _ensure_role(database)
     database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
+
+
+def _drop_index(database: Database[Document], collection: str, index: str) -> None:
+    try:
+        database[collection].drop_index(index)
+    except OperationFailure as error:
+        if error.code != _INDEX_NOT_FOUND:
+            raise
 
 
 def check_database(uri: str, *, timeout_ms: int) -> None:

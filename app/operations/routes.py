@@ -11,7 +11,7 @@ from app import mongo
 from app.errors import PROBLEMS, NotFound
 from app.http.api import api
 from app.http.blueprint import PageBlueprint
-from app.mongo import schema
+from app.mongo import clocks, schema
 from app.transactions import receipts
 
 bp = PageBlueprint(
@@ -29,8 +29,8 @@ def health() -> dict[str, str]:
 
 @bp.get("/readyz")
 def readiness() -> dict[str, str]:
-    """Answer 200 while the database's primary can be reached and has the schema, 503 otherwise."""
-    mongo.ping()
+    """Answer 200 while the database's primary can be reached, has the schema and agrees on the time, 503 otherwise."""
+    clocks.check_host()
     schema.check_schema(mongo.database())
     return {"status": "ready"}
 
