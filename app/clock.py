@@ -34,6 +34,11 @@ def milliseconds(moment: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000 + delta.microseconds // 1_000
 
 
+def from_milliseconds(since_1970: int) -> datetime:
+    """Return the moment that many milliseconds after 1970 began."""
+    return _EPOCH + timedelta(milliseconds=since_1970)
+
+
 def at_or_after(moment: datetime) -> datetime:
     """Return the first whole millisecond at or after `moment`.
 

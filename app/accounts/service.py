@@ -10,7 +10,7 @@ from pymongo.client_session import ClientSession
 from app import ledger, mongo
 from app.accounts import repository
 from app.acts import Act
-from app.auth.roles import reads_everything
+from app.auth.roles import MAY_ADMINISTER, reads_everything
 from app.clock import LEEWAY
 from app.errors import AccountNotFound, ValidationFailed
 from app.ledger.commands import ChangeStatus
@@ -158,6 +158,7 @@ def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owne
     """
     # Read first: once the change is done, nothing may fail any more that would make it look undone.
     sees_all = owner is None or reads_everything(owner)
+    act = act if owner is not None else act.by_right_of(MAY_ADMINISTER)
     account = repository.find_account(account_id)
     if account is None:
         raise AccountNotFound
