@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+# How far the clocks of clients and hosts may differ. Whoever compares times of two of them allows for it.
+LEEWAY = timedelta(seconds=10)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(milliseconds=1)
 

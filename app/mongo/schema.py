@@ -17,7 +17,7 @@ from app import mongo
 from app.mongo import Document
 
 # Raise by one with every change below, so that a newer program refuses an older database.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
 # Codes of what MongoDB refuses for want of rights, or of the right password.
@@ -100,8 +100,13 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `vouched` counts the demotions of other SYSTEM users that left this one. It makes two of them that race write
         # the same document, so that MongoDB lets only one of them through. `session_generation`: how often the password
-        # was changed; a session is of the generation in which it began.
-        {"name_key": _STRING, "vouched": {"bsonType": "int"}, "session_generation": _COUNT},
+        # was changed; a session is of the generation in which it began. `spared_session` outlived the last change.
+        {
+            "name_key": _STRING,
+            "vouched": {"bsonType": "int"},
+            "session_generation": _COUNT,
+            "spared_session": _optional(_STRING),
+        },
     ),
     "accounts": _document(
         {
@@ -148,7 +153,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
     # A spent refresh token, an ended session, or the cut-off of a user's sessions before a generation.
     "revoked_tokens": _document(
-        {"_id": _STRING, "expires_at": _DATE}, {"generation": _COUNT, "spared": _optional(_STRING)}
+        {"_id": _STRING, "expires_at": _DATE},
+        {"generation": _COUNT, "spared": _optional(_STRING), "spent_at": _DATE, "asked_at": _DATE},
     ),
     "password_resets": _document({"_id": _STRING, "token_hash": _STRING, "user": _optional(_ID), "expires_at": _DATE}),
     "login_failures": _document(
@@ -156,10 +162,13 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "_id": _STRING,
             "failures": _COUNT,
             "recent": {"bsonType": "array", "items": _DATE},
-            "blocked_until": _DATE,
             "expires_at": _DATE,
-        }
+        },
+        # Version 1 wrote `blocked_until`, and may still run while the database is brought up to date.
+        {"last_failure_at": _DATE, "blocked_until": _DATE},
     ),
+    # From where a user came: a hash of both, which says neither.
+    "known_clients": _document({"_id": _STRING, "expires_at": _DATE}),
     "rate_limits": _document({"_id": _STRING, "count": _COUNT, "expires_at": _DATE}),
     "outbox": _document(
         {
@@ -214,6 +223,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
     "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],
     "login_failures": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "known_clients": [IndexModel("expires_at", expireAfterSeconds=0)],
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
     "outbox": [
         IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
@@ -236,6 +246,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "leases": ["find", "insert", "update"],
     "password_resets": ["find", "insert", "update", "remove"],
     "login_failures": ["find", "insert", "update", "remove"],
+    "known_clients": ["find", "insert", "update"],
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
     "schema": ["find"],
