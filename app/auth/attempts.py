@@ -130,11 +130,13 @@ def admit(targets: Sequence[Target]) -> None:
         for row in repository.find_failures(list(policies), now)
         if (delay := delay_after(row["failures"], policy := policies[row["_id"]]))
     ]
-    waits = [(_wait(row, delay, now), policy) for row, policy, delay in delayed]
-    if any(wait > timedelta() for wait, _ in waits):
-        raise _refusal(
-            max(policy.delay_max if policy.of_many else wait for wait, policy in waits if wait > timedelta())
-        )
+    waits = [
+        policy.delay_max if policy.of_many else wait
+        for row, policy, delay in delayed
+        if (wait := _wait(row, delay, now)) > timedelta()
+    ]
+    if waits:
+        raise _refusal(max(waits))
     for row, policy, delay in delayed:
         if not repository.claim_attempt(row, now):
             raise _refusal(policy.delay_max if policy.of_many else delay)

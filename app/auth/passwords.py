@@ -64,7 +64,9 @@ def matches(password: str, password_hash: str) -> bool:
     costs a second check wherever the two differ, whoever's the hash is.
     """
     spellings = dict.fromkeys((normal(password), password))
-    return any([_is_hash_of(spelling, password_hash) for spelling in spellings])
+    # All are checked, so that the time does not tell which one matched.
+    found = [_is_hash_of(spelling, password_hash) for spelling in spellings]
+    return any(found)
 
 
 def is_normal_hash(password: str, password_hash: str) -> bool:

@@ -66,7 +66,8 @@ def reset_token(seed: str, *, policy: AuthPolicy) -> str:
 def reset_password(*, token: str, new_password: str, policy: AuthPolicy, network: str | None) -> None:
     """Give the user to whom the token was mailed a new password and end all their sessions.
 
-    `network` is the client's, from which the user is known afterwards. Raises ResetTokenInvalid. Of two resets with one token, one succeeds.
+    `network` is the client's, from which the user is known afterwards.
+    Raises ResetTokenInvalid. Of two resets with one token, one succeeds.
     """
     token_hash = _token_hash(token.strip())
     # Asked before the slow hash, so that made-up tokens cost nothing; decided in the block.
