@@ -24,7 +24,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 import config
 from app import mongo
-from app.auth.service import ensure_system_user
+from app.auth.service import NotTheSystemUser, ensure_system_user
 from app.mongo import new_client
 from app.mongo.schema import NotReady, Standalone, check_database, ensure_schema
 from local.mail_catcher import MailCatcher
@@ -181,6 +181,8 @@ class Supervisor:
         mongo.connect(settings.mongo)
         try:
             is_new = ensure_system_user(email=self._local.system_email, password=password, policy=settings.auth)
+        except NotTheSystemUser as error:
+            raise SupervisorError(f"SYSTEM_EMAIL: {error} Name another address.") from error
         finally:
             mongo.close()
         if is_new and self._local.system_password is None:

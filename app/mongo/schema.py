@@ -14,7 +14,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure
 from pymongo.uri_parser import parse_uri
 
 from app import mongo
-from app.mongo import Document
+from app.mongo import Document, upgrades
 
 # Raise by one with every change below, so that a newer program refuses an older database.
 SCHEMA_VERSION = 2
@@ -265,7 +265,7 @@ def ensure_schema(database: Database[Document]) -> None:
     """Make or bring up to date collections, validators, indexes and the role `fincore_app`.
 
     Needs an administrator's rights and a replica set; raises Standalone without
-    one. Existing documents are left as they are.
+    one. Existing documents are brought to the form that this version needs.
     """
     _refuse_standalone(database.client)
     for name, validator in VALIDATORS.items():
@@ -278,6 +278,8 @@ def ensure_schema(database: Database[Document]) -> None:
         if name in INDEXES:
             database[name].create_indexes(INDEXES[name])
     _ensure_role(database)
+    upgrades.normalise_emails(database)
+    upgrades.keep_spared_sessions(database)
     database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
 
 
