@@ -1,6 +1,7 @@
 """Whether a secret out of the settings could be guessed: by its length, its looks, and what has been published."""
 
 import re
+from itertools import pairwise
 
 from zxcvbn import zxcvbn
 
@@ -60,7 +61,7 @@ def fault_of_key(value: str) -> str | None:
     if value.lower() in PUBLISHED:
         return "It has been published."
     key = bytes.fromhex(value)
-    steps = {(later - earlier) % 256 for earlier, later in zip(key, key[1:], strict=False)}
+    steps = {(later - earlier) % 256 for earlier, later in pairwise(key)}
     if min(len(set(key)), len(steps)) < KEY_DISTINCT_BYTES_MIN:
         return "It repeats itself or follows a pattern, and can be guessed."
     # By chance, 32 bytes are never all of them letters, digits and signs.

@@ -75,6 +75,8 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_TOKEN_LOCATION=["headers"],
+        # No token is in a cookie. The claim would be random, and successors of one token have to be equal.
+        JWT_COOKIE_CSRF_PROTECT=False,
         JWT_HEADER_TYPE=_Scheme("Bearer"),
         JWT_DECODE_LEEWAY=int(clock.LEEWAY.total_seconds()),
         JWT_ACCESS_TOKEN_EXPIRES=policy.access_lifetime,
