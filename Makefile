@@ -1,50 +1,51 @@
-# make run     start everything Fincore needs and serve on http://127.0.0.1:5000
-#              (make run PORT=8000 DATA_DIR=/path; any setting of .env.example goes)
-# make test    run every test; make test ARGS='-k holds' some of them
-# make lint    check style and types; make format repairs what can be repaired
-# make lock    pin requirements*.in into requirements*.txt, with hashes
-# make clean   remove what make and the tools made, but not the data in var/
+# What can be done here: make help. Any setting of .env.example may follow: make run PORT=8000 DATA_DIR=/path
 
 PYTHON := python3.11
 # Written when the installation is complete, so that an interrupted one is done again.
 INSTALLED := .venv/installed
-LOCK := .venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe
+COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe
 
 # Compiled modules are kept, whatever the shell says: each process that starts would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint format lock clean
+# A setting on the command line arrives as it was typed. By itself, make would take each `$` in it for a variable.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+
+# One at a time. The second says so, waits, and finds the work done. The lock ends with whoever has it.
+ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
+	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
+
+.PHONY: help run test lint audit format lock clean
+
+help: ## say what can be done here
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 # exec and the shell's parent, this make: the supervisor stops when make is killed.
-run: $(INSTALLED)
+run: $(INSTALLED) ## install and start all that Fincore needs, and serve it on http://127.0.0.1:5000
 	@exec .venv/bin/python -m local.supervisor --with-parent $$PPID
 
-test: $(INSTALLED)
+test: $(INSTALLED) ## run every test; some of them: make test ARGS='-k holds'
 	@.venv/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app local config.py wsgi.py gunicorn.conf.py
-	@found=$$(.venv/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt 2>&1); code=$$?; \
-	case "$$code $$found" in \
-		1*Found*vulnerabilit*) echo "$$found"; exit 1;; \
-		"0 "*"could not be audited"*|*ConnectionError*|*NameResolutionError*|*"Max retries"*|*"Temporary failure"*|*"Could not connect"*|*"timed out"*) \
-			echo "pip-audit: NOT DONE. Its service can not be reached from here.";; \
-		"0 "*) echo "pip-audit: $$found";; \
-		*) echo "$$found"; exit 1;; \
-	esac
 
-format: $(INSTALLED)
+# Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
+audit: $(INSTALLED) ## look for known holes in what is installed
+	@.venv/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt
+
+format: $(INSTALLED) ## repair what lint finds and can be repaired
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-lock: .venv/bin/pip-compile
-	@$(LOCK) --output-file requirements.txt requirements.in
-	@$(LOCK) --output-file requirements-dev.txt requirements-dev.in
+lock: .venv/bin/pip-compile ## pin requirements*.in into requirements*.txt, with hashes
+	@$(COMPILE) --output-file requirements.txt requirements.in
+	@$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
 
-clean:
+clean: ## remove what make and the tools made, but not the data in var/
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .coverage htmlcov
 	@find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +
 
@@ -52,13 +53,16 @@ clean:
 $(INSTALLED): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Fincore needs $(PYTHON) with venv. On Debian or Ubuntu: apt-get install $(PYTHON) $(PYTHON)-venv" >&2; exit 1; }
-	@test -f $@ || { rm -rf .venv && $(PYTHON) -m venv .venv; }
-	@rm -f $@
-	@echo "Installing into .venv; the first time this takes a minute or two."
-	@.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r requirements-dev.txt
-	@touch $@
+	@$(ONE_AT_A_TIME); \
+	if [ -f $@ ] && ! [ requirements.txt -nt $@ ] && ! [ requirements-dev.txt -nt $@ ]; then exit 0; fi; \
+	[ -f $@ ] || { rm -rf .venv && $(PYTHON) -m venv .venv; } || exit 1; \
+	rm -f $@; \
+	echo "Installing into .venv; the first time this takes a minute or two."; \
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r requirements-dev.txt && \
+	touch $@
 
 # Without the lock files there is nothing to install from yet.
 .venv/bin/pip-compile:
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input "$$(sed -n 's/^\(pip-tools==[^ ]*\).*/\1/p' requirements-dev.in)"
+	@$(ONE_AT_A_TIME); \
+	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv || exit 1; \
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input "$$(sed -n 's/^\(pip-tools==[^ ]*\).*/\1/p' requirements-dev.in)"

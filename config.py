@@ -7,22 +7,33 @@ at once, every bad variable by its name, and the program refuses to start.
 import logging
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.utils import parseaddr
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from dotenv import load_dotenv
 from environs import Env, EnvValidationError, ValidationError
 from marshmallow.validate import OneOf, Range
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from app.addresses import normal_email
 from app.auth import passwords
 from app.money import is_currency
-from app.networks import parse_networks
-from app.policies import REFRESH_LIFETIME_MAX, AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy
+from app.networks import parse_address, parse_networks
+from app.policies import (
+    REFRESH_LIFETIME_MAX,
+    AuthPolicy,
+    HttpPolicy,
+    LedgerPolicy,
+    MailPolicy,
+    MongoPolicy,
+    WorkPolicy,
+)
 from app.secret_strength import fault_of_key, fault_of_secret
 
 ROOT = Path(__file__).resolve().parent
@@ -34,12 +45,17 @@ MAIL_VARIABLES = (
     "MAIL_USE_SSL",
     "MAIL_DEFAULT_SENDER",
     "MAIL_DELIVERY",
+    "MAIL_LETTERS_PER_DAY",
     "EMAIL_USER",
     "EMAIL_PASS",
 )
 # The original sent with EMAIL_USER and EMAIL_PASS alone, through Gmail.
 MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
+# In each worker, and of one user in all workers together.
+DOCUMENTS_AT_ONCE = 2
+DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+LETTERS_PER_DAY_MAX = 1_000_000
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
@@ -58,6 +74,7 @@ class Config:
     ledger: LedgerPolicy = field(default_factory=LedgerPolicy)
     http: HttpPolicy = field(default_factory=HttpPolicy)
     mail: MailPolicy = field(default_factory=MailPolicy)
+    work: WorkPolicy = field(default_factory=WorkPolicy)
     default_currency: str = "INR"
     log_level: str = "INFO"
     # The seed of the Ed25519 key that signs receipts. Without one, none are given.
@@ -73,6 +90,7 @@ class ServerConfig:
     workers: int
     threads: int
     request_timeout_s: int
+    keep_alive_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +127,12 @@ def load() -> Config:
         ),
         ledger=LedgerPolicy(
             batch_size_max=env.int("POST_BATCH_SIZE_MAX", 200, validate=Range(1, 1_000)),
-            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 2_000, validate=Range(1, 100_000)),
+            queue_size_max=env.int("POST_QUEUE_SIZE_MAX", 50_000, validate=Range(1, 100_000)),
             timeout_ms=env.int("POST_TIMEOUT_MS", 10_000, validate=Range(100, 25_000)),
         ),
         http=_http(env, limited=limited),
         mail=load_mail(),
+        work=_work(_server(env)),
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=_is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
@@ -128,16 +147,22 @@ def load_mail() -> MailPolicy:
     env = _env()
     user = env.str("EMAIL_USER", "") or None
     use_ssl = env.bool("MAIL_USE_SSL", False)
+    server = env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None)
     use_tls = env.bool("MAIL_USE_TLS", user is not None and not use_ssl)
     default_sender = f"Fincore <{user}>" if user and "@" in user else MailPolicy().sender
     mail = MailPolicy(
-        server=env.str("MAIL_SERVER", "") or (MAIL_SERVER_OF_EMAIL_USER if user else None),
+        server=server,
         port=env.int("MAIL_PORT", 465 if use_ssl else 587 if use_tls else 25, validate=Range(1, 65_535)),
         use_tls=use_tls,
         use_ssl=use_ssl,
         user=user,
         password=env.str("EMAIL_PASS", "") or None,
         sender=env.str("MAIL_DEFAULT_SENDER", "") or default_sender,
+        # Who writes false means it. Where nothing is said, a secret goes in clear to a near server only.
+        secrets_in_clear=bool(env.str("MAIL_USE_TLS", "")) or server is None or _is_near(server),
+        letters_per_day=env.int(
+            "MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_PER_DAY_MAX)
+        ),
         in_workers=env.str("MAIL_DELIVERY", "thread", validate=OneOf(("thread", "off"))) == "thread",
     )
     unreadable = _problems(env)
@@ -177,13 +202,31 @@ def export(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
+class _Environment(Env):
+    """The environment, in which a blank setting is one that was left out."""
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        value = super()._get_value(env_key, default)
+        if not isinstance(value, str):
+            return value
+        if any("\udc80" <= char <= "\udcff" for char in value):
+            # Python carries bytes that are not UTF-8 through as lone surrogates.
+            self._errors[env_key].append("It is not UTF-8.")
+            return default
+        return value if value.strip() else default
+
+
 def _env() -> Env:
-    env = Env(eager=False)
+    env = _Environment(eager=False)
     # The environment goes before the file; ENV_FILE names another file, or none that exists.
-    file = env.path("ENV_FILE", ROOT / ".env")
-    if file.exists():
-        # As it is written: a password with ${HOME} in it is that password.
-        load_dotenv(file, interpolate=False)
+    file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
+    try:
+        if file.exists():
+            # As it is written: a password with ${HOME} in it is that password.
+            load_dotenv(file, interpolate=False)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ConfigError(f"The settings in {file} can not be read: {reason}.") from error
     return env
 
 
@@ -209,6 +252,22 @@ def _server(env: Env) -> ServerConfig:
         workers=env.int("WEB_CONCURRENCY", 2, validate=Range(1, 64)),
         threads=env.int("THREADS", 32, validate=Range(1, 512)),
         request_timeout_s=env.int("REQUEST_TIMEOUT_S", 15, validate=Range(1, 300)),
+        keep_alive_s=env.int("KEEP_ALIVE_S", 15, validate=Range(1, 3_600)),
+    )
+
+
+def _work(server: ServerConfig) -> WorkPolicy:
+    """Share a worker out: a quarter of its threads for documents, half of them for passwords, and the rest for what is
+    quick, so that it never waits. Documents are drawn in Python, which runs on one processor for each worker."""
+    # What was refused is None until all bad variables have been named.
+    threads, workers = server.threads or 1, server.workers or 1
+    processors = len(os.sched_getaffinity(0))
+    return WorkPolicy(
+        documents_max=max(1, threads // 4),
+        documents_at_once=min(DOCUMENTS_AT_ONCE, max(1, threads // 4)),
+        documents_per_user_at_once=max(1, DOCUMENTS_PER_USER_AT_ONCE // workers),
+        passwords_max=max(1, threads // 2),
+        passwords_at_once=max(1, min(threads // 4, processors // workers)),
     )
 
 
@@ -268,6 +327,12 @@ def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
     return lambda value: is_fit(value) if value else None
 
 
+def _is_near(host: str) -> bool:
+    """Whether a host is this one or in a private network, by its address or by a name without a domain."""
+    address = parse_address(host)
+    return "." not in host if address is None else address.is_private
+
+
 def _is_email(value: str) -> None:
     if normal_email(value) is None:
         raise ValidationError("Not an e-mail address.")
@@ -280,10 +345,25 @@ def _is_password(value: str) -> None:
 
 
 def _is_mongo_uri(value: str) -> None:
+    advice = "Give the replica set's address, such as mongodb://user:password@host:27017/fincore?replicaSet=rs0"
     if not value.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValidationError(f"{advice}.")
+    if value.startswith("mongodb+srv://"):
+        # To read it, the driver asks a name server, and it says what is wrong when it connects.
+        return
+    try:
+        with warnings.catch_warnings():
+            # The driver warns of an unknown option when it connects.
+            warnings.simplefilter("ignore")
+            parse_uri(value)
+    except OSError as error:
+        raise ValidationError(f"A file that it names can not be read: {error.strerror}.") from None
+    except (PyMongoError, ValueError):
+        # Its reason may quote what is meant to be the password.
         raise ValidationError(
-            "Give the replica set's address, such as mongodb://user:password@host:27017/fincore?replicaSet=rs0."
-        )
+            f"It is malformed. {advice}, with `:`, `/`, `?`, `#`, `[`, `]`, `@` and `%` in the user's name and the "
+            "password percent-encoded."
+        ) from None
 
 
 def _is_currency(value: str) -> None:

@@ -21,8 +21,8 @@ workers = _server.workers
 threads = _server.threads
 PatientWorker.request_timeout_s = _server.request_timeout_s
 worker_class = PatientWorker
-# Its way to send a file knows no time-out.
-sendfile = False
+# Never the parser in C, which gunicorn would take as soon as it is installed: it hangs on HTTP/1.9.
+http_parser = "python"
 # Each worker imports the application itself: a MongoDB client must not be made before the fork.
 preload_app = False
 
@@ -30,7 +30,7 @@ preload_app = False
 timeout = 60
 # Longer than any posting takes at its default POST_TIMEOUT_MS.
 graceful_timeout = 30
-keepalive = 15
+keepalive = _server.keep_alive_s
 
 accesslog = None  # the application logs its requests
 errorlog = "-"
@@ -56,8 +56,8 @@ def on_starting(server: Arbiter) -> None:
 def _check(log: Logger) -> None:
     from pymongo.errors import ConnectionFailure, PyMongoError
 
+    from app.leash import end_with
     from app.mongo.schema import NotReady, check_database
-    from local.processes import end_with
 
     end_with(multiprocessing.parent_process().pid)
     try:
@@ -70,6 +70,12 @@ def _check(log: Logger) -> None:
         log.warning("MongoDB can not be reached: %s", str(error).partition(", Timeout:")[0])
     except PyMongoError as error:
         sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+    """Have the worker import the application anew: what the master imported is, after a reload, of the old release."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "config")]:
+        del sys.modules[name]
 
 
 def post_worker_init(worker: Worker) -> None:

@@ -18,7 +18,7 @@ def create_app(config: Config | None = None) -> Flask:
     from flask import Flask
 
     import config as settings
-    from app import audit, cli, ledger, logs, mongo
+    from app import audit, cli, heavy, ledger, logs, mongo
     from app.accounts.routes import bp as accounts
     from app.admin.routes import bp as admin
     from app.auth import tokens
@@ -45,6 +45,7 @@ def create_app(config: Config | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
     )
     logs.configure(config.log_level)
+    heavy.configure(config.work)
     mongo.connect(config.mongo)
     ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell))
     requests.register(app, config.http)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-# How far the clocks of clients and hosts may differ. Whoever compares times of two of them allows for it.
+# By how much the clocks of clients, hosts and the database may differ. Whoever compares times of two of them allows it.
 LEEWAY = timedelta(seconds=10)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -12,6 +12,15 @@ _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(milliseconds=1)
 def now() -> datetime:
     """Return the current time of this host, in whole milliseconds."""
     return whole_milliseconds(datetime.now(UTC))
+
+
+def offset(told: datetime, before: datetime, after: datetime) -> timedelta:
+    """Return by how much this host's clock is ahead of another one that told its time between `before` and `after`,
+    however long that took; negative if behind, zero if it may be right."""
+    # The other one tells whole milliseconds.
+    if told < before:
+        return before - told
+    return min(after - told, timedelta())
 
 
 def whole_milliseconds(moment: datetime) -> datetime:

@@ -7,6 +7,7 @@ documents (RFC 9457).
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 FieldErrors = Mapping[str, Any]
@@ -24,6 +25,8 @@ class DomainError(Exception):
     status: int
     # Seconds after which trying again makes sense; sent as Retry-After.
     retry_after_seconds: int | None = None
+    # What RFC 6750, section 3.1, calls this about a token that was sent.
+    bearer_error: ClassVar[str | None] = None
     # Whether this repeats the outcome of an earlier request with the same idempotency key.
     replayed: bool = False
 
@@ -59,18 +62,21 @@ class TokenInvalid(DomainError):
     """The token was not issued by this bank for this use, or it was changed on the way. Log in again."""
 
     code, status, title = "token_invalid", 401, "The token is not valid"
+    bearer_error = "invalid_token"
 
 
 class TokenExpired(DomainError):
     """The token was good and its time is over. Refresh the session with its refresh token, or log in again."""
 
     code, status, title = "token_expired", 401, "The token has expired"
+    bearer_error = "invalid_token"
 
 
 class TokenRevoked(DomainError):
     """The session this token belongs to has ended, by a logout or a change of the password. Log in again."""
 
     code, status, title = "token_revoked", 401, "The token has been revoked"
+    bearer_error = "invalid_token"
 
 
 class InvalidCredentials(DomainError):
@@ -98,7 +104,8 @@ class AccountNotFound(DomainError):
 
 
 class TransactionNotFound(DomainError):
-    """There is no such transaction, or you are no party to it. The answer is the same in both cases."""
+    """There is no such transaction, or it is not yours to see: you are no party to it, or it was declined and somebody
+    else initiated it. The answer is the same in all cases."""
 
     code, status, title = "transaction_not_found", 404, "No such transaction"
 
@@ -259,3 +266,15 @@ class ServiceUnavailable(DomainError):
 
 
 PROBLEMS: dict[str, type[DomainError]] = {problem.code: problem for problem in DomainError.__subclasses__()}
+
+
+def blank_problem(status: HTTPStatus, request_id: str) -> dict[str, Any]:
+    """Return the problem document of a refusal by HTTP itself, for none of the reasons above (RFC 9457, 4.2.1)."""
+    return {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": status.description or status.phrase,
+        "code": status.name.lower(),
+        "requestId": request_id,
+    }

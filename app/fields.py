@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import orjson
 from bson import ObjectId
 from marshmallow import RAISE, Schema, fields, pre_load, validate
 
 from app.money import AMOUNT_MAX, currencies, is_currency
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
+_ORJSON_INTEGER_MAX = 2**63
 _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 # Control characters, and the line and paragraph separators that Unicode has besides them.
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})
@@ -52,6 +54,8 @@ class CamelSchema(Schema):
     # Of a body: whether it may be left out, and its limit, if it is not the one of all bodies.
     may_be_absent: ClassVar[bool] = False
     body_bytes_max: ClassVar[int | None] = None
+    # Whether numbers in it with a point or an exponent come as Decimal, so that no digit is rounded away.
+    exact_numbers: ClassVar[bool] = False
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         if field_obj.data_key is None:
@@ -122,6 +126,27 @@ class Money(fields.Integer):
         super().__init__(metadata={"format": "int64", **kwargs.pop("metadata", {})}, **kwargs)
 
 
+class Total(fields.Integer):
+    """A sum of minor units in a response, which may need more than 64 bits."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"format": "bigint", **kwargs.pop("metadata", {})}
+        super().__init__(metadata={**metadata, "description": _described(metadata)}, **kwargs)
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        return None if value is None else exact_number(value)
+
+
+def _described(metadata: Mapping[str, Any]) -> str:
+    wide = "An exact integer, which may need more than 64 bits."
+    return f"{metadata['description']} {wide}" if "description" in metadata else wide
+
+
+def exact_number(value: int) -> Any:
+    """Return an integer as an answer can have it: orjson writes none beyond 64 bits by itself."""
+    return value if abs(value) < _ORJSON_INTEGER_MAX else orjson.Fragment(str(value))
+
+
 class CurrencyCode(fields.String):
     """An ISO 4217 code that has a minor unit."""
 
@@ -140,7 +165,10 @@ class CurrencyCode(fields.String):
 class UtcDateTime(fields.Field[datetime]):
     """RFC 3339 with an offset in, UTC with milliseconds and `Z` out."""
 
-    default_error_messages = {"invalid": "Not a time: write it like 2026-11-22T16:00:00.123Z."}
+    default_error_messages = {
+        "invalid": "Not a time: write it like 2026-11-22T16:00:00.123Z.",
+        "plus": "Not a time: it has a blank where an offset begins. In a URL, a plus sign is written %2B.",
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(metadata={"type": "string", "format": "date-time", **kwargs.pop("metadata", {})}, **kwargs)
@@ -150,7 +178,8 @@ class UtcDateTime(fields.Field[datetime]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str) or not _TIME.fullmatch(value):
-            raise self.make_error("invalid")
+            is_plus_lost = isinstance(value, str) and " " in value and _TIME.fullmatch(value.replace(" ", "+"))
+            raise self.make_error("plus" if is_plus_lost else "invalid")
         try:
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError) as error:

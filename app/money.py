@@ -3,7 +3,10 @@
 import functools
 import unicodedata
 
-from babel.numbers import get_currency_symbol
+from babel import Locale, UnknownLocaleError
+from babel.languages import get_official_languages
+from babel.numbers import get_currency_precision, get_currency_symbol
+from babel.numbers import is_currency as was_ever_a_currency
 from iso4217 import Currency
 
 # The largest integer that every JSON reader holds exactly (2**53 - 1). It bounds
@@ -14,6 +17,26 @@ AMOUNT_MAX = 9_007_199_254_740_991
 _EXPONENTS: dict[str, int] = {
     currency.code: currency.exponent for currency in Currency if currency.exponent is not None
 }
+_UNCOUNTABLE = {currency.code for currency in Currency if currency.exponent is None}
+
+# What accounts could ever be opened in, by the digits of its minor unit. A later edition of ISO 4217 may drop a
+# currency, or change its digits; accounts are still kept in it, and what they hold is still counted as it was.
+# So a line is added here for each currency that an edition adds, and none is ever taken away.
+_KEPT: dict[str, int] = {
+    code: digits
+    for digits, codes in {
+        0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+        2: "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF "
+        "CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG "
+        "HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR "
+        "MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD "
+        "SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD "
+        "XCG YER ZAR ZMW ZWG",
+        3: "BHD IQD JOD KWD LYD OMR TND",
+        4: "CLF UYW",
+    }.items()
+    for code in codes.split()
+}
 
 
 def is_currency(code: str) -> bool:
@@ -22,8 +45,16 @@ def is_currency(code: str) -> bool:
 
 
 def exponent(currency: str) -> int:
-    """Return how many decimal digits the currency's minor unit has: INR 2, JPY 0, KWD 3."""
-    return _EXPONENTS[currency]
+    """Return how many decimal digits the currency's minor unit has: INR 2, JPY 0, KWD 3.
+
+    Of a currency that ISO 4217 has dropped, too. Raises KeyError for what never was one, or has no minor unit.
+    """
+    digits = _KEPT.get(currency, _EXPONENTS.get(currency))
+    if digits is not None:
+        return digits
+    if currency in _UNCOUNTABLE or not was_ever_a_currency(currency):
+        raise KeyError(currency)
+    return int(get_currency_precision(currency))
 
 
 def currencies() -> list[str]:
@@ -40,11 +71,29 @@ def decimal_text(amount: int, currency: str) -> str:
 
 
 def format_amount(amount: int, currency: str) -> str:
-    """Return minor units for people to read: 500 INR is ₹5.00, 700 JPY ¥700, -1234567 KWD -KWD 1,234.567."""
-    digits = exponent(currency)
-    whole, fraction = divmod(abs(amount), 10**digits)
-    number = f"{whole:,}.{fraction:0{digits}}" if digits else f"{whole:,}"
-    return f"{'-' if amount < 0 else ''}{_prefix(currency)}{number}"
+    """Return minor units for people to read: 12345678 INR is ₹1,23,456.78, 700 JPY ¥700, -1234567 KWD -KWD 1,234.567.
+
+    The digits before the point are grouped by the custom of the currency's home; see `format_number`.
+    """
+    sign = "-" if amount < 0 else ""
+    return f"{sign}{_prefix(currency)}{format_number(abs(amount), currency)}"
+
+
+def format_number(amount: int, currency: str) -> str:
+    """Return what `format_amount` does without the currency, for where it stands beside: 12345678 INR is 1,23,456.78.
+
+    Groups are as large as at the currency's home. Before the minor unit stands a point everywhere, as the words around
+    are English and no amount may be read in two ways; what parts the groups is the home's own sign where the point is
+    its decimal sign as well (1’234.56 in Switzerland), and a comma elsewhere.
+    """
+    whole, point, fraction = decimal_text(abs(amount), currency).partition(".")
+    last, other, separator = _grouping(currency)
+    groups = [whole[-last:]]
+    rest = whole[:-last]
+    while rest:
+        groups.append(rest[-other:])
+        rest = rest[:-other]
+    return f"{'-' if amount < 0 else ''}{separator.join(reversed(groups))}{point}{fraction}"
 
 
 @functools.cache
@@ -53,3 +102,26 @@ def _prefix(currency: str) -> str:
     symbol = get_currency_symbol(currency, locale="en")
     # Letters before digits need a space between them, which must not become a line break.
     return symbol if unicodedata.category(symbol[-1]) == "Sc" else f"{symbol}\N{NO-BREAK SPACE}"
+
+
+@functools.cache
+def _grouping(currency: str) -> tuple[int, int, str]:
+    """Return how many digits the group before the point has, how many each other, and what stands between them."""
+    home = _home(currency)
+    if home is None:
+        return 3, 3, ","
+    last, other = home.currency_formats["standard"].grouping
+    signs = home.number_symbols["latn"]
+    return last, other, signs["group"] if signs["decimal"] == "." else ","
+
+
+def _home(currency: str) -> Locale | None:
+    """Return the language and country a currency is at home in; None if it is that of several countries."""
+    # By ISO 4217 a code begins with its country's. X stands for none, EU for many.
+    territory = currency[:2]
+    for language in get_official_languages(territory, de_facto=True):
+        try:
+            return Locale(language, territory=territory)
+        except UnknownLocaleError:
+            continue
+    return None

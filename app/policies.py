@@ -17,13 +17,14 @@ class MongoPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPolicy:
-    """At most `queue_size_max` transfers wait in a process, and `batch_size_max` share a block.
+    """At most `batch_size_max` transfers share a block.
 
-    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed.
+    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed. Who would not get a turn
+    in time is refused at once; `queue_size_max` only bounds the memory of a process.
     """
 
     batch_size_max: int = 200
-    queue_size_max: int = 2_000
+    queue_size_max: int = 50_000
     timeout_ms: int = 10_000
 
 
@@ -52,6 +53,18 @@ class HttpPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkPolicy:
+    """How much of a process heavy work may take: so many requests with it at most, waiting ones too, and so many that
+    run at one moment, in all and of one user."""
+
+    documents_max: int = 8
+    documents_at_once: int = 2
+    documents_per_user_at_once: int = 2
+    passwords_max: int = 16
+    passwords_at_once: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class MailPolicy:
     """How mail leaves. Without a server, and with a `problem`, it waits in the outbox and nothing else is affected."""
 
@@ -62,6 +75,11 @@ class MailPolicy:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     sender: str = "Fincore <no-reply@fincore.example>"
+    # Whether a secret, such as a reset token, may go over a connection that is not encrypted.
+    secrets_in_clear: bool = True
+    # Letters that one reader gets in one day, security mail apart; what is beyond them comes in one. 0: no limit, and
+    # each message is a letter of its own.
+    letters_per_day: int = 50
     # Whether the workers deliver, each in a thread; if not, `flask mail deliver --loop` has to run.
     in_workers: bool = True
     problem: str | None = None

@@ -24,13 +24,14 @@ from app.auth import repository
 from app.auth.service import ensure_system_user
 from app.http.rate_limits import LEASE_SIZE_MAX, LeasedCounters
 from app.policies import AuthPolicy, HttpPolicy, MongoPolicy
+from bench.extent import extent
 from config import Config
 from local.replica_set import ReplicaSet, provision
 from tests.clients import InProcess
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, new_key
 
-ROUNDS = 15
-CALLS_PER_ROUND = 100
+ROUNDS = extent(15, brief=1)
+CALLS_PER_ROUND = extent(100, brief=2)
 # So high that nothing is refused: the cost of letting through is what matters.
 LIMIT = RateLimitItemPerMinute(10**9)
 Call = Callable[[], object]

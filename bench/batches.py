@@ -11,14 +11,15 @@ from pathlib import Path
 from app import mongo
 from app.auth.service import ensure_system_user
 from app.policies import AuthPolicy, MongoPolicy
+from bench.extent import extent
 from local.replica_set import ReplicaSet, provision
 from tests.clients import OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Person, new_key
 from tests.server import running_server
 
-ROUNDS = 7
+ROUNDS = extent(7, brief=1)
 BATCH_SIZE = 500
-SINGLES = 100
+SINGLES = extent(100, brief=2)
 
 
 # What a password costs is not what is measured.

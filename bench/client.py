@@ -1,6 +1,8 @@
 """A load generator that costs little: one thread, one keep-alive connection for each stream, requests made beforehand.
 
-Reads a plan from standard input as JSON and writes what it saw to standard output as JSON; see `Plan` and `main`.
+Reads a plan from standard input as JSON and writes what it saw to standard output as JSON. A plan has a `port`, a
+`name` that no other plan has, `seconds`, and `streams`, each {"token": …, "requests": [[method, path, body], …]}.
+In a body KEY becomes an idempotency key that was not used before.
 """
 
 import json
@@ -25,20 +27,22 @@ class Stream:
 
     connection: socket.socket
     token: str
-    bodies: list[str]
+    requests: list[list[str]]
     key_prefix: str
     received: bytes = b""
-    begun: float = 0.0
+    sent_at: float = 0.0
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
 
     def send(self) -> None:
         number = next(_numbers)
-        body = self.bodies[number % len(self.bodies)].replace("KEY", f"{self.key_prefix}-{number}")
-        self.begun = time.perf_counter()
+        method, path, body = self.requests[number % len(self.requests)]
+        content = body.replace("KEY", f"{self.key_prefix}-{number}")
+        described = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n" if content else ""
+        self.sent_at = time.perf_counter()
         self.connection.sendall(
-            "POST /api/transactions/create HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {self.token}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+            f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{described}"
+            f"Authorization: Bearer {self.token}\r\n\r\n{content}".encode()
         )
 
     def receive(self) -> bool:
@@ -53,7 +57,7 @@ class Stream:
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
         if len(rest) < length:
             return False
-        self.latencies.append(time.perf_counter() - self.begun)
+        self.latencies.append(time.perf_counter() - self.sent_at)
         self.statuses[int(head[9:12])] += 1
         self.received = b""
         return True
@@ -62,15 +66,15 @@ class Stream:
 def run(plan: dict[str, Any]) -> dict[str, Any]:
     """Keep every stream of the plan busy for its `seconds` and return the statuses, the rate and the latencies."""
     streams = [
-        Stream(socket.create_connection(("127.0.0.1", plan["port"])), stream["token"], stream["bodies"], plan["name"])
+        Stream(socket.create_connection(("127.0.0.1", plan["port"])), stream["token"], stream["requests"], plan["name"])
         for stream in plan["streams"]
     ]
     with selectors.DefaultSelector() as selector:
         for stream in streams:
             stream.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(stream.connection, selectors.EVENT_READ, stream)
-        begun = time.perf_counter()
-        end = begun + plan["seconds"]
+        started_at = time.perf_counter()
+        end = started_at + plan["seconds"]
         for stream in streams:
             stream.send()
         under_way = len(streams)
@@ -81,13 +85,14 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
                         key.data.send()
                     else:
                         under_way -= 1
-        took_s = time.perf_counter() - begun
+        took_s = time.perf_counter() - started_at
     for stream in streams:
         stream.connection.close()
     latencies = sorted(latency for stream in streams for latency in stream.latencies)
     statuses: Counter[int] = sum((stream.statuses for stream in streams), Counter())
     return {
         "statuses": statuses,
+        "requests": len(latencies),
         "per_second": len(latencies) / took_s,
         "median_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,

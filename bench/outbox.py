@@ -19,10 +19,11 @@ from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind, treasury_id
 from app.outbox import repository as outbox
 from app.policies import LedgerPolicy, MongoPolicy
+from bench.extent import extent
 from local.replica_set import ReplicaSet, provision
 
-ROUNDS = 15
-TRANSFERS_PER_ROUND = 200
+ROUNDS = extent(15, brief=1)
+TRANSFERS_PER_ROUND = extent(200, brief=2)
 BLOCK_SIZES = (1, 10, 50, 200)
 TIMEOUT_MS = 20_000
 FUNDS = 10**12

@@ -6,7 +6,6 @@ memory that a statement of 100,000 entries takes.
 
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,13 +20,14 @@ from app.auth.service import register
 from app.policies import AuthPolicy, MongoPolicy
 from app.statements import pdf, queries, render, service
 from app.transactions.repository import find_history
+from bench.extent import argument, extent
 from bench.filled import fill, replica_set
 
 TRANSFERS = 1_000_000
 PAGE = 51
-PAGES = 1_000
-REPEATS = 200
-STATEMENT_ENTRIES = 100_000
+PAGES = extent(1_000, brief=3)
+REPEATS = extent(200, brief=2)
+STATEMENT_ENTRIES = extent(100_000, brief=100)
 TIMEOUT_MS = 60_000
 
 
@@ -36,14 +36,15 @@ AUTH = AuthPolicy("a secret that signs nothing here", bcrypt_rounds=4)
 
 
 def main() -> None:
-    transfers = int(sys.argv[1]) if len(sys.argv) > 1 else TRANSFERS
+    transfers = argument(TRANSFERS, brief=200)
     with replica_set() as uri:
         mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
         owner = register(
             name="Bench", email="bench@fincore.example", password="a long password", policy=AUTH, role=Role.USER
         )["_id"]
-        short = fill(ObjectId(), accounts=2, transfers=8)[0]
+        # The long one first: times never run backwards, and it begins long before the short one.
         long = fill(owner, accounts=2, transfers=transfers)[0]
+        short = fill(ObjectId(), accounts=2, transfers=8)[0]
         measure(owner, short, long)
         mongo.close()
 
@@ -80,17 +81,18 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     newest = queries.find_entry_before(long, now)
     assert newest is not None
     # What a process loads once, such as fonts, is not the statement's.
-    small = service.draw_up(short, owner_of(short))
+    small = service.draw_up(service.find_period(short, owner_of(short)))
     for write in (pdf.as_pdf, render.as_csv, render.as_json):
         list(write(small))
     # The ledger was filled with one entry each millisecond.
     since = newest["created_at"] - timedelta(milliseconds=STATEMENT_ENTRIES - 1)
-    statement = service.draw_up(long, owner, from_time=since, to_time=now)
+    statement = service.draw_up(service.find_period(long, owner, from_time=since, to_time=now))
+    assert statement.span.last - statement.span.first < STATEMENT_ENTRIES, "More than a PDF may have."
     for write in (pdf.as_pdf, render.as_csv, render.as_json):
         before_kb, begun = peak_kb(), time.perf_counter()
         size = sum(len(some) for some in write(statement))
         seconds, after_kb = time.perf_counter() - begun, peak_kb()
-        count = statement.span.last - statement.span.first + 1
+        count = statement.span.size
         grown = (after_kb - before_kb) / 1024
         print(
             f"{write.__name__}: {count:,} entries, {size / 1e6:.1f} MB in {seconds:.1f} s, {grown:.0f} MB more memory"

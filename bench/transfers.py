@@ -18,19 +18,20 @@ from typing import Any
 from app import mongo
 from app.auth.service import ensure_system_user
 from app.policies import AuthPolicy, MongoPolicy
+from bench.extent import extent
 from config import ROOT
 from local.replica_set import ReplicaSet, provision
 from tests.clients import OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Person
 from tests.server import running_server
 
-CONNECTIONS = 64
+CONNECTIONS = extent(64, brief=4)
 ACCOUNTS_EACH = 4
 FUNDS = 1_000_000_000
-BODIES_EACH = 200
-ROUNDS = 5
-ROUND_S = 4.0
-WARM_UP_S = 2.0
+BODIES_EACH = extent(200, brief=10)
+ROUNDS = extent(5, brief=1)
+ROUND_S = extent(4.0, brief=0.2)
+WARM_UP_S = extent(2.0, brief=0.1)
 GROUPED, SINGLE = "group commit", "one block each"
 
 Customer = tuple[Person, list[str]]
@@ -70,21 +71,22 @@ def hot(customers: list[Customer]) -> Streams:
 
 def stream(person: Person, payers: list[str], payees: list[str]) -> dict[str, Any]:
     chance = random.Random(person.id)
-    bodies = []
+    requests = []
     for _ in range(BODIES_EACH):
         payer = chance.choice(payers)
         payee = chance.choice([payee for payee in payees if payee != payer])
-        bodies.append(json.dumps({"fromAccount": payer, "toAccount": payee, "amount": 1, "idempotencyKey": "KEY"}))
-    return {"token": person.token, "bodies": bodies}
+        body = json.dumps({"fromAccount": payer, "toAccount": payee, "amount": 1, "idempotencyKey": "KEY"})
+        requests.append(["POST", "/api/transactions/create", body])
+    return {"token": person.token, "requests": requests}
 
 
 def measure(port: int, name: str, streams: Streams, seconds: float) -> dict[str, Any]:
-    """Run the load generator in a process of its own and insist that every transfer was made."""
+    """Run the load generator in a process of its own and insist that all it asked for was done."""
     plan = {"port": port, "name": name, "streams": streams, "seconds": seconds}
     command = [sys.executable, "-m", "bench.client"]
     done = subprocess.run(command, input=json.dumps(plan), cwd=ROOT, capture_output=True, text=True, check=True)
     seen: dict[str, Any] = json.loads(done.stdout)
-    assert list(seen["statuses"]) == ["201"], seen["statuses"]
+    assert list(seen["statuses"]) in (["200"], ["201"]), seen["statuses"]
     return seen
 
 

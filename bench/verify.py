@@ -1,7 +1,6 @@
 """How fast `flask ledger verify` reads a ledger, and how much memory it takes: python -m bench.verify [ENTRIES]"""
 
 import resource
-import sys
 import time
 
 from bson import ObjectId
@@ -9,15 +8,16 @@ from bson import ObjectId
 from app import mongo
 from app.ledger.proof.verify import verify
 from app.policies import MongoPolicy
+from bench.extent import argument, extent
 from bench.filled import fill, replica_set
 
 ENTRIES = 1_000_000
-ACCOUNTS = 1_000
+ACCOUNTS = extent(1_000, brief=10)
 TIMEOUT_MS = 60_000
 
 
 def main() -> None:
-    entries = int(sys.argv[1]) if len(sys.argv) > 1 else ENTRIES
+    entries = argument(ENTRIES, brief=1_000)
     with replica_set() as uri:
         mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
         fill(ObjectId(), accounts=ACCOUNTS, transfers=entries // 2)

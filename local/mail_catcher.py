@@ -5,6 +5,7 @@ from pathlib import Path
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Mailbox
 
+from local.private import private_subdirectory
 from local.processes import LOOPBACK, free_port
 
 
@@ -20,7 +21,7 @@ class MailCatcher:
         """Take mail from now on, at `LOOPBACK` and `port`."""
         # The parts too, because the library makes them only together with the directory.
         for place in (self.directory, *(self.directory / part for part in ("tmp", "new", "cur"))):
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_subdirectory(place)
         self.port = free_port()
         self._controller = Controller(Mailbox(self.directory), LOOPBACK, self.port, enable_SMTPUTF8=True)
         self._controller.start()

@@ -4,10 +4,13 @@ import contextlib
 import functools
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from local.private import check_program, open_private
 
 MONGOD_VERSION_MIN = (5, 0)
 VERSION_TIMEOUT_S = 60.0
@@ -79,9 +82,12 @@ def _executable(binary: Path, copy_dir: Path | None) -> Path:
         if copy_dir is None:
             raise EmbeddedError(f"{binary} is not executable and can not be made so ({error}).") from error
     copy = copy_dir / "mongod"
-    if not copy.exists():
-        draft = copy.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(binary, draft)
-        draft.chmod(0o755)
-        draft.replace(copy)
+    if copy.is_symlink() or copy.exists():
+        check_program(copy)
+        return copy
+    draft = copy_dir / f".mongod.{secrets.token_hex(8)}"
+    with binary.open("rb") as source, open(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as target:
+        shutil.copyfileobj(source, target)
+    draft.chmod(0o700)
+    draft.replace(copy)
     return copy

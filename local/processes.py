@@ -1,7 +1,6 @@
-"""What running local servers takes: child processes that can not outlive us, free ports, private files."""
+"""What running local servers takes: child processes that cannot outlive us, and free ports."""
 
 import contextlib
-import ctypes
 import errno
 import os
 import random
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from app.leash import PR_SET_PDEATHSIG
+
 LOOPBACK = "127.0.0.1"
 # Below the range that Linux takes for outgoing connections: a port from that range may be taken when a server wants
 # it back, and a client that polls it can end up connected to itself.
@@ -22,14 +23,12 @@ PORT_ATTEMPTS_MAX = 200
 POLL_S = 0.02
 KILL_TIMEOUT_S = 10.0
 
-_PR_SET_PDEATHSIG = 1
-
 # Run by a bare interpreter that then becomes the command. A preexec_fn would do the same between fork and exec, where
 # the locks of other threads and the fork hooks of the MongoDB driver lie in wait. The parent may have died before the
 # call, hence the comparison.
 _LEASH = f"""
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, signal.SIGTERM)
+ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, signal.SIGTERM)
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -49,13 +48,6 @@ def spawn(command: list[str], *, cwd: Path | None = None, output: IO[bytes] | No
         stderr=output,
         start_new_session=True,
     )
-
-
-def end_with(parent_pid: int) -> None:
-    """Have this process sent SIGTERM when the parent that started it ends, or at once if that has happened already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent_pid:
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
@@ -123,25 +115,6 @@ def holds_within(timeout_s: float, holds: Callable[[], bool]) -> bool:
     while not (held := holds()) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return held
-
-
-def keep_secret(path: Path, make: Callable[[], str]) -> str:
-    """Return the secret kept in `path`; the first time, make one and keep it there."""
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text()
-    secret = make()
-    write_private(path, secret)
-    return secret
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read: wholly or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _has_argument(pid: int, argument: str) -> bool:

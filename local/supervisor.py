@@ -24,23 +24,16 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 import config
 from app import mongo
-from app.auth.service import NotTheSystemUser, ensure_system_user
+from app.auth.service import NotTheSystemUser, ensure_system_user, has_password
+from app.leash import end_with
 from app.mongo import new_client
 from app.mongo.schema import NotReady, Standalone, check_database, ensure_schema
 from local.mail_catcher import MailCatcher
+from local.mongod import Mongod
 from local.mongod_binary import EmbeddedError
-from local.processes import (
-    LOOPBACK,
-    end,
-    end_leftover,
-    end_with,
-    free_port,
-    is_port_free,
-    keep_secret,
-    spawn,
-    write_private,
-)
-from local.replica_set import DATABASE_NAME, Mongod, ReplicaSet, provision
+from local.private import NotPrivate, keep_secret, open_private, private_directory, write_private
+from local.processes import LOOPBACK, end, end_leftover, free_port, is_port_free, spawn
+from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SYSTEM_PASSWORD_BYTES = 15
@@ -108,13 +101,17 @@ class Supervisor:
             self._replica_set.stop()
 
     def _take_data_dir(self) -> None:
+        if config.ROOT.is_relative_to(self._data_dir):
+            raise SupervisorError(
+                f"The data directory {self._data_dir} holds Fincore itself. Choose another: make run DATA_DIR=var"
+            )
         try:
-            self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (self._data_dir / "lock").open("a+")
+            private_directory(self._local.data_dir)
+            self._keep_out_of_git()
+            self._lock = os.fdopen(open_private(self._data_dir / "lock", os.O_RDWR | os.O_CREAT), "r+")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             assert self._lock is not None
-            self._lock.seek(0)
             raise SupervisorError(
                 f"Process {self._lock.read().strip()} already runs Fincore on {self._data_dir}. Stop it, or use other "
                 f"data and another port: make run DATA_DIR=... PORT=..."
@@ -124,9 +121,16 @@ class Supervisor:
                 f"The data directory {self._data_dir} can not be used ({error.strerror}). Choose one that can be "
                 "written: make run DATA_DIR=..."
             ) from error
-        self._lock.truncate(0)
+        self._lock.seek(0)
+        self._lock.truncate()
         self._lock.write(f"{os.getpid()}\n")
         self._lock.flush()
+
+    def _keep_out_of_git(self) -> None:
+        # The directory may lie anywhere in a working tree, where `git add .` would take secrets and data along.
+        is_new = not any(self._data_dir.iterdir())
+        if is_new or self._environment_file.exists():
+            write_private(self._data_dir / ".gitignore", "*\n")
 
     def _take_port(self) -> None:
         if end_leftover(self._gunicorn_pid_file, str(self._gunicorn_pid_file), GUNICORN_STOP_TIMEOUT_S):
@@ -181,10 +185,16 @@ class Supervisor:
         mongo.connect(settings.mongo)
         try:
             is_new = ensure_system_user(email=self._local.system_email, password=password, policy=settings.auth)
+            is_taken = is_new or has_password(self._local.system_email, password)
         except NotTheSystemUser as error:
             raise SupervisorError(f"SYSTEM_EMAIL: {error} Name another address.") from error
         finally:
             mongo.close()
+        if self._local.system_password is not None and not is_taken:
+            _say(
+                f"SYSTEM_PASSWORD is not taken over: {self._local.system_email} has another password already. "
+                "Change it with PUT /api/auth/password."
+            )
         if is_new and self._local.system_password is None:
             _say(f"System user {self._local.system_email} has the password {password} (shown only now; keep it).")
 
@@ -241,7 +251,7 @@ class Supervisor:
     def _guide(self) -> str:
         host = self._client_host()
         url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
-        flask = Path(sys.executable).with_name("flask")
+        flask_path = Path(sys.executable).with_name("flask")
         rows = {
             "API": f"{url}/api/docs",
             "System user": self._local.system_email,
@@ -255,7 +265,8 @@ class Supervisor:
             rows["Mail"] = f"waits, because its settings are wrong. {problem}"
         if self._replica_set is not None:
             rows["MongoDB log"] = _shown(self._replica_set.members[0].log_path)
-        rows["Commands"] = f". {_shown(self._environment_file)} && {_shown(flask)} --app wsgi --help"
+        environment, flask = (shlex.quote(_shown(path)) for path in (self._environment_file, flask_path))
+        rows["Commands"] = f". {environment} && {flask} --app wsgi --help"
         lines = [f"  {name:<12} {value}" for name, value in rows.items()]
         return "\n".join(["Fincore is ready. Ctrl-C stops it.", *lines])
 
@@ -275,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(Supervisor(config.load_local()))
     except StopRequested:
         _say("Stopped.")
-    except (SupervisorError, EmbeddedError, config.ConfigError, NotReady, PyMongoError, OSError) as error:
+    except (SupervisorError, EmbeddedError, NotPrivate, config.ConfigError, NotReady, PyMongoError, OSError) as error:
         sys.stderr.write(f"fincore: {error}\n")
         return 1
     return 0

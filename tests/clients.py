@@ -3,12 +3,15 @@
 import http.client
 import json
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flask import Flask
 
 REQUEST_TIMEOUT_S = 60
+# Well below the server's patience with idle connections, for machines that are slow between the look and the request.
+IDLE_MAX_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,10 @@ class OverHttp:
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
         connection = getattr(self._local, "connection", None)
-        if connection is None:
+        if connection is None or time.monotonic() - self._local.used_at > IDLE_MAX_S:
+            # The server closes what was idle for long, which may cross with our next request.
+            if connection is not None:
+                connection.close()
             connection = self._local.connection = http.client.HTTPConnection(
                 "127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_S
             )
@@ -73,7 +79,9 @@ class OverHttp:
         try:
             connection.request(method, path, body=data, headers=headers)
             response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            self._local.used_at = time.monotonic()
+            return answer
         except BaseException:
             connection.close()
             self._local.connection = None

@@ -32,11 +32,13 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         "PORT": str(port),
         "WEB_CONCURRENCY": str(WORKERS),
         "RATELIMIT_ENABLED": "false",
+        # Each message is a letter of its own, so that tests can count them.
+        "MAIL_LETTERS_PER_DAY": "0",
         **settings,
     }
     process = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=ROOT, env=environment)
     try:
-        assert holds_within(START_TIMEOUT_S, lambda: process.poll() is not None or _is_ready(port))
+        assert holds_within(START_TIMEOUT_S, lambda: process.poll() is not None or is_ready(port))
         assert process.poll() is None, "gunicorn did not start; its reason is above."
         yield port
     finally:
@@ -44,7 +46,7 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         process.wait(STOP_TIMEOUT_S)
 
 
-def _is_ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/readyz")

@@ -5,6 +5,9 @@ from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 
 from app.mongo import Document, database
+from app.mongo.shared import SharedRead, by_id
+
+_accounts: SharedRead[ObjectId, Document] = SharedRead(by_id("accounts"))
 
 
 def insert_account(account: Document, session: ClientSession) -> None:
@@ -16,7 +19,7 @@ def exists(account_id: ObjectId, session: ClientSession) -> bool:
 
 
 def find_account(account_id: ObjectId) -> Document | None:
-    return database().accounts.find_one({"_id": account_id})
+    return _accounts.read([account_id]).get(account_id)
 
 
 def find_accounts_of(user_id: ObjectId) -> list[Document]:

@@ -1,9 +1,10 @@
 """Open accounts, read them, rename them, close them."""
 
+from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
-from flask import current_app
+from flask import current_app, url_for
 
 from app.accounts import service
 from app.accounts.schemas import (
@@ -17,9 +18,17 @@ from app.accounts.schemas import (
 )
 from app.auth.roles import reads_everything
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, token_required
-from app.errors import AccountNotEmpty, AccountNotFound, InvalidStatusTransition, LedgerBusy, ValidationFailed
+from app.errors import (
+    AccountNotEmpty,
+    AccountNotFound,
+    IdempotencyKeyReused,
+    InvalidStatusTransition,
+    LedgerBusy,
+    ValidationFailed,
+)
 from app.http.blueprint import Blueprint
 from app.http.parsing import BODY_PROBLEMS
+from app.http.problems import REPLAYED_HEADER
 from app.ledger.records import AccountStatus
 
 bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Where money is")
@@ -27,16 +36,22 @@ bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Wh
 
 @bp.post("/create")
 @token_required
-@bp.arguments(CreateAccountSchema(), example={"currency": "INR", "name": "Savings"})
+@bp.keyed_arguments(CreateAccountSchema(), key_required=False, example={"currency": "INR", "name": "Savings"})
 @bp.response(201, AccountAnswerSchema())
-@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
-def create(body: dict[str, Any]) -> dict[str, Any]:
-    """Open an account. A user has at most 1,000, closed ones included."""
+@bp.replays(AccountAnswerSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, IdempotencyKeyReused, LedgerBusy)
+def create(body: dict[str, Any]) -> Any:
+    """Open an account. A user has at most 1,000, closed ones included. Under an idempotency key it is opened once."""
     viewer, currency = current_user_id(), body.get("currency", current_app.config["DEFAULT_CURRENCY"])
     # Asked first: once the account is open, nothing may fail any more that would make it look as if it were not.
     sees_all = reads_everything(viewer)
-    account = service.open_account(user_id=viewer, currency=currency, name=body.get("name"))
-    return {"account": service.as_seen(account, sees_all=sees_all)}
+    account, replayed = service.open_account_once(
+        user_id=viewer, currency=currency, name=body.get("name"), key=body.get("idempotency_key"), asked=body
+    )
+    answer = {"account": service.as_seen(account, sees_all=sees_all)}
+    if replayed:
+        return answer, HTTPStatus.OK, {REPLAYED_HEADER: "true"}
+    return answer, HTTPStatus.CREATED, {"Location": url_for("accounts.get_account", account_id=account["_id"])}
 
 
 @bp.get("")

@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
+from app.fields import CamelSchema, CurrencyCode, Id, IdempotencyKey, Line, Money, UtcDateTime
 from app.ledger.records import AccountKind, AccountStatus
 
 NAME_LENGTH_MAX = 100
@@ -48,15 +48,24 @@ class BalanceSchema(CamelSchema):
     available_balance = Money(required=True)
     sequence = fields.Integer(required=True, metadata={"description": "Of the journal's entry that says so."})
     as_of = UtcDateTime(required=True)
+    final = fields.Boolean(
+        metadata={
+            "description": "Of a balance at a time: whether it is settled, for ever. An entry may still join a time of "
+            "the last 60 seconds."
+        }
+    )
 
 
 class BalanceQuerySchema(CamelSchema):
-    at = UtcDateTime(metadata={"description": "As it stood then, with all entries of that millisecond."})
+    at = UtcDateTime(
+        metadata={"description": "As it stood then, with all entries of that millisecond. At most 10 s in the future."}
+    )
 
 
 class CreateAccountSchema(CamelSchema):
     currency = CurrencyCode()
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX)
+    idempotency_key = IdempotencyKey(metadata={"description": "A repeat under it gets the same account."})
 
 
 class RenameAccountSchema(CamelSchema):

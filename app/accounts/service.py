@@ -1,6 +1,8 @@
 """Opening accounts, and reading them with what the ledger says of them."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
@@ -9,15 +11,19 @@ from app import ledger, mongo
 from app.accounts import repository
 from app.acts import Act
 from app.auth.roles import reads_everything
+from app.clock import LEEWAY
 from app.errors import AccountNotFound, ValidationFailed
 from app.ledger.commands import ChangeStatus
-from app.ledger.records import AccountKind, AccountStatus, Entry, treasury_id
+from app.ledger.fingerprints import fingerprint as fingerprint_of
+from app.ledger.records import AccountKind, AccountStatus, Entry, KeyUse, treasury_id
 from app.mongo import Document
 from app.outbox import messages
 from app.outbox import repository as outbox
 
 # The lists and histories of a user read the heads of all their accounts. Closed ones count, as they are in both.
 ACCOUNTS_PER_USER_MAX = 1_000
+
+Result = TypeVar("Result")
 
 
 def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Document:
@@ -26,37 +32,75 @@ def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Docum
     Raises ValidationFailed if the user has ACCOUNTS_PER_USER_MAX. Blocks that run at the same moment do not see each
     other's account, so a user may come to have a few more: this keeps reads fast and is no rule about money.
     """
-    account: Document = {
+    account = _new_account(user_id, currency, name)
+    _atomically(lambda session: _open_with_treasury(account, session))
+    return account
+
+
+def open_account_once(
+    *, user_id: ObjectId, currency: str, name: str | None, key: str | None, asked: Mapping[str, Any]
+) -> tuple[Document, bool]:
+    """Open an account under an idempotency key, if there is one; return it, as it was first answered, and whether it
+    was there already.
+
+    `asked` are the fields of the request, which a repeat has to have again. Raises IdempotencyKeyReused if the key was
+    spent on anything else, and as `open_account` does.
+    """
+    if key is None:
+        return open_account(user_id=user_id, currency=currency, name=name), False
+    account = _new_account(user_id, currency, name)
+    fingerprint = fingerprint_of("accounts", asked)
+
+    def block(session: ClientSession) -> ObjectId | None:
+        spent = ledger.spent_on(user_id, key, fingerprint, session)
+        if isinstance(spent, KeyUse):
+            return spent.account
+        _open_with_treasury(account, session)
+        ledger.spend_key(user_id, key, fingerprint, account=account["_id"], at=account["created_at"], session=session)
+        return None
+
+    opened = _atomically(block)
+    if opened is None:
+        return account, False
+    found = repository.find_account(opened)
+    assert found is not None, "Accounts are never removed."
+    return {**found, "name": name, "status": AccountStatus.ACTIVE.value}, True
+
+
+def _atomically(block: Callable[[ClientSession], Result]) -> Result:
+    # Two first accounts in one currency race for its treasury, and two requests under one key for the key. Who loses
+    # finds it there in the second run.
+    return mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
+
+
+def _new_account(user_id: ObjectId, currency: str, name: str | None) -> Document:
+    return {
         "_id": ObjectId(),
         "user": user_id,
         "name": name,
         "kind": AccountKind.CUSTOMER.value,
         "currency": currency,
     }
+
+
+def _open_with_treasury(account: Document, session: ClientSession) -> None:
+    limit = ACCOUNTS_PER_USER_MAX
+    if repository.count_accounts_of(account["user"], session, limit=limit) >= limit:
+        raise ValidationFailed(
+            "You have as many accounts as a user may have.",
+            errors={"body": [f"A user has at most {limit:,} accounts, closed ones included. Use one that is open."]},
+        )
+    currency = account["currency"]
     treasury: Document = {
         "_id": treasury_id(currency),
         "name": f"Treasury {currency}",
         "kind": AccountKind.TREASURY.value,
         "currency": currency,
     }
-
-    def block(session: ClientSession) -> None:
-        limit = ACCOUNTS_PER_USER_MAX
-        if repository.count_accounts_of(user_id, session, limit=limit) >= limit:
-            raise ValidationFailed(
-                "You have as many accounts as a user may have.",
-                errors={
-                    "body": [f"A user has at most {limit:,} accounts, closed ones included. Use one that is open."]
-                },
-            )
-        if not repository.exists(treasury["_id"], session):
-            _open(treasury, session)
-        _open(account, session)
-        outbox.insert([messages.account_opened(account)], session)
-
-    # Two first accounts in one currency race for its treasury; who loses finds it there in the second run.
-    mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
-    return account
+    if not repository.exists(treasury["_id"], session):
+        _open(treasury, session)
+    _open(account, session)
+    outbox.insert([messages.account_opened(account)], session)
 
 
 def _open(account: Document, session: ClientSession) -> None:
@@ -142,30 +186,31 @@ def with_balances(accounts: list[Document]) -> list[Document]:
 def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None = None) -> Document:
     """Return the account's balance, now or as it stood at a time, and the sequence it was read at.
 
-    Raises AccountNotFound for an account that `viewer` may not read, ValidationFailed for
-    a time before the account opened or in the future.
+    Of a time it also says whether that is `final`: until then an entry may still join it. Raises AccountNotFound
+    for an account that `viewer` may not read, ValidationFailed for a time before the account opened or further in the
+    future than clocks may differ.
     """
     account = readable_account(account_id, viewer)
     if at is None:
-        entry, as_of = ledger.heads([account_id])[account_id], datetime.now(UTC)
+        entry, said = ledger.heads([account_id])[account_id], Document(as_of=datetime.now(UTC))
     else:
-        entry, as_of = _entry_at(account_id, at), at
+        standing = ledger.standing_at(account_id, at)
+        entry, said = _entry_of(standing), Document(as_of=at, final=standing.is_final)
     return {
         "account_id": account_id,
         "currency": account["currency"],
         "sequence": entry.sequence,
-        "as_of": as_of,
+        **said,
         **_money(entry),
     }
 
 
-def _entry_at(account_id: ObjectId, at: datetime) -> Entry:
-    if at > datetime.now(UTC):
+def _entry_of(standing: ledger.Standing) -> Entry:
+    if standing.ahead > LEEWAY:
         raise ValidationFailed("The time is in the future.", errors={"at": ["In the future."]})
-    entry = ledger.entry_at(account_id, at)
-    if entry is None:
+    if standing.entry is None:
         raise ValidationFailed("The account was not open then.", errors={"at": ["Before the account opened."]})
-    return entry
+    return standing.entry
 
 
 def _money(entry: Entry) -> Document:

@@ -4,6 +4,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app import heavy
 from app.accounts import service as accounts
 from app.accounts.schemas import AccountAnswerSchema
 from app.admin import repository, service
@@ -20,7 +21,7 @@ from app.admin.schemas import (
 )
 from app.auth.roles import MAY_ADMINISTER, MAY_CHANGE_ROLES, Role
 from app.auth.schemas import UserAnswerSchema
-from app.auth.tokens import TOKEN_PROBLEMS, current_act, role_required
+from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user_id, role_required
 from app.errors import (
     AccountNotEmpty,
     AccountNotFound,
@@ -107,4 +108,5 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 @bp.refusals(*ADMIN_PROBLEMS)
 def trial_balance() -> dict[str, Any]:
     """Add up the whole ledger, currency by currency, as it stood at one moment."""
-    return service.trial_balance()
+    with heavy.documents.turn(current_user_id()):
+        return service.trial_balance()

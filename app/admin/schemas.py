@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import orjson
 from marshmallow import fields, validate
 
 from app.accounts.schemas import REASON_LENGTH_MAX, AccountWithBalanceSchema
 from app.auth.roles import Role
 from app.auth.schemas import UserSchema
-from app.fields import CamelSchema, CurrencyCode, Id, Line, Money, UtcDateTime
+from app.fields import CamelSchema, CurrencyCode, Id, Line, Total, UtcDateTime
 from app.http.paging import PageSchema
 from app.ledger.records import AccountKind, AccountStatus
 
@@ -89,22 +88,14 @@ class AuditPageSchema(CamelSchema):
     next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
 
 
-class Total(fields.Integer):
-    """A sum of minor units, which may need more than 64 bits."""
-
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
-        # orjson writes no such integer by itself.
-        return value if abs(value) < 2**63 else orjson.Fragment(str(value))
-
-
 class CurrencySumsSchema(CamelSchema):
     """All of the ledger in one currency, in minor units."""
 
     currency = CurrencyCode(required=True)
     total_debits = Total(required=True, metadata={"description": "The amounts of all DEBIT entries."})
     total_credits = Total(required=True, metadata={"description": "The amounts of all CREDIT entries."})
-    treasury_balance = Money(required=True, metadata={"description": "Minus what the bank has issued."})
-    customer_balance = Money(required=True, metadata={"description": "What all customers have together."})
+    treasury_balance = Total(required=True, metadata={"description": "Minus what the bank has issued."})
+    customer_balance = Total(required=True, metadata={"description": "What all customers have together."})
     accounts = fields.Integer(required=True, metadata={"description": "How many there are, with the treasury."})
 
 

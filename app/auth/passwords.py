@@ -11,6 +11,8 @@ import unicodedata
 import bcrypt
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
+from app import heavy
+
 PASSWORD_BYTES_MIN = 8
 # bcrypt reads no further; a longer password would be cut off in silence.
 PASSWORD_BYTES_MAX = 72
@@ -48,8 +50,9 @@ def normal(password: str) -> str:
 
 
 def hash_password(password: str, bcrypt_rounds: int) -> str:
-    """Return the hash to keep; the password has no fault."""
-    return bcrypt.hashpw(normal(password).encode(), bcrypt.gensalt(bcrypt_rounds)).decode()
+    """Return the hash to keep; the password has no fault. Raises ServiceUnavailable if too many are being hashed."""
+    with heavy.passwords.turn():
+        return bcrypt.hashpw(normal(password).encode(), bcrypt.gensalt(bcrypt_rounds)).decode()
 
 
 def is_costed(password_hash: str, bcrypt_rounds: int) -> bool:
@@ -61,7 +64,8 @@ def matches(password: str, password_hash: str) -> bool:
     """Tell whether this is the hash of `password`, which may have any length.
 
     Hashes made before passwords were normalised are of the password as it was typed, so that is tried as well. It
-    costs a second check wherever the two differ, whoever's the hash is.
+    costs a second check wherever the two differ, whoever's the hash is. Raises ServiceUnavailable if too many
+    passwords are being hashed.
     """
     spellings = dict.fromkeys((normal(password), password))
     # All are checked, so that the time does not tell which one matched.
@@ -84,7 +88,8 @@ def _is_hash_of(password: str, password_hash: str) -> bool:
     candidate = password.encode()
     # What no password can be still costs the time of a check. To bcrypt, "secret" and "secret\0secret" are the same.
     fits = len(candidate) <= PASSWORD_BYTES_MAX and b"\0" not in candidate
-    return bcrypt.checkpw(candidate[:PASSWORD_BYTES_MAX], password_hash.encode()) and fits
+    with heavy.passwords.turn():
+        return bcrypt.checkpw(candidate[:PASSWORD_BYTES_MAX], password_hash.encode()) and fits
 
 
 @functools.cache

@@ -12,6 +12,11 @@ from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 
 from app.mongo import Document, database
+from app.mongo.shared import SharedRead, by_id
+
+# Every request with a token asks for these, so requests at the same time ask together.
+_users: SharedRead[ObjectId, Document] = SharedRead(by_id("users"))
+_revocations: SharedRead[str, Document] = SharedRead(by_id("revoked_tokens"))
 
 BEFORE_ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -22,7 +27,7 @@ def insert_user(user: Document, session: ClientSession) -> None:
 
 
 def find_user(user_id: ObjectId) -> Document | None:
-    return database().users.find_one({"_id": {"$eq": user_id}})
+    return _users.read([user_id]).get(user_id)
 
 
 def find_user_by_email(email: str) -> Document | None:
@@ -38,7 +43,7 @@ def rename_user(user_id: ObjectId, name: str, name_key: str) -> Document | None:
 
 
 def find_users(ids: Collection[ObjectId]) -> list[Document]:
-    return list(database().users.find({"_id": {"$in": list(ids)}}))
+    return list(_users.read(ids).values())
 
 
 def replace_password(
@@ -124,7 +129,7 @@ def put_cut_off(
 
 
 def find_revocations(ids: Collection[str]) -> list[Document]:
-    return list(database().revoked_tokens.find({"_id": {"$in": list(ids)}}))
+    return list(_revocations.read(ids).values())
 
 
 def is_reset_there(reset_id: str, now: datetime, session: ClientSession) -> bool:

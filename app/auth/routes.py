@@ -1,8 +1,9 @@
 """Register, log in, keep a session going, log out; passwords and how to get back in without one."""
 
+from http import HTTPStatus
 from typing import Any
 
-from flask import g, request
+from flask import g, request, url_for
 
 from app.acts import Act
 from app.auth import resets, service, tokens
@@ -34,9 +35,10 @@ _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good
 @bp.arguments(RegisterSchema(), example={"name": "Asha Rao", **_CREDENTIALS})
 @bp.response(201, SessionSchema())
 @bp.refusals(EmailTaken, *BODY_PROBLEMS)
-def register(body: dict[str, Any]) -> dict[str, Any]:
+def register(body: dict[str, Any]) -> Any:
     """Register a user and begin a session."""
-    return tokens.begin_session(service.register(**body, policy=tokens.policy(), network=tokens.current_network()))
+    user = service.register(**body, policy=tokens.policy(), network=tokens.current_network())
+    return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.me")}
 
 
 @bp.post("/login")

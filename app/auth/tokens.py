@@ -10,7 +10,10 @@ So a second use of it within a moment gets the same ones, and they are kept nowh
 """
 
 import hashlib
+import threading
+import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -46,7 +49,41 @@ SECURITY_SCHEME = "bearer"
 # What any call with a token may be refused for.
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
 
-jwt = JWTManager()
+# A verified token costs about 400 bytes here. Beyond this number the one goes that was used longest ago.
+VERIFIED_TOKENS_MAX = 10_000
+
+
+class _RememberingManager(JWTManager):
+    """The extension, but a token whose signature was verified is not verified again.
+
+    Same bytes and same key mean same claims, so nothing can become untrue but the time, which is
+    looked at each time. Whether the token was revoked is asked each time too, by the library as ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._verified: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _decode_jwt_from_config(
+        self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
+    ) -> dict[str, Any]:
+        # The key is part of it: an application with another key must not believe this one's tokens.
+        known = (encoded_token, current_app.config["JWT_SECRET_KEY"])
+        with self._lock:
+            claims = self._verified.get(known)
+            if claims is not None:
+                self._verified.move_to_end(known)
+        if claims is None or claims.get("exp", 0) <= time.time():
+            claims = super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
+            with self._lock:
+                self._verified[known] = claims
+                if len(self._verified) > VERIFIED_TOKENS_MAX:
+                    self._verified.popitem(last=False)
+        return dict(claims)
+
+
+jwt = _RememberingManager()
 
 View = TypeVar("View", bound=Callable[..., Any])
 

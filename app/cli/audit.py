@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from app.admin import repository, service
 from app.admin.schemas import AuditRecordSchema
-from app.cli.terminal import OperatorGroup, json_option, show_table
+from app.cli.terminal import LIST_LENGTH_MAX, OperatorGroup, json_option, show_table
 
 TAIL_LENGTH_DEFAULT = 20
 FOLLOW_POLL_S = 1.0
@@ -23,7 +23,7 @@ group = OperatorGroup("audit", help="Who did what to what, when and why.")
 
 
 @group.command("tail")
-@click.option("-n", "count", type=click.IntRange(0), default=TAIL_LENGTH_DEFAULT, show_default=True)
+@click.option("-n", "count", type=click.IntRange(0, LIST_LENGTH_MAX), default=TAIL_LENGTH_DEFAULT, show_default=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is being done, until interrupted.")
 @click.option("--subject", help="Only what was done to this: an id or a name.")
 @click.option("--actor", help="Only what this one did: an id or a name.")

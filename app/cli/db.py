@@ -7,6 +7,7 @@ from app import mongo
 from app.cli.terminal import OperatorGroup
 from app.mongo import schema
 
+UNAUTHORIZED = 13
 # docs/architecture.md, "When the database hangs".
 BLOCK_LIFETIME_MAX_S = 10
 
@@ -23,13 +24,11 @@ def init() -> None:
     database = mongo.database()
     try:
         schema.ensure_schema(database)
-    except schema.NotReady as error:
-        raise click.ClickException(str(error)) from error
     except OperationFailure as error:
-        if error.code not in schema.NOT_ALLOWED:
+        if error.code != UNAUTHORIZED:
             raise
         raise click.ClickException(
-            "The user of MONGO_URI may not shape the database, or the password is wrong. Use an administrator's."
+            "The user of MONGO_URI may not shape the database. Use an administrator's."
         ) from error
     click.echo(
         f"The schema of database {database.name!r} is in place. Give the application's user the role {schema.ROLE!r}."

@@ -17,7 +17,7 @@ from app.transactions.schemas import TransactionSchema
 
 VERIFY_EXIT_CODES = (
     "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; "
-    "3 the database is away, so that it is not known whether there are."
+    "3 not done, so that it is not known whether there are: the settings, the database or the output failed."
 )
 
 group = OperatorGroup("ledger", help="The ledger's proofs.")

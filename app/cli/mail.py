@@ -7,7 +7,7 @@ import click
 from bson import ObjectId
 from flask import current_app
 
-from app.cli.terminal import OperatorGroup
+from app.cli.terminal import NotDone, OperatorGroup
 from app.fields import read_id, rfc3339
 from app.mail.delivery import Deliverer
 from app.mail.smtp import ServerAway, mail
@@ -34,7 +34,7 @@ def deliver(loop: bool) -> None:
     try:
         click.echo(f"Sent {deliverer.deliver_due()}.")
     except ServerAway as error:
-        raise click.ClickException(f"The mail server takes no mail: {error}") from error
+        raise NotDone(f"The mail server takes no mail: {error}") from error
 
 
 @group.command("status")
@@ -100,9 +100,9 @@ def _tell_settings() -> None:
 def _require_server() -> None:
     settings = _settings()
     if settings.problem is not None:
-        raise click.ClickException(f"The mail settings are wrong. {settings.problem}")
+        raise NotDone(f"The mail settings are wrong. {settings.problem}")
     if settings.server is None:
-        raise click.ClickException("MAIL_SERVER is not set.")
+        raise NotDone("MAIL_SERVER is not set.")
 
 
 def _settings() -> MailPolicy:

@@ -1,54 +1,112 @@
 """How the operator's commands speak: aligned text for people, JSON lines for scripts, and exit codes."""
 
+import contextlib
 import os
 import pwd
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 import orjson
 from bson import ObjectId
+from click.exceptions import Abort, Exit
 from flask.cli import AppGroup
 from marshmallow import Schema, ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from app import mongo
 from app.acts import Act
 from app.errors import DomainError
 from app.fields import flat_messages, read_id
-from app.mongo.schema import NotReady
+from app.mongo.schema import NOT_ALLOWED, NotReady
 
 EXIT_REFUSED = 1
-EXIT_UNAVAILABLE = 3
+EXIT_NOT_DONE = 3
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused, the reason is on standard error; 2 wrong usage; "
-    "3 the database is away or busy, so that it is not known whether it was done."
+    "3 not done, or not known whether it was done: the settings, the database or the output failed."
 )
+# Of what can be listed at once. MongoDB takes no number that needs more than 64 bits.
+LIST_LENGTH_MAX = 1_000_000
 
 Record = Mapping[str, Any]
 
 
+class NotDone(click.ClickException):
+    """What the command needs is not there; the text says what."""
+
+    exit_code = EXIT_NOT_DONE
+
+
 class OperatorGroup(AppGroup):
-    """Commands whose help names the exit codes, and that end with them instead of a traceback."""
+    """Commands whose help names the exit codes, and that end with one of them and one line instead of a traceback."""
 
     def command(self, *args: Any, **kwargs: Any) -> Any:
         return super().command(*args, **{"epilog": EXIT_CODES, **kwargs})
 
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
+        with _one_line():
+            for number, argument in enumerate(args, start=1):
+                if not _is_text(argument):
+                    raise click.UsageError(f"Argument {number} of `{info_name}` is not UTF-8.")
+            return super().make_context(info_name, args, *more, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except DomainError as refusal:
-            click.echo(f"{refusal.detail} [{refusal.code}]", err=True)
-            ctx.exit(EXIT_REFUSED if refusal.status < 500 else EXIT_UNAVAILABLE)
-        except NotReady as error:
-            click.echo(str(error), err=True)
-            ctx.exit(EXIT_UNAVAILABLE)
-        except PyMongoError as error:
-            if not mongo.is_away(error):
-                raise
-            click.echo("The database can not be reached.", err=True)
-            ctx.exit(EXIT_UNAVAILABLE)
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """End the command with one line on standard error and its exit code if what is done here fails."""
+    try:
+        yield
+    except (click.ClickException, Exit):
+        # Click says the rest, with 1 for a refusal and 2 for wrong usage.
+        raise
+    except DomainError as refusal:
+        _end(f"{refusal.detail} [{refusal.code}]", EXIT_REFUSED if refusal.status < 500 else EXIT_NOT_DONE)
+    except NotReady as error:
+        _end(str(error))
+    except PyMongoError as error:
+        _end(_database_says(error))
+    except (Abort, KeyboardInterrupt, EOFError):
+        _end("Interrupted.")
+    except OSError as error:
+        _discard_output()
+        _end(f"What the command reads or writes failed: {error.strerror or error}.")
+    except Exception:  # noqa: BLE001 -- by default Python's exit code is 1, which here means a refusal or a fault
+        _end(f"{traceback.format_exc()}This is a bug in Fincore.")
+
+
+def _end(line: str, code: int = EXIT_NOT_DONE) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
+    raise Exit(code) from None
+
+
+def _database_says(error: PyMongoError) -> str:
+    if mongo.is_away(error):
+        return "The database can not be reached."
+    if getattr(error, "code", None) in NOT_ALLOWED:
+        return "The database refuses the user of MONGO_URI: the password is wrong, or rights are missing."
+    # What follows in the driver's message is the whole reply. What a URI could not be read for may be its password.
+    reason = str(error).partition(", full error")[0] if isinstance(error, OperationFailure) else type(error).__name__
+    return f"The database can not be used: {reason}. Check MONGO_URI."
+
+
+def _discard_output() -> None:
+    # What is still buffered would fail again when Python ends, and change the exit code.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_text(argument: str) -> bool:
+    # Python carries bytes that are not UTF-8 through as lone surrogates.
+    return not any("\udc80" <= char <= "\udcff" for char in argument)
 
 
 class IdType(click.ParamType[ObjectId]):

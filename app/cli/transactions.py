@@ -22,9 +22,9 @@ group = OperatorGroup("transactions", help="Look at transactions and reverse the
 @click.argument("transaction", type=IdType())
 @json_option
 def show_transaction(transaction: ObjectId, as_json: bool) -> None:
-    """Show a transaction."""
+    """Show a transaction, but for its idempotency key, which is its initiator's alone."""
     found = service.get_transaction(transaction, viewer=_system_user_id())
-    show(TransactionSchema().dump(found), as_json=as_json)
+    show(TransactionSchema(exclude=["idempotency_key"]).dump(found), as_json=as_json)
 
 
 @group.command("reverse")

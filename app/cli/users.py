@@ -13,7 +13,7 @@ from app.admin.schemas import RoleSchema
 from app.auth import service as auth_service
 from app.auth.roles import Role
 from app.auth.schemas import RegisterSchema, UserSchema
-from app.cli.terminal import OperatorGroup, checked, command_line_act, json_option, show, show_table
+from app.cli.terminal import LIST_LENGTH_MAX, OperatorGroup, checked, command_line_act, json_option, show, show_table
 from app.errors import UserNotFound
 
 LIST_LENGTH_DEFAULT = 50
@@ -61,7 +61,7 @@ def promote_user(user: str, role: str, reason: str | None, as_json: bool) -> Non
 
 @group.command("list")
 @click.option("--search", help="How the name or the e-mail address begins, or an id.")
-@click.option("--limit", type=click.IntRange(1), default=LIST_LENGTH_DEFAULT, show_default=True)
+@click.option("--limit", type=click.IntRange(1, LIST_LENGTH_MAX), default=LIST_LENGTH_DEFAULT, show_default=True)
 @json_option
 def list_users(search: str | None, limit: int, as_json: bool) -> None:
     """List users, newest first, or those that a search finds."""

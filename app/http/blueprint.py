@@ -23,16 +23,17 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class IdempotencyHeader(IdempotencyKey):
-    """An idempotency key in UTF-8, as in a body; WSGI hands header bytes on as Latin-1."""
+    """An idempotency key of visible ASCII. Of anything else in a header, clients make different things."""
 
-    default_error_messages = {"utf8": "Not UTF-8."}
+    default_error_messages = {
+        "invisible": "As a header, a key has visible ASCII characters only, and no blanks. In the body it may have any "
+        "printable ones."
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        try:
-            text = str(value).encode("latin-1").decode()
-        except UnicodeError as error:
-            raise self.make_error("utf8") from error
-        return super()._deserialize(text, attr, data, **kwargs)
+        if not all("!" <= character <= "~" for character in str(value)):
+            raise self.make_error("invisible")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class IdempotencyHeaderSchema(CamelSchema):
@@ -70,14 +71,22 @@ class Blueprint(flask_smorest.Blueprint):
 
         return decorator
 
-    def keyed_arguments(self, schema: Schema, **kwargs: Any) -> Callable[[View], View]:
+    def keyed_arguments(self, schema: Schema, *, key_required: bool = True, **kwargs: Any) -> Callable[[View], View]:
         """Like `arguments`, for a body whose idempotency key may come as a header instead."""
 
         def decorator(view: View) -> View:
             @wraps(view)
             def with_key(*args: Any, **view_args: Any) -> Any:
                 *outer, body, headers = args
-                return view(*outer, {**body, "idempotency_key": _chosen_key(body, headers)}, **view_args)
+                key = _chosen_key(body, headers)
+                if key is not None:
+                    body = {**body, "idempotency_key": key}
+                elif key_required:
+                    raise ValidationFailed(
+                        "An idempotency key is needed.",
+                        errors={"idempotencyKey": ["Missing here and as the header Idempotency-Key."]},
+                    )
+                return view(*outer, body, **view_args)
 
             with_headers = self.arguments(IdempotencyHeaderSchema(), location="headers", unknown="exclude")(with_key)
             return self.arguments(schema, **kwargs)(with_headers)  # type: ignore[no-any-return]
@@ -117,20 +126,14 @@ class Blueprint(flask_smorest.Blueprint):
         return decorator
 
 
-def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
     in_body, in_header = body.get("idempotency_key"), headers.get("idempotency_key")
     if in_body is not None and in_header is not None and in_body != in_header:
         raise ValidationFailed(
             "The body and the header Idempotency-Key carry different keys.",
             errors={"idempotencyKey": ["Differs from the header Idempotency-Key."]},
         )
-    key: str | None = in_body if in_body is not None else in_header
-    if key is None:
-        raise ValidationFailed(
-            "An idempotency key is needed.",
-            errors={"idempotencyKey": ["Missing here and as the header Idempotency-Key."]},
-        )
-    return key
+    return in_body if in_body is not None else in_header
 
 
 def _example(problem: type[DomainError]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from flask import request
 
+from app.errors import ValidationFailed
 from app.fields import CamelSchema
+from app.http import checks
 from app.http.parsing import PARSER
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -37,6 +39,8 @@ class Contract:
 
 
 _NOTHING = NothingSchema()
+_KEY_HEADER = "Idempotency-Key"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ATTRIBUTE = "__contract__"
 
 
@@ -67,8 +71,16 @@ def held(view: View) -> View:
 
 
 def _refuse_unread(reads: frozenset[str]) -> None:
-    """Raise a problem of the query or the body, if the request has one that its call does not read."""
+    """Raise a problem of the query, the body or the idempotency key, if the request has one that its call does not
+    read."""
     if request.query_string and "query" not in reads:
         PARSER.parse(_NOTHING, location="query")
-    if request.method not in ("GET", "HEAD") and "json" not in reads:
+    # An empty object is as good as no body.
+    if "json" not in reads and checks.has_body(request):
         PARSER.parse(_NOTHING, location="json")
+    # Whoever sends one relies on it. What is safe may be repeated anyway.
+    if "headers" not in reads and request.method not in _SAFE_METHODS and _KEY_HEADER in request.headers:
+        raise ValidationFailed(
+            "This call takes no idempotency key: a repeat would be carried out again.",
+            errors={_KEY_HEADER: ["Not taken by this call."]},
+        )

@@ -23,6 +23,7 @@ _ALWAYS = {
 }
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"]
 _EXPOSED_HEADERS = [
+    "Content-Disposition",
     "Idempotency-Replayed",
     "RateLimit-Limit",
     "RateLimit-Remaining",

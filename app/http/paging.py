@@ -37,21 +37,26 @@ _CODEC: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
 Item = TypeVar("Item")
 
 
-class Limit(fields.Integer):
-    """How many items a page has at most, as digits in the query."""
+class Count(fields.Integer):
+    """How many at most, as digits in the query."""
 
-    def __init__(self) -> None:
-        error = "A page has {min} to {max} items."
-        super().__init__(
-            load_default=PAGE_LIMIT_DEFAULT, validate=validate.Range(1, PAGE_LIMIT_MAX, error=error), allow_none=False
-        )
+    def __init__(self, least: int, most: int, *, default: int, error: str = "From {min} to {max}.") -> None:
+        super().__init__(load_default=default, validate=validate.Range(least, most, error=error), allow_none=False)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         # int() would take "1_0", " 10" and digits of other scripts too.
         if not (isinstance(value, str) and value.isascii() and value.isdigit()):
             raise self.make_error("invalid", input=value)
-        limit: int = super()._deserialize(value, attr, data, **kwargs)
-        return limit
+        count: int = super()._deserialize(value, attr, data, **kwargs)
+        return count
+
+
+class Limit(Count):
+    """How many items a page has at most."""
+
+    def __init__(self) -> None:
+        error = "A page has {min} to {max} items."
+        super().__init__(1, PAGE_LIMIT_MAX, default=PAGE_LIMIT_DEFAULT, error=error)
 
 
 class PageSchema(CamelSchema):

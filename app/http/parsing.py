@@ -1,6 +1,8 @@
 """Reading requests as the contract wants them: strict JSON, nothing unknown, our own refusals."""
 
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -8,7 +10,7 @@ from flask import Request, current_app
 from gunicorn.http.errors import ParseException
 from marshmallow import RAISE, Schema
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from app.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, ValidationFailed
 from app.fields import CamelSchema, flat_messages
@@ -32,12 +34,16 @@ class StrictParser(FlaskParser):
     }
 
     def load_json(self, req: Request, schema: Schema) -> Any:
+        if req.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
         body = _read_body(req, bytes_max=_bytes_max(schema))
-        if not body and isinstance(schema, CamelSchema) and schema.may_be_absent:
+        may_be_absent = isinstance(schema, CamelSchema) and schema.may_be_absent
+        # Generated clients send null where they have nothing to send.
+        if may_be_absent and body.strip() in (b"", b"null"):
             return {}
         if not req.is_json:
             raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
-        return read_json(body)
+        return read_json(body, parse_float=_number_reader(schema))
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         repeated = [name for name, values in req.args.lists() if len(values) > 1]
@@ -59,6 +65,10 @@ def _bytes_max(schema: Schema) -> int:
     return bytes_max
 
 
+def _number_reader(schema: Schema) -> Callable[[str], Any]:
+    return Decimal if isinstance(schema, CamelSchema) and schema.exact_numbers else float
+
+
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
     """Return the refusal of what a client named, which may be far more, and far longer, than it is worth answering."""
     named = {_cut(name): errors[name] for name in sorted(errors)[:NAMED_FIELDS_MAX]}
@@ -70,7 +80,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= NAMED_FIELD_LENGTH_MAX else f"{name[: NAMED_FIELD_LENGTH_MAX - 1]}…"
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
     """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
 
     Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
@@ -79,7 +89,7 @@ def read_json(body: bytes) -> Any:
     try:
         # orjson for its strictness, the standard library for exact integers and repeated names.
         orjson.loads(body)
-        value = json.loads(body, object_pairs_hook=_unique_object)
+        value = json.loads(body, object_pairs_hook=_unique_object, parse_float=parse_float)
         if _is_deeper_than(value, JSON_DEPTH_MAX):
             raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
         return value
@@ -93,7 +103,12 @@ def read_json(body: bytes) -> Any:
 
 
 def _read_body(req: Request, *, bytes_max: int) -> bytes:
-    """Return the body; raises BodyTooLarge, and MalformedJson if it is sent in broken chunks."""
+    """Return the body; raises BodyTooLarge, MalformedJson if it is sent in broken chunks, and RequestTimeout if not
+    all of it comes.
+
+    Servers differ in whether they tell, and ours says that it does, so that Werkzeug asks no more (`input_terminated`).
+    What a client broke off may still be JSON, and means nothing.
+    """
     # Without a length in its head, a body just seems to end where the limit is; the byte behind tells that it does not.
     req.max_content_length = bytes_max + 1
     try:
@@ -103,8 +118,12 @@ def _read_body(req: Request, *, bytes_max: int) -> bytes:
     except ParseException:
         # The server decodes chunks while we read. Where they end is then unknown, so it closes the connection.
         raise MalformedJson("The body can not be read: its chunks are malformed.") from None
+    except (ClientDisconnected, OSError):
+        raise RequestTimeout from None
     if len(body) > bytes_max:
         raise BodyTooLarge
+    if req.content_length is not None and len(body) != req.content_length:
+        raise RequestTimeout
     return body
 
 

@@ -20,6 +20,7 @@ from app.errors import (
     NotFound,
     ServiceUnavailable,
     UnsupportedMediaType,
+    blank_problem,
 )
 from app.fields import CamelSchema, Line
 from app.http.routing import methods_of
@@ -88,7 +89,7 @@ def problem_response(error: DomainError) -> Response:
     problem = problem_document(error)
     response = Response(orjson.dumps(problem) + b"\n", error.status, content_type=PROBLEM_CONTENT_TYPE)
     if error.status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = _challenge(error)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if error.replayed:
@@ -96,13 +97,24 @@ def problem_response(error: DomainError) -> Response:
     return response
 
 
+def _challenge(error: DomainError) -> str:
+    if error.bearer_error is None:
+        # Who sent no token is told no error (RFC 6750, section 3.1).
+        return "Bearer"
+    return f'Bearer error="{error.bearer_error}", error_description="{error.title}"'
+
+
 def _on_http_exception(error: HTTPException) -> Response:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response()  # type: ignore[return-value]
-    problem = _HTTP_PROBLEMS.get(
+    if error.code == HTTPStatus.REQUEST_TIMEOUT:
+        # Of HTTP itself: the request did not come as it was announced.
+        document = orjson.dumps(blank_problem(HTTPStatus.REQUEST_TIMEOUT, g.get("request_id", ""))) + b"\n"
+        return Response(document, error.code, content_type=PROBLEM_CONTENT_TYPE)
+    kind = _HTTP_PROBLEMS.get(
         error.code, InternalError if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else MalformedJson
     )
-    response = problem_response(problem(error.description if problem is MalformedJson else None))
+    response = problem_response(kind(error.description if kind is MalformedJson else None))
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = ", ".join(sorted(methods_of(request.path))) or value

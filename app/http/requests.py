@@ -1,23 +1,24 @@
 """What happens around every request: its id, its line in the log, the headers of its answer."""
 
-import re
 import time
 import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
 import structlog
 from flask import Flask, Response, g, request
 from flask.json.provider import JSONProvider
+from pymongo.errors import PyMongoError
 
-from app.http import headers, problems, proxies, rate_limits, routing
+from app import mongo
+from app.http import checks, headers, problems, proxies, rate_limits, routing
 from app.networks import parse_networks
 from app.policies import HttpPolicy
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class OrjsonProvider(JSONProvider):
@@ -50,9 +51,10 @@ def register(app: Flask, policy: HttpPolicy) -> None:
 
 def _begin() -> None:
     offered = request.headers.get(REQUEST_ID_HEADER, "")
-    g.request_id = offered if _SANE_REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+    g.request_id = offered if checks.is_sane_id(offered) else uuid.uuid4().hex
     g.begun = time.perf_counter()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    checks.refuse_ambiguous(request)
     routing.refuse_call_as_id()
 
 
@@ -62,12 +64,53 @@ def _finish(response: Response) -> Response:
     if request.method == "OPTIONS" and request.url_rule is not None:
         response.allow = routing.methods_of(request.url_rule.rule)
     rate_limits.add_headers(response)
-    log.info(
-        "request",
-        method=request.method,
-        path=request.path,
-        status=response.status_code,
-        duration_ms=round((time.perf_counter() - g.get("begun", time.perf_counter())) * 1000, 1),
-    )
+    line = {"method": request.method, "path": request.path, "status": response.status_code}
+    if response.is_streamed and not response.direct_passthrough and request.method != "HEAD":
+        response.response = _Told(response.response, line, request_id=g.get("request_id", ""), begun=_begun())
+    else:
+        log.info("request", **line, duration_ms=_milliseconds_since(_begun()))
     structlog.contextvars.clear_contextvars()
     return response
+
+
+class _Told:
+    """An answer that is made while it is sent. Its line in the log is written at its end and tells how that was:
+    `sent` is all of it, or broken off by a fault of ours, or left by the client."""
+
+    def __init__(self, pieces: Iterable[Any], line: Mapping[str, Any], *, request_id: str, begun: float) -> None:
+        self._pieces = iter(pieces)
+        self._line = {"request_id": request_id, **line}
+        self._begun = begun
+        self._sent = "in part: the client left"
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            self._sent = "all"
+            raise
+        except Exception as error:
+            self._sent = "in part: broken off"
+            is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
+            known = {"request_id": self._line["request_id"], "error": type(error).__name__}
+            # Raised again, so that the server breaks the connection: nobody takes for whole what is not.
+            if is_away:
+                log.warning("database_away", **known)
+            else:
+                log.error("bug", **known, exc_info=error)
+            raise
+
+    def close(self) -> None:
+        log.info("request", **self._line, duration_ms=_milliseconds_since(self._begun), sent=self._sent)
+
+
+def _begun() -> float:
+    begun: float = g.get("begun", time.perf_counter())
+    return begun
+
+
+def _milliseconds_since(begun: float) -> float:
+    return round((time.perf_counter() - begun) * 1000, 1)

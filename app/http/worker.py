@@ -1,125 +1,381 @@
-"""gunicorn's threaded worker for clients that nobody vouches for.
+"""gunicorn's threaded worker for clients that nobody vouches for: threads get whole requests only.
 
-Out of the box a thread waits for ever for the rest of a request, and for a
-client to take its answer: a few dozen connections that stall would occupy them
-all. And what is no HTTP is refused as HTML.
+The main thread reads what clients send, without ever waiting for one of them, and hands
+a request to a thread when its head and its body are there. A connection goes round:
+
+    IDLE → HEAD → BODY → SERVED (a thread) → FLUSHED → IDLE …, or → LINGERING → closed
+
+Requests with bodies of more than SMALL_BODY_BYTES_MAX, and those whose client wants to be
+told before it sends its body, are answered while the rest of the body arrives. They have
+a few threads of their own, so that slow ones wait for each other and for nobody else.
+
+A message that is cut off, by its client or by time, is answered with 408 and never
+carried out, and nothing is read of what follows it. At the end of a connection our
+side is closed first and what still comes is thrown away for a while: if the socket
+were closed at once, the kernel would tell the client that it is broken, and the client would
+lose the answer.
 """
 
 import errno
+import io
+import selectors
 import socket
 import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
+from threading import BoundedSemaphore
 from typing import Any
 
-import orjson
 import structlog
-from gunicorn import util
-from gunicorn.http import errors
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http import wsgi
+from gunicorn.http.errors import ParseException
+from gunicorn.workers.gthread import ThreadWorker
+
+from app.http import answers, framing
+from app.http.checks import REPEATED_HEADERS
+from app.http.connections import ArrivingBody, Connection, Pace, Progress, Stage
 
 log = structlog.get_logger(__name__)
 
-_STATUSES: dict[type[Exception], HTTPStatus] = {
-    errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-    errors.InvalidResponseHeader: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.InvalidResponseHeaderName: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.ConfigurationProblem: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.ParseException: HTTPStatus.BAD_REQUEST,
-}
-
-
-class PatientSocket(socket.socket):
-    """A connection whose client has to send a request by `receive_by`, and to take each piece of an answer in time.
-
-    One that does not looks like one that hung up, which is what gunicorn knows how to deal with.
-    """
-
-    receive_by = 0.0
-    send_timeout_s = 0.0
-
-    def recv(self, *args: Any) -> bytes:
-        allowed_s = self.receive_by - time.monotonic()
-        before = self.gettimeout()
-        if before is not None and before < allowed_s:
-            return super().recv(*args)
-        if allowed_s <= 0:
-            return b""
-        self.settimeout(allowed_s)
-        try:
-            return super().recv(*args)
-        except TimeoutError:
-            return b""
-        finally:
-            self.settimeout(before)
-
-    def sendall(self, *args: Any) -> None:
-        before = self.gettimeout()
-        if before is None:
-            self.settimeout(self.send_timeout_s)
-        try:
-            super().sendall(*args)
-        except TimeoutError as error:
-            raise BrokenPipeError(errno.EPIPE, "The client does not take the answer.") from error
-        finally:
-            self.settimeout(before)
+# How often the time of those is looked at who wait.
+SWEEP_S = 0.5
+# After an answer that ends the connection: how long and how much a client may go on sending, and how long pause.
+LINGER_S = 30.0
+LINGER_PAUSE_S = 5.0
+LINGER_BYTES_MAX = 16 * 1024**2
+# A kept connection is closed a little later than announced: a request may be on its way.
+KEEP_ALIVE_LEEWAY_S = 1.0
+# Of the threads, one to so many is added for bodies that are still arriving.
+THREADS_PER_ARRIVING_BODY = 4
+# Requests that wait for one of those threads, for each of them.
+ARRIVING_QUEUE_MAX = 4
+# When a worker stops, this long is left to clients to take their last answers.
+STOP_LINGER_S = 1.0
 
 
 class PatientWorker(ThreadWorker):
-    """Grants clients so many seconds for a request and for each piece of an answer, and refuses as the API does."""
+    """Reads requests on the main thread and answers them in others."""
 
     request_timeout_s = 15
 
-    def enqueue_req(self, conn: TConn) -> None:
-        if not isinstance(conn.sock, PatientSocket):
-            timeout_s = conn.sock.gettimeout()
-            conn.sock = PatientSocket(conn.sock.family, conn.sock.type, conn.sock.proto, fileno=conn.sock.detach())
-            conn.sock.settimeout(timeout_s)
-            conn.sock.send_timeout_s = self.request_timeout_s
-        super().enqueue_req(conn)
+    def init_process(self) -> None:
+        self.connections: dict[Connection, None] = {}  # in the order in which they came
+        self.arriving = 0
+        arriving_threads = max(1, self.cfg.threads // THREADS_PER_ARRIVING_BODY)
+        self.arriving_max = arriving_threads
+        self.arriving_pool = ThreadPoolExecutor(arriving_threads)
+        self.slow_takers = BoundedSemaphore(max(1, self.cfg.threads // 2))
+        self._sweep_at = self._accepts_again_at = 0.0
+        super().init_process()
 
-    def handle(self, conn: TConn) -> Any:
-        conn.sock.receive_by = time.monotonic() + self.request_timeout_s
-        return super().handle(conn)
+    # The loop
 
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        status = next(
-            (status for kind, status in _STATUSES.items() if isinstance(exc, kind)), HTTPStatus.INTERNAL_SERVER_ERROR
-        )
-        request_id = uuid.uuid4().hex
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("bug", request_id=request_id, exc_info=exc)
-        else:
-            # What the client sent is in the error's text, and has no place in a log.
-            reason, address = type(exc).__name__, addr[0] if addr else ""
-            log.warning("request_unreadable", reason=reason, address=address, request_id=request_id)
+    def run(self) -> None:
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        while self.alive and self.is_parent_alive():
+            self.set_accept_enabled(self._has_room())
+            self._turn()
+        self.set_accept_enabled(False)
+        self._stop()
+
+    def _turn(self) -> None:
+        """Deal with what has happened, or wait a moment until something does."""
+        self.wait_for_and_dispatch_events(SWEEP_S)
+        now = time.monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            self.notify()
+            for connection in [c for c in self.connections if c.deadline <= now and c.stage is not Stage.SERVED]:
+                self._guard(connection, self._give_up)
+
+    def _stop(self) -> None:
+        """Finish what has begun. Idle connections end at once: clients know that these may end at any time."""
+        for connection in [c for c in self.connections if c.stage is Stage.IDLE]:
+            self._guard(connection, self._on_readable)  # a request may have come just now
+            if connection.stage is Stage.IDLE:
+                self._close(connection)
+        ends_at = time.monotonic() + self.cfg.graceful_timeout
+        while time.monotonic() < ends_at and any(c.stage is not Stage.LINGERING for c in self.connections):
+            self._turn()
+        ends_at = min(ends_at, time.monotonic() + STOP_LINGER_S)
+        while time.monotonic() < ends_at and self.connections:
+            self._turn()
+        for pool in (self.tpool, self.arriving_pool):
+            pool.shutdown(wait=False)
+        for connection in list(self.connections):
+            self._close(connection)
+        self.poller.close()
+        self.method_queue.close()
+        for listener in self.sockets:
+            listener.close()
+
+    def _has_room(self) -> bool:
+        """Whether one more connection can be taken; if need be, the one goes that has waited longest for nothing."""
+        if time.monotonic() < self._accepts_again_at:
+            return False
+        return len(self.connections) < self.worker_connections or self._end_an_idle_one()
+
+    def _end_an_idle_one(self) -> bool:
+        idle = next((c for c in self.connections if c.stage in (Stage.IDLE, Stage.LINGERING)), None)
+        if idle is not None:
+            self._close(idle)
+        return idle is not None
+
+    def accept(self, listener: Any) -> None:
         try:
-            util.write_nonblock(client, _problem(status, request_id))
+            sock, client = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                log.error("too_many_connections", reason=errno.errorcode[error.errno])
+                self._end_an_idle_one()
+                self._accepts_again_at = time.monotonic() + SWEEP_S
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EINTR):
+                raise
+            return
+        connection = Connection(
+            sock,
+            client,
+            listener.getsockname(),
+            patience_s=self.request_timeout_s,
+            slow_takers=self.slow_takers,
+        )
+        self.connections[connection] = None
+        connection.deadline = time.monotonic() + self.request_timeout_s
+        self._watch(connection, selectors.EVENT_READ, self._on_readable)
+        # Most clients send at once.
+        self._guard(connection, self._on_readable)
+
+    # What becomes of a connection
+
+    def _watch(self, connection: Connection, event: int, react: Callable[[Connection], None]) -> None:
+        self.poller.register(connection.sock, event, lambda _sock: self._guard(connection, react))
+
+    def _guard(self, connection: Connection, react: Callable[..., None], *details: Any) -> None:
+        """Let no connection's fault end the loop, which is everybody's."""
+        try:
+            react(connection, *details)
+        except Exception as error:
+            log.error("bug", exc_info=error)
+            self._close(connection)
+
+    def _unwatch(self, connection: Connection) -> None:
+        with suppress(KeyError, ValueError):  # a thread has it
+            self.poller.unregister(connection.sock)
+
+    def _on_readable(self, connection: Connection) -> None:
+        if connection.stage not in (Stage.IDLE, Stage.HEAD, Stage.BODY):
+            return
+        try:
+            received = connection.receive()
         except OSError:
-            log.debug("request_unanswerable", request_id=request_id)
+            self._close(connection)
+            return
+        if received:
+            self._advance(connection, received)
+        elif connection.has_ended:
+            self._give_up(connection)
 
+    def _advance(self, connection: Connection, received: int) -> None:
+        """Go on with what has come of a request."""
+        now = time.monotonic()
+        if connection.stage is Stage.IDLE:
+            connection.stage = Stage.HEAD
+            connection.deadline = now + self.request_timeout_s
+        try:
+            progress = connection.advance(self.cfg)
+        except ParseException as fault:
+            self._refuse(connection, answers.status_of(fault), type(fault).__name__)
+            return
+        if progress is Progress.WHOLE:
+            self._serve(connection)
+        elif progress is Progress.ARRIVING or connection.awaits_continue:
+            self._serve_arriving(connection, can_wait=progress is Progress.ARRIVING)
+        elif connection.request is not None:
+            self._read_on(connection, received, now)
+        elif not connection.wire:
+            connection.stage = Stage.IDLE
 
-def _problem(status: HTTPStatus, request_id: str) -> bytes:
-    # Of HTTP itself, and none of the API's reasons: RFC 9457, section 4.2.1.
-    problem = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": status.description or status.phrase,
-        "code": status.name.lower(),
-        "requestId": request_id,
-    }
-    body = orjson.dumps(problem) + b"\n"
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        "Connection: close\r\n"
-        "Content-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Cache-Control: no-store\r\n"
-        "X-Content-Type-Options: nosniff\r\n"
-        f"X-Request-ID: {request_id}\r\n\r\n"
-    )
-    return head.encode() + body
+    def _read_on(self, connection: Connection, received: int, now: float) -> None:
+        if connection.stage is not Stage.BODY:
+            connection.stage = Stage.BODY
+            connection.pace = Pace(self.request_timeout_s, now)
+        connection.pace.move(received, now)
+        connection.deadline = connection.pace.deadline
+
+    def _serve_arriving(self, connection: Connection, *, can_wait: bool) -> None:
+        """Answer a request whose body is not there, by a thread that may wait for it, if there is one."""
+        if self.arriving < self.arriving_max * (1 + ARRIVING_QUEUE_MAX if can_wait else 1):
+            self.arriving += 1
+            self._serve(connection, is_arriving=True)
+        elif can_wait:
+            self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "too many large bodies")
+        else:
+            # Its body may be a small one, for which no thread has to wait.
+            connection.let_continue()
+            self._read_on(connection, 0, time.monotonic())
+
+    def _serve(self, connection: Connection, *, is_arriving: bool = False) -> None:
+        self._unwatch(connection)
+        connection.stage = Stage.SERVED
+        connection.handed_over_at = time.monotonic()
+        future = (self.arriving_pool if is_arriving else self.tpool).submit(self._answer, connection)
+        future.add_done_callback(
+            lambda future: self.method_queue.defer(self._guard, connection, self._finish, future, is_arriving)
+        )
+
+    def _finish(self, connection: Connection, future: Future[bool], is_arriving: bool) -> None:
+        """Go on with a connection that a thread is done with."""
+        self.arriving -= is_arriving
+        connection.keeps = not future.cancelled() and future.exception() is None and future.result()
+        self._flush(connection)
+
+    def _flush(self, connection: Connection) -> None:
+        """Go on behind the answer, once the client has taken it."""
+        if connection.unsent:
+            connection.stage = Stage.FLUSHED
+            connection.pace = Pace(self.request_timeout_s, time.monotonic())
+            connection.deadline = connection.pace.deadline
+            self._watch(connection, selectors.EVENT_WRITE, self._on_writable)
+        elif connection.keeps and (self.alive or connection.wire):
+            self._keep(connection)
+        else:
+            self._linger(connection)
+
+    def _on_writable(self, connection: Connection) -> None:
+        if connection.stage is not Stage.FLUSHED:
+            return
+        try:
+            connection.pace.move(connection.flush(), time.monotonic())
+        except OSError:
+            self._close(connection)
+            return
+        connection.deadline = connection.pace.deadline
+        if not connection.unsent:
+            self._unwatch(connection)
+            self._flush(connection)
+
+    def _keep(self, connection: Connection) -> None:
+        """Wait for the next request, which may have come already."""
+        connection.expect_next()
+        connection.stage = Stage.IDLE
+        connection.deadline = time.monotonic() + self.cfg.keepalive + KEEP_ALIVE_LEEWAY_S
+        self._watch(connection, selectors.EVENT_READ, self._on_readable)
+        if connection.wire:
+            self._advance(connection, len(connection.wire))
+
+    def _give_up(self, connection: Connection) -> None:
+        """Expect no more of a client that has ended, or whose time is over."""
+        if connection.stage in (Stage.HEAD, Stage.BODY):
+            self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, "incomplete")
+        else:
+            self._close(connection)
+
+    def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
+        """Answer what is no request, and read nothing behind it."""
+        request_id = uuid.uuid4().hex
+        address = connection.client[0] if connection.client else ""
+        # What the client sent has no place in a log.
+        log.warning("request_unreadable", reason=reason, address=address, request_id=request_id)
+        self._unwatch(connection)
+        connection.keeps = False
+        connection.wire.clear()
+        try:
+            connection.sendall(answers.refusal(status, request_id))
+        except OSError:
+            self._close(connection)
+        else:
+            self._flush(connection)
+
+    def _linger(self, connection: Connection) -> None:
+        """End our side, and throw away what the client still sends."""
+        try:
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(connection)
+            return
+        connection.wire.clear()
+        connection.stage = Stage.LINGERING
+        now = time.monotonic()
+        connection.lingers_until = now + LINGER_S
+        connection.deadline = now + LINGER_PAUSE_S
+        self._watch(connection, selectors.EVENT_READ, self._on_lingering)
+
+    def _on_lingering(self, connection: Connection) -> None:
+        if connection.stage is not Stage.LINGERING:
+            return
+        try:
+            connection.lingered_bytes += connection.receive()
+        except OSError:
+            connection.has_ended = True
+        connection.wire.clear()
+        if connection.has_ended or connection.lingered_bytes > LINGER_BYTES_MAX:
+            self._close(connection)
+        else:
+            connection.deadline = min(connection.lingers_until, time.monotonic() + LINGER_PAUSE_S)
+
+    def _close(self, connection: Connection) -> None:
+        self._unwatch(connection)
+        connection.stage = Stage.CLOSED
+        connection.sock.close()
+        self.connections.pop(connection, None)
+
+    # In a thread
+
+    def _answer(self, connection: Connection) -> bool:
+        """Answer a request; return whether the connection goes on."""
+        answer = None
+        try:
+            if time.monotonic() > connection.handed_over_at + self.request_timeout_s and not connection.is_read:
+                # Behind others for so long; the client had better come back than send on.
+                connection.sendall(answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, uuid.uuid4().hex))
+                return False
+            answer, environ = self._begin(connection)
+            parts = self.wsgi(environ, answer.start_response)
+            try:
+                for part in parts:
+                    answer.write(part)
+                answer.close()
+            finally:
+                if hasattr(parts, "close"):
+                    parts.close()
+            return not answer.should_close()
+        except OSError as error:
+            # The client is not there any more, or does not take its answer.
+            log.debug("client_away", error=type(error).__name__)
+            connection.unsent.clear()
+            return False
+        except Exception as error:
+            request_id = uuid.uuid4().hex
+            log.error("bug", request_id=request_id, exc_info=error)
+            if answer is None or not answer.headers_sent:
+                connection.sendall(answers.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, request_id))
+            return False
+
+    def _begin(self, connection: Connection) -> tuple[Any, dict[str, Any]]:
+        """Return the answer, still empty, and what WSGI tells the application of the request."""
+        request = connection.request
+        assert request is not None
+        answer, environ = wsgi.create(
+            request,
+            connection.sock,
+            connection.client,
+            connection.server,
+            self.cfg,
+            response_class=answers.Answer,
+            response_args=(connection,),
+        )
+        is_there = connection.is_read
+        environ["wsgi.multithread"] = True
+        environ["wsgi.input"] = (
+            io.BytesIO(connection.content) if is_there else io.BufferedReader(ArrivingBody(connection))
+        )
+        environ[REPEATED_HEADERS] = framing.repeated_headers(name for name, _ in request.headers)
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
+        if not self.alive:
+            answer.force_close()
+        return answer, environ

@@ -3,21 +3,40 @@
 `configure` it once, then `begin_journal` for each new account and `post` commands.
 """
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app import clock
-from app.ledger import chain, repository
+from app.ledger import chain, replay, repository
 from app.ledger.commands import Command
-from app.ledger.group import GroupCommit
+from app.ledger.group import GroupCommit, is_for_everybody
 from app.ledger.posting import Witness, post_block, rehearse
-from app.ledger.records import Account, AccountKind, Entry, Outcome, Transaction
+from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
+from app.mongo import clocks
 from app.policies import LedgerPolicy
 
-__all__ = ["accounts", "begin_journal", "configure", "entry_at", "expired_holds", "heads", "post", "rehearse"]
+__all__ = [
+    "Standing",
+    "accounts",
+    "begin_journal",
+    "configure",
+    "expired_holds",
+    "heads",
+    "is_for_everybody",
+    "post",
+    "rehearse",
+    "spend_key",
+    "spent_on",
+    "standing_at",
+]
+
+# An entry has the time at which its block began, by the primary's clock, and is seen once the block is committed. A
+# block that posts has 25 s at most (POST_TIMEOUT_MS), and the clocks of members of a replica set are seconds apart at
+# the very worst, so nothing joins a moment any more that is this long past.
+SETTLING = timedelta(seconds=60)
 
 _group: GroupCommit | None = None
 
@@ -42,11 +61,57 @@ def post(commands: Sequence[Command]) -> list[Outcome]:
 def begin_journal(
     account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, session: ClientSession
 ) -> datetime:
-    """Write entry 0 of a new account's journal, in the atomic block that makes the account, and return its time."""
-    at = clock.now()
+    """Write entry 0 of a new account's journal, in the atomic block that makes the account, and return its time.
+
+    Raises ServiceUnavailable if this host's clock is off.
+    """
+    at = clocks.now(session)
     _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at)
     repository.insert_entries([entry], session)
     return at
+
+
+def spent_on(
+    user: ObjectId, key: str, fingerprint: Mapping[str, str], session: ClientSession
+) -> Transaction | KeyUse | None:
+    """Return what the user's idempotency key was spent on, or None if it was not.
+
+    For calls that move no money: they share one namespace of keys with postings. Raises
+    IdempotencyKeyReused if the first request was another one.
+    """
+    found = repository.find_recorded([(user, key)], (), session)
+    if not found:
+        return None
+    (recorded,) = found
+    reuse = replay.reuse_of(recorded, fingerprint)
+    if reuse is not None:
+        raise reuse
+    return recorded
+
+
+def spend_key(
+    user: ObjectId,
+    key: str,
+    fingerprint: Mapping[str, str],
+    *,
+    account: ObjectId,
+    at: datetime,
+    session: ClientSession,
+) -> None:
+    """Record, in the atomic block that opens the account, that the user's idempotency key was spent on it.
+
+    A unique index decides about all keys of a user. Whoever loses the race for one runs the block again.
+    """
+    use = KeyUse(
+        id=ObjectId(),
+        user=user,
+        idempotency_key=key,
+        fingerprint=fingerprint,
+        kind=KeyUseKind.ACCOUNT,
+        created_at=at,
+        account=account,
+    )
+    repository.insert_records([use], session)
 
 
 def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:
@@ -54,12 +119,25 @@ def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:
     return repository.find_heads(accounts)
 
 
-def entry_at(account: ObjectId, at: datetime) -> Entry | None:
-    """Return the newest entry at or before `at`, or None if the journal begins later.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an account stood at a time: its newest `entry` by then, or None if its journal begins later.
 
-    A journal's times never run backwards, so it says what the balance was at that time.
+    `is_final`: no entry can join that time any more. `ahead`: how far it is in the future.
     """
-    return repository.find_entry_at(account, at)
+
+    entry: Entry | None
+    is_final: bool
+    ahead: timedelta
+
+
+def standing_at(account: ObjectId, at: datetime) -> Standing:
+    """Return how the account stood at a time. A journal's times never run backwards, so its newest entry says it."""
+    # The head comes first: whoever has seen an entry from after that time sees all that came before.
+    heads, now = repository.find_heads_and_time([account])
+    assert now is not None
+    is_final = heads[account].created_at > at or now - SETTLING >= at
+    return Standing(repository.find_entry_at(account, at), is_final, max(at - now, timedelta()))
 
 
 def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
@@ -67,6 +145,6 @@ def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
     return {account.id: account for account in repository.find_accounts(ids)}
 
 
-def expired_holds(at: datetime, *, limit: int) -> list[Transaction]:
+def expired_holds(at: datetime, *, limit: int, besides: Collection[ObjectId] = ()) -> list[ObjectId]:
     """Return up to `limit` open holds whose time is over, the longest expired first."""
-    return repository.find_expired_holds(at, limit=limit)
+    return repository.find_expired_holds(at, limit=limit, besides=besides)

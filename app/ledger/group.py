@@ -6,7 +6,9 @@ handed the lead. No thread is started, and a lone caller waits for nobody.
 """
 
 import copy
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -14,7 +16,7 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from app import mongo
-from app.errors import LedgerBusy
+from app.errors import LedgerBusy, ServiceUnavailable
 from app.ledger.commands import Command, size
 from app.ledger.records import Outcome
 from app.policies import LedgerPolicy
@@ -23,6 +25,15 @@ log = structlog.get_logger(__name__)
 
 # Posts commands in one block of at most so many seconds; see `posting.post_block`.
 PostBlock = Callable[[Sequence[Command], float], list[Outcome]]
+
+
+# The shape of what a block costs, whatever the machine: so much by itself, so much for each transfer. How many times
+# that it takes here and now is measured.
+BLOCK_COST_S = 0.010
+TRANSFER_COST_S = 0.0006
+# How much the newest block counts in the measured pace.
+PACE_WEIGHT = 0.2
+RETRY_AFTER_MAX_S = 30
 
 
 class _Ticket:
@@ -60,9 +71,10 @@ class _Ticket:
 class GroupCommit:
     """Posts the commands of many threads in shared atomic blocks, first come, first served.
 
-    At most `queue_size_max` transfers wait and `batch_size_max` share a block;
-    a single call is never split. A caller waits at most `timeout_ms` for its turn,
-    and a block has `timeout_ms` to succeed.
+    At most `batch_size_max` transfers share a block; a single call is never split.
+    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to
+    succeed. Who would not get a turn in time, as fast as the queue has drained of late, is refused at once, and so
+    is what would make more than `queue_size_max` transfers wait.
     """
 
     def __init__(self, policy: LedgerPolicy, post_block: PostBlock) -> None:
@@ -73,60 +85,112 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._queue: deque[_Ticket] = deque()
         self._queued = 0
-        self._leading = False
+        self._leader: _Ticket | None = None
+        # What the leader's block has, and how many times the cost of the model above blocks have taken of late.
+        self._leading_cost_s = 0.0
+        self._pace = 1.0
 
     def post(self, commands: Sequence[Command]) -> list[Outcome]:
         """Return the outcome of each command, in order, once they are durable.
 
-        Raises LedgerBusy when the queue is full or the time is over, PyMongoError when
-        the database fails. After either of them it is not known whether the commands
-        took effect; posting them again under the same keys settles it.
+        Raises LedgerBusy when the time is over or would be, PyMongoError when the
+        database fails, ServiceUnavailable when this host's clock is off. After the first two it is not known whether
+        the commands took effect; posting them again under the same keys settles it.
         """
+        until = time.monotonic() + self._timeout_s
+        outcomes = self._post(commands)
+        # Each block that puts a command off has made room for it, a little more each time.
+        while (put_off := [n for n, outcome in enumerate(outcomes) if isinstance(outcome.error, LedgerBusy)]) and (
+            time.monotonic() < until
+        ):
+            for n, outcome in zip(put_off, self._post([commands[n] for n in put_off]), strict=True):
+                outcomes[n] = outcome
+        return outcomes
+
+    def _post(self, commands: Sequence[Command]) -> list[Outcome]:
         ticket = _Ticket(commands)
-        self._enqueue(ticket)
-        if not ticket.leads and not ticket.wait(self._timeout_s):
-            if self._withdraw(ticket):
-                raise LedgerBusy("The ledger did not get to this posting in time. Nothing was done.")
-            # Somebody's block has it, whose own time-out bounds what is left of this wait.
-            ticket.wait(2 * self._timeout_s)
-        if ticket.leads:
-            self._lead()
+        try:
+            self._enqueue(ticket)
+            if not ticket.leads and not ticket.wait(self._timeout_s):
+                if self._withdraw(ticket):
+                    raise self._busy("The ledger did not get to this posting in time. Nothing was done.")
+                # Somebody's block has it, whose own time-out bounds what is left of this wait.
+                ticket.wait(2 * self._timeout_s)
+            if ticket.leads:
+                self._lead(ticket)
+        except BaseException:
+            # Whatever tears this thread away, the others still have somebody who leads.
+            self._leave(ticket)
+            raise
         return ticket.result()
 
     def _enqueue(self, ticket: _Ticket) -> None:
         with self._mutex:
-            if self._queued + ticket.size > self._queue_size_max and self._queue:
-                raise LedgerBusy("Too many postings are waiting. Nothing was done.")
+            if self._queue and (
+                self._queued + ticket.size > self._queue_size_max or self._seconds_to_turn() > self._timeout_s
+            ):
+                raise self._busy("More postings are waiting than can be done in time. Nothing was done.")
             self._queue.append(ticket)
             self._queued += ticket.size
-            if not self._leading:
-                self._leading = ticket.leads = True
+            if self._leader is None:
+                self._leader = ticket
+                ticket.leads = True
 
     def _withdraw(self, ticket: _Ticket) -> bool:
         with self._mutex:
             if ticket.leads or ticket not in self._queue:
                 return False
-            self._queue.remove(ticket)
-            self._queued -= ticket.size
+            self._remove(ticket)
             return True
 
-    def _lead(self) -> None:
+    def _leave(self, ticket: _Ticket) -> None:
+        """Take a caller that is gone out of the queue and out of the lead. What a block has already is not undone."""
+        with self._mutex:
+            if ticket in self._queue:
+                self._remove(ticket)
+        self._hand_on(ticket)
+
+    def _remove(self, ticket: _Ticket) -> None:
+        self._queue.remove(ticket)
+        self._queued -= ticket.size
+
+    def _lead(self, leader: _Ticket) -> None:
         """Post one batch, wake its callers, and hand the lead to whoever waits longest."""
         batch: list[_Ticket] = []
         try:
             with self._mutex:
                 batch = self._take()
+                cost_s = self._leading_cost_s = _cost_s(sum(ticket.size for ticket in batch))
+            begun = time.monotonic()
             self._post_batch(batch)
+            self._pace += PACE_WEIGHT * ((time.monotonic() - begun) / cost_s - self._pace)
         finally:
-            with self._mutex:
-                successor = self._queue[0] if self._queue else None
-                if successor is not None:
-                    successor.leads = True
-                self._leading = successor is not None
+            self._hand_on(leader)
             for ticket in batch:
                 ticket.wake()
-            if successor is not None:
-                successor.wake()
+
+    def _hand_on(self, leader: _Ticket) -> None:
+        """Give the lead, if this ticket has it, to whoever waits longest."""
+        with self._mutex:
+            if self._leader is not leader:
+                return
+            self._leading_cost_s = 0.0
+            self._leader = self._queue[0] if self._queue else None
+            if self._leader is not None:
+                self._leader.leads = True
+                self._leader.wake()
+
+    def _seconds_to_turn(self) -> float:
+        """Return how long whoever comes last now would wait for its block to begin."""
+        blocks = math.ceil(self._queued / self._batch_size_max)
+        return self._pace * (self._leading_cost_s + (blocks - 1) * BLOCK_COST_S + _cost_s(self._queued))
+
+    def _busy(self, detail: str) -> LedgerBusy:
+        """Return the refusal, with the time after which there is room again."""
+        busy = LedgerBusy(detail)
+        room_in_s = math.ceil(self._seconds_to_turn() - self._timeout_s)
+        busy.retry_after_seconds = min(max(room_in_s, 1), RETRY_AFTER_MAX_S)
+        return busy
 
     def _take(self) -> list[_Ticket]:
         batch: list[_Ticket] = []
@@ -142,7 +206,7 @@ class GroupCommit:
         try:
             self._settle(batch)
         except Exception as error:  # noqa: BLE001 -- the error belongs to the callers, who wait in other threads
-            if len(batch) > 1 and not _concerns_all(error):
+            if len(batch) > 1 and not is_for_everybody(error):
                 # One of the commands is more than the database takes. Alone, each of the others still gets through.
                 log.error("posting_batch_failed", error=type(error).__name__, tickets=len(batch))
                 self._post_one_by_one(batch)
@@ -153,7 +217,7 @@ class GroupCommit:
     def _post_one_by_one(self, batch: Sequence[_Ticket]) -> None:
         for position, ticket in enumerate(batch):
             self._post_batch([ticket])
-            if ticket.error is not None and _concerns_all(ticket.error):
+            if ticket.error is not None and is_for_everybody(ticket.error):
                 # The others would wait as long for the same, one after another, with everybody behind them.
                 for other in batch[position + 1 :]:
                     other.fail(ticket.error)
@@ -166,5 +230,12 @@ class GroupCommit:
             ticket.outcomes = [next(outcomes) for _ in ticket.commands]
 
 
-def _concerns_all(error: Exception) -> bool:
-    return isinstance(error, LedgerBusy) or (isinstance(error, PyMongoError) and mongo.is_away(error))
+def _cost_s(size: int) -> float:
+    return BLOCK_COST_S + TRANSFER_COST_S * size
+
+
+def is_for_everybody(error: Exception) -> bool:
+    """Tell whether a failed posting's error is nothing of its own, so that any other would have met it too."""
+    return isinstance(error, LedgerBusy | ServiceUnavailable) or (
+        isinstance(error, PyMongoError) and mongo.is_away(error)
+    )

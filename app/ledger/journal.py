@@ -239,7 +239,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
     by_owner = command.owner is not None
     if command.status not in _TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
         raise InvalidStatusTransition(f"The account is {account.status} and can not become {command.status}.")
-    if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id)):
+    if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id, at)):
         raise AccountNotEmpty("The account still has money." if account.balance else "The account has open holds.")
     at = max(at, account.at)
     after, entry = append(
@@ -339,6 +339,9 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
     if hold is None:
         raise TransactionNotFound
     payer, payee = state.accounts[hold.from_account], state.accounts[hold.to_account]
+    if hold.status is TransactionStatus.FAILED and not command.is_system and command.user != hold.user:
+        # A declined one is its initiator's alone, and to everybody else as if it were not.
+        raise TransactionNotFound
     if not command.is_system and command.user != payee.user:
         if command.user != payer.user:
             raise TransactionNotFound

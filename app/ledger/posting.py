@@ -1,9 +1,9 @@
 """Posting: what one atomic block reads, decides and writes."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from itertools import islice
+from functools import partial
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
@@ -13,6 +13,7 @@ from app import clock, mongo
 from app.errors import InsufficientFunds, LedgerBusy
 from app.ledger import journal, repository
 from app.ledger.commands import (
+    Batch,
     ChangeStatus,
     Command,
     Expire,
@@ -22,23 +23,33 @@ from app.ledger.commands import (
 )
 from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction
 from app.ledger.state import Decided, Decision, State
+from app.mongo import clocks
 
 # Writes, inside the block, what follows from what was decided, such as the audit log and the outbox.
 Witness = Callable[[Decided, ClientSession], None]
 
 # A lost race on a unique index is read again and settled; more often than this it is no race.
 DUPLICATE_RERUNS_MAX = 5
-# Of the holds whose time is over, how many a block releases at first to make room for a debit.
-EXPIRED_HOLDS_FIRST = 100
+# How many overdue holds one block releases to make room for debits and closes. The rest is for the next ones, and for
+# the sweeper: nobody's posting waits or fails for what others let lie.
+EXPIRED_HOLDS_MAX = 100
+PUT_OFF = "Many holds whose time is over are being released first. Nothing was done."
 
 
 def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness]) -> list[Outcome]:
     """Decide the commands in order and write all of it, in one atomic block; return their outcomes.
 
+    What expires goes first: it was over before anything else was asked. An outcome whose
+    error is LedgerBusy was put off, and nothing was done for it: more overdue holds are in its way than one
+    block releases. Posting it again goes on.
+
     Each witness writes, in the same block, what follows from what was decided. Raises LedgerBusy
-    and PyMongoError, after which it is not known whether the block took effect.
+    and PyMongoError, after which it is not known whether the block took effect, and ServiceUnavailable if
+    this host's clock is off.
     """
     reruns = 0
+    order = sorted(range(len(commands)), key=lambda position: not isinstance(commands[position], Expire))
+    in_order = [commands[position] for position in order]
 
     def is_lost_race(error: PyMongoError) -> bool:
         nonlocal reruns
@@ -48,14 +59,14 @@ def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequenc
         return reruns <= DUPLICATE_RERUNS_MAX
 
     def block(session: ClientSession) -> list[Outcome]:
-        at = clock.now()
-        decisions, state = _decide_all(commands, at, session)
+        decisions, state, at = _decide_all(in_order, session)
         flat = tuple(part for decision in decisions for part in decision.flat())
         _write(flat, session)
         decided = Decided(at, flat, state.accounts)
         for witness in witnesses:
             witness(decided, session)
-        return [decision.outcome for decision in decisions[-len(commands) :]]
+        outcomes = dict(zip(order, (decision.outcome for decision in decisions[-len(commands) :]), strict=True))
+        return [outcomes[position] for position in range(len(commands))]
 
     try:
         return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
@@ -70,60 +81,81 @@ def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
     """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
 
     def block(session: ClientSession) -> tuple[Outcome, dict[ObjectId, Account]]:
-        decisions, state = _decide_all([command], clock.now(), session)
+        decisions, state, _ = _decide_all([command], session)
         return decisions[-1].outcome, state.accounts
 
     return mongo.atomically(block)
 
 
-def _decide_all(commands: Sequence[Command], at: datetime, session: ClientSession) -> tuple[list[Decision], State]:
-    """Return a decision for each command, in order, behind those that release expired holds in the way of a debit or
-    a close, and the state that they leave.
+def _decide_all(commands: Sequence[Command], session: ClientSession) -> tuple[list[Decision], State, datetime]:
+    """Return a decision for each command, in order, behind those that release overdue holds in the way of a debit or
+    a close; the state that they leave; and the time that they go by, which is the primary's.
     """
-    state = _read_state(commands, session)
-    at_closes = [Expire(hold=hold.id) for hold in _overdue_at_closes(commands, state, at)]
-    if at_closes:
-        state = _read_state([*at_closes, *commands], session)
-    decisions = _fold([*at_closes, *commands], state, at)
-    short = _short_of_funds(commands, decisions[-len(commands) :])
-    short = {account for account in short if account in state.accounts and state.accounts[account].held}
-    limit = EXPIRED_HOLDS_FIRST
-    while short:
-        in_the_way = repository.find_expired_holds(at, limit=limit, payers=short, session=session)
-        if not in_the_way:
-            break
-        with_expiries = [*dict.fromkeys([*at_closes, *(Expire(hold=hold.id) for hold in in_the_way)]), *commands]
-        state = _read_state(with_expiries, session)
-        decisions = _fold(with_expiries, state, at)
-        if len(in_the_way) < limit or not _short_of_funds(commands, decisions[-len(commands) :]):
-            break
-        # There may be more of them, and nobody is told "insufficient funds" for what is only not released yet.
-        limit *= 4
-    return decisions, state
+    state, at = _read_state(commands, session)
+    decisions = _fold(commands, state, at)
+    in_the_way, cleared = _overdue_in_the_way(commands, decisions, state, at, session)
+    if not in_the_way:
+        return decisions, state, at
+    with_expiries = [*(Expire(hold=hold) for hold in in_the_way), *commands]
+    state, _ = _read_state(with_expiries, session, at)
+    return _fold(with_expiries, state, at, cleared), state, at
 
 
-def _overdue_at_closes(commands: Sequence[Command], state: State, at: datetime) -> list[Transaction]:
-    """Return the overdue holds of accounts that are to be closed. Of very many the rest is the sweeper's."""
-    closing = _closing(commands)
-    overdue = (
-        hold
-        for hold in state.transactions.values()
-        if hold.is_overdue(at) and not closing.isdisjoint((hold.from_account, hold.to_account))
-    )
-    return list(islice(overdue, EXPIRED_HOLDS_FIRST))
-
-
-def _short_of_funds(commands: Sequence[Command], decisions: Sequence[Decision]) -> set[ObjectId]:
-    """Return the accounts that may have been the ones without funds."""
+def _overdue_in_the_way(
+    commands: Sequence[Command], decisions: Sequence[Decision], state: State, at: datetime, session: ClientSession
+) -> tuple[list[ObjectId], set[ObjectId]]:
+    """Return the overdue holds to release first, EXPIRED_HOLDS_MAX of them at most: of the payers that were found
+    short of funds, and of the accounts that were closed. With them, the payers of which no other is left then.
+    """
     short: set[ObjectId] = set()
     for command, decision in zip(commands, decisions, strict=True):
-        for part in decision.flat():
-            if isinstance(part.outcome.error, InsufficientFunds) and not part.outcome.replayed:
-                short |= {part.inserted.from_account} if part.inserted else set(accounts_named_by(command))
+        short |= {payer for payer in _short_of_funds(command, decision) if state.accounts[payer].held}
+    closed = {
+        account.id for d in decisions if (account := d.outcome.account) and account.status is AccountStatus.CLOSED
+    }
+    if not short and not closed:
+        return [], set()
+    # Released by this block already.
+    find = partial(
+        repository.find_expired_holds, at, besides=[c.hold for c in commands if isinstance(c, Expire)], session=session
+    )
+    found = find(payers=short, limit=EXPIRED_HOLDS_MAX + 1) if short else []
+    cleared = set(short)
+    if len(found) > EXPIRED_HOLDS_MAX:
+        # To each a share, or one payer with thousands would keep the others waiting.
+        share = max(1, EXPIRED_HOLDS_MAX // len(short))
+        found, cleared = [], set()
+        for payer in sorted(short)[:EXPIRED_HOLDS_MAX]:
+            of_payer = find(payers=[payer], limit=share + 1)
+            found += of_payer[:share]
+            if len(of_payer) <= share:
+                cleared.add(payer)
+    if closed and len(found) < EXPIRED_HOLDS_MAX:
+        found += find(parties=closed, limit=EXPIRED_HOLDS_MAX - len(found))
+    return list(dict.fromkeys(found)), cleared
+
+
+def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
+    """Return the payers without whose funds the command, or a part of it, was declined."""
+    short: set[ObjectId] = set()
+    for part in decision.flat():
+        error = part.outcome.error
+        if not isinstance(error, InsufficientFunds) or part.outcome.replayed:
+            continue
+        if part.inserted is not None:
+            short.add(part.inserted.from_account)
+        elif isinstance(command, Batch):
+            short.add(command.items[error.members["index"]].from_account)
     return short
 
 
-def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
+def _read_state(
+    commands: Sequence[Command], session: ClientSession, at: datetime | None = None
+) -> tuple[State, datetime]:
+    """Return what the commands meet, and the time: `at`, or the primary's.
+
+    Raises ServiceUnavailable if this host's clock is off.
+    """
     keys = {(command.user, command.idempotency_key) for command in commands if isinstance(command, Keyed)}
     ids = {named for command in commands if (named := transaction_named_by(command)) is not None}
     found = repository.find_recorded(keys, ids, session)
@@ -131,23 +163,41 @@ def _read_state(commands: Sequence[Command], session: ClientSession) -> State:
     results = {r for record in found if isinstance(record, KeyUse) for r in record.results if isinstance(r, ObjectId)}
     if results:
         transactions += repository.find_transactions(results, session)
-    if closing := _closing(commands):
-        transactions += repository.find_open_holds(closing, session)
     accounts = {account for command in commands for account in accounts_named_by(command)}
     for transaction in transactions:
         if transaction.id in ids:
             accounts |= {transaction.from_account, transaction.to_account}
-    return State(repository.find_accounts(accounts, session), found, transactions)
+    asked = clock.now()
+    existing, now = repository.find_accounts_and_time(accounts, session)
+    if now is not None:
+        clocks.check(now, asked=asked)
+    # Where there is no account, nothing is written.
+    at = at or now or asked
+    held = {
+        account for account in _closing(commands) if repository.has_open_hold(account, at, besides=ids, session=session)
+    }
+    return State(existing, found, transactions, held), at
 
 
 def _closing(commands: Sequence[Command]) -> set[ObjectId]:
     return {c.account for c in commands if isinstance(c, ChangeStatus) and c.status is AccountStatus.CLOSED}
 
 
-def _fold(commands: Sequence[Command], state: State, at: datetime) -> list[Decision]:
+def _fold(
+    commands: Sequence[Command], state: State, at: datetime, cleared: Collection[ObjectId] | None = None
+) -> list[Decision]:
+    """Return a decision for each command, in order, and move the state on.
+
+    With `cleared`, a decline for want of funds is final only for these payers and for those
+    that nothing is held of: of any other, overdue holds may be left, and the command is put off.
+    """
     decisions = []
     for command in commands:
         decision = journal.decide(command, state, at)
+        if cleared is not None and any(
+            payer not in cleared and state.accounts[payer].held for payer in _short_of_funds(command, decision)
+        ):
+            decision = Decision(outcome=Outcome(error=LedgerBusy(PUT_OFF)))
         state.apply(decision)
         decisions.append(decision)
     return decisions

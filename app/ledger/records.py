@@ -31,6 +31,7 @@ class KeyUseKind(StrEnum):
     CAPTURE = "CAPTURE"
     VOID = "VOID"
     BATCH = "BATCH"
+    ACCOUNT = "ACCOUNT"
 
 
 class AccountKind(StrEnum):
@@ -209,7 +210,8 @@ class KeyUse:
 
     A CAPTURE or a VOID names its hold in `transaction`. A BATCH has in `results`, for
     each item in order, the transaction it became or why it was refused. `failure`
-    tells why the whole was declined, if it was.
+    tells why the whole was declined, if it was. An ACCOUNT names the account that was
+    opened in `account`.
     """
 
     id: ObjectId
@@ -221,6 +223,7 @@ class KeyUse:
     transaction: ObjectId | None = None
     failure: Failure | None = None
     results: tuple[ObjectId | Failure, ...] = ()
+    account: ObjectId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,9 @@ from app.ledger.state import State
 
 def repeat(command: Keyed, recorded: Transaction | KeyUse, state: State) -> Outcome:
     """Return the first outcome again, or IdempotencyKeyReused if the first request was another one."""
-    differing = differing_fields(recorded.fingerprint, command.fingerprint)
-    if differing:
-        return Outcome(
-            error=IdempotencyKeyReused(
-                f"The idempotency key was used at {recorded.created_at:%Y-%m-%d %H:%M:%S} UTC for a request "
-                f"that differs in {', '.join(differing)}.",
-                errors={name: ["Differs from the first request with this idempotency key."] for name in differing},
-            )
-        )
+    reuse = reuse_of(recorded, command.fingerprint)
+    if reuse is not None:
+        return Outcome(error=reuse)
     if isinstance(recorded, Transaction):
         return replace(_first_outcome(recorded), replayed=True)
     if recorded.failure is not None:
@@ -34,6 +28,18 @@ def repeat(command: Keyed, recorded: Transaction | KeyUse, state: State) -> Outc
         return Outcome(results=results, replayed=True)
     assert recorded.transaction is not None
     return Outcome(state.transactions[recorded.transaction].before_reversal(), replayed=True)
+
+
+def reuse_of(recorded: Transaction | KeyUse, asked: Mapping[str, str]) -> IdempotencyKeyReused | None:
+    """Return the refusal of a key that was spent on another request than this one, or None if it is the same."""
+    differing = differing_fields(recorded.fingerprint, asked)
+    if not differing:
+        return None
+    return IdempotencyKeyReused(
+        f"The idempotency key was used at {recorded.created_at:%Y-%m-%d %H:%M:%S} UTC for a request "
+        f"that differs in {', '.join(differing)}.",
+        errors={name: ["Differs from the first request with this idempotency key."] for name in differing},
+    )
 
 
 def _first_outcome(transaction: Transaction) -> Outcome:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from bson import Binary, Int64, ObjectId
+from bson import Binary, DBRef, Int64, ObjectId
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 
@@ -26,6 +26,7 @@ from app.ledger.records import (
     TransactionStatus,
 )
 from app.mongo import Document, database
+from app.mongo.shared import SharedRead
 
 # All else about a transaction is as it was when it was recorded, for ever.
 _MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
@@ -46,9 +47,30 @@ def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
 
 
 def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
-    """Return the newest entry of each account that has a journal."""
+    """Return the newest entry of each account that has a journal.
+
+    Outside a block, those who ask at the same time share one query.
+    """
+    return _heads.read(accounts) if session is None else _find_heads(accounts, session)
+
+
+def _find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
     found = database().ledger_entries.aggregate(head_pipeline(accounts), session=session)
     return {group["_id"]: to_entry(group["head"]) for group in found}
+
+
+_heads: SharedRead[ObjectId, Entry] = SharedRead(_find_heads)
+
+
+def find_heads_and_time(
+    accounts: Collection[ObjectId], session: ClientSession | None = None
+) -> tuple[dict[ObjectId, Entry], datetime | None]:
+    """Return the newest entry of each account that has a journal, and when the primary was asked, by its own clock;
+    None if there was no journal."""
+    # The time rides along with what is read anyway. After the group, so that the plan stays a DISTINCT_SCAN.
+    stages = [*head_pipeline(accounts), {"$addFields": {"now": "$$NOW"}}]
+    found = list(database().ledger_entries.aggregate(stages, session=session))
+    return {group["_id"]: to_entry(group["head"]) for group in found}, found[0]["now"] if found else None
 
 
 def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
@@ -58,12 +80,25 @@ def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
     return to_entry(document) if document else None
 
 
+def _find_account_documents(accounts: Collection[ObjectId], session: ClientSession | None) -> list[Document]:
+    return list(database().accounts.find({"_id": {"$in": list(accounts)}}, session=session))
+
+
 def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None = None) -> list[Account]:
     """Return the accounts that exist among `accounts`, each as its head leaves it."""
-    ids = {"_id": {"$in": list(accounts)}}
-    documents = list(database().accounts.find(ids, session=session))
+    documents = _find_account_documents(accounts, session)
     heads = find_heads(accounts, session)
     return [_to_account(document, heads[document["_id"]]) for document in documents]
+
+
+def find_accounts_and_time(
+    accounts: Collection[ObjectId], session: ClientSession | None = None
+) -> tuple[list[Account], datetime | None]:
+    """Return the accounts that exist among `accounts`, each as its head leaves it, and the primary's time as
+    `find_heads_and_time` does."""
+    documents = _find_account_documents(accounts, session)
+    heads, now = find_heads_and_time(accounts, session)
+    return [_to_account(document, heads[document["_id"]]) for document in documents], now
 
 
 def find_recorded(
@@ -88,21 +123,37 @@ def find_transactions(ids: Collection[ObjectId], session: ClientSession) -> list
     return [to_transaction(document) for document in database().transactions.find(query, session=session)]
 
 
-def find_open_holds(accounts: Collection[ObjectId], session: ClientSession) -> list[Transaction]:
-    """Return the open holds that have one of the accounts on either side."""
-    query = {"accounts": {"$in": list(accounts)}, "status": TransactionStatus.PENDING.value}
-    return [to_transaction(document) for document in database().transactions.find(query, session=session)]
+def has_open_hold(account: ObjectId, at: datetime, *, besides: Collection[ObjectId], session: ClientSession) -> bool:
+    """Tell whether the account is a side of an open hold, other than `besides`, whose time is not over: one seek."""
+    query: Document = {
+        "accounts": account,
+        "status": TransactionStatus.PENDING.value,
+        "expires_at": {"$gt": at},
+        "_id": {"$nin": list(besides)},
+    }
+    return database().transactions.find_one(query, projection=["_id"], session=session) is not None
 
 
 def find_expired_holds(
-    at: datetime, *, limit: int, payers: Collection[ObjectId] | None = None, session: ClientSession | None = None
-) -> list[Transaction]:
-    """Return up to `limit` open holds whose time is over, the longest expired first; only of `payers`, if given."""
+    at: datetime,
+    *,
+    limit: int,
+    payers: Collection[ObjectId] | None = None,
+    parties: Collection[ObjectId] | None = None,
+    besides: Collection[ObjectId] = (),
+    session: ClientSession | None = None,
+) -> list[ObjectId]:
+    """Return up to `limit` open holds whose time is over, the longest expired first; if given, only those of `payers`,
+    or with one of `parties` on either side."""
     query: Document = {"status": TransactionStatus.PENDING.value, "expires_at": {"$lte": at}}
     if payers is not None:
         query["from_account"] = {"$in": list(payers)}
-    found = database().transactions.find(query, session=session).sort("expires_at", 1).limit(limit)
-    return [to_transaction(document) for document in found]
+    if parties is not None:
+        query["accounts"] = {"$in": list(parties)}
+    if besides:
+        query["_id"] = {"$nin": list(besides)}
+    found = database().transactions.find(query, projection=["_id"], session=session)
+    return [document["_id"] for document in found.sort("expires_at", 1).limit(limit)]
 
 
 def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
@@ -206,6 +257,7 @@ def to_record(document: Document) -> Transaction | KeyUse:
             result if isinstance(result, ObjectId) else _to_some_failure(result)
             for result in document.get("results", ())
         ),
+        account=document.get("account"),
     )
 
 
@@ -225,12 +277,26 @@ def to_transaction(document: Document) -> Transaction:
         held_amount=document.get("held_amount"),
         failure=_to_failure(document.get("failure")),
         description=document.get("description"),
-        metadata=document.get("metadata"),
+        metadata=_to_metadata(document.get("metadata")),
         completed_at=document.get("completed_at"),
         reverses=document.get("reverses"),
         reversed_by=document.get("reversed_by"),
         expires_at=document.get("expires_at"),
     )
+
+
+def _from_metadata(metadata: Mapping[str, str] | None) -> list[list[str]] | None:
+    # Pairs of texts: as the name of a field, what a client sent could mean something to the server or the driver.
+    return None if metadata is None else [[name, value] for name, value in metadata.items()]
+
+
+def _to_metadata(stored: list[tuple[str, str]] | Document | DBRef | None) -> Mapping[str, str] | None:
+    if isinstance(stored, list):
+        return dict(stored)
+    # Until version 2 of the schema it was stored as an object, which the driver may take for a reference.
+    if isinstance(stored, DBRef):
+        return {name: value for name, value in stored.as_doc().items() if value is not None}
+    return stored
 
 
 def _to_failure(document: Document | None) -> Failure | None:
@@ -254,6 +320,7 @@ def _from_key_use(key_use: KeyUse) -> Document:
         "transaction": key_use.transaction,
         "failure": _from_failure(key_use.failure),
         "results": results or None,
+        "account": key_use.account,
     }
     return {
         "_id": key_use.id,
@@ -271,7 +338,7 @@ def _from_transaction(transaction: Transaction) -> Document:
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "failure": _from_failure(transaction.failure),
         "description": transaction.description,
-        "metadata": transaction.metadata,
+        "metadata": _from_metadata(transaction.metadata),
         "completed_at": transaction.completed_at,
         "reverses": transaction.reverses,
         "reversed_by": transaction.reversed_by,

@@ -1,6 +1,6 @@
 """What commands meet, and what they come to: the two sides of `journal.decide`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,8 +13,8 @@ from app.ledger.records import Account, Entry, KeyUse, Outcome, Transaction, Tra
 class State:
     """What a batch of commands meets.
 
-    `transactions` holds every transaction that a command is about, and all open
-    holds of accounts that are to be closed.
+    `transactions` holds every transaction that a command is about. `held` names those of
+    the accounts to be closed that are a side of an open hold besides these.
     """
 
     def __init__(
@@ -22,10 +22,12 @@ class State:
         accounts: Iterable[Account],
         recorded: Iterable[Transaction | KeyUse],
         transactions: Iterable[Transaction] = (),
+        held: Collection[ObjectId] = (),
     ) -> None:
         self.accounts: dict[ObjectId, Account] = {account.id: account for account in accounts}
         self.recorded = {(record.user, record.idempotency_key): record for record in recorded}
         self.transactions: dict[ObjectId, Transaction] = {transaction.id: transaction for transaction in transactions}
+        self._held = frozenset(held)
 
     def apply(self, decision: "Decision") -> None:
         """Move on to the state that the decision leaves."""
@@ -42,12 +44,13 @@ class State:
 
     def copy(self) -> "State":
         """Return a state that can move on without this one."""
-        return State(self.accounts.values(), self.recorded.values(), self.transactions.values())
+        return State(self.accounts.values(), self.recorded.values(), self.transactions.values(), self._held)
 
-    def has_open_holds(self, account: ObjectId) -> bool:
-        """Tell whether the account is a side of an open hold."""
-        return any(
+    def has_open_holds(self, account: ObjectId, at: datetime) -> bool:
+        """Tell whether the account is a side of an open hold whose time is not over."""
+        return account in self._held or any(
             transaction.status is TransactionStatus.PENDING
+            and not transaction.is_overdue(at)
             and account in (transaction.from_account, transaction.to_account)
             for transaction in self.transactions.values()
         )

@@ -5,6 +5,7 @@ they claim messages by leases. One runs in a thread of each gunicorn worker, and
 `flask mail deliver` is another.
 """
 
+import hashlib
 import math
 import random
 import threading
@@ -22,7 +23,8 @@ from app.auth import resets
 from app.auth import service as users
 from app.auth.service import Recipient
 from app.clock import whole_milliseconds
-from app.mail import letters
+from app.mail import digests, letters
+from app.mail.rounds import Round, Rounds
 from app.mail.smtp import MESSAGE_TIMEOUT_S, Connection, Mail, MessageFailed, ServerAway, mail
 from app.mongo import Document
 from app.outbox import repository as outbox
@@ -31,7 +33,9 @@ from app.policies import MailPolicy
 
 log = structlog.get_logger(__name__)
 
-BATCH_SIZE_MAX = 50
+# After so long a round ends, however slow the server: security mail waits no longer than this for its turn, and no more
+# than this goes twice if the deliverer dies.
+ROUND_S = 0.5
 LEASE_S = 40.0
 # With less of its lease left than this, a deliverer does not begin with a message that another might begin with too.
 LEASE_LEFT_MIN_S = MESSAGE_TIMEOUT_S + 10.0
@@ -64,6 +68,9 @@ class Deliverer:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._stopping = threading.Event()
+        self._rounds = Rounds()
+        # How many letters in a row failed for a reason that may be the server's.
+        self._failures = 0
         # How often in a row the server, or the database, was away, and what the log says of it.
         self._away = 0
         self._told: str | None = None
@@ -100,15 +107,18 @@ class Deliverer:
         """
         if not outbox.is_due(_now()):
             return 0
+        settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
         sent = 0
         deadline = time.monotonic() + limit_s
         with mail.connect() as connection:
             while not self._is_over(deadline):
                 lease = _Lease()
-                batch = lease.claim()
-                if not batch:
+                turn = self._rounds.claim(
+                    lease.id, now=_now(), until=lease.until, letters_per_day=settings.letters_per_day
+                )
+                if not turn.found:
                     break
-                sent += self._deliver_batch(batch, lease, connection, deadline)
+                sent += self._deliver_round(turn, lease, connection, min(deadline, time.monotonic() + ROUND_S))
         return sent
 
     def _is_over(self, deadline: float) -> bool:
@@ -134,101 +144,170 @@ class Deliverer:
             self._told = event
         return _jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
 
-    def _deliver_batch(
-        self, batch: Sequence[Document], lease: "_Lease", connection: Connection, deadline: float
-    ) -> int:
-        """Try each message of the batch once; what is not tried is given back, also when the server goes away."""
-        untried = {message["_id"] for message in batch}
-        sent = failures = 0
+    def _deliver_round(self, turn: Round, lease: "_Lease", connection: Connection, deadline: float) -> int:
+        """Try each letter of the round once; what is not tried is given back, also when the server goes away.
+
+        Returns how many messages went.
+        """
+        sent: list[ObjectId] = []
+        unsent: list[Sequence[Document]] = []
+        tried = 0
         try:
-            recipients = users.recipients({message["user"] for message in batch})
-            for message in batch:
+            recipients = users.recipients({letter[0]["user"] for letter in turn.letters})
+            for letter in turn.letters:
                 if not connection.is_open:
                     connection.reopen()
                 if self._is_over(deadline) or lease.is_short():
                     break
-                untried.remove(message["_id"])
-                try:
-                    if _deliver(message, recipients.get(message["user"]), lease, connection):
-                        sent += 1
-                        failures = 0
-                        self._note_return()
-                except MessageFailed as error:
-                    _note_failure(message, str(error), lease)
-                    failures += error.is_general
-                    # A server that was away a moment ago is doubted at once.
-                    if failures >= (1 if self._away else GENERAL_FAILURES_MAX):
-                        raise ServerAway(str(error)) from error
+                tried += 1
+                self._rounds.went(letter)
+                gone = self._try(letter, recipients.get(letter[0]["user"]), lease, connection)
+                sent += gone
+                if not gone:
+                    unsent.append(letter)
         finally:
-            if untried:
-                outbox.release(untried, lease.id, now=_now())
-        return sent
+            untried = turn.letters[tried:]
+            # One note for all. If it is lost, what went since the last one goes again.
+            outbox.mark_sent(sent, lease.id, now=_now())
+            outbox.release([message["_id"] for letter in untried for message in letter], lease.id)
+            turn.uncount([*unsent, *untried])
+        return len(sent)
+
+    def _try(
+        self, letter: Sequence[Document], recipient: Recipient | None, lease: "_Lease", connection: Connection
+    ) -> list[ObjectId]:
+        """Return which of the letter's messages went; raises ServerAway once too many letters in a row did not."""
+        try:
+            gone = _deliver(letter, recipient, lease, connection)
+        except MessageFailed as error:
+            _note_failure(letter, str(error), lease)
+            self._failures += error.is_general
+            # A server that was away a moment ago is doubted at once.
+            if self._failures >= (1 if self._away else GENERAL_FAILURES_MAX):
+                self._failures = 0
+                raise ServerAway(str(error)) from error
+            return []
+        if gone:
+            self._failures = 0
+            self._note_return()
+        return gone
 
 
 class _Lease:
-    """A deliverer's claim on a batch of messages, and how long it lasts."""
+    """A deliverer's claim on a round's messages, and how long it lasts."""
 
     def __init__(self) -> None:
         self.id = ObjectId()
-        self._until = _now() + timedelta(seconds=LEASE_S)
-
-    def claim(self) -> list[Document]:
-        return outbox.claim(self.id, now=_now(), until=self._until, size_max=BATCH_SIZE_MAX)
+        self.until = _now() + timedelta(seconds=LEASE_S)
 
     def is_short(self) -> bool:
-        return self._until - _now() < timedelta(seconds=LEASE_LEFT_MIN_S)
+        return self.until - _now() < timedelta(seconds=LEASE_LEFT_MIN_S)
 
 
-def _deliver(message: Document, recipient: Recipient | None, lease: _Lease, connection: Connection) -> bool:
-    """Send one message and note it; returns whether it was sent. Raises MessageFailed."""
-    payload = message["payload"]
+def _deliver(
+    letter: Sequence[Document], recipient: Recipient | None, lease: _Lease, connection: Connection
+) -> list[ObjectId]:
+    """Send one letter and return which messages went with it. Raises MessageFailed, which is about all the others."""
+    worn_out = [message for message in letter if message["attempts"] > ATTEMPTS_MAX]
+    _bury(worn_out, "Each deliverer that tried it died.", lease)
+    letter = [message for message in letter if message not in worn_out]
     if recipient is None:
-        _bury(message, "The user does not exist.", lease)
-        return False
-    if message["kind"] == MessageKind.PASSWORD_RESET and ("token" not in payload or payload["expires_at"] <= _now()):
-        _bury(message, "The token has expired.", lease)
-        return False
+        _bury(letter, "The user does not exist.", lease)
+        return []
+    if letter and letter[0]["kind"] == MessageKind.PASSWORD_RESET:
+        payload = letter[0]["payload"]
+        if "token" not in payload or payload["expires_at"] <= _now():
+            _bury(letter, "The token has expired.", lease)
+            return []
+        if not connection.is_private:
+            raise MessageFailed("A reset token goes over an encrypted connection only: set MAIL_USE_TLS.")
+    letter = _without_unwritable(letter, lease)
+    if not letter:
+        return []
     try:
-        sendable = _rendered(message, recipient)
+        sendable = _written(letter, recipient)
     except Exception as error:
-        # One letter that can not be written must not keep the others.
-        log.error("mail_unwritable", message=str(message["_id"]), kind=message["kind"], exc_info=error)
+        # One letter that cannot be written must not keep the others.
+        _tell_unwritable(letter, error)
         raise MessageFailed(f"It could not be written: {type(error).__name__}.") from error
     connection.send(sendable)
-    outbox.mark_sent(message["_id"], lease.id, now=_now())
-    return True
+    return [message["_id"] for message in letter]
 
 
-def _rendered(message: Document, recipient: Recipient) -> Mail:
-    payload = message["payload"]
-    if message["kind"] == MessageKind.PASSWORD_RESET:
-        token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
-        payload = {**payload, "token": token}
-    letter = letters.render(message["kind"], payload, reader=recipient.name)
+def _without_unwritable(letter: Sequence[Document], lease: _Lease) -> Sequence[Document]:
+    """Return what can be told; the rest has failed, each by itself. A message that is alone is tried as a whole."""
+    if len(letter) == 1:
+        return letter
+    good = []
+    for message in letter:
+        try:
+            digests.row_of(message["kind"], message["payload"])
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the others go without it
+            _tell_unwritable([message], error)
+            _note_failure([message], f"It could not be written: {type(error).__name__}.", lease)
+        else:
+            good.append(message)
+    return good
+
+
+def _written(messages: Sequence[Document], recipient: Recipient) -> Mail:
+    first = messages[0]
+    if len(messages) > 1:
+        letter = digests.render(messages, reader=recipient.name)
+        # Of the same messages, the same.
+        together = hashlib.sha256(b"".join(message["_id"].binary for message in messages)).hexdigest()
+        identity = f"{first['_id']}.{together[:16]}"
+    else:
+        payload = first["payload"]
+        if first["kind"] == MessageKind.PASSWORD_RESET:
+            token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
+            payload = {**payload, "token": token}
+        letter = letters.render(first["kind"], payload, reader=recipient.name)
+        identity = str(first["_id"])
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,
         # The same at every attempt, so that a repeat can be told from news.
-        message_id=f"<{message['_id']}@{domain}>",
+        message_id=f"<{identity}@{domain}>",
+        boundary=identity,
         subject=letter.subject,
         body=letter.text,
         html=letter.html,
-        date=message["payload"]["at"].timestamp(),
+        date=max(message["payload"]["at"] for message in messages).timestamp(),
     )
 
 
-def _note_failure(message: Document, reason: str, lease: _Lease) -> None:
-    attempts = message["attempts"] + 1
-    if attempts >= ATTEMPTS_MAX:
-        _bury(message, reason, lease)
+def _note_failure(letter: Sequence[Document], reason: str, lease: _Lease) -> None:
+    last = [message for message in letter if message["attempts"] >= ATTEMPTS_MAX]
+    _bury(last, reason, lease)
+    later = [message for message in letter if message["attempts"] < ATTEMPTS_MAX]
+    if not later:
         return
-    next_attempt_at = _now() + timedelta(seconds=backoff_s(attempts))
-    outbox.mark_failed(message["_id"], lease.id, next_attempt_at=next_attempt_at, error=reason)
+    # What failed together is tried again together.
+    attempts = max(message["attempts"] for message in later)
+    outbox.mark_failed(
+        [message["_id"] for message in later],
+        lease.id,
+        next_attempt_at=_now() + timedelta(seconds=backoff_s(attempts)),
+        error=reason,
+    )
+    log.warning("mail_failed", message=str(later[0]["_id"]), messages=len(later), attempts=attempts, reason=reason)
 
 
-def _bury(message: Document, reason: str, lease: _Lease) -> None:
-    outbox.mark_dead(message["_id"], lease.id, error=reason)
-    log.error("mail_dead", message=str(message["_id"]), kind=message["kind"])
+def _bury(letter: Sequence[Document], reason: str, lease: _Lease) -> None:
+    outbox.mark_dead([message["_id"] for message in letter], lease.id, error=reason)
+    for message in letter:
+        log.error("mail_dead", message=str(message["_id"]), kind=message["kind"], reason=reason)
+
+
+def _tell_unwritable(letter: Sequence[Document], error: Exception) -> None:
+    log.error(
+        "mail_unwritable",
+        message=str(letter[0]["_id"]),
+        messages=len(letter),
+        kind=letter[0]["kind"],
+        exc_info=error,
+    )
 
 
 def _now() -> datetime:

@@ -19,6 +19,17 @@ from app.mongo import Document
 
 TEXT_WIDTH = 72
 
+# Where mail programs find a link, or an address, in plain text: dots inside of words, what follows a scheme, and the @.
+_LINK_JOINTS = re.compile(
+    r"(?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d])|:(?=/)|/(?=/)|(?<=\S)@(?=\S+[.\u3002\uff0e\uff61]\S)"
+)
+_SCHEMES = re.compile(r"\b(mailto|tel|sms|skype|javascript|data|file|urn|magnet|bitcoin|upi):(?=\S)", re.IGNORECASE)
+# It has no width, and ends what looks like a link.
+_JOINT_BREAK = "\u200b"
+_LINE_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# What would turn the words after it around.
+_DIRECTIONS = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -39,16 +50,30 @@ class Fact:
     is_main: bool = False
 
 
+def inert(text: str) -> str:
+    """Return a user's words as they may stand in somebody else's letter: one line, and nothing that becomes a link.
+
+    It looks as before. Mail programs make links by themselves out of what looks like one.
+    """
+    line = _LINE_BREAKS.sub(" ", _DIRECTIONS.sub("", text)).strip()
+    unlinked = _LINK_JOINTS.sub(lambda found: found[0] + _JOINT_BREAK, line)
+    return _SCHEMES.sub(lambda found: found[0] + _JOINT_BREAK, unlinked)
+
+
 def render(kind: str, payload: Document, *, reader: str) -> Letter:
     """Return the letter for an outbox message of this kind to the reader of this name."""
-    template = f"{kind}.j2"
     shown = {
         "payload": payload,
         "facts": facts_of(payload),
         "amount": _money(payload, "amount"),
         "held": _money(payload, "held_amount"),
-        "reader": reader,
     }
+    return fill(f"{kind}.j2", shown, reader=reader)
+
+
+def fill(template: str, shown: Document, *, reader: str) -> Letter:
+    """Return the letter of a template, both parts with the same words."""
+    shown = {**shown, "reader": inert(reader)}
     return Letter(
         subject=_one_line(_TEXT.get_template(template).render(shown, layout="subject.txt")),
         text=_TEXT.get_template(template).render(shown, layout="layout.txt").strip() + "\n",
@@ -60,16 +85,16 @@ def facts_of(payload: Document) -> list[Fact]:
     """Return what the payload knows, in the order in which a reader looks for it."""
     facts = [*_money_facts(payload), *_account_facts(payload)]
     if "description" in payload:
-        facts.append(Fact("Description", payload["description"]))
+        facts.append(Fact("Description", inert(payload["description"])))
     if "failure" in payload:
-        facts.append(Fact("Reason", _reason(payload["failure"])))
+        facts.append(Fact("Reason", reason_of(payload["failure"])))
     if "balance" in payload:
         facts.append(Fact("Your balance", format_amount(payload["balance"], payload["currency"])))
     if payload.get("available") != payload.get("balance"):
         facts.append(Fact("Available", format_amount(payload["available"], payload["currency"])))
     if "token" in payload:
         facts.append(Fact("Reset token", payload["token"], is_code=True, is_main=True))
-    facts.append(Fact("Time", _time(payload["at"])))
+    facts.append(Fact("Time", time_of(payload["at"])))
     if "transaction" in payload:
         facts.append(Fact("Transaction", str(payload["transaction"]), is_code=True))
     if "reverses" in payload:
@@ -92,7 +117,7 @@ def _account_facts(payload: Document) -> Iterable[Fact]:
     if "is_payer" not in payload:
         yield Fact("Your account", own, is_code=True)
         if payload.get("name"):
-            yield Fact("Name", payload["name"])
+            yield Fact("Name", inert(payload["name"]))
         yield Fact("Currency", payload["currency"])
     elif payload["is_payer"]:
         yield Fact("From your account", own, is_code=True)
@@ -110,7 +135,7 @@ def _environment(*, is_html: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(time=_time, paragraph=_paragraph)
+    environment.filters.update(time=time_of, paragraph=_paragraph)
     return environment
 
 
@@ -127,12 +152,12 @@ def _money(payload: Document, name: str) -> str | None:
     return format_amount(payload[name], payload["currency"]) if name in payload else None
 
 
-def _time(moment: datetime) -> str:
+def time_of(moment: datetime) -> str:
     utc = moment.astimezone(UTC)
     return f"{utc.day} {utc:%B %Y, %H:%M:%S} UTC"
 
 
-def _reason(failure: dict[str, str]) -> str:
+def reason_of(failure: dict[str, str]) -> str:
     # The API's detail counts in minor units, which is for programs.
     if failure["code"] == "insufficient_funds":
         return "Insufficient funds: less money was available on the account than the amount."

@@ -3,28 +3,25 @@
 Out of the box it waits for ever for a silent server, and encrypts towards anybody.
 """
 
+import io
 import smtplib
 import ssl
 import time
-from email.charset import QP, Charset
-from email.mime.base import MIMEBase
-from email.mime.text import MIMEText
-from email.policy import SMTPUTF8
 from email.utils import parseaddr
 from typing import Any
 
 import flask_mail
 from flask import Flask, current_app
 
+from app.mail import mime
 from app.policies import MailPolicy
 
 CONNECT_TIMEOUT_S = 10.0
 # For the whole conversation about one message. A deliverer's lease is longer.
 MESSAGE_TIMEOUT_S = 15.0
-STARVED_TIMEOUT_S = 0.05
 
-_SHORT_LINES = Charset("utf-8")
-_SHORT_LINES.body_encoding = QP
+_TAKEN = 250
+_TAKEN_FOR_ANOTHER_HOST = 251
 
 
 class ServerAway(Exception):
@@ -53,6 +50,12 @@ class Connection(flask_mail.Connection):
     def is_open(self) -> bool:
         return self.host is not None and self.host.sock is not None
 
+    @property
+    def is_private(self) -> bool:
+        """Whether what is said stays between the server and us: by encryption, or by a trusted network."""
+        settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
+        return settings.secrets_in_clear or (self.host is not None and isinstance(self.host.sock, ssl.SSLSocket))
+
     def configure_host(self) -> smtplib.SMTP:
         try:
             return self._open()
@@ -80,9 +83,11 @@ class Connection(flask_mail.Connection):
         assert isinstance(message, Mail)
         host = self._ready_host()
         try:
-            sender = parseaddr(str(envelope_from or message.sender))[1]
-            host.sendmail(sender, message.to_address, message.as_bytes(), message.extensions(host))
-        except (OSError, smtplib.SMTPException, ValueError) as error:
+            host.hand_over(parseaddr(str(envelope_from or message.sender))[1], message)
+        except MessageFailed:
+            self._begin_anew()
+            raise
+        except Exception as error:
             self._begin_anew()
             is_general = not self.is_open or isinstance(error, smtplib.SMTPSenderRefused)
             raise MessageFailed(_told(error), is_general=is_general) from error
@@ -114,7 +119,18 @@ class Connection(flask_mail.Connection):
         return self.host
 
     def _open(self) -> smtplib.SMTP:
-        tls = ssl.create_default_context() if self.mail.use_ssl or self.mail.use_tls else None
+        settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
+        if settings.use_ssl or settings.use_tls:
+            return self._greeted(ssl.create_default_context())
+        if settings.secrets_in_clear:
+            return self._greeted(None)
+        try:
+            # As between any two mail servers: better encrypted towards whoever it is than readable for everybody.
+            return self._greeted(_context_for_anybody())
+        except (smtplib.SMTPNotSupportedError, smtplib.SMTPResponseException, ssl.SSLError):
+            return self._greeted(None)
+
+    def _greeted(self, tls: ssl.SSLContext | None) -> smtplib.SMTP:
         server, port = self.mail.server, self.mail.port
         host: _BoundedSmtp
         if self.mail.use_ssl:
@@ -123,7 +139,7 @@ class Connection(flask_mail.Connection):
             host = _BoundedSmtp(server, port, timeout=CONNECT_TIMEOUT_S)
         try:
             host.allow(MESSAGE_TIMEOUT_S)
-            if self.mail.use_tls:
+            if tls is not None and not self.mail.use_ssl:
                 host.starttls(context=tls)
             host.ehlo_or_helo_if_needed()
             if self.mail.username and self.mail.password:
@@ -157,12 +173,37 @@ class Mailer(flask_mail.Mail):
 
 
 class Mail(flask_mail.Message):
-    """A mail to one recipient, whose address may be in any script."""
+    """A mail to one recipient, whose address may be in any script. Its bytes are made with it, once.
 
-    def __init__(self, *, to: str, message_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.to_address = _with_ascii_domain(to)
+    Raises ValueError for an address that cannot stand in a mail.
+    """
+
+    def __init__(
+        self, *, to: str, message_id: str, boundary: str, subject: str, body: str, html: str, date: float
+    ) -> None:
+        # The base class's own looks up this host's name for an id that is not wanted.
+        sender = current_app.extensions["mail"].default_sender
+        self.sender = sender
+        self.subject = subject
         self.msgId = message_id
+        self.to_address = mime.envelope_address(to)
+        self.recipients = [self.to_address]
+        self.content = mime.write(
+            sender=mime.sender_header(sender),
+            to=self.to_address,
+            subject=subject,
+            date=date,
+            message_id=message_id,
+            boundary=boundary,
+            text=body,
+            html=html,
+        )
+
+    def as_bytes(self) -> bytes:
+        return self.content
+
+    def as_string(self) -> str:
+        return self.content.decode()
 
     def extensions(self, host: smtplib.SMTP) -> list[str]:
         """Return what the address asks of the server beyond the ordinary; raises MessageFailed if it lacks that."""
@@ -172,50 +213,87 @@ class Mail(flask_mail.Message):
             raise MessageFailed("The server takes no mail for an address in this script (SMTPUTF8).")
         return ["SMTPUTF8", "BODY=8BITMIME"]
 
-    def _mimetext(self, text: str | None, subtype: str = "plain") -> MIMEText:
-        # As it stands, a long line of markup would be refused: SMTP ends at 998 bytes.
-        return MIMEText(text or "", subtype, _SHORT_LINES)  # type: ignore[arg-type]
-
-    def _message(self) -> MIMEBase:
-        # Flask-Mail would fail on an address in another script than ASCII.
-        message: MIMEBase = super()._message()
-        if not self.to_address.isascii():
-            message.policy = SMTPUTF8
-        del message["To"]
-        message["To"] = self.to_address
-        message["Auto-Submitted"] = "auto-generated"
-        return message
-
 
 class _BoundedSmtp(smtplib.SMTP):
-    """smtplib, with one deadline over all that is said, instead of one for each line."""
+    """smtplib, with one deadline over all that is said and heard, instead of one for each line."""
 
-    _deadline = 0.0
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.allow(CONNECT_TIMEOUT_S)
+        super().__init__(*arguments, **options)
 
     def allow(self, seconds: float) -> None:
-        """Give what is said from now on this long in all."""
+        """Give what is said and heard from now on this long in all."""
         self._deadline = time.monotonic() + seconds
 
+    def limit(self) -> None:
+        """Let the next wait on the socket end with the deadline; raises TimeoutError once that is over."""
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("The server took too long.")
+        if self.sock is not None:
+            self.sock.settimeout(left_s)
+
+    def hand_over(self, sender: str, mail: Mail) -> None:
+        """Send one mail. Raises MessageFailed, and what smtplib raises.
+
+        smtplib's own `sendmail` parses the recipient's address, and some addresses become others by that.
+        """
+        code, reply = self.mail(sender, mail.extensions(self))
+        if code != _TAKEN:
+            raise smtplib.SMTPSenderRefused(code, reply, sender)
+        # What is neither ASCII nor in the dialogue's extension was refused above.
+        self.command_encoding = "ascii" if mail.to_address.isascii() else "utf-8"
+        code, reply = self.docmd(f"RCPT TO:<{mail.to_address}>")
+        if code not in (_TAKEN, _TAKEN_FOR_ANOTHER_HOST):
+            raise smtplib.SMTPRecipientsRefused({mail.to_address: (code, reply)})
+        code, reply = self.data(mail.as_bytes())
+        if code != _TAKEN:
+            raise smtplib.SMTPDataError(code, reply)
+
     def send(self, s: Any) -> None:
-        self._limit()
-        super().send(s)
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
+        left = memoryview(s.encode(self.command_encoding) if isinstance(s, str) else s)
+        try:
+            # Not `sendall`, whose time over TLS begins anew with each piece.
+            while left:
+                self.limit()
+                left = left[self.sock.send(left) :]
+        except OSError as error:
+            self.close()
+            raise smtplib.SMTPServerDisconnected(f"Server not connected: {error}") from error
 
     def getreply(self) -> tuple[int, bytes]:
-        self._limit()
+        if self.file is None and self.sock is not None:
+            self.file = io.BufferedReader(_Heard(self))
         return super().getreply()
-
-    def _limit(self) -> None:
-        if self._deadline and self.sock is not None:
-            self.sock.settimeout(max(self._deadline - time.monotonic(), STARVED_TIMEOUT_S))
 
 
 class _BoundedSmtpOverTls(_BoundedSmtp, smtplib.SMTP_SSL):
     pass
 
 
-def _with_ascii_domain(address: str) -> str:
-    local, _, domain = address.rpartition("@")
-    return f"{local}@{domain.encode('idna').decode()}"
+class _Heard(io.RawIOBase):
+    """What comes in, for as long as the deadline allows, however little the server says now and then."""
+
+    def __init__(self, host: _BoundedSmtp) -> None:
+        super().__init__()
+        self._host = host
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._host.limit()
+        assert self._host.sock is not None
+        return self._host.sock.recv_into(buffer)
+
+
+def _context_for_anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _told(error: BaseException) -> str:

@@ -11,7 +11,6 @@ from app.mongo.client import (
     connect,
     database,
     new_client,
-    ping,
     use,
 )
 
@@ -26,6 +25,5 @@ __all__ = [
     "is_away",
     "moment",
     "new_client",
-    "ping",
     "use",
 ]

@@ -82,11 +82,6 @@ def new_client(uri: str, *, timeout_ms: int) -> MongoClient[Document]:
     )
 
 
-def ping() -> None:
-    """Ask the primary for a sign of life; raises PyMongoError without one."""
-    database().command("ping")
-
-
 def _chosen() -> MongoPolicy:
     if _policy is None:
         raise RuntimeError("app.mongo.connect() was not called.")

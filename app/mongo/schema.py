@@ -23,6 +23,7 @@ ROLE = "fincore_app"
 # Codes of what MongoDB refuses for want of rights, or of the right password.
 NOT_ALLOWED = frozenset({13, 18})
 
+_INDEX_NOT_FOUND = 27
 _NAMESPACE_EXISTS = 48
 _ROLE_EXISTS = 51002
 
@@ -75,7 +76,8 @@ _TRANSACTION = _document(
         "held_amount": _MONEY,
         "failure": _FAILURE,
         "description": _STRING,
-        "metadata": {"bsonType": "object"},
+        # Pairs of a name and a value, so that no name is one to the database. Version 1 stored an object.
+        "metadata": {"bsonType": ["array", "object"]},
         "completed_at": _DATE,
         "reverses": _ID,
         "reversed_by": _ID,
@@ -84,8 +86,8 @@ _TRANSACTION = _document(
 )
 
 _KEY_USE = _document(
-    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH")},
-    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}},
+    {**_KEYED, "kind": _one_of("CAPTURE", "VOID", "BATCH", "ACCOUNT")},
+    {"transaction": _ID, "failure": _FAILURE, "results": {"bsonType": "array"}, "account": _ID},
 )
 
 VALIDATORS: dict[str, dict[str, Any]] = {
@@ -180,8 +182,21 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "attempts": {"bsonType": "int", "minimum": 0},
             "next_attempt_at": _DATE,
         },
-        {"lease": _ID, "sent_at": _DATE, "error": _STRING},
+        # `moment`: what was written together. `lost`: how many deliverers died over it. `was_due_at`: its place, while
+        # it is leased. `deferred`: it was beyond its reader's letters of a day.
+        {
+            "urgent": {"enum": [True]},
+            "moment": _ID,
+            "lease": _ID,
+            "lost": _COUNT,
+            "was_due_at": _DATE,
+            "deferred": {"enum": [True]},
+            "sent_at": _DATE,
+            "error": _STRING,
+        },
     ),
+    # How many letters a reader got on a day.
+    "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -206,8 +221,12 @@ INDEXES: dict[str, list[IndexModel]] = {
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
         ),
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
-        # The open holds of an account, however many transactions it has.
-        IndexModel("accounts", partialFilterExpression={"status": "PENDING"}),
+        # The open holds of an account, on either side and as the payer, those that are overdue apart from the others,
+        # however many transactions and holds it has.
+        IndexModel([("accounts", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}),
+        IndexModel(
+            [("from_account", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
+        ),
     ],
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
@@ -225,8 +244,15 @@ INDEXES: dict[str, list[IndexModel]] = {
     "login_failures": [IndexModel("expires_at", expireAfterSeconds=0)],
     "known_clients": [IndexModel("expires_at", expireAfterSeconds=0)],
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "letter_counts": [IndexModel("expires_at", expireAfterSeconds=0)],
     "outbox": [
         IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
+        # Whose turn it is: the oldest of each reader is one seek.
+        IndexModel(
+            [("state", ASCENDING), ("user", ASCENDING), ("next_attempt_at", ASCENDING)],
+            partialFilterExpression={"state": "PENDING"},
+        ),
+        IndexModel("next_attempt_at", partialFilterExpression={"state": "PENDING", "urgent": True}),
         IndexModel(
             "sent_at",
             expireAfterSeconds=SENT_MESSAGES_KEPT_S,
@@ -234,6 +260,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         ),
     ],
 }
+
+# Indexes of earlier versions whose place others have taken.
+SUPERSEDED_INDEXES: dict[str, list[str]] = {"transactions": ["accounts_1"]}
 
 # What the application may do, collection by collection. Nothing here can touch an entry once it is written.
 PRIVILEGES: dict[str, list[str]] = {
@@ -249,6 +278,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "known_clients": ["find", "insert", "update"],
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
+    "letter_counts": ["find", "insert", "update"],
     "schema": ["find"],
 }
 
@@ -277,10 +307,20 @@ def ensure_schema(database: Database[Document]) -> None:
             database.command("collMod", name, validator={"$jsonSchema": validator})
         if name in INDEXES:
             database[name].create_indexes(INDEXES[name])
+        for index in SUPERSEDED_INDEXES.get(name, ()):
+            _drop_index(database, name, index)
     _ensure_role(database)
     upgrades.normalise_emails(database)
     upgrades.keep_spared_sessions(database)
     database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
+
+
+def _drop_index(database: Database[Document], collection: str, index: str) -> None:
+    try:
+        database[collection].drop_index(index)
+    except OperationFailure as error:
+        if error.code != _INDEX_NOT_FOUND:
+            raise
 
 
 def check_database(uri: str, *, timeout_ms: int) -> None:

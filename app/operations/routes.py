@@ -1,15 +1,17 @@
 """What operators and programs need to find: health, readiness, the API's description, and pages on problems."""
 
-from typing import Any
+import gzip
+import hashlib
 
 import flask_swagger_ui
-from flask import Response, current_app, render_template, send_from_directory, url_for
+import orjson
+from flask import Flask, Response, current_app, render_template, request, send_from_directory, url_for
 
 from app import mongo
 from app.errors import PROBLEMS, NotFound
 from app.http.api import api
 from app.http.blueprint import PageBlueprint
-from app.mongo import schema
+from app.mongo import clocks, schema
 from app.transactions import receipts
 
 bp = PageBlueprint(
@@ -27,8 +29,8 @@ def health() -> dict[str, str]:
 
 @bp.get("/readyz")
 def readiness() -> dict[str, str]:
-    """Answer 200 while the database's primary can be reached and has the schema, 503 otherwise."""
-    mongo.ping()
+    """Answer 200 while the database's primary can be reached, has the schema and agrees on the time, 503 otherwise."""
+    clocks.check_host()
     schema.check_schema(mongo.database())
     return {"status": "ready"}
 
@@ -41,9 +43,29 @@ def public_keys() -> dict[str, list[dict[str, str]]]:
 
 
 @bp.get("/api/openapi.json")
-def openapi() -> Any:
+def openapi() -> Response:
     """Return the OpenAPI 3.1 document, generated from the schemas that validate."""
-    return current_app.json.response(api.spec.to_dict())
+    document, compressed, tag = _described(current_app)
+    is_gzip = request.accept_encodings["gzip"] > 0
+    response = Response(compressed if is_gzip else document, mimetype="application/json")
+    if is_gzip:
+        response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    response.cache_control.no_cache = True  # kept, and asked again whether it changed
+    # Weak: the same document, whichever way it is sent.
+    response.set_etag(tag, weak=True)
+    response.make_conditional(request)
+    return response
+
+
+def _described(app: Flask) -> tuple[bytes, bytes, str]:
+    """Return the document as it is, the same compressed, and what tells it from others; made once."""
+    if "openapi" not in app.extensions:
+        document = orjson.dumps(api.spec.to_dict()) + b"\n"
+        tag = hashlib.sha256(document).hexdigest()[:32]
+        app.extensions["openapi"] = document, gzip.compress(document, mtime=0), tag
+    described: tuple[bytes, bytes, str] = app.extensions["openapi"]
+    return described
 
 
 @bp.get("/api/docs")

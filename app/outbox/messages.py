@@ -35,6 +35,9 @@ class MessageKind(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
 
 
+# What concerns somebody's security: it goes first, by itself, and however many letters its reader has had.
+URGENT = frozenset({MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET})
+
 _KIND_OF_STATUS = {
     AccountStatus.ACTIVE: MessageKind.ACCOUNT_UNFROZEN,
     AccountStatus.FROZEN: MessageKind.ACCOUNT_FROZEN,

@@ -2,23 +2,31 @@
 
 A deliverer claims messages by a lease: its own random id in the message, and
 `next_attempt_at` moved to the lease's end. So a message of a deliverer that died
-is simply due again, and whoever lost a lease changes nothing any more.
+is simply due again, and whoever lost a lease changes nothing any more. An attempt
+is counted with the claim, and taken back by `release`: so it counts also if the
+deliverer did not live to tell of it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from bson import ObjectId
+from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import messages
-from app.outbox.messages import OutboxMessage
+from app.outbox.messages import URGENT, OutboxMessage
 
 ERROR_LENGTH_MAX = 300
+
+# What decides which messages make one letter, and which come first.
+_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred"]
+
+_BY_READER = "state_1_user_1_next_attempt_at_1"
 
 
 class MessageState(StrEnum):
@@ -28,23 +36,29 @@ class MessageState(StrEnum):
 
 
 def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
-    """Write the messages in the atomic block of what they tell of; they are due at once."""
-    if told:
-        database().outbox.insert_many(
-            [
-                {
-                    "_id": ObjectId(),
-                    "kind": message.kind.value,
-                    "user": message.user,
-                    "payload": message.payload,
-                    "state": MessageState.PENDING.value,
-                    "attempts": 0,
-                    "next_attempt_at": message.payload["at"],
-                }
-                for message in told
-            ],
-            session=session,
-        )
+    """Write the messages in the atomic block of what they tell of; they are due at once.
+
+    What is written together is of one moment, which its readers are told in one letter.
+    """
+    if not told:
+        return
+    moment = {"moment": ObjectId()} if len(told) > 1 else {}
+    database().outbox.insert_many(
+        [
+            {
+                "_id": ObjectId(),
+                "kind": message.kind.value,
+                "user": message.user,
+                "payload": message.payload,
+                "state": MessageState.PENDING.value,
+                "attempts": 0,
+                "next_attempt_at": message.payload["at"],
+                **({"urgent": True} if message.kind in URGENT else moment),
+            }
+            for message in told
+        ],
+        session=session,
+    )
 
 
 def tell(decided: Decided, session: ClientSession) -> None:
@@ -56,40 +70,124 @@ def is_due(now: datetime) -> bool:
     return database().outbox.find_one(_due(now), projection=["_id"]) is not None
 
 
-def claim(lease: ObjectId, *, now: datetime, until: datetime, size_max: int) -> list[Document]:
-    """Lease the messages that have been due for longest and return those that nobody else claimed meanwhile."""
-    due = database().outbox.find(_due(now), projection=["_id"]).sort("next_attempt_at", 1).limit(size_max)
-    ids = [document["_id"] for document in due]
+def find_urgent(now: datetime, size_max: int) -> list[Document]:
+    """Return outlines of the urgent messages that have been due for longest."""
+    urgent = {**_due(now), "urgent": True}
+    return list(database().outbox.find(urgent, projection=_OUTLINE).sort("next_attempt_at", 1).limit(size_max))
+
+
+def find_readers(now: datetime, *, after: ObjectId | None, size_max: int) -> list[ObjectId]:
+    """Return readers for whom something is due, in the order of their ids from `after` on, and round again."""
+    readers = _readers(now, {"$gt": after} if after else {}, size_max)
+    if after and len(readers) < size_max:
+        readers += _readers(now, {"$lte": after}, size_max - len(readers))
+    return readers
+
+
+def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) -> dict[ObjectId, list[Document]]:
+    """Return outlines of what is due for each of the readers and not urgent, what has waited longest first.
+
+    Where that is more than `size_max` in all, the last of the readers are left out; a reader who has more alone gets
+    the first ones.
+    """
+    waiting = {"user": {"$in": list(readers)}, **_due(now), "urgent": {"$ne": True}}
+    order = [("user", 1), ("next_attempt_at", 1)]
+    found = list(database().outbox.find(waiting, projection=_OUTLINE).sort(order).hint(_BY_READER).limit(size_max + 1))
+    by_reader: dict[ObjectId, list[Document]] = {}
+    for message in found[:size_max]:
+        by_reader.setdefault(message["user"], []).append(message)
+    if len(found) > size_max and len(by_reader) > 1:
+        # Of the last one, there may be more than was read.
+        by_reader.popitem()
+    return by_reader
+
+
+def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
+    """Lease those of the messages that nobody else claimed meanwhile, and return them in the order of their ids."""
     if not ids:
         return []
-    # A message that somebody else claimed since is not due any more.
+    # A message that somebody else claimed since is not due any more. One whose lease is still noted was lost by a
+    # deliverer that died.
+    lost = {"$cond": [{"$ifNull": ["$lease", False]}, 1, 0]}
+    changes = {
+        "lease": lease,
+        "lost": {"$add": [{"$ifNull": ["$lost", 0]}, lost]},
+        "was_due_at": {"$ifNull": ["$was_due_at", "$next_attempt_at"]},
+        "next_attempt_at": until,
+        "attempts": {"$add": ["$attempts", 1]},
+    }
+    database().outbox.update_many({"_id": {"$in": list(ids)}, **_due(now)}, [{"$set": changes}])
+    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}).sort("_id", 1))
+
+
+def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
+    """Give back claimed messages that were not tried. They keep their place, and the attempt does not count."""
+    if not ids:
+        return
+    changes = {"next_attempt_at": "$was_due_at", "attempts": {"$subtract": ["$attempts", 1]}}
     database().outbox.update_many(
-        {"_id": {"$in": ids}, **_due(now)}, {"$set": {"lease": lease, "next_attempt_at": until}}
-    )
-    return list(database().outbox.find({"_id": {"$in": ids}, "lease": lease}).sort("_id", 1))
-
-
-def release(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime) -> None:
-    """Give up claimed messages that were not tried."""
-    database().outbox.update_many(
-        {"_id": {"$in": list(ids)}, "lease": lease}, {"$set": {"next_attempt_at": now}, "$unset": {"lease": ""}}
+        {"_id": {"$in": list(ids)}, "lease": lease, "state": MessageState.PENDING.value},
+        [{"$set": changes}, {"$unset": ["lease", "was_due_at"]}],
     )
 
 
-def mark_sent(message_id: ObjectId, lease: ObjectId, *, now: datetime) -> None:
-    """Note that the server took the message. A secret that it carried is forgotten."""
-    _settle(message_id, lease, {"state": MessageState.SENT.value, "sent_at": now}, forget_secret=True)
+def mark_sent(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime) -> None:
+    """Note that the server took the messages. Secrets that they carried are forgotten."""
+    _settle(ids, lease, {"state": MessageState.SENT.value, "sent_at": now}, forget_secret=True)
 
 
-def mark_failed(message_id: ObjectId, lease: ObjectId, *, next_attempt_at: datetime, error: str) -> None:
+def mark_failed(ids: Collection[ObjectId], lease: ObjectId, *, next_attempt_at: datetime, error: str) -> None:
     """Note a failed attempt, and when the next one is due."""
-    _settle(message_id, lease, {"next_attempt_at": next_attempt_at, "error": error[:ERROR_LENGTH_MAX]})
+    _settle(ids, lease, {"next_attempt_at": next_attempt_at, "error": error[:ERROR_LENGTH_MAX]})
 
 
-def mark_dead(message_id: ObjectId, lease: ObjectId, *, error: str) -> None:
-    """Note that the message is given up, unless an operator revives it. A secret that it carried is forgotten."""
+def mark_dead(ids: Collection[ObjectId], lease: ObjectId, *, error: str) -> None:
+    """Note that the messages are given up, unless an operator revives them. Secrets that they carried are forgotten."""
     changes = {"state": MessageState.DEAD.value, "error": error[:ERROR_LENGTH_MAX]}
-    _settle(message_id, lease, changes, forget_secret=True)
+    _settle(ids, lease, changes, forget_secret=True)
+
+
+def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
+    """Put off what is due for a reader and not urgent; then it comes in one letter."""
+    waiting = {"user": reader, **_due(now), "urgent": {"$ne": True}}
+    database().outbox.update_many(waiting, {"$set": {"next_attempt_at": until, "deferred": True}})
+
+
+def reserve_letters(
+    wanted: Mapping[ObjectId, int], *, day: str, letters_max: int, expires_at: datetime
+) -> dict[ObjectId, int]:
+    """Count so many letters to each reader on that day, and return how many of them are within `letters_max`.
+
+    Of several deliverers that ask for the last ones at the same time, none may get them; never do all.
+    """
+    if not wanted:
+        return {}
+    keys = {f"{reader}/{day}": reader for reader in wanted}
+    count = database().letter_counts
+    count.bulk_write(
+        [
+            UpdateOne(
+                {"_id": key}, {"$inc": {"count": wanted[reader]}, "$set": {"expires_at": expires_at}}, upsert=True
+            )
+            for key, reader in keys.items()
+        ],
+        ordered=False,
+    )
+    counts = {document["_id"]: document["count"] for document in count.find({"_id": {"$in": list(keys)}})}
+    beyond = {reader: min(wanted[reader], max(0, counts[key] - letters_max)) for key, reader in keys.items()}
+    return_letters(beyond, day=day)
+    return {reader: wanted[reader] - beyond[reader] for reader in wanted}
+
+
+def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
+    """Take back so many of the letters that were counted for each reader."""
+    changes = [
+        UpdateOne({"_id": f"{reader}/{day}"}, {"$inc": {"count": -number}})
+        for reader, number in unsent.items()
+        if number
+    ]
+    if changes:
+        database().letter_counts.bulk_write(changes, ordered=False)
 
 
 def revive(selection: Document, *, now: datetime) -> int:
@@ -126,9 +224,30 @@ def _due(now: datetime) -> dict[str, Any]:
     return {"state": MessageState.PENDING.value, "next_attempt_at": {"$lte": now}}
 
 
-def _settle(message_id: ObjectId, lease: ObjectId, changes: Document, *, forget_secret: bool = False) -> None:
-    unset = {"lease": "", **({"payload.token": ""} if forget_secret else {})}
-    database().outbox.update_one(
-        {"_id": message_id, "lease": lease, "state": MessageState.PENDING.value},
-        {"$set": changes, "$unset": unset, "$inc": {"attempts": 1}},
+def oldest_of_each(users: dict[str, Any]) -> list[Document]:
+    """Return the pipeline that finds when the oldest message of each reader is due: one seek for each of them."""
+    return [
+        {"$match": {"state": MessageState.PENDING.value, **({"user": users} if users else {})}},
+        {"$sort": {"state": 1, "user": 1, "next_attempt_at": 1}},
+        {"$group": {"_id": "$user", "due_at": {"$first": "$next_attempt_at"}}},
+    ]
+
+
+def _readers(now: datetime, users: dict[str, Any], size_max: int) -> list[ObjectId]:
+    pipeline = [
+        *oldest_of_each(users),
+        {"$match": {"due_at": {"$lte": now}}},
+        {"$sort": {"_id": 1}},
+        {"$limit": size_max},
+    ]
+    return [found["_id"] for found in database().outbox.aggregate(pipeline, hint=_BY_READER)]
+
+
+def _settle(ids: Collection[ObjectId], lease: ObjectId, changes: Document, *, forget_secret: bool = False) -> None:
+    if not ids:
+        return
+    unset = {"lease": "", "lost": "", "was_due_at": "", **({"payload.token": ""} if forget_secret else {})}
+    database().outbox.update_many(
+        {"_id": {"$in": list(ids)}, "lease": lease, "state": MessageState.PENDING.value},
+        {"$set": changes, "$unset": unset},
     )

@@ -2,38 +2,33 @@
 
 import tempfile
 import zlib
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import cache
-from itertools import islice
-from pathlib import Path
 from typing import IO, Any
 
 from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
-from reportlab.lib.utils import simpleSplit
-from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.pdfdoc import PDFDictionary, PDFName, PDFResourceDictionary, PDFStream
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from app.errors import ValidationFailed
 from app.ledger.records import EntryType
-from app.money import decimal_text
+from app.money import format_amount, format_number
 from app.mongo import Document
 from app.statements import queries
+from app.statements.embedding import Scribe, text_width
 from app.statements.service import Statement
+from app.statements.typefaces import Weight
+from app.statements.typesetting import Line, wrapped
 
-# Drawing them takes 20 to 30 seconds and, as they wait for the last one, about 47 MB.
+# Drawing them takes 10 to 30 seconds, the longer the more scripts they are in, and, as they wait for the last one, up
+# to 110 MB.
 ENTRIES_MAX = 100_000
 SPARKLINE_POINTS = 120
 BYTES_AT_ONCE = 64 * 1024
 MEMORY_BYTES_MAX = 1024**2
 
-_FONTS = Path(__file__).parent / "fonts"
-# Fonts with the signs of currencies and the letters of Europe; the standard ones of PDF draw boxes in their place.
-_TEXT, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
+_TEXT, _BOLD = Weight.REGULAR, Weight.BOLD
 _INK, _ACCENT, _FAINT = HexColor(0x1B2330), HexColor(0x12355B), HexColor(0x667085)
 _RULE, _SHADE, _FILL = HexColor(0xD5DBE3), HexColor(0xF5F7FA), HexColor(0xE3EAF3)
 
@@ -46,7 +41,6 @@ _AMOUNT_WIDTH = 26 * mm
 _TEXT_WIDTH = _OUT_X - _AMOUNT_WIDTH - _TEXT_X
 _LINE, _DETAIL_LINE, _PADDING = 10.0, 8.0, 4.5
 _PAGE_COUNT = "pageCount"
-_ELLIPSIS = "…"
 
 
 def as_pdf(statement: Statement) -> Iterator[bytes]:
@@ -71,13 +65,13 @@ class _Document:
     """A statement on its way to paper. `y` is where the next thing goes."""
 
     def __init__(self, statement: Statement, file: IO[bytes]) -> None:
-        _load_fonts()
         self._statement = statement
         self._currency: str = statement.account["currency"]
         # With `invariant`, one statement is one sequence of bytes, whenever it is drawn.
         self._canvas = Canvas(file, pagesize=A4, invariant=1, pageCompression=1)
         self._canvas.setTitle(f"Account statement {statement.account['_id']}")
         self._canvas.setAuthor("Fincore")
+        self._scribe = Scribe(self._canvas)
         self._page = 0
         self._resources: Any = None
         self._row = 0
@@ -106,8 +100,8 @@ class _Document:
         canvas = self._canvas
         canvas.setFillColor(_ACCENT)
         canvas.rect(0, _HEIGHT - 5 * mm, _WIDTH, 5 * mm, stroke=0, fill=1)
-        self._text(_LEFT, _HEIGHT - 18 * mm, "Fincore", font=_BOLD, size=17, color=_ACCENT)
-        self._text_right(_RIGHT, _HEIGHT - 15.5 * mm, "Account statement", font=_BOLD, size=10)
+        self._text(_LEFT, _HEIGHT - 18 * mm, "Fincore", weight=_BOLD, size=17, color=_ACCENT)
+        self._text_right(_RIGHT, _HEIGHT - 15.5 * mm, "Account statement", weight=_BOLD, size=10)
         self._text_right(_RIGHT, _HEIGHT - 20 * mm, self._period(), size=8, color=_FAINT)
         self._rule(_HEIGHT - 24 * mm, _ACCENT, 0.8)
         self._rule(_BOTTOM - 5 * mm, _RULE, 0.5)
@@ -129,7 +123,8 @@ class _Document:
             self._resources = PDFResourceDictionary()
             self._resources.basicFonts()
             self._resources.basicProcs()
-            self._resources.XObject = page.XObjects
+            self._resources.XObject = self._scribe.forms
+            self._scribe.forms.dict.update(page.XObjects.dict)
         page.Resources = self._resources
         content = zlib.compress(page.stream.encode("latin-1"))
         page.Contents = PDFStream(PDFDictionary({"Filter": PDFName("FlateDecode")}), content)
@@ -143,8 +138,8 @@ class _Document:
     def _draw_parties(self) -> None:
         account = self._statement.account
         name = account.get("name") or f"{self._currency} account"
-        for line in _wrapped(name, _BOLD, 13, _RIGHT - _LEFT, lines_max=2):
-            self._text(_LEFT, self.y, line, font=_BOLD, size=13)
+        for line in wrapped(name, _BOLD, (_RIGHT - _LEFT) * 1_000 / 13, lines_max=2):
+            self._text(_LEFT, self.y, line, weight=_BOLD, size=13)
             self.y -= 6 * mm
         self._text(_LEFT, self.y, f"{account['_id']}  ·  {self._currency}", size=8.5, color=_FAINT)
         self.y -= 7 * mm
@@ -164,10 +159,10 @@ class _Document:
         for number, (label, figure) in enumerate(figures):
             x = _LEFT + (number + 1) * width - 5 * mm
             is_last = number == len(figures) - 1
-            size = min(11.0, 11.0 * (width - 7 * mm) / pdfmetrics.stringWidth(figure, _BOLD, 11))
+            size = min(11.0, 11.0 * (width - 7 * mm) / text_width(figure, _BOLD, 11))
             self._text_right(x, self.y + height - 6 * mm, label, size=7.5, color=_FAINT)
             color = _ACCENT if is_last else _INK
-            self._text_right(x, self.y + 4.5 * mm, figure, font=_BOLD, size=size, color=color)
+            self._text_right(x, self.y + 4.5 * mm, figure, weight=_BOLD, size=size, color=color)
         self.y -= 6 * mm
 
     def _draw_sparkline(self) -> None:
@@ -214,22 +209,22 @@ class _Document:
         self._canvas.setFillColor(_ACCENT)
         self._canvas.rect(_LEFT, self.y, _RIGHT - _LEFT, 7 * mm, stroke=0, fill=1)
         baseline, white = self.y + 2.4 * mm, HexColor(0xFFFFFF)
-        self._text(_DATE_X, baseline, "Date (UTC)", font=_BOLD, size=7.5, color=white)
-        self._text(_TEXT_X, baseline, "Description", font=_BOLD, size=7.5, color=white)
+        self._text(_DATE_X, baseline, "Date (UTC)", weight=_BOLD, size=7.5, color=white)
+        self._text(_TEXT_X, baseline, "Description", weight=_BOLD, size=7.5, color=white)
         for x, label in ((_OUT_X, "Out"), (_IN_X, "In"), (_BALANCE_X, f"Balance ({self._currency})")):
-            self._text_right(x, baseline, label, font=_BOLD, size=7.5, color=white)
+            self._text_right(x, baseline, label, weight=_BOLD, size=7.5, color=white)
         self._row = 0
 
     def _draw_carried(self, label: str, balance: int) -> None:
         self._make_room(7 * mm)
         self.y -= 7 * mm
         baseline = self.y + 2.4 * mm
-        self._text(_TEXT_X, baseline, label, font=_BOLD, size=8)
+        self._text(_TEXT_X, baseline, label, weight=_BOLD, size=8)
         self._amount(_BALANCE_X, baseline, balance, _BOLD)
         self._rule(self.y, _RULE, 0.5)
 
     def _draw_entry(self, entry: Document) -> None:
-        lines = _wrapped(_title(entry), _TEXT, 8, _TEXT_WIDTH, lines_max=3)
+        lines = wrapped(_title(entry), _TEXT, _TEXT_WIDTH * 1_000 / 8, lines_max=3)
         detail = _detail(entry, self._money(entry["amount"]))
         height = _PADDING * 2 + _LINE * len(lines) + _DETAIL_LINE
         self._make_room(height)
@@ -271,63 +266,28 @@ class _Document:
         return f"{self._statement.from_time:%Y-%m-%d %H:%M} to {self._statement.to_time:%Y-%m-%d %H:%M} UTC"
 
     def _money(self, amount: int) -> str:
-        whole, point, fraction = decimal_text(amount, self._currency).partition(".")
-        sign = "\u2212" if whole.startswith("-") else ""
-        return f"{sign}{int(whole.lstrip('-')):,}{point}{fraction}"
+        return format_amount(amount, self._currency)
 
-    def _amount(self, x: float, y: float, amount: int, font: str = _TEXT) -> None:
+    def _amount(self, x: float, y: float, amount: int, weight: Weight = _TEXT) -> None:
         """Write an amount that ends at `x`, smaller if it would not fit its column."""
-        text = self._money(amount)
-        size = min(8.0, 8.0 * _AMOUNT_WIDTH / pdfmetrics.stringWidth(text, font, 8))
-        self._text_right(x, y, text, font=font, size=size)
+        text = format_number(amount, self._currency)
+        size = min(8.0, 8.0 * _AMOUNT_WIDTH / text_width(text, weight, 8))
+        self._text_right(x, y, text, weight=weight, size=size)
 
-    def _text(self, x: float, y: float, text: str, *, font: str = _TEXT, size: float = 8, color: Color = _INK) -> None:
-        self._canvas.setFont(font, size)
-        self._canvas.setFillColor(color)
-        self._canvas.drawString(x, y, text)
+    def _text(
+        self, x: float, y: float, text: Line | str, *, weight: Weight = _TEXT, size: float = 8, color: Color = _INK
+    ) -> None:
+        self._scribe.write(x, y, text, weight, size, color)
 
     def _text_right(
-        self, x: float, y: float, text: str, *, font: str = _TEXT, size: float = 8, color: Color = _INK
+        self, x: float, y: float, text: str, *, weight: Weight = _TEXT, size: float = 8, color: Color = _INK
     ) -> None:
-        self._text(x - pdfmetrics.stringWidth(text, font, size), y, text, font=font, size=size, color=color)
+        self._text(x - text_width(text, weight, size), y, text, weight=weight, size=size, color=color)
 
     def _rule(self, y: float, color: Color, width: float) -> None:
         self._canvas.setStrokeColor(color)
         self._canvas.setLineWidth(width)
         self._canvas.line(_LEFT, y, _RIGHT, y)
-
-
-@cache
-def _load_fonts() -> None:
-    for name in (_TEXT, _BOLD):
-        pdfmetrics.registerFont(TTFont(name, _FONTS / f"{name}.ttf"))
-
-
-def _wrapped(text: str, font: str, size: float, width: float, *, lines_max: int) -> list[str]:
-    """Return the text in lines that are no wider than `width`, broken inside a word where it is too long for one; with
-    an ellipsis if it takes more than `lines_max`."""
-    words = simpleSplit(text, font, size, width)
-    lines = list(islice((piece for line in words for piece in _pieces(line, font, size, width)), lines_max + 1))
-    if len(lines) > lines_max:
-        lines.pop()
-        room = width - pdfmetrics.stringWidth(_ELLIPSIS, font, size)
-        lines[-1] = lines[-1][: _fitting(lines[-1], font, size, room)] + _ELLIPSIS
-    return lines
-
-
-def _pieces(line: str, font: str, size: float, width: float) -> Iterator[str]:
-    while (cut := _fitting(line, font, size, width)) < len(line):
-        yield line[:cut]
-        line = line[cut:]
-    yield line
-
-
-def _fitting(line: str, font: str, size: float, width: float) -> int:
-    """Return how many characters of a line have room in `width`; the first has, whatever it is."""
-    if pdfmetrics.stringWidth(line, font, size) <= width:
-        return len(line)
-    lengths = range(1, len(line))
-    return max(1, bisect_right(lengths, width, key=lambda length: pdfmetrics.stringWidth(line[:length], font, size)))
 
 
 def _title(entry: Document) -> str:

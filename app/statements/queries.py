@@ -4,9 +4,9 @@ Every query here is a seek and a walk in one index, however much lies before and
 after what it returns. Its order is the index's own, so nothing is sorted in memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -20,6 +20,7 @@ from app.mongo import Document, database
 JOURNAL_INDEX = [("account", 1), ("sequence", -1)]
 TIME_INDEX = [("account", 1), ("created_at", -1), ("sequence", -1)]
 READ_AT_ONCE = 1_000
+MILLISECOND = timedelta(milliseconds=1)
 
 
 def find_entries(
@@ -51,6 +52,10 @@ class Span:
     @property
     def last(self) -> int:
         return self.end["sequence"] if self.end else -1
+
+    @property
+    def size(self) -> int:
+        return max(0, self.last - self.first + 1)
 
     @property
     def is_empty(self) -> bool:
@@ -97,25 +102,60 @@ def find_entry_before(account_id: ObjectId, moment: datetime | None) -> Document
     return database().ledger_entries.find_one(query, sort=[("created_at", -1), ("sequence", -1)], hint=TIME_INDEX)
 
 
-def read_span(account_id: ObjectId, span: Span) -> Iterator[Document]:
-    """Yield the entries of a span, oldest first, without holding a cursor open between the reads."""
+def read_span(account_id: ObjectId, span: Span, pause: Callable[[], None]) -> Iterator[Document]:
+    """Yield the entries of a span, oldest first, without holding a cursor open between the reads. Calls `pause` there,
+    for whoever works on them to let others go first."""
     position = span.first
     while position <= span.last:
+        pause()
         end = min(position + READ_AT_ONCE - 1, span.last)
         query = {"account": account_id, "sequence": {"$gte": position, "$lte": end}}
         yield from database().ledger_entries.find(query).sort("sequence", 1).hint(JOURNAL_INDEX)
         position = end + 1
 
 
-def find_break(account_id: ObjectId, span: Span) -> Document | None:
-    """Return the first entry of a span that is not what was sealed or does not follow from the one before."""
+def read_sealed_span(account_id: ObjectId, span: Span, pause: Callable[[], None]) -> Iterator[tuple[Document, bool]]:
+    """Yield the entries of a span, as `read_span` does, each with whether it is what was sealed and follows from the
+    one before."""
     previous = bytes(span.before["hash"]) if span.before else GENESIS_HASH
-    for document in read_span(account_id, span):
+    for document in read_span(account_id, span, pause):
         entry = to_entry(document)
-        if entry.previous_hash != previous or entry.computed_hash() != entry.hash:
-            return document
+        yield document, entry.previous_hash == previous and entry.computed_hash() == entry.hash
         previous = entry.hash
-    return None
+
+
+def find_balances(account_id: ObjectId, moments: Sequence[datetime]) -> list[int]:
+    """Return the balance at each of these moments, which are in their order: 0 before the account opened.
+
+    Seeks where something has changed in between only, so that a quiet account costs two seeks whatever the number.
+    """
+    balances = [0] * len(moments)
+
+    def entry_at(index: int) -> Document | None:
+        # With all entries of that millisecond.
+        return find_entry_before(account_id, moments[index] + MILLISECOND)
+
+    def fill(first: int, last: int, before: Document | None, after: Document | None) -> None:
+        if last - first < 2:
+            return
+        if (before and before["sequence"]) == (after and after["sequence"]):
+            balances[first + 1 : last] = [_balance(before)] * (last - first - 1)
+            return
+        middle = (first + last) // 2
+        found = entry_at(middle)
+        balances[middle] = _balance(found)
+        fill(first, middle, before, found)
+        fill(middle, last, found, after)
+
+    begin, end = entry_at(0), entry_at(len(moments) - 1)
+    balances[0], balances[-1] = _balance(begin), _balance(end)
+    fill(0, len(moments) - 1, begin, end)
+    return balances
+
+
+def _balance(entry: Document | None) -> int:
+    balance: int = entry["balance"] if entry else 0
+    return balance
 
 
 def sample_balances(account_id: ObjectId, span: Span, points: int) -> list[tuple[datetime, int]]:

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -25,28 +25,31 @@ _BYTE_ORDER_MARK = "\ufeff"
 _FORMULA_BEGINNING = re.compile(r"""(^|[;|\t])((?:[^\S\t]|")*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])""")
 _CSV_HEADER = (
     "Sequence", "Date (UTC)", "Time (UTC)", "Type", "Description", "Counterparty", "Transaction",
-    "Debit", "Credit", "Held or released", "Balance", "Available", "Currency",
+    "Debit", "Credit", "Held or released", "Balance", "Available", "Currency", "Hash",
 )  # fmt: skip
+
+Item = TypeVar("Item")
 
 _HEAD = StatementHeadSchema()
 _ENTRIES = EntrySchema(many=True)
 
 
 def head_as_json(statement: Statement) -> dict[str, Any]:
-    """Return the statement without its entries."""
-    head: dict[str, Any] = _HEAD.dump(statement)
-    return head
+    """Return the statement without its entries, its sums as plain integers."""
+    sums = {"totalCredits": statement.total_credits, "totalDebits": statement.total_debits}
+    return {**_HEAD.dump(statement), **sums}
 
 
-def entries_as_json(statement: Statement) -> Iterator[dict[str, Any]]:
-    """Yield the entries one by one."""
-    for documents in _chunks(statement.entries()):
-        yield from _ENTRIES.dump(documents)
+def sealed_entries_as_json(statement: Statement) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield the entries one by one, each with whether it is what was sealed and follows from the one before."""
+    for documents in _chunks(statement.sealed_entries()):
+        entries = _ENTRIES.dump([document for document, _ in documents])
+        yield from zip(entries, (is_sealed for _, is_sealed in documents), strict=True)
 
 
 def as_json(statement: Statement) -> Iterator[bytes]:
     """Yield the statement as the contract has it."""
-    head: bytes = orjson.dumps(head_as_json(statement))
+    head: bytes = orjson.dumps(_HEAD.dump(statement))
     yield head.removesuffix(b"}") + b',"entries":['
     separator = b""
     for documents in _chunks(statement.entries()):
@@ -91,9 +94,10 @@ def _csv_line(entry: Document, currency: str) -> tuple[str, ...]:
         decimal_text(entry["balance"], currency),
         decimal_text(entry["balance"] - entry["held"], currency),
         currency,
+        entry["hash"].hex(),
     )
 
 
-def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    while chunk := list(islice(documents, WRITTEN_AT_ONCE)):
+def _chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while chunk := list(islice(items, WRITTEN_AT_ONCE)):
         yield chunk

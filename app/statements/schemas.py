@@ -4,12 +4,14 @@ from typing import Any
 
 from marshmallow import INCLUDE, fields, post_load, validate
 
-from app.fields import CamelSchema, CurrencyCode, Id, Money, UtcDateTime
-from app.http.paging import PageSchema
+from app.fields import CamelSchema, CurrencyCode, Id, Money, Total, UtcDateTime, exact_number
+from app.http.paging import Count, PageSchema
 from app.ledger.records import EntryType
 
 # About 8,000 entries. A longer statement can be verified in shorter periods.
 VERIFIED_BYTES_MAX = 4 * 1024**2
+HISTORY_POINTS_DEFAULT = 60
+HISTORY_POINTS_MAX = 500
 _ENTRY_TYPE = validate.OneOf([entry_type.value for entry_type in EntryType])
 _FROM = {"description": "Inclusive."}
 _TO = {"description": "Exclusive."}
@@ -64,13 +66,41 @@ class EntryListSchema(CamelSchema):
     next_cursor = fields.String(required=True, allow_none=True)
 
 
-class StatementQuerySchema(CamelSchema):
+class PeriodQuerySchema(CamelSchema):
+    from_time = UtcDateTime(data_key="from", metadata={"description": "Inclusive. Default: the begin of the month."})
+    to_time = UtcDateTime(data_key="to", metadata={"description": "Exclusive, at most 366 days later. Default: now."})
+
+
+class StatementQuerySchema(PeriodQuerySchema):
     format = fields.String(
         validate=validate.OneOf(["json", "csv", "pdf"]),
         metadata={"description": "Before the header `Accept`; `json` if neither asks for anything."},
     )
-    from_time = UtcDateTime(data_key="from", metadata={"description": "Inclusive. Default: the begin of the month."})
-    to_time = UtcDateTime(data_key="to", metadata={"description": "Exclusive, at most 366 days later. Default: now."})
+
+
+class HistoryQuerySchema(CamelSchema):
+    from_time = UtcDateTime(data_key="from", metadata={"description": "Default: 30 days before `to`."})
+    to_time = UtcDateTime(data_key="to", metadata={"description": "Default, and at the latest: now."})
+    points = Count(2, HISTORY_POINTS_MAX, default=HISTORY_POINTS_DEFAULT)
+
+
+class PointSchema(CamelSchema):
+    """A balance as it stood at a moment, with all entries of that millisecond."""
+
+    at = UtcDateTime(required=True)
+    balance = Money(required=True)
+
+
+class BalanceHistorySchema(CamelSchema):
+    """How a balance changed, for charts: at the begin and the end of a period, and evenly spread in between."""
+
+    account_id = Id(required=True)
+    currency = CurrencyCode(required=True)
+    points = fields.List(
+        fields.Nested(PointSchema),
+        required=True,
+        metadata={"description": "Oldest first, `points` of the query at most. 0 before the account opened."},
+    )
 
 
 class StatementHeadSchema(CamelSchema):
@@ -82,8 +112,8 @@ class StatementHeadSchema(CamelSchema):
     from_time = UtcDateTime(data_key="from", required=True)
     to_time = UtcDateTime(data_key="to", required=True, metadata={"description": "Exclusive; never in the future."})
     opening_balance = Money(required=True)
-    total_credits = Money(required=True)
-    total_debits = Money(required=True)
+    total_credits = Total(required=True)
+    total_debits = Total(required=True)
     closing_balance = Money(required=True)
     first_sequence = fields.Integer(required=True, allow_none=True, metadata={"description": "None without entries."})
     last_sequence = fields.Integer(required=True, allow_none=True)
@@ -109,6 +139,8 @@ class ClaimedStatementSchema(CamelSchema):
         unknown = INCLUDE
 
     body_bytes_max = VERIFIED_BYTES_MAX
+    # `5.0` is 5; what a double would round is not.
+    exact_numbers = True
 
     account_id = Id(required=True)
     from_time = UtcDateTime(data_key="from", required=True)
@@ -120,6 +152,13 @@ class ClaimedStatementSchema(CamelSchema):
         return {**loaded, "claimed": original}
 
 
+class Said(fields.Raw):
+    """Any value of JSON."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        return exact_number(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class DifferenceSchema(CamelSchema):
     """The first thing that is not so."""
 
@@ -129,13 +168,29 @@ class DifferenceSchema(CamelSchema):
     field = fields.String(
         required=True, metadata={"description": "`sequence` of an entry that is missing or too much."}
     )
-    expected = fields.Raw(required=True, allow_none=True, metadata={"description": "What the ledger says."})
-    found = fields.Raw(required=True, allow_none=True, metadata={"description": "What the statement says."})
+    expected = Said(required=True, allow_none=True, metadata={"description": "What the ledger says."})
+    found = Said(required=True, allow_none=True, metadata={"description": "What the statement says."})
 
 
 class VerdictSchema(CamelSchema):
     """Whether a statement is what the ledger says."""
 
-    genuine = fields.Boolean(required=True, metadata={"description": "All it says is so."})
-    complete = fields.Boolean(required=True, metadata={"description": "It leaves nothing of its period out."})
+    genuine = fields.Boolean(required=True, metadata={"description": "All it says is so, but for what is `unchecked`."})
+    complete = fields.Boolean(
+        required=True,
+        metadata={"description": "It leaves no entry of its period out. Only then is its end the period's."},
+    )
+    joined_later = fields.Integer(
+        required=True,
+        metadata={
+            "format": "int64",
+            "description": "How many entries come after the statement's last until the period's end. They joined "
+            "later, or were left out. `fault` names the first of them, if nothing before it is at fault.",
+        },
+    )
+    unchecked = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Members that were not compared: the account's name, which its owner can change."},
+    )
     fault = fields.Nested(DifferenceSchema, required=True, allow_none=True)

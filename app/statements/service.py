@@ -1,26 +1,49 @@
 """Statements: what happened on an account in a period, as one consistent whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bson import ObjectId
 
+from app import clock
 from app.accounts.service import readable_account
-from app.clock import at_or_after
+from app.clock import at_or_after, whole_milliseconds
 from app.errors import ValidationFailed
 from app.ledger.records import EntryType
 from app.mongo import Document
 from app.statements import queries
-from app.statements.queries import Span
+from app.statements.queries import MILLISECOND, Span
 
 PERIOD_MAX = timedelta(days=366)
 # An entry has the time at which its block began, by the clock of the host that posted it, and is seen once the block is
 # committed. A block that posts has 25 s at most (POST_TIMEOUT_MS), and the clocks of hosts are seconds apart at the
 # very worst, so nothing joins a period any more whose end is this long past.
 SETTLING = timedelta(seconds=60)
+# What the clocks of two hosts differ by.
+CLOCKS_APART_MAX = timedelta(seconds=10)
+# As many as a PDF has. A body of 4 MiB holds about 8,000 of them.
+VERIFIED_ENTRIES_MAX = 100_000
+HISTORY_DEFAULT = timedelta(days=30)
 _DAWN = datetime.min.replace(tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+
+
+def _never_pause() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Which entries of an account's journal a statement is about. Drawing it up reads them all."""
+
+    account: Document
+    from_time: datetime
+    to_time: datetime
+    span: Span
+
+    @property
+    def title(self) -> str:
+        return f"statement-{self.account['_id']}-{self.from_time:%Y-%m-%d}-{self.to_time:%Y-%m-%d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +63,12 @@ class Statement:
     closing_balance: int
     span: Span
     last_hash: bytes | None
+    # Called while entries are read, for others to go first.
+    pause: Callable[[], None] = _never_pause
 
     @property
     def first_sequence(self) -> int | None:
         return None if self.span.is_empty else self.span.first
-
-    @property
-    def title(self) -> str:
-        return f"statement-{self.account['_id']}-{self.from_time:%Y-%m-%d}-{self.to_time:%Y-%m-%d}"
 
     @property
     def last_sequence(self) -> int | None:
@@ -55,23 +76,27 @@ class Statement:
 
     def entries(self) -> Iterator[Document]:
         """Read the entries, oldest first."""
-        return queries.read_span(self.account["_id"], self.span)
+        return queries.read_span(self.account["_id"], self.span, self.pause)
+
+    def sealed_entries(self) -> Iterator[tuple[Document, bool]]:
+        """Read the entries, oldest first, each with whether it is what was sealed and follows from the one before."""
+        return queries.read_sealed_span(self.account["_id"], self.span, self.pause)
 
 
-def draw_up(
+def find_period(
     account_id: ObjectId, viewer: ObjectId, *, from_time: datetime | None = None, to_time: datetime | None = None
-) -> Statement:
-    """Return the statement of a period: by default the calendar month in UTC until now.
+) -> Period:
+    """Return what a statement of a period is about: by default the calendar month in UTC until now.
 
     A period that reaches into the future ends now. Raises AccountNotFound for an account
     that `viewer` may not read, ValidationFailed for a period that is none or is too long.
     """
     account = readable_account(account_id, viewer)
     from_time, to_time = _period(from_time, to_time, _now(account_id))
-    return _of_span(account, from_time, to_time, queries.find_span(account_id, from_time, to_time))
+    return Period(account, from_time, to_time, queries.find_span(account_id, from_time, to_time))
 
 
-def draw_up_again(
+def find_period_again(
     account_id: ObjectId,
     viewer: ObjectId,
     *,
@@ -79,65 +104,112 @@ def draw_up_again(
     to_time: datetime,
     last_sequence: int | None,
     last_hash: bytes | None,
-) -> Statement:
-    """Return the statement of a period as it was when its last entry was `last_sequence`, or, if it had none, when the
-    account's newest entry was the one with `last_hash`.
+) -> tuple[Period, range]:
+    """Return a period as it was when its last entry was `last_sequence`, or, if it had none, when the account's newest
+    entry was the one with `last_hash`, and the sequences of what has joined it since.
 
-    Entries may have joined the period since, so of the last `SETTLING` before its end those
-    after that one are left out. An older entry never is. Raises as `draw_up` does.
+    Of the last `SETTLING` before the period's end, entries after that one may have joined. An older entry never has.
+    Raises as `find_period` does, and ValidationFailed for a period with more entries than are compared.
     """
     account = readable_account(account_id, viewer)
-    from_time, to_time = _period(from_time, to_time, _now(account_id))
-    span = queries.find_span(account_id, from_time, to_time)
-    settled = queries.find_entry_before(account_id, max(to_time - _DAWN, SETTLING) - SETTLING + _DAWN)
+    # Whoever drew it up may have a clock that is ahead of this one.
+    from_time, to_time = _period(from_time, to_time, _now(account_id) + CLOCKS_APART_MAX)
+    whole = queries.find_span(account_id, from_time, to_time)
+    if whole.size > VERIFIED_ENTRIES_MAX:
+        raise ValidationFailed(
+            "The period has too many entries to be compared.",
+            errors={"from": [f"At most {VERIFIED_ENTRIES_MAX:,} entries are compared. Take statements of less time."]},
+        )
+    settled = queries.find_entry_before(account_id, _before(to_time, SETTLING))
     settled_sequence = settled["sequence"] if settled else -1
     if last_sequence is None:
-        newest = queries.find_sealed(account_id, range(settled_sequence, span.last + 1), last_hash)
-        last_sequence = newest["sequence"] if newest else span.first - 1
+        newest = queries.find_sealed(account_id, range(settled_sequence, whole.last + 1), last_hash)
+        last_sequence = newest["sequence"] if newest else whole.first - 1
     last_sequence = max(last_sequence, settled_sequence)
-    if last_sequence < span.last:
-        span = queries.cut_span(account_id, span, last_sequence)
-    return _of_span(account, from_time, to_time, span)
+    joined = range(last_sequence + 1, whole.last + 1)
+    span = queries.cut_span(account_id, whole, last_sequence) if joined else whole
+    return Period(account, from_time, to_time, span), joined
 
 
-def _of_span(account: Document, from_time: datetime, to_time: datetime, span: Span) -> Statement:
+def draw_up(period: Period, pause: Callable[[], None] = _never_pause) -> Statement:
+    """Return the statement of a period, with its sums."""
+    account, span = period.account, period.span
     last = span.before if span.is_empty else span.end
     totals = queries.sum_span(account["_id"], span)
     return Statement(
         account=account,
-        from_time=from_time,
-        to_time=to_time,
+        from_time=period.from_time,
+        to_time=period.to_time,
         opening_balance=span.before["balance"] if span.before else 0,
         total_credits=totals.get(EntryType.CREDIT, 0),
         total_debits=totals.get(EntryType.DEBIT, 0),
         closing_balance=last["balance"] if last else 0,
         span=span,
         last_hash=bytes(last["hash"]) if last else None,
+        pause=pause,
     )
+
+
+def balance_history(
+    account_id: ObjectId,
+    viewer: ObjectId,
+    *,
+    points: int,
+    from_time: datetime | None = None,
+    to_time: datetime | None = None,
+) -> Document:
+    """Return an account's balance at the begin of a period, at its end and at moments in between, evenly spread:
+    `points` of them at most. By default the period is the last HISTORY_DEFAULT until now.
+
+    A period that reaches into the future ends now, and before the account opened its balance is 0. Raises
+    AccountNotFound, and ValidationFailed for a period that ends before it begins.
+    """
+    account = readable_account(account_id, viewer)
+    now = clock.now()
+    to_time = now if to_time is None else min(at_or_after(to_time), now)
+    from_time = _before(to_time, HISTORY_DEFAULT) if from_time is None else at_or_after(from_time)
+    if from_time > to_time:
+        raise _ends_before_it_begins(to_time)
+    length = to_time - from_time
+    moments = sorted({whole_milliseconds(from_time + length * n / (points - 1)) for n in range(points)})
+    balances = queries.find_balances(account_id, moments)
+    return {
+        "account_id": account_id,
+        "currency": account["currency"],
+        "points": [{"at": at, "balance": balance} for at, balance in zip(moments, balances, strict=True)],
+    }
 
 
 def _now(account_id: ObjectId) -> datetime:
     now = at_or_after(datetime.now(UTC))
     head = queries.find_entry_before(account_id, None)
     # A clock elsewhere may be ahead of ours; what is in the journal has happened by now.
-    return max(now, head["created_at"] + _MILLISECOND) if head else now
+    return max(now, head["created_at"] + MILLISECOND) if head else now
+
+
+def _before(moment: datetime, duration: timedelta) -> datetime:
+    return max(moment - _DAWN, duration) - duration + _DAWN
 
 
 def _period(from_time: datetime | None, to_time: datetime | None, now: datetime) -> tuple[datetime, datetime]:
     to_time = now if to_time is None else min(at_or_after(to_time), now)
     if from_time is None:
         # The month of the period's last moment, which is the one before `to`.
-        last_moment = max(to_time - _DAWN, _MILLISECOND) - _MILLISECOND + _DAWN
+        last_moment = _before(to_time, MILLISECOND)
         from_time = last_moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     from_time = at_or_after(from_time)
     if from_time > to_time:
-        raise ValidationFailed(
-            "The period ends before it begins.",
-            errors={"from": [f"After the period's end, {to_time:%Y-%m-%d %H:%M:%S} UTC."]},
-        )
+        raise _ends_before_it_begins(to_time)
     if to_time - from_time > PERIOD_MAX:
         raise ValidationFailed(
             f"A statement covers at most {PERIOD_MAX.days} days.",
             errors={"from": [f"More than {PERIOD_MAX.days} days before the period's end. Ask for shorter periods."]},
         )
     return from_time, to_time
+
+
+def _ends_before_it_begins(to_time: datetime) -> ValidationFailed:
+    return ValidationFailed(
+        "The period ends before it begins.",
+        errors={"from": [f"After the period's end, {to_time:%Y-%m-%d %H:%M:%S} UTC."]},
+    )

@@ -1,16 +1,29 @@
-"""Whether a statement that somebody shows is what the ledger says. Pure: it is compared with the true one."""
+"""Whether a statement that somebody shows is what the ledger says. Pure: it is compared with the true one.
+
+What is compared are values, whatever their spelling. A program that reads a statement and writes it again may write
+`…:00.000Z` as `…:00Z`, `0` as `0.0` and members in another order, and may leave out those that are null.
+"""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 Json = Mapping[str, Any]
 
 INTEGER_MAX = 2**63
 TEXT_LENGTH_MAX = 300
-# The owner may have renamed the account since.
-_FREE = frozenset({"name", "entries"})
+NAME_LENGTH_MAX = 100
+# Members of a statement that are not compared. The owner may have renamed the account since.
+UNCHECKED = ("name",)
+
+_MOMENTS = frozenset({"from", "to", "createdAt"})
+_HEXADECIMAL = frozenset({"accountId", "id", "transactionId", "counterparty", "lastHash", "previousHash", "hash"})
+# RFC 3339; of a fraction, what is beyond microseconds apart.
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,6})?)(?:(?<=\.\d{6})(\d+))?([Zz]|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +38,24 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`genuine`: all it says is so. `complete`: it leaves nothing of its period out."""
+    """`genuine`: all it says is so, but for what is `unchecked`. `complete`: no entry of its period is missing, of
+    which `joined_later` may have joined it after it was drawn up."""
 
     genuine: bool
     complete: bool
+    joined_later: int
+    unchecked: Sequence[str]
     fault: Difference | None
 
 
-def compare(claimed: Json, true_head: Json, true_entries: Iterable[Json], broken: Difference | None) -> Verdict:
+def compare(claimed: Json, true_head: Json, true_entries: Iterable[tuple[Json, bool]], joined: range) -> Verdict:
     """Compare a statement with the true one of the same account, period and end, both as JSON.
 
-    `broken` is where the true one's own chain of hashes is broken, if it is: then nobody
-    can tell any more what is genuine from there on.
+    Each true entry comes with whether the chain of hashes holds at it; where it does not, nobody can tell any more
+    what is genuine. `joined` are the sequences of entries that the true one has without this end.
     """
     missing: Difference | None = None
-    wrong: Difference | None = broken
+    wrong: Difference | None = None
     for difference in _entry_differences(claimed["entries"], true_entries):
         if difference.field == "sequence" and difference.found is None:
             missing = missing or difference
@@ -48,10 +64,14 @@ def compare(claimed: Json, true_head: Json, true_entries: Iterable[Json], broken
         if missing and wrong:
             break
     if wrong is None:
-        wrong = next(_differences(None, claimed, true_head), None)
+        wrong = next(_head_differences(claimed, true_head), None)
+    if missing is None and joined:
+        missing = Difference(joined.start, "sequence", joined.start, None)
     firsts = [difference for difference in (missing, wrong) if difference is not None]
     first = min(firsts, key=lambda difference: (difference.sequence is None, difference.sequence), default=None)
-    return Verdict(genuine=wrong is None, complete=missing is None, fault=first)
+    return Verdict(
+        genuine=wrong is None, complete=missing is None, joined_later=len(joined), unchecked=UNCHECKED, fault=first
+    )
 
 
 def last_sequence(claimed: Json) -> int | None:
@@ -68,16 +88,18 @@ def last_hash(claimed: Json) -> bytes | None:
         return None
 
 
-def _entry_differences(claimed: Sequence[Json], true_entries: Iterable[Json]) -> Iterator[Difference]:
+def _entry_differences(claimed: Sequence[Json], true_entries: Iterable[tuple[Json, bool]]) -> Iterator[Difference]:
     """Yield what differs, in the order of the claimed entries, with what is left out at its place."""
     waiting = iter(claimed)
     shown = next(waiting, None)
-    for true in true_entries:
+    for true, is_sealed in true_entries:
         sequence: int = true["sequence"]
         while shown is not None and _is_before(shown, sequence):
             yield Difference(_number(shown), "sequence", sequence, _shown_sequence(shown))
             shown = next(waiting, None)
-        if shown is not None and shown.get("sequence") == sequence:
+        if not is_sealed:
+            yield Difference(sequence, "hash", "an intact journal", true["hash"])
+        if shown is not None and _number(shown) == sequence:
             yield from _differences(sequence, shown, true)
             shown = next(waiting, None)
         else:
@@ -85,6 +107,48 @@ def _entry_differences(claimed: Sequence[Json], true_entries: Iterable[Json]) ->
     while shown is not None:
         yield Difference(_number(shown), "sequence", None, _shown_sequence(shown))
         shown = next(waiting, None)
+
+
+def _head_differences(claimed: Json, true: Json) -> Iterator[Difference]:
+    compared = {name: value for name, value in claimed.items() if name not in UNCHECKED and name != "entries"}
+    yield from _differences(None, compared, {name: true[name] for name in true if name not in UNCHECKED})
+    for name in UNCHECKED:
+        if not isinstance(claimed.get(name), str | None):
+            yield Difference(None, name, None, _printable(claimed[name]))
+
+
+def _differences(sequence: int | None, claimed: Json, true: Json) -> Iterator[Difference]:
+    for name, expected in true.items():
+        found = claimed.get(name)
+        if not _is_same(name, expected, found):
+            yield Difference(sequence, name, expected, _printable(found))
+    for name in sorted(claimed.keys() - true.keys()):
+        yield Difference(sequence, _cut(name, NAME_LENGTH_MAX), None, _printable(claimed[name]))
+
+
+def _is_same(name: str, expected: Any, found: Any) -> bool:
+    """Tell whether a member says what it should, in whatever spelling."""
+    if expected is None or found is None:
+        return expected is found
+    if isinstance(expected, int):
+        # In Python, True is 1.
+        return isinstance(found, int | Decimal) and not isinstance(found, bool) and bool(found == expected)
+    if not isinstance(found, str):
+        return False
+    if name in _MOMENTS:
+        return _moment(found) == _moment(expected)
+    return bool((found.lower() if name in _HEXADECIMAL else found) == expected)
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the moment that a text writes, or None if it writes none that the ledger could have kept."""
+    written = _MOMENT.fullmatch(text)
+    if written is None or (written[2] or "").strip("0"):
+        return None
+    try:
+        return datetime.fromisoformat(f"{written[1]}{written[3]}".upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_before(entry: Json, sequence: int) -> bool:
@@ -98,7 +162,15 @@ def _number(entry: Json) -> int | None:
 
 def _integer(value: Any) -> int | None:
     """Return a claimed integer if it is one that the ledger could have said and that an answer can repeat."""
-    return value if type(value) is int and abs(value) < INTEGER_MAX else None
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not _is_small(value):
+        return None
+    number = int(value)
+    return number if number == value else None
+
+
+def _is_small(value: int | Decimal) -> bool:
+    # abs() of a Decimal would round it.
+    return -INTEGER_MAX < value < INTEGER_MAX
 
 
 def _shown_sequence(entry: Json) -> Any:
@@ -108,15 +180,14 @@ def _shown_sequence(entry: Json) -> Any:
 
 def _printable(value: Any) -> Any:
     """Return a claimed value as an answer can repeat it: not everything that can be read can be written."""
-    if value is None or (isinstance(value, int | float) and abs(value) < INTEGER_MAX):
-        return value
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= TEXT_LENGTH_MAX else f"{text[:TEXT_LENGTH_MAX]}…"
+    if isinstance(value, int | Decimal) and _is_small(value):
+        return float(value) if isinstance(value, Decimal) else value
+    if value is None:
+        return None
+    return _cut(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), TEXT_LENGTH_MAX
+    )
 
 
-def _differences(sequence: int | None, claimed: Json, true: Json) -> Iterator[Difference]:
-    for name in [*true, *sorted(claimed.keys() - true.keys())]:
-        expected, found = true.get(name), claimed.get(name)
-        # In Python, True is 1 and 1.0 is 1; in a statement they are not.
-        if name not in _FREE and (expected != found or type(expected) is not type(found)):
-            yield Difference(sequence, name, expected, _printable(found))
+def _cut(text: str, length_max: int) -> str:
+    return text if len(text) <= length_max else f"{text[:length_max]}…"

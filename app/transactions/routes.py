@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
-from flask import current_app
+from flask import current_app, url_for
 
 from app.accounts.service import readable_account
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD
@@ -247,7 +247,12 @@ def _posted(
     else:
         outcome = service.post(command)
         body = _made(outcome, message)
-    return (body, HTTPStatus.OK, {REPLAYED_HEADER: "true"}) if outcome.replayed else (body, first_status)
+    if outcome.replayed:
+        return body, HTTPStatus.OK, {REPLAYED_HEADER: "true"}
+    if first_status is HTTPStatus.CREATED and outcome.transaction is not None:
+        location = url_for("transactions.get_transaction", transaction_id=outcome.transaction.id)
+        return body, first_status, {"Location": location}
+    return body, first_status
 
 
 def _made(outcome: Outcome, message: str, *, is_recorded: bool = True) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Moving money: from requests to ledger commands, and what the ledger made of them."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
+import structlog
 from bson import ObjectId
 
 from app import ledger, mongo
@@ -14,19 +14,26 @@ from app.accounts.service import own_account_ids
 from app.acts import Act
 from app.auth.roles import reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
-from app.fields import camel_case
+from app.ledger import is_for_everybody
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
+from app.ledger.fingerprints import fingerprint
 from app.ledger.records import Account, Outcome, Transaction, TransactionKind, TransactionStatus, item_key, treasury_id
 from app.mongo import Document, leases
 from app.statements import queries
 from app.transactions import repository
 
-DIGEST_HEX_DIGITS = 32
+log = structlog.get_logger(__name__)
+
 NO_CURRENCY = ""
 SWEEP_LEASE = "expired_holds"
 SWEEP_LEASE_DURATION = timedelta(seconds=10)
 SWEEP_SIZE_MAX = 200
 SWEEP_IDLE_S = 2.0
+
+# Holds that this process could not release. It lets them lie for the others' sake, and tries again once it has so many
+# of them, or is started anew.
+UNWRITABLE_KEPT_MAX = 1_000
+_unwritable: deque[ObjectId] = deque(maxlen=UNWRITABLE_KEPT_MAX)
 
 Request = Mapping[str, Any]
 
@@ -109,11 +116,34 @@ def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
 
 def release_expired_holds() -> float:
     """Void holds whose time is over, and return in how many seconds to look again. One worker at a time does it."""
-    if not ledger.expired_holds(datetime.now(UTC), limit=1) or not leases.acquire(SWEEP_LEASE, SWEEP_LEASE_DURATION):
+    if not ledger.expired_holds(datetime.now(UTC), limit=1, besides=_unwritable) or not leases.acquire(
+        SWEEP_LEASE, SWEEP_LEASE_DURATION
+    ):
         return SWEEP_IDLE_S
-    expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX)
-    ledger.post([Expire(hold=hold.id) for hold in expired])
-    return 0.0 if len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
+    expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX, besides=_unwritable)
+    commands = [Expire(hold=hold) for hold in expired]
+    try:
+        outcomes = ledger.post(commands)
+    except Exception as error:
+        if not commands or is_for_everybody(error):
+            raise
+        # One of them cannot be written. Alone, each of the others still can.
+        outcomes = [outcome for command in commands for outcome in _release_alone(command)]
+    # By the primary's clock, which decides, some may not be over yet.
+    released = sum(outcome.error is None for outcome in outcomes)
+    return 0.0 if released and len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
+
+
+def _release_alone(command: Expire) -> list[Outcome]:
+    """Release one hold, or note that it cannot be, so that the next ones have their turn."""
+    try:
+        return ledger.post([command])
+    except Exception as error:
+        if is_for_everybody(error):
+            raise
+        log.error("hold_not_released", hold=str(command.hold), exc_info=error)
+        _unwritable.append(command.hold)
+        return []
 
 
 def find_history(
@@ -131,9 +161,12 @@ def find_history(
 
 
 def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transaction:
-    """Return a transaction that `viewer` is a party to, or any to an admin; raises TransactionNotFound."""
+    """Return a transaction that `viewer` is a party to, or any to an admin; raises TransactionNotFound.
+
+    A declined one is its initiator's alone, as in their history.
+    """
     transaction = repository.find_transaction(transaction_id)
-    if transaction is not None and _own_accounts(transaction, viewer):
+    if transaction is not None and _sees(viewer, transaction, _own_accounts(transaction, viewer)):
         return transaction
     if transaction is None:
         # Reads what is read for somebody else's, so that the time does not tell the two apart.
@@ -159,11 +192,12 @@ def get_sides(transaction_id: ObjectId) -> tuple[Transaction, list[Document]]:
 def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Document, list[Document]]:
     """Return a transaction as `viewer` may see it with the entries on their own accounts, as of one moment.
 
-    An admin who is no party gets all entries; for others it raises TransactionNotFound.
+    An admin who is no party gets all entries; for others, and for who is no more than the other party
+    of a declined one, it raises TransactionNotFound.
     """
     transaction, entries = get_sides(transaction_id)
     own = _own_accounts(transaction, viewer)
-    if not own and not reads_everything(viewer):
+    if not _sees(viewer, transaction, own) and not reads_everything(viewer):
         raise TransactionNotFound
     seen = [entry for entry in entries if entry["account"] in own] if own else entries
     return as_seen_by(viewer, transaction), seen
@@ -171,11 +205,19 @@ def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Documen
 
 def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Document, list[Document]]:
     """Return a transaction as the owner of one of its accounts may see it with the entries on that account, as of one
-    moment; raises TransactionNotFound, and AccountNotFound for an account that is no party."""
+    moment.
+
+    Raises TransactionNotFound, for a declined one that somebody else initiated too, and AccountNotFound for an account
+    that is no party.
+    """
     transaction, entries = get_sides(transaction_id)
     if account_id not in (transaction.from_account, transaction.to_account):
         raise AccountNotFound("The transaction has no entries on this account: it is no party.")
     owner = ledger.accounts([account_id])[account_id].user
+    if not _sees(owner, transaction, {account_id}):
+        raise TransactionNotFound(
+            "The transaction was declined, and is not this account's owner's: its initiator's alone."
+        )
     return as_seen_by(owner, transaction), [entry for entry in entries if entry["account"] == account_id]
 
 
@@ -191,16 +233,6 @@ def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
     if failure is not None and transaction.status is TransactionStatus.FAILED:
         failure = replace(failure, detail=PROBLEMS[failure.code].title)
     return {**members, "idempotency_key": None, "failure": failure}
-
-
-def fingerprint(call: str, request: Request) -> dict[str, str]:
-    """Return a digest of each field of a request, and of the call it was made to under the key's own name.
-
-    Two requests are the same exactly if their fingerprints are. A field that was
-    left out has none.
-    """
-    values = {**request, "idempotency_key": call}
-    return {camel_case(name): _digest(value) for name, value in values.items() if value is not None}
 
 
 def _keyed(call: str, request: Request, user_id: ObjectId) -> dict[str, Any]:
@@ -222,12 +254,16 @@ def _movement(request: Request) -> dict[str, Any]:
     }
 
 
+def _sees(viewer: ObjectId | None, transaction: Transaction, own: Collection[ObjectId]) -> bool:
+    """Tell whether a transaction is shown to the owner of those of its accounts.
+
+    A declined one moved nothing, and its record tells what the payer tried. Its id protects nothing: ids are counted
+    up, and who knows some can guess others.
+    """
+    return bool(own) and (transaction.status is not TransactionStatus.FAILED or transaction.user == viewer)
+
+
 def _own_accounts(transaction: Transaction, user_id: ObjectId) -> set[ObjectId]:
     """Return which of the transaction's accounts are the user's."""
     parties = ledger.accounts([transaction.from_account, transaction.to_account])
     return {account.id for account in parties.values() if account.user == user_id}
-
-
-def _digest(value: Any) -> str:
-    canonical = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(canonical).hexdigest()[:DIGEST_HEX_DIGITS]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.fields import rfc3339
-from app.ledger.posting import EXPIRED_HOLDS_FIRST
+from app.ledger.posting import EXPIRED_HOLDS_MAX
 from app.transactions.service import release_expired_holds
 from local.processes import holds_within
 from tests.clients import Answer
@@ -212,7 +212,7 @@ def test_an_expired_hold_does_not_stand_in_the_way_of_a_debit(parties: tuple[Per
 
 def test_however_many_holds_have_expired_they_do_not_stand_in_the_way(parties: tuple[Person, str, Person, str]) -> None:
     payer, from_account, _, to_account = parties
-    holds = 2 * EXPIRED_HOLDS_FIRST - 50
+    holds = 2 * EXPIRED_HOLDS_MAX - 50
     for _ in range(holds):
         assert place(payer, from_account, to_account, 1_000 // holds, expiresIn=1).status == 201
     last = place(payer, from_account, to_account, 1, expiresIn=1).body["transaction"]

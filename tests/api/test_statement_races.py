@@ -23,7 +23,13 @@ STATEMENTS_OF_EACH = 25
 HOLDS = 12
 RECEIPTS_OF_EACH = 12
 WAIT_S = 10
-SOUND = {"genuine": True, "complete": True, "fault": None}
+SOUND = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["name"], "fault": None}
+JOINED = {
+    **SOUND,
+    "complete": False,
+    "joinedLater": 1,
+    "fault": {"sequence": 2, "field": "sequence", "expected": 2, "found": None},
+}
 
 Block = AbstractContextManager[None]
 
@@ -91,7 +97,7 @@ def under_way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], 
     return uncommitted
 
 
-def test_a_statement_until_now_stays_genuine_when_an_entry_under_way_joins_its_period(
+def test_a_statement_until_now_stays_genuine_and_is_not_complete_when_an_entry_under_way_joins_its_period(
     app: Flask, bank: Bank, under_way: Callable[[Callable[[], Any]], Block]
 ) -> None:
     asha, account = bank.customer(1_000)
@@ -102,11 +108,11 @@ def test_a_statement_until_now_stays_genuine_when_an_entry_under_way_joins_its_p
     after = asha.get(f"/api/accounts/{account}/statement?to={before['to']}").body
 
     assert (before["lastSequence"], after["lastSequence"], after["to"]) == (1, 2, before["to"])
-    assert asha.post("/api/statements/verify", before).body == SOUND
+    assert asha.post("/api/statements/verify", before).body == JOINED
     assert asha.post("/api/statements/verify", after).body == SOUND
 
 
-def test_an_empty_statement_stays_genuine_when_an_entry_under_way_joins_what_was_before(
+def test_an_empty_statement_stays_genuine_and_is_not_complete_when_an_entry_joins_what_was_before(
     app: Flask, bank: Bank, under_way: Callable[[Callable[[], Any]], Block]
 ) -> None:
     asha, account = bank.customer(1_000)
@@ -119,7 +125,7 @@ def test_an_empty_statement_stays_genuine_when_an_entry_under_way_joins_what_was
     after = asha.get(f"/api/accounts/{account}/statement?from={to}&to={before['to']}").body
 
     assert (before["entries"], before["openingBalance"], after["openingBalance"]) == ([], 1_000, 999)
-    assert asha.post("/api/statements/verify", before).body == SOUND
+    assert asha.post("/api/statements/verify", before).body == JOINED
     assert asha.post("/api/statements/verify", after).body == SOUND
     assert asha.post("/api/statements/verify", {**before, "lastHash": "0" * 64}).body["fault"]["field"] != "sequence"
 

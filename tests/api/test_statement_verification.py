@@ -15,7 +15,7 @@ from app.statements import service
 from tests.people import Bank, Person
 
 Statement = dict[str, Any]
-SOUND = {"genuine": True, "complete": True, "fault": None}
+SOUND = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["name"], "fault": None}
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ def test_an_empty_statement_is_genuine(asha: tuple[Person, Statement]) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("amount", 3), ("amount", 2.0), ("amount", "2"), ("amount", 10**40), ("balanceAfter", 1), ("balanceAfter", 10**30),
+    [("amount", 3), ("amount", 2.5), ("amount", "2"), ("amount", True), ("amount", 10**40),
+     ("balanceAfter", 1), ("balanceAfter", 10**30),
      ("availableAfter", -(10**30)), ("description", None), ("description", 2**64), ("note", 2**63), ("hash", "0" * 64),
      ("type", "CREDIT"), ("createdAt", "2020-01-01T00:00:00.000Z"), ("counterparty", "0" * 24),
      ("counterparty", [10**30]), ("metadata", {"a": 10**30})],
@@ -112,7 +113,7 @@ def test_an_entry_that_is_left_out_is_named(asha: tuple[Person, Statement], left
     person, statement = asha
 
     assert verdict(person, without(statement, *left_out)) == {
-        "genuine": True,
+        **SOUND,
         "complete": False,
         "fault": {"sequence": left_out[0], "field": "sequence", "expected": left_out[0], "found": None},
     }
@@ -164,14 +165,30 @@ def test_a_cut_period_with_fitting_sums_is_not_complete(
 ) -> None:
     """The end is left out, and the sums are those of what remains."""
     person, statement = asha
-    monkeypatch.setattr(service, "SETTLING", timedelta(0))
+    for settling, genuine, joined in ((timedelta(0), False, 0), (service.SETTLING, True, 1)):
+        monkeypatch.setattr(service, "SETTLING", settling)
 
-    found = verdict(person, cut(statement, 4))
+        found = verdict(person, cut(statement, 4))
 
-    assert (found["genuine"], found["complete"], found["fault"]["sequence"]) == (False, False, 5)
+        assert (found["genuine"], found["complete"], found["joinedLater"]) == (genuine, False, joined)
+        assert found["fault"] == {"sequence": 5, "field": "sequence", "expected": 5, "found": None}
 
 
-def test_only_the_last_moment_of_a_period_may_be_without_its_entries(
+def test_a_period_before_which_the_end_is_cut_is_not_complete(bank: Bank) -> None:
+    """The statement of a moment in which nothing happened, with the balance of before the last payment."""
+    person, account = bank.customer(1_000)
+    before = person.get(f"/api/accounts/{account}/statement").body
+    person.transfer(account, bank.customer()[1], 900)
+    to = person.get(f"/api/accounts/{account}/statement").body["to"]
+    now = person.get(f"/api/accounts/{account}/statement?from={to}").body
+    assert (now["entries"], now["closingBalance"]) == ([], 100)
+
+    found = verdict(person, {**now, "openingBalance": 1_000, "closingBalance": 1_000, "lastHash": before["lastHash"]})
+
+    assert (found["complete"], found["joinedLater"], found["fault"]["sequence"]) == (False, 1, 2)
+
+
+def test_what_may_have_joined_the_last_moment_of_a_period_is_counted_and_no_more(
     bank: Bank, asha: tuple[Person, Statement], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person, statement = asha
@@ -185,8 +202,11 @@ def test_only_the_last_moment_of_a_period_may_be_without_its_entries(
     age = datetime.fromisoformat(whole["to"]) - datetime.fromisoformat(whole["entries"][5]["createdAt"])
     monkeypatch.setattr(service, "SETTLING", age - timedelta(milliseconds=1))
 
-    for last in (5, 6, 7, 8):
-        assert verdict(person, cut(whole, last)) == SOUND
+    for last in (5, 6, 7):
+        found = verdict(person, cut(whole, last))
+        assert (found["genuine"], found["complete"], found["joinedLater"]) == (True, False, 8 - last)
+        assert found["fault"]["sequence"] == last + 1
+    assert verdict(person, whole) == SOUND
     older = verdict(person, cut(whole, 4))
     assert (older["genuine"], older["complete"], older["fault"]["sequence"]) == (False, False, 5)
     # Its sums are still those of its entries, and none in the middle is gone.

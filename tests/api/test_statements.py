@@ -1,4 +1,4 @@
-"""Statements: the same period as JSON, CSV and PDF."""
+"""Statements: the same period as JSON and CSV."""
 
 import csv
 import io
@@ -10,12 +10,9 @@ import pytest
 from bson import ObjectId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reportlab.lib.units import mm
-from reportlab.pdfgen.canvas import Canvas
 
 from app.fields import rfc3339
 from app.money import decimal_text
-from app.statements import pdf as pdf_module
 from tests.people import Bank, Person
 
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
@@ -234,95 +231,3 @@ def test_the_sums_of_any_period_add_up(bank: Bank, moves: list[tuple[bool, int]]
     assert rest["openingBalance"] == part["closingBalance"]
     assert rest["closingBalance"] == whole["closingBalance"]
     assert part["entries"] + rest["entries"] == [e for e in whole["entries"] if e["createdAt"] >= first]
-
-
-def pdf(person: Person, account: str) -> bytes:
-    answer = person.get(
-        f"/api/accounts/{account}/statement?format=pdf&from=2020-12-01T00:00:00Z&to=2021-01-01T00:00:00Z"
-    )
-    assert answer.status == 200, answer.content
-    return answer.content
-
-
-def test_a_pdf_is_one_and_the_same_whenever_it_is_drawn(bank: Bank) -> None:
-    asha, account = bank.customer(100)
-
-    drawn = pdf(asha, account)
-
-    assert drawn.startswith(b"%PDF-")
-    assert drawn.rstrip().endswith(b"%%EOF")
-    assert pdf(asha, account) == drawn
-
-
-def test_a_pdf_names_its_file_and_counts_its_pages(bank: Bank) -> None:
-    asha, account = bank.customer(10_000)
-    _, other = bank.customer()
-    for n in range(40):
-        asha.transfer(account, other, n + 1, description="₹ Łódź " + "long " * 30)
-
-    answer = asha.get(f"/api/accounts/{account}/statement", headers={"Accept": "application/pdf"})
-
-    assert answer.headers["content-disposition"].startswith(f"attachment; filename=statement-{account}-")
-    pages = answer.content.count(b"/Type /Page\n")
-    assert pages > 2
-    # Every page refers to the one place that says how many there are.
-    assert answer.content.count(b"/pageCount") + answer.content.count(b"/FormXob.pageCount") >= pages
-    # The font is in the file, so that no reader puts boxes where it has no such letter.
-    assert answer.content.count(b"/FontFile2") == 2
-
-
-LONG_TEXTS = [
-    "x" * 200,
-    "Salary" + "\u2800" * 62 + "50,000.00",
-    "W" * 100,
-    "a " * 100,
-    "long " * 10 + "y" * 150,
-    "長" * 200,
-]
-
-
-@pytest.mark.parametrize("text", LONG_TEXTS)
-def test_no_text_of_a_pdf_runs_over_what_is_beside_it(bank: Bank, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    asha, account = bank.customer(10)
-    _, other = bank.customer()
-    asha.call("PATCH", f"/api/accounts/{account}", {"name": text[:100].rstrip()})
-    asha.transfer(account, other, 1, description=text.rstrip())
-    drawn: list[tuple[float, float, str]] = []
-    draw = Canvas.drawString
-
-    def record(canvas: Canvas, x: float, y: float, line: str) -> None:
-        drawn.append((x, x + canvas.stringWidth(line), line))
-        draw(canvas, x, y, line)
-
-    monkeypatch.setattr(Canvas, "drawString", record)
-    assert asha.get(f"/api/accounts/{account}/statement?format=pdf").status == 200
-
-    margin_mm, out_begins_mm = 18, 210 - 18 - 58 - 26
-    assert max(end for _, end, _ in drawn) <= (210 - margin_mm) * mm
-    in_text_column = [(end, line) for x, end, line in drawn if x == (margin_mm + 25) * mm and end > 0]
-    assert {line[0] for _, line in in_text_column} >= {text[0]}
-    assert [line for end, line in in_text_column if end > out_begins_mm * mm] == []
-
-
-def test_a_text_that_a_pdf_has_no_room_for_says_so(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    asha, account = bank.customer(10)
-    _, other = bank.customer()
-    asha.transfer(account, other, 1, description="x" * 80)
-    asha.transfer(account, other, 1, description="y" * 200)
-    drawn: list[str] = []
-    monkeypatch.setattr(Canvas, "drawString", lambda _canvas, _x, _y, line: drawn.append(line))
-
-    assert asha.get(f"/api/accounts/{account}/statement?format=pdf").status == 200
-
-    assert "".join(line for line in drawn if set(line) == {"x"}) == "x" * 80
-    assert len([line for line in drawn if line.startswith("yyy")]) == 3
-    assert [line.endswith("y…") for line in drawn if line.startswith("yyy")] == [False, False, True]
-
-
-def test_more_entries_than_a_pdf_holds_are_refused(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    asha, account = bank.customer(100)
-    monkeypatch.setattr(pdf_module, "ENTRIES_MAX", 1)
-
-    answer = asha.get(f"/api/accounts/{account}/statement?format=pdf")
-
-    assert (answer.status, answer.code, list(answer.body["errors"])) == (422, "validation_failed", ["format"])

@@ -141,6 +141,8 @@ def test_a_second_start_finds_what_the_first_made_and_says_no_secret_again(serve
     second = serve()
 
     kept = environment_file(second)
+    # Wherever it lies in a working tree, git takes nothing of it.
+    assert (second.data_dir / ".gitignore").read_text() == "*\n"
     assert "password" not in second.said
     assert {name: kept[name] for name in ("MONGO_URI", "JWT_SECRET")} == {
         name: made[name] for name in ("MONGO_URI", "JWT_SECRET")
@@ -148,6 +150,28 @@ def test_a_second_start_finds_what_the_first_made_and_says_no_secret_again(serve
     assert not any(kept[name] in first.said + second.said for name in ("MONGO_URI", "JWT_SECRET"))
     with MongoClient(kept["MONGO_URI"], tz_aware=True) as client:
         assert client.get_default_database()["users"].count_documents({"role": "SYSTEM"}) == 1
+
+
+def test_a_password_that_came_too_late_is_said_not_to_be_taken_over(serve: Callable[..., Run]) -> None:
+    runs = []
+    for password in ("the first password", "the second password", "the first password"):
+        runs.append(serve(SYSTEM_PASSWORD=password))
+        runs[-1].process.send_signal(signal.SIGTERM)
+        assert runs[-1].ended() == 0
+
+    assert ["SYSTEM_PASSWORD is not taken over" in run.said for run in runs] == [False, True, False]
+    assert not any("second password" in run.said for run in runs)
+
+
+def test_the_printed_commands_can_be_typed_as_they_are(serve: Callable[..., Run], tmp_path: Path) -> None:
+    run = serve(DATA_DIR=str(tmp_path / "it's my data $HOME"))
+    (line,) = [line for line in run.said.splitlines() if line.lstrip().startswith("Commands")]
+
+    command = line.split(maxsplit=1)[1].replace("--help", "users list --json")
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert '"role":"SYSTEM"' in done.stdout
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -250,6 +274,39 @@ def test_a_data_directory_that_can_not_be_written_is_named(launch: Callable[...,
 
     assert run.ended() == 1
     assert "can not be used (Not a directory)" in run.said
+
+
+def test_a_data_directory_that_others_may_write_is_refused_in_one_line(
+    launch: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+
+    run = launch(DATA_DIR=str(tmp_path / "open"))
+
+    assert run.ended() == 1
+    assert len(run.said.splitlines()) == 1
+    assert f"Others may write in {tmp_path / 'open'}" in run.said
+    assert list((tmp_path / "open").iterdir()) == []
+
+
+def test_a_planted_secret_is_refused_in_one_line(launch: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir(mode=0o700)
+    (tmp_path / "planted").write_text("6f1d3c5b7a9e2048" * 6)
+    (tmp_path / "var" / "jwt_secret").symlink_to(tmp_path / "planted")
+
+    run = launch()
+
+    assert run.ended() == 1
+    assert run.said.splitlines()[-1].endswith("jwt_secret is a link, and Fincore makes none. Remove it.")
+    assert "Traceback" not in run.said
+
+
+def test_the_project_itself_is_no_data_directory(launch: Callable[..., Run]) -> None:
+    run = launch(DATA_DIR=".")
+
+    assert run.process.wait(END_TIMEOUT_S) == 1
+    assert "holds Fincore itself" in run.said
 
 
 def test_bad_settings_are_all_named(launch: Callable[..., Run]) -> None:

@@ -2,15 +2,17 @@
 
 import html
 import itertools
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from bson import ObjectId
 
+from app.mail import digests
 from app.mail.delivery import ATTEMPTS_MAX, backoff_s
-from app.mail.letters import render
-from app.outbox.messages import MessageKind
+from app.mail.letters import inert, render
+from app.outbox.messages import URGENT, MessageKind
 
 AT = datetime(2026, 11, 22, 16, 0, 5, tzinfo=UTC)
 MONEY: dict[str, Any] = {
@@ -75,6 +77,85 @@ def test_text_of_users_can_not_become_markup(kind: MessageKind) -> None:
     assert "<img" not in letter.html
     assert "<a " not in letter.html
     assert "<script>alert(1)</script>" in letter.text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "https://evil.example/login",
+        "www.evil.example",
+        "Pay at evil.example now",
+        "help@evil.example",
+        "mailto:help@evil.example",
+        "HTTP://EVIL.EXAMPLE",
+        "evil\u3002example",
+    ],
+)
+def test_what_looks_like_a_link_is_shown_and_is_none(words: str) -> None:
+    letters = [
+        render(MessageKind.WELCOME, {"at": AT}, reader=words),
+        render(MessageKind.MONEY_RECEIVED, {**MONEY, "description": words}, reader="Asha"),
+        render(MessageKind.ACCOUNT_OPENED, {**ACCOUNT, "name": words}, reader="Asha"),
+    ]
+
+    for letter in letters:
+        for part in (letter.text, html.unescape(letter.html)):
+            assert words in part.replace("\u200b", "")
+            assert not re.search(r"(?i)evil[.\u3002]example|https?://|mailto:h|help@e", part)
+
+
+def test_a_name_is_one_line_in_a_letter() -> None:
+    text = render(MessageKind.WELCOME, {"at": AT}, reader="Asha\r\n\u2028Your account is closed\u202e").text
+
+    assert "Hello Asha Your account is closed," in text
+
+
+def test_ordinary_names_stay_as_they_are() -> None:
+    for name in ("Dr. Asha M. Rao", "J.R. 1.5", "O'Neill & Co", "x@y"):
+        assert inert(name).replace("\u200b", "") == name
+    assert inert("Dr. Asha Rao, 1,000.50") == "Dr. Asha Rao, 1,000.50"
+
+
+def test_who_pays_themselves_is_told_once_in_a_digest() -> None:
+    accounts = [ObjectId(), ObjectId()]
+    both = []
+    for number in range(3):
+        sides = {**MONEY, "transaction": ObjectId(), "amount": 100 + number}
+        both += [
+            {"kind": "money_sent", "payload": {**sides, "account": accounts[0], "counterparty": accounts[1]}},
+            {
+                "kind": "money_received",
+                "payload": {**sides, "is_payer": False, "account": accounts[1], "counterparty": accounts[0]},
+            },
+        ]
+
+    letter = digests.render(both, reader="Asha")
+
+    assert letter.subject == "3 transactions on your accounts"
+    assert letter.text.count(f"Between your accounts, to {accounts[1]}") == 3
+
+
+@pytest.mark.parametrize(("kind", "payload"), FORMS)
+def test_every_kind_of_news_has_its_row_in_a_digest(kind: MessageKind, payload: Any) -> None:
+    if kind in URGENT:
+        return
+    other = {"kind": "account_frozen", "payload": {**ACCOUNT, "account": ObjectId()}}
+
+    letter = digests.render([{"kind": kind.value, "payload": payload}, other], reader="Asha")
+
+    for part in (letter.text, html.unescape(letter.html)):
+        assert str(payload.get("transaction", payload["account"])) in part
+        assert payload is ACCOUNT or "₹500.00" in part
+
+
+def test_the_longest_digest_is_shown_whole_by_mail_programs() -> None:
+    sent = {name: value for name, value in MONEY.items() if name != "failure"}
+    batch = [{"kind": "money_sent", "payload": {**sent, "transaction": ObjectId()}} for _ in range(500)]
+
+    letter = digests.render(batch, reader="Asha")
+
+    # Gmail cuts a longer one.
+    assert len(letter.html.encode()) < 102_000
 
 
 def test_styles_are_where_mail_clients_look_for_them() -> None:

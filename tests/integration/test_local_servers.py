@@ -65,6 +65,18 @@ def test_a_new_set_has_a_primary_and_lets_nobody_in_without_a_password(new_set: 
         stranger.notes.numbers.find_one()
 
 
+def test_nobody_else_can_become_the_first_user_of_a_new_server(new_set: Callable[..., ReplicaSet]) -> None:
+    replica_set = new_set()
+    (member,) = replica_set.members
+    member.launch(may_move=True)
+    member.await_listening()
+
+    with member.client() as stranger:
+        for command in ({"replSetInitiate": {}}, {"createUser": "mallory", "pwd": "x", "roles": ["root"]}):
+            with pytest.raises(OperationFailure, match="requires authentication"):
+                stranger.admin.command(command)
+
+
 def test_secrets_can_be_read_by_their_owner_only(new_set: Callable[..., ReplicaSet]) -> None:
     directory = new_set().directory
 

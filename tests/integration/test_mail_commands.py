@@ -82,11 +82,11 @@ def test_deliver_says_what_is_in_the_way(app: Flask, database: Database[Document
     fill(database)
 
     use(app)
-    assert "MAIL_SERVER is not set" in run(app, "deliver", code=1)
+    assert "MAIL_SERVER is not set" in run(app, "deliver", code=3)
     use(app, problem="MAIL_PORT: Not a valid integer.")
-    assert "MAIL_PORT" in run(app, "deliver", code=1)
+    assert "MAIL_PORT" in run(app, "deliver", code=3)
     use(app, server=LOOPBACK, port=free_port())
-    assert "takes no mail: ConnectionRefusedError" in run(app, "deliver", code=1)
+    assert "takes no mail: ConnectionRefusedError" in run(app, "deliver", code=3)
 
 
 def test_status_tells_settings_server_and_what_waits(app: Flask, database: Database[Document]) -> None:

@@ -131,23 +131,30 @@ def test_a_batch_of_transfers_writes_its_messages_together(bank: Bank, database:
     assert told == list(range(999, 949, -1))
 
 
+def due(now: datetime = NOW) -> list[ObjectId]:
+    return [message["_id"] for message in outbox.find_urgent(now, 1_000)]
+
+
 def test_a_claimed_message_is_nobody_elses_until_its_lease_ends(database: Database[Document]) -> None:
     fill(3)
-    lease = ObjectId()
+    later = SOON + timedelta(seconds=40)
+    everything = due()
 
-    assert len(outbox.claim(lease, now=NOW, until=SOON, size_max=2)) == 2
-    assert len(outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=10)) == 1
-    assert outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=10) == []
+    assert len(outbox.claim(everything[:2], ObjectId(), now=NOW, until=SOON)) == 2
+    assert len(outbox.claim(everything, ObjectId(), now=NOW, until=SOON)) == 1
+    assert outbox.claim(everything, ObjectId(), now=NOW, until=SOON) == []
     assert not outbox.is_due(NOW)
-    assert len(outbox.claim(ObjectId(), now=SOON, until=SOON + timedelta(seconds=40), size_max=10)) == 3
+    assert len(outbox.claim(everything, ObjectId(), now=SOON, until=later)) == 3
 
 
 def test_deliverers_that_claim_at_the_same_time_share_the_messages(database: Database[Document]) -> None:
     fill(200)
+    everything = due()
     claimed: list[ObjectId] = []
 
     def claim() -> None:
-        while batch := outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=10):
+        for start in range(0, 200, 10):
+            batch = outbox.claim(everything[start : start + 10], ObjectId(), now=NOW, until=SOON)
             claimed.extend(message["_id"] for message in batch)
 
     threads = [threading.Thread(target=claim) for _ in range(8)]
@@ -156,36 +163,73 @@ def test_deliverers_that_claim_at_the_same_time_share_the_messages(database: Dat
     for thread in threads:
         thread.join()
 
-    assert len(claimed) == len(set(claimed))
-    # Who found only what others had claimed meanwhile stopped early; nothing is lost by it.
-    assert len(claimed) + len(outbox.claim(ObjectId(), now=NOW, until=SOON, size_max=200)) == 200
+    assert sorted(claimed) == sorted(everything)
 
 
 def test_who_lost_the_lease_changes_nothing(database: Database[Document]) -> None:
     fill(1)
     slow, quick = ObjectId(), ObjectId()
-    (message,) = outbox.claim(slow, now=NOW, until=SOON, size_max=1)
-    outbox.claim(quick, now=SOON, until=SOON + timedelta(seconds=40), size_max=1)
+    (message,) = outbox.claim(due(), slow, now=NOW, until=SOON)
+    outbox.claim(due(SOON), quick, now=SOON, until=SOON + timedelta(seconds=40))
 
-    outbox.mark_dead(message["_id"], slow, error="late")
-    outbox.release([message["_id"]], slow, now=NOW)
+    outbox.mark_dead([message["_id"]], slow, error="late")
+    outbox.release([message["_id"]], slow)
     assert outbox.count(MessageState.DEAD) == 0
     assert not outbox.is_due(SOON)
 
-    outbox.mark_sent(message["_id"], quick, now=SOON)
+    outbox.mark_sent([message["_id"]], quick, now=SOON)
     assert outbox.count(MessageState.SENT) == 1
+
+
+def test_a_claim_counts_an_attempt_and_giving_back_takes_it_off(database: Database[Document]) -> None:
+    fill(1)
+    lease = ObjectId()
+    (message,) = outbox.claim(due(), lease, now=NOW, until=SOON)
+    assert message["attempts"] == 1
+
+    outbox.release([message["_id"]], lease)
+
+    assert database.outbox.count_documents({"attempts": 0, "lease": {"$exists": False}}) == 1
+
+
+def test_what_is_given_back_keeps_its_place_before_what_came_later(database: Database[Document]) -> None:
+    fill(1)
+    lease = ObjectId()
+    (old,) = outbox.claim(due(), lease, now=SOON, until=SOON + timedelta(seconds=40))
+    made = messages.welcome({"_id": ObjectId(), "created_at": NOW + timedelta(seconds=1)})
+    mongo.atomically(lambda session: outbox.insert([made], session))
+
+    outbox.release([old["_id"]], lease)
+
+    assert due(SOON)[0] == old["_id"]
+    assert len(due(SOON)) == 2
 
 
 def test_a_reset_token_is_forgotten_once_it_is_sent(database: Database[Document]) -> None:
     reset = messages.password_reset({"_id": ObjectId()}, "s3cret", at=NOW, expires_at=SOON)
     mongo.atomically(lambda session: outbox.insert([reset], session))
     lease = ObjectId()
-    (message,) = outbox.claim(lease, now=NOW, until=SOON, size_max=1)
+    (message,) = outbox.claim(due(), lease, now=NOW, until=SOON)
     assert message["payload"]["token"] == "s3cret"
 
-    outbox.mark_sent(message["_id"], lease, now=NOW)
+    outbox.mark_sent([message["_id"]], lease, now=NOW)
 
     assert "s3cret" not in str(database.outbox.find_one())
+
+
+def test_whose_turn_it_is_costs_one_seek_for_each_reader(database: Database[Document]) -> None:
+    readers = [ObjectId() for _ in range(3)]
+    opened = [
+        messages.account_opened({"_id": ObjectId(), "user": reader, "name": None, "currency": "INR", "created_at": NOW})
+        for reader in readers
+        for _ in range(100)
+    ]
+    mongo.atomically(lambda session: outbox.insert(opened, session))
+
+    assert outbox.find_readers(NOW, after=None, size_max=10) == sorted(readers)
+    assert outbox.find_readers(NOW, after=readers[0], size_max=10) == [*readers[1:], readers[0]]
+    plan = database.command("explain", {"aggregate": "outbox", "cursor": {}, "pipeline": outbox.oldest_of_each({})})
+    assert "DISTINCT_SCAN" in str(plan)
 
 
 def test_the_search_for_due_messages_reads_nothing_else(database: Database[Document]) -> None:

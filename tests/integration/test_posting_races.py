@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from app.ledger.commands import Command
+from app.ledger.commands import Command, Transfer
 from app.ledger.group import GroupCommit
 from app.ledger.records import AccountStatus, Outcome
-from tests.commands import STAFF, capture, change_status, hold, repeated, reversal, void
+from tests.commands import STAFF, batch, capture, change_status, hold, repeated, reversal, transfer, void
 from tests.integration.branch import Branch, Customer, codes, effects, posting, process
 from tests.threads import at_once
 
@@ -142,6 +142,29 @@ def test_nothing_leaves_an_account_while_it_is_frozen(branch: Branch) -> None:
     outcomes = [outcome for share in paid for outcome in share]
     assert set(codes(outcomes)) <= {"ok", "account_not_active"}
     assert branch.balance(payee) == codes(outcomes)["ok"]
+
+
+def pay(payer: Customer, payee: Customer, amount: int) -> Transfer:
+    return transfer(payer.user, payer.account, payee.account, amount)
+
+
+@pytest.mark.parametrize("is_atomic", [True, False])
+@pytest.mark.parametrize("amount", [10, 1_000])
+def test_a_batch_that_loses_the_race_for_its_key_gets_the_winners_outcome_and_so_does_each_repeat(
+    branch: Branch, is_atomic: bool, amount: int
+) -> None:
+    payer, payee = branch.customer(100), branch.customer()
+    asked = batch(payer.user, [pay(payer, payee, amount), pay(payer, payee, 1)], key="one", atomic=is_atomic)
+
+    outcomes = race(*(repeated(asked) for _ in range(6)))
+    again = [process().post([repeated(asked)])[0] for _ in range(3)]
+
+    assert sum(not outcome.replayed for outcome in outcomes) == 1
+    assert all(outcome.replayed for outcome in again)
+    told = {
+        (codes([outcome]).most_common(1)[0][0], tuple(codes(list(outcome.results)))) for outcome in outcomes + again
+    }
+    assert len(told) == 1
 
 
 def test_the_bank_and_the_payee_capture_a_hold_once(branch: Branch) -> None:

@@ -84,6 +84,9 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("GET", "/api/accounts/<id>/balance"): readers(path="/api/accounts/{account}/balance"),
     ("GET", "/api/accounts/<id>/entries"): readers(path="/api/accounts/{account}/entries"),
     ("GET", "/api/accounts/<id>/statement"): readers(path="/api/accounts/{account}/statement"),
+    ("GET", "/api/accounts/<id>/statement.csv"): readers(path="/api/accounts/{account}/statement.csv"),
+    ("GET", "/api/accounts/<id>/statement.pdf"): readers(path="/api/accounts/{account}/statement.pdf"),
+    ("GET", "/api/accounts/<id>/balance/history"): readers(path="/api/accounts/{account}/balance/history"),
     ("POST", "/api/transactions/create"): only_owner(201, body=TRANSFER),
     ("POST", "/api/transactions/hold"): only_owner(201, body=TRANSFER),
     ("POST", "/api/transactions/batch"): Row(

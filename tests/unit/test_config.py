@@ -1,6 +1,7 @@
 """Settings: read once, typed, and refused by name when they are unfit."""
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,17 +12,16 @@ from config import ConfigError
 
 MONGO_URI = "mongodb://fincore:hidden@localhost:27017/fincore?replicaSet=rs0"
 JWT_SECRET = "q8ZrT2vN5xK1mW9bY4cL7pH3dJ6sF0gA"
-VARIABLES = [
-    "ACCESS_TOKEN_MINUTES", "BCRYPT_ROUNDS", "BODY_BYTES_MAX", "DATA_DIR", "DEFAULT_CURRENCY", "HOST", "JWT_SECRET",
-    "LOG_LEVEL", "MONGO_TIMEOUT_MS", "MONGO_URI", "PORT", "POST_BATCH_SIZE_MAX", "POST_QUEUE_SIZE_MAX",
-    "POST_TIMEOUT_MS", "REFRESH_TOKEN_DAYS", "SYSTEM_EMAIL", "SYSTEM_PASSWORD", "THREADS", "WEB_CONCURRENCY",
-]  # fmt: skip
+
+
+def settings_of_the_example() -> list[str]:
+    return sorted(set(re.findall(r"^# ([A-Z_]+)=", (config.ROOT / ".env.example").read_text(), flags=re.MULTILINE)))
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment with what must be there and nothing else, put back as it was afterwards."""
-    for name in VARIABLES:
+    for name in settings_of_the_example():
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("ENV_FILE", os.devnull)
@@ -94,6 +94,11 @@ def test_a_strong_secret_is_taken(monkeypatch: pytest.MonkeyPatch, secret: str) 
     [
         ("MONGO_URI", "localhost:27017"),
         ("MONGO_URI", "http://localhost"),
+        ("MONGO_URI", "mongodb://"),
+        ("MONGO_URI", "mongodb://host:99999/fincore"),
+        ("MONGO_URI", "mongodb://host/?replicaSet"),
+        ("MONGO_URI", "mongodb://host/?tls=true&tlsCAFile=/nowhere.pem"),
+        ("DEFAULT_CURRENCY", "IN\udcffR"),
         ("MONGO_URI", ""),
         ("ACCESS_TOKEN_MINUTES", "0"),
         ("ACCESS_TOKEN_MINUTES", "1441"),
@@ -119,13 +124,58 @@ def test_a_setting_out_of_its_limits_is_refused_by_name(monkeypatch: pytest.Monk
         config.load()
 
 
-def test_the_address_of_the_database_is_not_shown_when_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MONGO_URI", "mongo://fincore:hidden@localhost/fincore")
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongo://fincore:hidden@localhost/fincore",
+        "mongodb://fincore:hid/hidden@localhost/fincore",
+        "mongodb://fincore:hidden:hidden@localhost/fincore",
+    ],
+)
+def test_the_address_of_the_database_is_not_shown_when_it_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MONGO_URI", uri)
 
     with pytest.raises(ConfigError) as refused:
         config.load()
 
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in settings_of_the_example() if name not in ("MONGO_URI", "JWT_SECRET")]
+)
+def test_a_blank_setting_is_one_that_was_left_out(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def everything() -> list[object]:
+        return [config.load(), config.load_mail(), config.load_server(), config.load_local()]
+
+    left_out = everything()
+
+    for blank in ("", "  "):
+        monkeypatch.setenv(name, blank)
+        assert everything() == left_out
+
+
+@pytest.mark.parametrize("name", ["MONGO_URI", "JWT_SECRET"])
+def test_what_is_needed_is_missing_when_it_is_blank(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, " ")
+
+    with pytest.raises(ConfigError, match=f"{name}: Environment variable not set"):
+        config.load()
+
+
+@pytest.mark.parametrize("content", [b"LOG_LEVEL=\xff\n", None], ids=["not UTF-8", "a directory"])
+def test_a_file_of_settings_that_can_not_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "settings.env"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    monkeypatch.setenv("ENV_FILE", str(file))
+
+    with pytest.raises(ConfigError, match=str(file)):
+        config.load()
 
 
 def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -168,7 +218,7 @@ def test_a_local_run_needs_no_settings_at_all(monkeypatch: pytest.MonkeyPatch) -
     assert local.data_dir == config.ROOT / "var"
 
 
-@pytest.mark.parametrize("address", ["", "nonsense", "system@", "a b@fincore.example"])
+@pytest.mark.parametrize("address", ["nonsense", "system@", "a b@fincore.example"])
 def test_the_system_users_address_obeys_the_rule_for_addresses(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("SYSTEM_EMAIL", address)
 

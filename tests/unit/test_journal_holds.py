@@ -54,7 +54,7 @@ def test_a_declined_hold_sets_nothing_aside_and_never_expires(held: Held) -> Non
 
     assert declined is not None
     assert (declined.status, declined.expires_at) == (TransactionStatus.FAILED, None)
-    assert code_of(held.books.post(capture(BINA, declined.id))) == "hold_not_pending"
+    assert code_of(held.books.post(capture(BINA, declined.id))) == "transaction_not_found"
     assert code_of(held.books.post(Expire(hold=declined.id), LATER)) == "hold_not_pending"
 
 

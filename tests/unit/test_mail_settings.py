@@ -7,7 +7,8 @@ import pytest
 from app.policies import MailPolicy
 from config import load_mail
 
-NAMES = "EMAIL_USER EMAIL_PASS MAIL_SERVER MAIL_PORT MAIL_USE_TLS MAIL_USE_SSL MAIL_DEFAULT_SENDER MAIL_DELIVERY"
+NAMES = "EMAIL_USER EMAIL_PASS MAIL_SERVER MAIL_PORT MAIL_USE_TLS MAIL_USE_SSL MAIL_DEFAULT_SENDER MAIL_DELIVERY "
+NAMES += "MAIL_LETTERS_PER_DAY"
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> MailPolicy:
@@ -30,6 +31,31 @@ def test_a_server_of_ones_own_needs_no_login(monkeypatch: pytest.MonkeyPatch) ->
     mail = load(monkeypatch, MAIL_SERVER="relay.example", MAIL_DEFAULT_SENDER="Bank <bank@bank.example>")
 
     assert (mail.server, mail.port, mail.use_tls, mail.user, mail.problem) == ("relay.example", 25, False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("server", "tls", "in_clear"),
+    [
+        ("relay.example", "", False),
+        ("9.9.9.9", "", False),
+        ("relay.example", "false", True),
+        ("localhost", "", True),
+        ("mail", "", True),
+        ("10.0.0.5", "", True),
+    ],
+)
+def test_secrets_go_in_clear_to_near_servers_or_where_the_operator_says_so(
+    monkeypatch: pytest.MonkeyPatch, server: str, tls: str, in_clear: bool
+) -> None:
+    said = {"MAIL_USE_TLS": tls} if tls else {}
+
+    assert load(monkeypatch, MAIL_SERVER=server, **said).secrets_in_clear is in_clear
+
+
+def test_letters_per_day_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).letters_per_day == 50
+    assert load(monkeypatch, MAIL_LETTERS_PER_DAY="0").letters_per_day == 0
+    assert "MAIL_LETTERS_PER_DAY" in str(load(monkeypatch, MAIL_LETTERS_PER_DAY="-1").problem)
 
 
 def test_the_password_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,213 @@
+"""Where a request begins and ends on the wire: rules without I/O, fed with what has come so far.
+
+Heads are read by gunicorn's own parser, and by it alone: two readers of one message
+could differ in where it ends, which is how one client's bytes become another's request.
+What that parser lets pass and RFC 9112 does not is refused here.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from gunicorn.http import errors
+from gunicorn.http.body import CHUNK_EXT_RE
+from gunicorn.http.message import Request
+from gunicorn.http.unreader import Unreader
+
+# More than gunicorn's limits for a line (4 kB) and a field (8 kB) leave an honest client any use for.
+HEAD_BYTES_MAX = 64 * 1024
+CHUNK_LINE_BYTES_MAX = 1024
+TRAILERS_BYTES_MAX = 8 * 1024
+# Of these the API reads one value. Readers that meet two differ in which one counts.
+SINGLE_HEADERS = {
+    "AUTHORIZATION": "Authorization",
+    "CONTENT-ENCODING": "Content-Encoding",
+    "EXPECT": "Expect",
+    "IDEMPOTENCY-KEY": "Idempotency-Key",
+    "ORIGIN": "Origin",
+    "X-REQUEST-ID": "X-Request-ID",
+}
+
+# An empty line, also where its line ends are not what they have to be; gunicorn's parser refuses those.
+_HEAD_END = re.compile(rb"\n\r?\n")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+# RFC 3986, section 3.2.2: an IPv6 address in brackets, or a name; and perhaps a port.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:[0-9]{0,5})?")
+
+
+class Body(Protocol):
+    """Takes a body off the wire, piece by piece."""
+
+    is_whole: bool
+
+    def feed(self, wire: bytearray) -> bytes:
+        """Take what belongs to the body off the front of `wire` and return what it says; the rest stays there.
+
+        Raises ParseException where that is no body. What follows on the wire then means nothing.
+        """
+
+
+class LengthBody:
+    """A body whose length the head announced."""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.is_whole = length == 0
+
+    def feed(self, wire: bytearray) -> bytes:
+        part = bytes(wire[: self._left])
+        del wire[: len(part)]
+        self._left -= len(part)
+        self.is_whole = self._left == 0
+        return part
+
+
+class ChunkedBody:
+    """A body in chunks (RFC 9112, section 7.1), each of which says its own length."""
+
+    def __init__(self, check_trailers: Callable[[bytes], Any]) -> None:
+        self._check_trailers = check_trailers
+        self._take: Callable[[bytearray], bytes | None] = self._take_size
+        self._left = 0
+        self.is_whole = False
+
+    def feed(self, wire: bytearray) -> bytes:
+        parts = []
+        while not self.is_whole:
+            part = self._take(wire)
+            if part is None:
+                break
+            parts.append(part)
+        return b"".join(parts)
+
+    def _take_size(self, wire: bytearray) -> bytes | None:
+        end = wire.find(b"\r\n")
+        line = bytes(wire[:end] if end >= 0 else wire[: CHUNK_LINE_BYTES_MAX + 1])
+        if len(line) > CHUNK_LINE_BYTES_MAX or b"\n" in line:
+            raise errors.InvalidChunkSize(b"a line that does not end")
+        if end < 0:
+            return None
+        size, extensions, _ = line.partition(b";")
+        if not _CHUNK_SIZE.fullmatch(size.rstrip(b" \t") if extensions else size):
+            raise errors.InvalidChunkSize(b"no size")
+        if not CHUNK_EXT_RE.fullmatch(line[len(size) :]):
+            raise errors.InvalidChunkExtension("invalid chunk extension")
+        del wire[: end + 2]
+        self._left = int(size, 16)
+        self._take = self._take_data if self._left else self._take_trailers
+        return b""
+
+    def _take_data(self, wire: bytearray) -> bytes | None:
+        part = bytes(wire[: self._left])
+        del wire[: len(part)]
+        self._left -= len(part)
+        if self._left == 0:
+            self._take = self._take_data_end
+        return part or None
+
+    def _take_data_end(self, wire: bytearray) -> bytes | None:
+        if not b"\r\n".startswith(wire[:2]):
+            raise errors.ChunkMissingTerminator(bytes(wire[:2]))
+        if len(wire) < len(b"\r\n"):
+            return None
+        del wire[:2]
+        self._take = self._take_size
+        return b""
+
+    def _take_trailers(self, wire: bytearray) -> bytes | None:
+        if wire.startswith(b"\r\n"):
+            del wire[:2]
+        else:
+            found = _HEAD_END.search(wire)
+            if found is None:
+                if len(wire) > TRAILERS_BYTES_MAX:
+                    raise errors.LimitRequestHeaders("trailers that do not end")
+                return None
+            trailers = bytes(wire[: found.end()])
+            if not trailers.endswith(b"\r\n\r\n"):
+                raise errors.InvalidHeader("a bare line feed")
+            self._check_trailers(trailers[:-4])
+            del wire[: found.end()]
+        self.is_whole = True
+        return b""
+
+
+def find_head_end(wire: bytearray, searched: int) -> int | None:
+    """Return where the head at the front of `wire` ends, if it does; `searched` bytes of it were looked at before."""
+    found = _HEAD_END.search(wire, max(0, searched - 2))
+    return found.end() if found else None
+
+
+def parse_head(head: bytes, settings: Any, client: Any) -> Request:
+    """Return the request that this head announces; `settings` are gunicorn's. Raises ParseException if it is none."""
+    unread = _Read(head)
+    try:
+        request = Request(settings, unread, client)
+    except (StopIteration, errors.NoMoreData):
+        raise errors.InvalidRequestLine("a head that ends before it ends") from None
+    if unread.take_buffered():
+        raise errors.InvalidHeader("a head that ends twice")
+    # Whatever minor version a client speaks beyond ours, it understands ours.
+    request.version = min(request.version, (1, 1))
+    _check_host(request)
+    codings = [value.lower() for value in _values(request, "TRANSFER-ENCODING")]
+    if codings not in ([], ["chunked"]):
+        raise errors.UnsupportedTransferCoding("a coding other than chunked")
+    if not all(_LENGTH.fullmatch(value) for value in _values(request, "CONTENT-LENGTH")):
+        raise errors.InvalidHeader("CONTENT-LENGTH")
+    options = ",".join(_values(request, "CONNECTION")).lower().split(",")
+    if "close" in (option.strip(" \t") for option in options):
+        request.force_close()
+    # We speak nothing that one could upgrade to, so that the request goes on as it is (RFC 9110, section 7.8).
+    request.headers = [(name, value) for name, value in request.headers if name != "UPGRADE"]
+    return request
+
+
+def body_of(request: Request) -> Body:
+    """Return what takes the request's body off the wire."""
+    if _values(request, "TRANSFER-ENCODING"):
+        return ChunkedBody(lambda trailers: request.parse_headers(trailers, from_trailer=True))
+    lengths = _values(request, "CONTENT-LENGTH")
+    return LengthBody(int(lengths[0]) if lengths else 0)
+
+
+def fault_of_endless_head(head: bytes, settings: Any, client: Any) -> errors.ParseException:
+    """Return what is wrong with a head that has grown beyond HEAD_BYTES_MAX."""
+    try:
+        Request(settings, _Read(head), client)
+    except errors.ParseException as fault:
+        return fault
+    except (StopIteration, errors.NoMoreData):
+        pass
+    return errors.LimitRequestHeaders("a head that does not end")
+
+
+def repeated_headers(names: Iterable[str]) -> list[str]:
+    """Return which of the headers that have one value occur more than once among these names."""
+    seen = [name for name in names if name in SINGLE_HEADERS]
+    return sorted({SINGLE_HEADERS[name] for name in seen if seen.count(name) > 1})
+
+
+class _Read(Unreader):
+    """All that there is to read has been read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.unread(data)
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        return b""
+
+
+def _check_host(request: Request) -> None:
+    hosts = _values(request, "HOST")
+    if not hosts and request.version < (1, 1):
+        return
+    # gunicorn's parser refuses two.
+    if not hosts or not _HOST.fullmatch(hosts[0]):
+        raise errors.InvalidHeader("HOST")
+
+
+def _values(request: Request, name: str) -> list[str]:
+    return [value for header, value in request.headers if header == name]

@@ -1,0 +1,124 @@
+"""Shared reads: threads that ask for the same kind of thing at the same time share one query.
+
+A caller whose question arrives while a query is under way waits for the next one, so that each
+still sees what was committed before it asked. Nothing is kept once it was answered: this is no
+cache. A lone caller waits for nobody.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Any, Generic, TypeVar
+
+from app.mongo.client import Document, database
+
+Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
+
+
+class _Question(Generic[Key, Found]):
+    """One caller's keys, and what became of them."""
+
+    __slots__ = ("_turn", "answer", "error", "keys", "leads")
+
+    def __init__(self, keys: Collection[Key]) -> None:
+        self.keys = keys
+        self.answer: dict[Key, Found] | None = None
+        self.error: BaseException | None = None
+        self.leads = False
+        # Locked until it is this caller's turn. A bare lock costs a third of an Event.
+        self._turn = threading.Lock()
+        self._turn.acquire()
+
+    def wait(self) -> None:
+        self._turn.acquire()
+
+    def wake(self) -> None:
+        self._turn.release()
+
+
+class SharedRead(Generic[Key, Found]):
+    """Answers `read` by calling `find` with the keys of everybody who is waiting.
+
+    `find` returns what exists of the keys it is given. At most `keys_max` keys share a query,
+    though a single caller's keys are never split.
+    """
+
+    def __init__(self, find: Callable[[Collection[Key]], Mapping[Key, Found]], *, keys_max: int = 500) -> None:
+        self._find = find
+        self._keys_max = keys_max
+        self._mutex = threading.Lock()
+        self._waiting: list[_Question[Key, Found]] = []
+        self._is_busy = False
+
+    def read(self, keys: Collection[Key]) -> dict[Key, Found]:
+        """Return what exists of the keys; raises what `find` raises."""
+        question: _Question[Key, Found] = _Question(keys)
+        with self._mutex:
+            self._waiting.append(question)
+            question.leads = not self._is_busy
+            self._is_busy = True
+        if not question.leads:
+            question.wait()
+        if question.leads:
+            self._lead()
+        if question.error is not None:
+            # A copy: it collects the traceback of the thread that raises it, which is this caller's own affair.
+            raise copy.copy(question.error) from question.error
+        assert question.answer is not None
+        return question.answer
+
+    def _lead(self) -> None:
+        """Ask for everybody who is waiting, wake them, and hand the lead to whoever came meanwhile."""
+        asked: list[_Question[Key, Found]] = []
+        try:
+            with self._mutex:
+                asked = self._take()
+            self._ask(asked)
+        except Exception as error:  # noqa: BLE001 -- it belongs to all who asked, in their own threads
+            for question in asked:
+                question.error = error
+        except BaseException:
+            # This thread is torn away, which is nobody else's affair: the others are asked for by the next leader.
+            with self._mutex:
+                self._waiting[:0] = [question for question in asked if not question.leads]
+            asked = []
+            raise
+        finally:
+            with self._mutex:
+                successor = self._waiting[0] if self._waiting else None
+                if successor is not None:
+                    successor.leads = True
+                self._is_busy = successor is not None
+            for question in asked:
+                if not question.leads:
+                    question.wake()
+            if successor is not None:
+                successor.wake()
+
+    def _take(self) -> list[_Question[Key, Found]]:
+        count = taken = 0
+        for question in self._waiting:
+            taken += len(question.keys)
+            if count and taken > self._keys_max:
+                break
+            count += 1
+        asked, self._waiting = self._waiting[:count], self._waiting[count:]
+        return asked
+
+    def _ask(self, asked: list[_Question[Key, Found]]) -> None:
+        if len(asked) == 1:
+            found = self._find(asked[0].keys)
+        else:
+            found = self._find({key for question in asked for key in question.keys})
+        for question in asked:
+            question.answer = {key: found[key] for key in question.keys if key in found}
+
+
+def by_id(collection: str) -> Callable[[Collection[Any]], dict[Any, Document]]:
+    """Return a query for the documents of a collection that have these ids."""
+
+    def find(ids: Collection[Any]) -> dict[Any, Document]:
+        return {document["_id"]: document for document in database()[collection].find({"_id": {"$in": list(ids)}})}
+
+    return find

@@ -1,0 +1,29 @@
+"""Large batches at the same moment: what can be served in time is served."""
+
+from collections import Counter
+from functools import partial
+
+from tests.people import Bank
+from tests.threads import at_once
+
+CLIENTS = 16
+TRANSFERS = 500
+
+
+def test_sixteen_clients_with_batches_of_five_hundred_are_all_served(live_bank: Bank) -> None:
+    payers = [live_bank.customer(TRANSFERS) for _ in range(CLIENTS)]
+    payees = [payer.open_account() for payer, _ in payers]
+    bodies = [
+        {
+            "idempotencyKey": "large",
+            "transfers": [{"fromAccount": account, "toAccount": payee, "amount": 1}] * TRANSFERS,
+        }
+        for (_, account), payee in zip(payers, payees, strict=True)
+    ]
+
+    answers = at_once(
+        [partial(payer.post, "/api/transactions/batch", body) for (payer, _), body in zip(payers, bodies, strict=True)]
+    )
+
+    assert Counter(answer.status for answer in answers) == {201: CLIENTS}
+    assert [payer.balance(account) for payer, account in payers] == [0] * CLIENTS

@@ -1,0 +1,75 @@
+"""The database goes while a long answer is on its way: its client can tell that it is not whole."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pymongo import MongoClient
+
+from app.mongo import Document
+from local.processes import holds_within
+from local.replica_set import DATABASE_NAME
+from tests.faults.traffic import LiveBank, open_bank
+from tests.journals import lengthen
+from tests.people import Person
+
+# Far more than what is made before an answer begins and what lies in the buffers of both ends.
+ENTRIES = 60_000
+BUFFER_BYTES = 64 * 1024
+READ_TIMEOUT_S = 60
+RECOVERY_TIMEOUT_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBank]:
+    with open_bank(tmp_path_factory.mktemp("broken")) as bank:
+        yield bank
+
+
+@pytest.fixture(scope="module")
+def asha(bank: LiveBank) -> tuple[Person, str]:
+    person, account = bank.customer(1_000)
+    with MongoClient[Document](bank.replica_set.admin_uri, tz_aware=True) as admin:
+        lengthen(admin[DATABASE_NAME], account, ENTRIES)
+    return person, f"/api/accounts/{account}/statement"
+
+
+@pytest.mark.parametrize("format_", ["json", "csv"])
+def test_a_long_answer_without_its_end_is_visibly_broken(
+    bank: LiveBank, asha: tuple[Person, str], format_: str
+) -> None:
+    person, path = asha
+    connection = http.client.HTTPConnection("127.0.0.1", bank.port, timeout=READ_TIMEOUT_S)
+    connection.sock = socket.socket()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    connection.sock.settimeout(READ_TIMEOUT_S)
+    connection.sock.connect(("127.0.0.1", bank.port))
+    connection.request("GET", f"{path}?format={format_}", headers={"Authorization": f"Bearer {person.token}"})
+    with connection.getresponse() as response:
+        assert response.status == 200
+        assert response.read(1_000)
+
+        bank.replica_set.stop()
+        try:
+            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+                response.read()
+        finally:
+            bank.replica_set.start()
+    connection.close()
+
+    assert holds_within(RECOVERY_TIMEOUT_S, lambda: bank.status_of("/readyz") == 200)
+    assert person.get(f"{path}?format=csv").content.count(b"\r\n") == ENTRIES + 3
+
+
+def test_a_pdf_whose_database_goes_is_told_to_come_back(bank: LiveBank, asha: tuple[Person, str]) -> None:
+    person, path = asha
+
+    bank.replica_set.stop()
+    try:
+        answer = person.get(f"{path}.pdf", headers={"X-Request-ID": "of-this-request"})
+    finally:
+        bank.replica_set.start()
+
+    assert (answer.status, answer.code, answer.body["requestId"]) == (503, "service_unavailable", "of-this-request")
+    assert holds_within(RECOVERY_TIMEOUT_S, lambda: bank.status_of("/readyz") == 200)

@@ -1,0 +1,126 @@
+"""Nobody waits for somebody else's client: loads of clients, and what all others notice of them."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from threading import Event, Thread
+
+import pytest
+from pymongo.database import Database
+
+from app.mongo import Document
+from tests.clients import OverHttp
+from tests.faults.wire import Wire, head, post, wire
+from tests.people import Bank
+from tests.server import running_server
+
+# Each of others' requests. Half of it is promised; a machine under tests may be half as fast.
+OTHERS_WAIT_MAX_S = 1.0
+OTHERS_ASK_S = 2.0
+VERIFY = "/api/statements/verify"
+
+
+@pytest.fixture(scope="module")
+def port(mongo_uri: str) -> Iterator[int]:
+    """The port of a server with its usual time-outs: what waits for them waits for long."""
+    with running_server(mongo_uri, WEB_CONCURRENCY="1", THREADS="8") as port:
+        yield port
+
+
+@pytest.fixture
+def bank(port: int, database: Database[Document]) -> Iterator[Bank]:
+    client = OverHttp(port)
+    yield Bank(client)
+    client.close()
+
+
+def closed_by_the_server(client: Wire) -> None:
+    client.send(head("GET", "/healthz", "Connection: close\r\n"))
+
+
+def half_sent_upload(client: Wire) -> None:
+    client.send(head("POST", VERIFY, "Content-Length: 400000\r\n") + b" " * 200_000)
+
+
+def silent(client: Wire) -> None:
+    """Nothing but a connection."""
+
+
+def middle_of_a_head(client: Wire) -> None:
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: bank\r\nX-A")
+
+
+def middle_of_a_body(client: Wire) -> None:
+    client.send(post("/api/auth/login", b'{"email"', length=100))
+
+
+def middle_of_a_large_body(client: Wire) -> None:
+    client.send(head("POST", "/api/auth/login", "Transfer-Encoding: chunked\r\n") + b"30d40\r\n" + b" " * 100_000)
+
+
+def expecting(client: Wire) -> None:
+    client.send(head("POST", "/api/auth/login", "Expect: 100-continue\r\nContent-Length: 100\r\n"))
+
+
+def untaken_answers(client: Wire) -> None:
+    client.send(b"GET /api/docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 8)
+
+
+def refused_as_no_http(client: Wire) -> None:
+    client.send(b"\x16\x03\x01\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("load", "count"),
+    [
+        (closed_by_the_server, 40),
+        (half_sent_upload, 40),
+        (silent, 200),
+        (middle_of_a_head, 100),
+        (middle_of_a_body, 100),
+        (middle_of_a_large_body, 50),
+        (expecting, 50),
+        (untaken_answers, 50),
+        (refused_as_no_http, 100),
+    ],
+)
+def test_others_are_served_beside(port: int, bank: Bank, load: Callable[[Wire], None], count: int) -> None:
+    waited_s: list[float] = []
+    is_over = Event()
+
+    def ask() -> None:
+        while not is_over.is_set():
+            asked_at = time.monotonic()
+            with wire(port) as client:
+                client.send(head("GET", "/healthz", "Connection: close\r\n"))
+                assert [answer.status for answer in client.answers()] == [200]
+            waited_s.append(time.monotonic() - asked_at)
+
+    with ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(wire(port))
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            load(client)
+        others = Thread(target=ask)
+        others.start()
+        time.sleep(OTHERS_ASK_S)
+        is_over.set()
+        others.join()
+
+    assert len(waited_s) > 2
+    assert max(waited_s) < OTHERS_WAIT_MAX_S
+
+
+def test_idle_connections_make_room_for_new_ones(mongo_uri: str, database: Database[Document]) -> None:
+    with ExitStack() as stack:
+        settings = {"WEB_CONCURRENCY": "1", "GUNICORN_CMD_ARGS": "--worker-connections 40"}
+        port = stack.enter_context(running_server(mongo_uri, **settings))
+        for _ in range(60):
+            stack.enter_context(wire(port))
+        for _ in range(60):
+            client = stack.enter_context(wire(port))
+            client.send(head("GET", "/healthz"))
+            answer = client.answer()
+            assert answer is not None
+            assert answer.status == 200

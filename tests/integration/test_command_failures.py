@@ -1,0 +1,103 @@
+"""The operator's commands where they cannot do their work: one line that says why, and exit code 3."""
+
+import pytest
+from flask import Flask
+
+from app.auth import service
+from local.processes import free_port
+from tests.people import Bank
+from tests.terminal import failed, flask_process
+
+SHOW = ("accounts", "show", "a" * 24)
+VERIFY = ("ledger", "verify")
+# One of each subject; the ends of all are written in one place.
+OF_EACH_SUBJECT = [
+    SHOW,
+    VERIFY,
+    ("db", "init"),
+    ("mail", "status"),
+    ("users", "list"),
+    ("audit", "tail"),
+    ("transactions", "show", "a" * 24),
+]
+
+
+@pytest.mark.parametrize("command", OF_EACH_SUBJECT, ids=" ".join)
+def test_a_database_that_is_away_has_an_exit_code_of_its_own(command: tuple[str, ...]) -> None:
+    nowhere = f"mongodb://127.0.0.1:{free_port()}/fincore?replicaSet=rs0"
+
+    assert failed(nowhere, *command) == "The database can not be reached."
+
+
+@pytest.mark.parametrize("command", [SHOW, VERIFY, ("db", "init")], ids=" ".join)
+def test_a_wrong_password_of_the_database_is_said_and_not_shown(mongo_uri: str, command: tuple[str, ...]) -> None:
+    said = failed(mongo_uri.replace("application-password", "wrong-password"), *command)
+
+    assert "The database refuses the user of MONGO_URI" in said
+    assert "wrong-password" not in said
+
+
+@pytest.mark.parametrize(
+    "command", [("users", "list"), ("accounts", "--help"), VERIFY, ("users", "list", "--help")], ids=" ".join
+)
+def test_an_output_that_takes_nothing_is_no_traceback_and_no_verdict(mongo_uri: str, command: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        assert "No space left on device" in failed(mongo_uri, *command, stdout=full)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"MONGO_URI": ""}, ["MONGO_URI"]),
+        ({"JWT_SECRET": ""}, ["JWT_SECRET"]),
+        ({"MONGO_URI": "", "JWT_SECRET": ""}, ["MONGO_URI", "JWT_SECRET"]),
+        ({"MONGO_URI": "mongodb://fincore:hidden:hidden@host/fincore"}, ["MONGO_URI", "malformed"]),
+        ({"MONGO_URI": "mongodb+srv://nowhere.invalid/fincore"}, ["MONGO_URI"]),
+        ({"LOG_LEVEL": "\udcff"}, ["LOG_LEVEL", "UTF-8"]),
+        ({"ENV_FILE": "/"}, ["settings in /"]),
+    ],
+    ids=str,
+)
+def test_unfit_settings_are_named_in_one_line(mongo_uri: str, settings: dict[str, str], named: list[str]) -> None:
+    said = failed(mongo_uri, *VERIFY, **settings)
+
+    assert all(name in said for name in named), said
+    assert "hidden" not in said
+
+
+def test_an_argument_that_is_not_utf_8_is_wrong_usage(mongo_uri: str) -> None:
+    with flask_process(mongo_uri, "users", "promote", b"\xff@fincore.example") as process:
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert "not UTF-8" in said
+    assert "Traceback" not in said
+
+
+def test_a_command_that_is_interrupted_gives_no_verdict(mongo_uri: str) -> None:
+    with flask_process(mongo_uri, "users", "create", "a@fincore.example", "--name", "A") as process:
+        # Nobody can be asked for the password: standard input is at its end.
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert said.endswith("Interrupted.\n")
+
+
+def test_ctrl_c_during_verification_gives_no_verdict(bank: Bank, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.ledger.proof.verify.verify", interrupted)
+
+    result = app.test_cli_runner().invoke(args=["ledger", "verify"])
+
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, "Interrupted.")
+
+
+def test_a_bug_shows_its_trace_and_is_no_verdict(bank: Bank, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(service, "find_user")
+
+    result = app.test_cli_runner().invoke(args=["users", "promote", "a" * 24])
+
+    assert result.exit_code == 3
+    assert "AttributeError" in result.stderr

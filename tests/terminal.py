@@ -1,0 +1,51 @@
+"""The operator's commands in a process of their own, as an operator runs them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from config import ROOT
+from tests.server import JWT_SECRET, RECEIPT_KEY
+
+
+@contextmanager
+def flask_process(
+    mongo_uri: str, *arguments: str | bytes, stdout: IO[str] | int = subprocess.PIPE, **settings: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command on the bank in `mongo_uri`; `settings` are further environment variables."""
+    environment = {
+        **os.environ,
+        "ENV_FILE": os.devnull,
+        "MONGO_URI": mongo_uri,
+        "MONGO_TIMEOUT_MS": "1000",
+        "POST_TIMEOUT_MS": "1000",
+        "JWT_SECRET": JWT_SECRET,
+        "RECEIPT_KEY": RECEIPT_KEY,
+        "PYTHONUNBUFFERED": "1",
+        **settings,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+def failed(mongo_uri: str, *arguments: str | bytes, stdout: IO[str] | int = subprocess.PIPE, **settings: str) -> str:
+    """Run a command that must end as not done, and return what it said: one line, and nothing of a traceback."""
+    with flask_process(mongo_uri, *arguments, stdout=stdout, **settings) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    *progress, line = said.splitlines()
+    assert progress in ([], ["Verifying"])
+    return line
