@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-# By how much the clocks of clients, hosts and the database may differ.
+# By how much the clocks of clients, hosts and the database may differ. Whoever compares times of two of them allows it.
 LEEWAY = timedelta(seconds=10)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,6 +7,7 @@ from pymongo.client_session import ClientSession
 
 from app import audit, mongo
 from app.acts import Act
+from app.addresses import email_beginning
 from app.admin import repository
 from app.auth.roles import MAY_CHANGE_ROLES, Role
 from app.auth.service import find_user, name_key
@@ -62,7 +63,7 @@ def _check_may_change_roles(act: Act, session: ClientSession) -> None:
 
 def search_for(text: str) -> repository.Search:
     """Return a search for users by a text, in which upper and lower case are the same."""
-    return repository.Search(read_id(text), name_key(text), text.lower())
+    return repository.Search(read_id(text), name_key(text), email_beginning(text))
 
 
 def account_filters(filters: Document) -> Document:

@@ -1,0 +1,34 @@
+"""What `flask db init` changes in documents that an earlier version wrote. Each may run again at any time."""
+
+from typing import Any
+
+from pymongo.database import Database
+
+from app.addresses import normal_email
+
+Documents = Database[dict[str, Any]]
+
+
+def normalise_emails(database: Documents) -> None:
+    """Give users whose address is in another form the one form of it. Version 1 kept domains in Unicode.
+
+    Raises DuplicateKeyError if two users have one address: somebody has to decide whose it is.
+    """
+    for user in database["users"].find({"email": {"$regex": r"[^\x00-\x7f]"}}, projection=["email"]):
+        email = normal_email(user["email"])
+        if email is not None and email != user["email"]:
+            database["users"].update_one({"_id": user["_id"], "email": user["email"]}, {"$set": {"email": email}})
+            # Its tokens are kept under the address as it was, where nothing would void them.
+            database["password_resets"].delete_many({"user": user["_id"]})
+
+
+def keep_spared_sessions(database: Documents) -> None:
+    """Write to users which session outlived their last change of the password. Version 1 had it on the blocklist only,
+    for as long as that lasted."""
+    changed = {"session_generation": {"$gt": 0}, "spared_session": {"$exists": False}}
+    for user in database["users"].find(changed, projection=["session_generation"]):
+        cut_off = database["revoked_tokens"].find_one({"_id": f"user:{user['_id']}"})
+        database["users"].update_one(
+            {**changed, "_id": user["_id"], "session_generation": user["session_generation"]},
+            {"$set": {"spared_session": cut_off["spared"] if cut_off else None}},
+        )
