@@ -70,10 +70,7 @@ _heads: SharedRead[ObjectId, Entry] = SharedRead(_find_heads)
 def find_heads_and_time(
     accounts: Collection[ObjectId], session: ClientSession | None = None
 ) -> tuple[dict[ObjectId, Entry], datetime | None]:
-    """Return the newest entry of each account that has a journal, and the primary's time of the query.
-
-    The time is None if no account has a journal.
-    """
+    """Return the heads of the accounts, and the primary's time, which is None if no account has a journal."""
     # The time costs no query of its own. It is added after the group, so that the plan stays a DISTINCT_SCAN.
     stages = [*head_pipeline(accounts), {"$addFields": {"now": "$$NOW"}}]
     found = list(database().ledger_entries.aggregate(stages, session=session))
