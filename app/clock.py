@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 # By how much the clocks of clients, hosts and the database may differ. Whoever compares times of two of them allows it.
 LEEWAY = timedelta(seconds=10)
+# Nothing joins a moment that is this long past. An entry's time is when its block started, by the primary's clock, and
+# the entry is seen when the block commits, at most 25 s later (POST_TIMEOUT_MS). The rest allows for clocks.
+SETTLING = timedelta(seconds=60)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(milliseconds=1)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
+from app.clock import SETTLING
 from app.ledger import chain, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
@@ -32,11 +33,6 @@ __all__ = [
     "spent_on",
     "standing_at",
 ]
-
-# An entry has the time at which its block began, by the primary's clock, and is seen once the block is committed. A
-# block that posts has 25 s at most (POST_TIMEOUT_MS), and the clocks of members of a replica set are seconds apart at
-# the very worst, so nothing joins a moment any more that is this long past.
-SETTLING = timedelta(seconds=60)
 
 _group: GroupCommit | None = None
 _roles: Roles | None = None

@@ -2,10 +2,11 @@
 
 import os
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from pymongo.errors import DuplicateKeyError
 
+from app import clock
 from app.mongo import database
 
 _names: dict[int, str] = {}
@@ -19,7 +20,7 @@ def _own_name() -> str:
 def acquire(name: str, duration: timedelta) -> bool:
     """Take or extend the lease for this process; return whether it has it. It ends by itself after `duration`."""
     holder = _own_name()
-    now = datetime.now(UTC)
+    now = clock.now()
     try:
         database().leases.update_one(
             {"_id": name, "$or": [{"holder": holder}, {"until": {"$lte": now}}]},
