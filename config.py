@@ -15,6 +15,7 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, cast
 
+from dotenv import load_dotenv
 from environs import Env, EnvValidationError, ValidationError
 from marshmallow.validate import OneOf, Range
 from pymongo.errors import PyMongoError
@@ -24,16 +25,18 @@ from app.addresses import normal_email
 from app.auth import passwords
 from app.money import is_currency
 from app.networks import parse_address, parse_networks
-from app.policies import AuthPolicy, HttpPolicy, LedgerPolicy, MailPolicy, MongoPolicy, WorkPolicy
+from app.policies import (
+    REFRESH_LIFETIME_MAX,
+    AuthPolicy,
+    HttpPolicy,
+    LedgerPolicy,
+    MailPolicy,
+    MongoPolicy,
+    WorkPolicy,
+)
+from app.secret_strength import fault_of_key, fault_of_secret
 
 ROOT = Path(__file__).resolve().parent
-JWT_SECRET_BYTES_MIN = 32
-JWT_SECRET_DISTINCT_MIN = 10
-# Of 32 random bytes, about 30 differ.
-RECEIPT_KEY_DISTINCT_BYTES_MIN = 16
-_RECEIPT_KEY = re.compile(r"[0-9a-fA-F]{64}")
-# Words in a secret that was copied from a tutorial. Such a secret may be long enough, but everybody knows it.
-PLACEHOLDER_WORDS = ("change", "default", "example", "fincore", "password", "placeholder", "secret", "your")
 # The settings of mail. `make run` writes them into the file of settings that the operator's commands use.
 MAIL_VARIABLES = (
     "MAIL_SERVER",
@@ -116,7 +119,9 @@ def load() -> Config:
         auth=AuthPolicy(
             secret=env.str("JWT_SECRET", validate=_is_strong_secret),
             access_lifetime=timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15, validate=Range(1, 24 * 60)) or 0),
-            refresh_lifetime=timedelta(days=env.int("REFRESH_TOKEN_DAYS", 30, validate=Range(1, 365)) or 0),
+            refresh_lifetime=timedelta(
+                days=env.int("REFRESH_TOKEN_DAYS", 30, validate=Range(1, REFRESH_LIFETIME_MAX.days)) or 0
+            ),
             bcrypt_rounds=env.int("BCRYPT_ROUNDS", 12, validate=Range(4, 16)),
             delays_guesses=limited,
         ),
@@ -219,7 +224,9 @@ def _env() -> Env:
     # The environment overrides the file. ENV_FILE names another file; if that does not exist, none is read.
     file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
     try:
-        env.read_env(file, recurse=False)
+        if file.exists():
+            # Without interpolation, because a password may contain ${HOME}.
+            load_dotenv(file, interpolate=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise ConfigError(f"The settings in {file} cannot be read: {reason}.") from error
@@ -371,23 +378,12 @@ def _is_currency(value: str) -> None:
 
 
 def _is_strong_secret(value: str) -> None:
-    advice = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'."
-    if len(value.encode()) < JWT_SECRET_BYTES_MIN:
-        raise ValidationError(f"It is shorter than {JWT_SECRET_BYTES_MIN} bytes. {advice}")
-    if any(word in value.lower() for word in PLACEHOLDER_WORDS):
-        raise ValidationError(f"It looks like a placeholder. {advice}")
-    if len(set(value)) < JWT_SECRET_DISTINCT_MIN or _is_repetition(value):
-        raise ValidationError(f"It repeats itself and can be guessed. {advice}")
+    fault = fault_of_secret(value)
+    if fault is not None:
+        raise ValidationError(f"{fault} Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'.")
 
 
 def _is_receipt_key(value: str) -> None:
-    advice = "Make one with: python -c 'import secrets; print(secrets.token_hex(32))'."
-    if not _RECEIPT_KEY.fullmatch(value):
-        raise ValidationError(f"It is not 64 hexadecimal digits. {advice}")
-    if len(set(bytes.fromhex(value))) < RECEIPT_KEY_DISTINCT_BYTES_MIN:
-        raise ValidationError(f"It repeats itself and can be guessed. {advice}")
-
-
-def _is_repetition(value: str) -> bool:
-    # A string repeats a shorter one exactly if it occurs inside its own double, apart from the two ends.
-    return value in (value + value)[1:-1]
+    fault = fault_of_key(value)
+    if fault is not None:
+        raise ValidationError(f"{fault} Make one with: python -c 'import secrets; print(secrets.token_hex(32))'.")

@@ -2,8 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
-# How much the clocks of clients, hosts and the database may differ.
+# How much the clocks of clients, hosts and the database may differ. Comparing times of two of them must allow for it.
 LEEWAY = timedelta(seconds=10)
+# Once a moment is this long past, no new entry can get a time before it. An entry's time is when its block started, by
+# the primary's clock, but the entry is visible only when the block has committed, up to 25 s later (POST_TIMEOUT_MS).
+# The rest allows for clocks that differ.
+SETTLING = timedelta(seconds=60)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(milliseconds=1)

@@ -21,8 +21,15 @@ _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 # Control characters, and the line and paragraph separators that Unicode has besides them.
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-# What `Line` takes, as JSON Schema says it.
-_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+# They put text in another order than it is stored in, so that a name or a description can show as another.
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Controls, formats, separators, and marks that only change what stands before them.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
+# Letters and symbols by their category that show as nothing or as a blank: fillers of Hangul, Braille's empty cell,
+# the null notehead and the Khitan filler.
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\ufffc\U0001d159\U00016fe4")
+# What `Line` takes, as JSON Schema says it. What shows nothing is more than a pattern should list: `Line` knows.
+_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _ONE_LINE = f"^[^{_CONTROL}]*$"
 _ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 
@@ -185,11 +192,13 @@ def rfc3339(moment: datetime) -> str:
 
 
 class Line(fields.String):
-    """One line of human text: no control characters, and not only blanks where something is asked for."""
+    """One line of human text: no control characters, nothing that changes the order in which it shows, and a visible
+    character where something is asked for."""
 
     default_error_messages = {
         "control": "Control characters, such as line breaks, are not allowed here.",
-        "blank": "May not be blank.",
+        "reordering": "Characters that change the direction of text, such as U+202E, are not allowed here.",
+        "blank": "May not be blank: it needs a visible character.",
     }
 
     def __init__(self, *, length_min: int = 0, length_max: int, **kwargs: Any) -> None:
@@ -205,9 +214,16 @@ class Line(fields.String):
         text = super()._deserialize(value, attr, data, **kwargs)
         if any(unicodedata.category(character) in _BREAKING for character in text):
             raise self.make_error("control")
-        if not self._blank_allowed and not text.strip():
+        if not _REORDERING.isdisjoint(text):
+            raise self.make_error("reordering")
+        if not self._blank_allowed and not any(map(is_visible, text)):
             raise self.make_error("blank")
         return text
+
+
+def is_visible(character: str) -> bool:
+    """Tell whether a character shows by itself. One that is too new for Python's tables counts as visible."""
+    return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
 
 
 class IdempotencyKey(fields.String):

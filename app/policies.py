@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+# No setting lets a refresh token live longer.
+REFRESH_LIFETIME_MAX = timedelta(days=365)
+
 
 @dataclass(frozen=True, slots=True)
 class MongoPolicy:

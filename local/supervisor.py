@@ -24,7 +24,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 import config
 from app import mongo
-from app.auth.service import ensure_system_user, has_password
+from app.auth.service import NotTheSystemUser, ensure_system_user, has_password
 from app.leash import end_with
 from app.mongo import new_client
 from app.mongo.schema import NotReady, Standalone, check_database, ensure_schema
@@ -186,6 +186,8 @@ class Supervisor:
         try:
             is_new = ensure_system_user(email=self._local.system_email, password=password, policy=settings.auth)
             is_taken = is_new or has_password(self._local.system_email, password)
+        except NotTheSystemUser as error:
+            raise SupervisorError(f"SYSTEM_EMAIL: {error} Name another address.") from error
         finally:
             mongo.close()
         if self._local.system_password is not None and not is_taken:

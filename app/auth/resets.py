@@ -5,7 +5,7 @@ import functools
 import hashlib
 import hmac
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from pymongo.client_session import ClientSession
 
@@ -19,26 +19,37 @@ from app.policies import AuthPolicy
 
 TOKEN_BYTES = 32
 TOKEN_LIFETIME = timedelta(minutes=30)
+# No second mail while a token is so young. So nobody can flood a mailbox, and whoever asks has a mail that is good for
+# at least the rest of a token's life.
+TOKEN_YOUTH = timedelta(minutes=10)
 
 
 def forget_password(email: str, *, policy: AuthPolicy) -> None:
-    """Mail the user of this address a token that resets their password once; the one before is void.
+    """Mail the user of this address a token that resets their password once, unless the last one is still young.
 
-    Does the same work for an address that is nobody's, so that the time tells nothing either.
+    Tokens mailed before stay good for their time, so that nobody can void an owner's by asking for another. Does the
+    same work for an address that is nobody's, so that the time tells nothing either.
     """
     seed = secrets.token_urlsafe(TOKEN_BYTES)
     now = clock.now()
     expires_at = now + TOKEN_LIFETIME
     user = repository.find_user_by_email(email)
 
+    token_hash = _token_hash(reset_token(seed, policy=policy))
+
     def block(session: ClientSession) -> None:
-        put = functools.partial(repository.put_reset, expires_at=expires_at, session=session)
-        token_hash = _token_hash(reset_token(seed, policy=policy))
-        put(_reset_id(email), token_hash=token_hash, user_id=user["_id"] if user else None)
+        reset_id = _reset_id(email)
+        if repository.is_reset_there(reset_id, now, session):
+            return
+        # The row of the address alone says that a token is young. Of two that ask at once, both write it: one waits.
+        put = functools.partial(repository.put_reset, session=session)
+        put(reset_id, token_hash=_token_hash(f"young {seed}"), user_id=None, expires_at=now + TOKEN_YOUTH)
+        put = functools.partial(put, expires_at=expires_at + clock.LEEWAY)
+        put(f"{reset_id}:{token_hash}", token_hash=token_hash, user_id=user["_id"] if user else None)
         if user is not None:
             outbox.insert([messages.password_reset(user, seed, at=now, expires_at=expires_at)], session)
         else:
-            put(f"no mail to {_reset_id(email)}", token_hash=_token_hash(seed), user_id=None)
+            put(f"{reset_id}:no mail", token_hash=_token_hash(seed), user_id=None)
 
     mongo.atomically(block)
 
@@ -52,34 +63,35 @@ def reset_token(seed: str, *, policy: AuthPolicy) -> str:
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
-def reset_password(*, token: str, new_password: str, policy: AuthPolicy) -> None:
+def reset_password(*, token: str, new_password: str, policy: AuthPolicy, network: str | None) -> None:
     """Give the user to whom the token was mailed a new password and end all their sessions.
 
+    `network` is the client's, from which the user is known afterwards.
     Raises ResetTokenInvalid. Of two resets with one token, one succeeds.
     """
-    token_hash = _token_hash(token)
+    token_hash = _token_hash(token.strip())
     # Asked before the slow hash, so that made-up tokens cost nothing; decided in the block.
-    if repository.find_reset(token_hash, datetime.now(UTC)) is None:
+    if repository.find_reset(token_hash, clock.now()) is None:
         raise ResetTokenInvalid
     password_hash = passwords.hash_password(new_password, policy.bcrypt_rounds)
 
     def block(session: ClientSession) -> Document:
-        reset = repository.take_reset(token_hash, datetime.now(UTC), session)
-        user = repository.replace_password(reset["user"], password_hash, session) if reset else None
+        reset = repository.take_reset(token_hash, clock.now(), session)
+        user = repository.replace_password(reset["user"], password_hash, session, spared=None) if reset else None
         if user is None:
             raise ResetTokenInvalid
-        sessions.end_sessions_of(user, session, lifetime=policy.refresh_lifetime, spared=None)
+        sessions.end_sessions_of(user, session)
         void_reset(user["email"], session)
         outbox.insert([messages.password_changed(user, clock.now())], session)
         return user
 
     user = mongo.atomically(block)
-    attempts.forget_user(user)
+    attempts.forget_user(user, network=network)
 
 
 def void_reset(email: str, session: ClientSession) -> None:
-    """Void the reset that is under way: it was asked for by whoever had the old password or the mailbox then."""
-    repository.delete_reset(_reset_id(email), session)
+    """Void the resets that are under way: they were asked for by whoever had the old password or the mailbox then."""
+    repository.delete_resets(_reset_id(email), session)
 
 
 def _reset_id(email: str) -> str:

@@ -6,20 +6,21 @@ from typing import Any
 from flask import g, request, url_for
 
 from app.acts import Act
-from app.auth import resets, service, sessions, tokens
+from app.auth import resets, service, tokens
 from app.auth.schemas import (
     ChangePasswordSchema,
     ForgotPasswordSchema,
     LoginSchema,
+    LogoutSchema,
     MessageSchema,
     RegisterSchema,
+    RenameUserSchema,
     ResetPasswordSchema,
     SessionSchema,
     UserAnswerSchema,
 )
-from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, token_required
-from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TooManyAttempts
-from app.http import rate_limits
+from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, session_token_required, token_required
+from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TokenInvalid, TooManyAttempts
 from app.http.blueprint import Blueprint
 from app.http.parsing import BODY_PROBLEMS
 
@@ -36,8 +37,8 @@ _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good
 @bp.refusals(EmailTaken, *BODY_PROBLEMS)
 def register(body: dict[str, Any]) -> Any:
     """Register a user and begin a session."""
-    session = tokens.begin_session(service.register(**body, policy=tokens.policy()))
-    return session, HTTPStatus.CREATED, {"Location": url_for("auth.me")}
+    user = service.register(**body, policy=tokens.policy(), network=tokens.current_network())
+    return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.me")}
 
 
 @bp.post("/login")
@@ -57,19 +58,26 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
 def refresh() -> dict[str, Any]:
     """Trade the refresh token, sent as the bearer token, for new tokens of the same session.
 
-    It is spent by that: a second use of it ends the session.
+    It is spent by that. Used again within 10 s, as by two tabs or after a lost answer, it gets the same tokens; used
+    again later, it ends the session.
     """
     return tokens.continue_session()
 
 
 @bp.post("/logout")
-@token_required
+@session_token_required
+@bp.arguments(LogoutSchema(), required=False, example={"everywhere": True})
 @bp.response(200, MessageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
-def logout() -> dict[str, str]:
-    """End the session: its access and its refresh token stop working at once."""
-    sessions.end_session(tokens.current_session_id(), lifetime=tokens.policy().refresh_lifetime)
-    return {"message": "Logged out."}
+def logout(body: dict[str, Any]) -> dict[str, str]:
+    """End the session: its access and its refresh token stop working at once.
+
+    Takes the access token, also one that has expired by itself, or the refresh token. With `everywhere`, every session
+    of the user ends.
+    """
+    everywhere = bool(body.get("everywhere"))
+    tokens.leave_session(everywhere=everywhere)
+    return {"message": "Logged out. Every session has ended." if everywhere else "Logged out."}
 
 
 @bp.get("/me")
@@ -81,6 +89,19 @@ def me() -> dict[str, Any]:
     return {"user": tokens.current_user()}
 
 
+@bp.patch("/me")
+@token_required
+@bp.arguments(RenameUserSchema(), example={"name": "Asha Rao-Iyer"})
+@bp.response(200, UserAnswerSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
+def rename_me(body: dict[str, Any]) -> dict[str, Any]:
+    """Change the user's name."""
+    user = service.change_name(tokens.current_user_id(), body["name"])
+    if user is None:
+        raise TokenInvalid("The token's user does not exist.")
+    return {"user": user}
+
+
 @bp.put("/password")
 @token_required
 @bp.arguments(ChangePasswordSchema(), example=_CHANGE)
@@ -89,7 +110,11 @@ def me() -> dict[str, Any]:
 def change_password(body: dict[str, Any]) -> dict[str, str]:
     """Change the password. Every other session ends; this one goes on."""
     service.change_password(
-        tokens.current_user(), **body, session_id=tokens.current_session_id(), policy=tokens.policy()
+        tokens.current_user(),
+        **body,
+        session_id=tokens.current_session_id(),
+        policy=tokens.policy(),
+        network=tokens.current_network(),
     )
     return {"message": "Password changed. Every other session has ended."}
 
@@ -99,8 +124,10 @@ def change_password(body: dict[str, Any]) -> dict[str, str]:
 @bp.response(202, MessageSchema())
 @bp.refusals(*BODY_PROBLEMS)
 def forgot_password(body: dict[str, Any]) -> dict[str, str]:
-    """Ask for a mail with a token that resets the password. The answer tells nothing about who is registered."""
-    rate_limits.check("mail", body["email"])
+    """Ask for a mail with a token that resets the password. The answer tells nothing about who is registered.
+
+    While the last token is younger than 10 minutes, no other is mailed.
+    """
     resets.forget_password(body["email"], policy=tokens.policy())
     return {"message": "If the address is registered, a mail with a token is on its way. It is good for 30 minutes."}
 
@@ -111,5 +138,5 @@ def forgot_password(body: dict[str, Any]) -> dict[str, str]:
 @bp.refusals(ResetTokenInvalid, *BODY_PROBLEMS)
 def reset_password(body: dict[str, Any]) -> dict[str, str]:
     """Set a new password with the token out of the mail, once. Every session ends."""
-    resets.reset_password(**body, policy=tokens.policy())
+    resets.reset_password(**body, policy=tokens.policy(), network=tokens.current_network())
     return {"message": "Password changed. Every session has ended; log in."}

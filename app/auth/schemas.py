@@ -7,13 +7,13 @@ from marshmallow import ValidationError, fields, validate
 from app.addresses import normal_email
 from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, fault_of
 from app.auth.roles import Role
-from app.fields import CamelSchema, Id, Line, UtcDateTime
+from app.fields import CamelSchema, Id, Line, StrictBoolean, UtcDateTime
 
 NAME_LENGTH_MAX = 100
 
 
 class EmailAddress(fields.String):
-    """An e-mail address, trimmed and in lower case, by its syntax alone."""
+    """An e-mail address in its normal form, by its syntax alone."""
 
     default_error_messages = {"invalid": "Not an e-mail address."}
 
@@ -44,7 +44,7 @@ class NewPassword(fields.String):
     is its end mark."""
 
     def __init__(self, **kwargs: Any) -> None:
-        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8, and none of the most used passwords."
+        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8 after NFKC, and none of the most used."
         super().__init__(load_only=True, metadata={"format": "password", "description": limits}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -93,6 +93,16 @@ class LoginSchema(CamelSchema):
     password = fields.String(required=True, load_only=True, metadata={"format": "password"})
 
 
+class RenameUserSchema(CamelSchema):
+    name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
+
+
+class LogoutSchema(CamelSchema):
+    may_be_absent = True
+
+    everywhere = StrictBoolean(metadata={"description": "Whether every session of the user ends."})
+
+
 class ChangePasswordSchema(CamelSchema):
     current_password = fields.String(required=True, load_only=True, metadata={"format": "password"})
     new_password = NewPassword(required=True)
@@ -103,5 +113,7 @@ class ForgotPasswordSchema(CamelSchema):
 
 
 class ResetPasswordSchema(CamelSchema):
-    token = fields.String(required=True, load_only=True, metadata={"description": "From the mail."})
+    token = fields.String(
+        required=True, load_only=True, metadata={"description": "From the mail; blanks around it do not matter."}
+    )
     new_password = NewPassword(required=True)

@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app import clock, mongo
 from app.acts import Act
+from app.addresses import normal_email
 from app.audit import audit_record, insert_audit_records
 from app.auth import attempts, passwords, repository, resets, sessions
 from app.auth.roles import Role
@@ -36,10 +37,21 @@ class Recipient:
     email: str
 
 
+class NotTheSystemUser(Exception):
+    """The address for the bank's own user is somebody else's."""
+
+
 def register(
-    *, name: str, email: str, password: str, policy: AuthPolicy, role: Role = Role.USER, act: Act | None = None
+    *,
+    name: str,
+    email: str,
+    password: str,
+    policy: AuthPolicy,
+    role: Role = Role.USER,
+    act: Act | None = None,
+    network: str | None = None,
 ) -> Document:
-    """Make a user and return it; raises EmailTaken. `email` is trimmed and in lower case.
+    """Make a user and return it; raises EmailTaken. `email` is in its normal form, `network` is the client's.
 
     With `act`, somebody else registers the user, which is a matter for the audit log.
     """
@@ -66,6 +78,7 @@ def register(
         mongo.atomically(block)
     except DuplicateKeyError:
         raise EmailTaken from None
+    attempts.Guesses(email, network).know()
     return user
 
 
@@ -75,19 +88,19 @@ def authenticate(*, email: str, password: str, policy: AuthPolicy, act: Act) -> 
     Raises InvalidCredentials, the same and after the same time whatever is wrong, and,
     where guesses are limited, TooManyAttempts. `act` tells who asks from where.
     """
-    account = attempts.account(email)
-    targets = [account, *([attempts.address(client_network(act.address))] if act.address else [])]
+    guesses = attempts.Guesses(email, client_network(act.address) if act.address else None)
     if policy.delays_guesses:
-        attempts.admit(targets)
+        guesses.admit()
     user = repository.find_user_by_email(email)
     password_hash = user["password_hash"] if user else passwords.nobodys_hash(policy.bcrypt_rounds)
     matches = passwords.matches(password, password_hash)
     if user is None or not matches:
-        if attempts.record_failure(targets):
+        if guesses.record_failure():
             _record_guessing(email, act)
         raise InvalidCredentials
-    attempts.forget(account)
-    if not passwords.is_costed(user["password_hash"], policy.bcrypt_rounds):
+    guesses.forgive()
+    is_as_new = passwords.is_costed(password_hash, policy.bcrypt_rounds)
+    if not (is_as_new and passwords.is_normal_hash(password, password_hash)) and passwords.is_hashable(password):
         # Or else the time of a login would tell who exists: an unknown user's check costs what is configured now.
         costlier = passwords.hash_password(password, policy.bcrypt_rounds)
         repository.rehash_password(user["_id"], costlier, replaced_hash=password_hash)
@@ -95,14 +108,29 @@ def authenticate(*, email: str, password: str, policy: AuthPolicy, act: Act) -> 
 
 
 def ensure_system_user(*, email: str, password: str, policy: AuthPolicy) -> bool:
-    """Make the bank's own user unless the address is registered already; return whether it was made."""
-    if repository.find_user_by_email(email) is not None:
+    """Make the bank's own user unless it is there already; return whether it was made.
+
+    Raises NotTheSystemUser if the address is that of somebody who has another role.
+    """
+    if _is_system_user(email):
         return False
     try:
         register(name="Fincore", email=email, password=password, policy=policy, role=Role.SYSTEM)
     except EmailTaken:
-        return False
+        return not _is_system_user(email)
     return True
+
+
+def _is_system_user(email: str) -> bool:
+    user = repository.find_user_by_email(email)
+    if user is not None and user["role"] != Role.SYSTEM:
+        raise NotTheSystemUser(f"{email} is registered as a user with the role {user['role']}, not {Role.SYSTEM}.")
+    return user is not None
+
+
+def change_name(user_id: ObjectId, name: str) -> Document | None:
+    """Give the user another name and return the user, or None if there is none."""
+    return repository.rename_user(user_id, name, name_key(name))
 
 
 def has_password(email: str, password: str) -> bool:
@@ -112,7 +140,13 @@ def has_password(email: str, password: str) -> bool:
 
 
 def change_password(
-    user: Document, *, current_password: str, new_password: str, session_id: str, policy: AuthPolicy
+    user: Document,
+    *,
+    current_password: str,
+    new_password: str,
+    session_id: str,
+    policy: AuthPolicy,
+    network: str | None,
 ) -> None:
     """Give the user a new password and end all their sessions but this one.
 
@@ -127,15 +161,17 @@ def change_password(
     password_hash = passwords.hash_password(new_password, policy.bcrypt_rounds)
 
     def block(session: ClientSession) -> None:
-        changed = repository.replace_password(user["_id"], password_hash, session, replaced_hash=user["password_hash"])
+        changed = repository.replace_password(
+            user["_id"], password_hash, session, spared=session_id, replaced_hash=user["password_hash"]
+        )
         if changed is None:
             raise InvalidCredentials("The current password is wrong.")
-        sessions.end_sessions_of(changed, session, lifetime=policy.refresh_lifetime, spared=session_id)
+        sessions.end_sessions_of(changed, session)
         resets.void_reset(changed["email"], session)
         outbox.insert([messages.password_changed(changed, clock.now())], session)
 
     mongo.atomically(block)
-    attempts.forget_user(user)
+    attempts.forget_user(user, network=network)
 
 
 def name_key(name: str) -> str:
@@ -148,7 +184,7 @@ def find_user(id_or_email: str) -> Document | None:
     name = id_or_email.strip()
     if _ID.fullmatch(name):
         return repository.find_user(ObjectId(name))
-    return repository.find_user_by_email(name.lower())
+    return repository.find_user_by_email(normal_email(name) or name.lower())
 
 
 def recipients(ids: Collection[ObjectId]) -> dict[ObjectId, Recipient]:

@@ -4,24 +4,29 @@ A session is one login. Its id (`sid`) is in each of its tokens, so that a logou
 revokes all of them with one row on the blocklist. So is its generation (`gen`), so
 that a change of the password revokes all sessions of the generations before with
 one row. A refresh token is spent by its use; its own id is then on the blocklist.
+
+The tokens that follow a refresh token are made of its id, of the time at which it was spent, and of the bank's secret.
+So a second use of it within a moment gets the same ones, and they are kept nowhere.
 """
 
+import hashlib
 import threading
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from bson import ObjectId
 from flask import Flask, Response, current_app, g, request
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt.exceptions import PyJWTError
+from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
+from app import clock
 from app.acts import Act
-from app.auth import repository, sessions
+from app.auth import attempts, repository, sessions
 from app.auth.roles import Role
 from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked
 from app.fields import read_id
@@ -30,12 +35,15 @@ from app.http.blueprint import Blueprint
 from app.http.contract import declare
 from app.http.problems import problem_response
 from app.mongo import Document
-from app.policies import AuthPolicy
+from app.networks import client_network
+from app.policies import REFRESH_LIFETIME_MAX, AuthPolicy
 
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"
 SESSION_CLAIM = "sid"
 GENERATION_CLAIM = "gen"
+# In an access token: for how many seconds its session's refresh token was made. What ends the session lives as long.
+LASTS_CLAIM = "lasts"
 REFRESH = "refresh"
 SECURITY_SCHEME = "bearer"
 # What any call with a token may be refused for.
@@ -104,7 +112,10 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_TOKEN_LOCATION=["headers"],
+        # No token is in a cookie. The claim would be random, and successors of one token have to be equal.
+        JWT_COOKIE_CSRF_PROTECT=False,
         JWT_HEADER_TYPE=_Scheme("Bearer"),
+        JWT_DECODE_LEEWAY=int(clock.LEEWAY.total_seconds()),
         JWT_ACCESS_TOKEN_EXPIRES=policy.access_lifetime,
         JWT_REFRESH_TOKEN_EXPIRES=policy.refresh_lifetime,
     )
@@ -116,31 +127,68 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
 
 def begin_session(user: Document) -> dict[str, Any]:
     """Return the answer to a login: the user, as the password was checked against it, with a new session's tokens."""
-    return _session(user, session_id=uuid.uuid4().hex, generation=user.get("session_generation", 0))
+    return _session(
+        user,
+        session_id=uuid.uuid4().hex,
+        generation=user.get("session_generation", 0),
+        seed=uuid.uuid4().hex,
+        at=clock.now(),
+    )
 
 
 def continue_session() -> dict[str, Any]:
     """Spend the request's refresh token and return the answer to a login, in the same session; raises TokenRevoked."""
     claims = get_jwt()
-    user = current_user()
-    sessions.spend_refresh_token(
+    user, session_id, generation = current_user(), claims[SESSION_CLAIM], claims[GENERATION_CLAIM]
+    if sessions.has_ended(user, generation=generation, session_id=session_id):
+        raise TokenRevoked
+    spent_at, age = sessions.spend_refresh_token(
         claims["jti"],
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
-        session_id=claims[SESSION_CLAIM],
-        session_lifetime=policy().refresh_lifetime,
+        session_id=session_id,
+        session_lifetime=_session_lifetime(claims),
     )
-    return _session(user, session_id=claims[SESSION_CLAIM], generation=claims[GENERATION_CLAIM])
+    attempts.Guesses(user["email"], current_network()).know()
+    return _session(user, session_id=session_id, generation=generation, seed=claims["jti"], at=spent_at, age=age)
 
 
-def _session(user: Document, *, session_id: str, generation: int) -> dict[str, Any]:
-    claims = {SESSION_CLAIM: session_id, GENERATION_CLAIM: generation}
+def leave_session(*, everywhere: bool) -> None:
+    """End the session of the token that `session_token_required` let through, or all sessions of its user."""
+    claims = g.session_claims
+    sessions.end_session(claims[SESSION_CLAIM], lifetime=_session_lifetime(claims))
+    if everywhere and (user_id := read_id(claims["sub"])) is not None:
+        sessions.end_all_sessions(user_id)
+
+
+def _session(
+    user: Document, *, session_id: str, generation: int, seed: str, at: datetime, age: timedelta = timedelta()
+) -> dict[str, Any]:
+    """Return the answer to a login, `age` after its tokens were made. Whoever calls with the same gets the same."""
+    lives, lasts = policy().access_lifetime, policy().refresh_lifetime
+    claims = {SESSION_CLAIM: session_id, GENERATION_CLAIM: generation, "iat": at, "nbf": at}
+    access = {**claims, "jti": _token_id(seed, "access"), "exp": at + lives, LASTS_CLAIM: int(lasts.total_seconds())}
+    refresh = {**claims, "jti": _token_id(seed, REFRESH), "exp": at + lasts}
     identity = str(user["_id"])
     return {
         "user": user,
-        "token": create_access_token(identity, additional_claims=claims),
-        "refresh_token": create_refresh_token(identity, additional_claims=claims),
-        "expires_in": int(policy().access_lifetime.total_seconds()),
+        "token": create_access_token(identity, additional_claims=access),
+        "refresh_token": create_refresh_token(identity, additional_claims=refresh),
+        "expires_in": int((lives - age).total_seconds()),
     }
+
+
+def _token_id(seed: str, use: str) -> str:
+    return hashlib.sha256(f"{seed} {use}".encode()).hexdigest()[:32]
+
+
+def _session_lifetime(claims: dict[str, Any]) -> timedelta:
+    """Return for how long a token of the session may still be good, whatever the lifetime was when it was made."""
+    if claims["type"] == REFRESH:
+        made_for = claims["exp"] - claims["iat"]
+    else:
+        # Version 1 did not say.
+        made_for = claims.get(LASTS_CLAIM, REFRESH_LIFETIME_MAX.total_seconds())
+    return max(policy().refresh_lifetime, timedelta(seconds=made_for))
 
 
 def policy() -> AuthPolicy:
@@ -157,6 +205,14 @@ def token_required(view: View) -> View:
 def refresh_token_required(view: View) -> View:
     """Let only requests with a good refresh token through."""
     return _guarded(view, "refresh token", lambda: _verify(refresh=True))
+
+
+def session_token_required(view: View) -> View:
+    """Let requests with any token of a session that goes on through: who leaves needs no token that is good for more.
+
+    That is the refresh token, though it was spent, or an access token, though it has expired by itself.
+    """
+    return _guarded(view, "token of the session", _verify_session)
 
 
 def role_required(*roles: Role) -> Callable[[View], View]:
@@ -178,8 +234,51 @@ def _guarded(view: View, access: str, admit: Callable[[], None]) -> View:
 
 def _verify(*, refresh: bool = False) -> None:
     """Raise unless the request has a good token, and count the request for its user or else its address."""
+    _count(lambda: _good_claims(refresh=refresh))
+
+
+def _verify_session() -> None:
+    """Like `_verify`, for any token of a session that goes on."""
+    g.session_claims = _count(_claims_of_session)
+
+
+def _good_claims(*, refresh: bool) -> dict[str, Any]:
+    verify_jwt_in_request(refresh=refresh)
+    claims: dict[str, Any] = get_jwt()
+    _refuse_outlived(claims, policy().refresh_lifetime if refresh else policy().access_lifetime)
+    return claims
+
+
+def _claims_of_session() -> dict[str, Any]:
     try:
-        verify_jwt_in_request(refresh=refresh)
+        verify_jwt_in_request(verify_type=False)
+        claims = get_jwt()
+    except ExpiredSignatureError as error:
+        # The library has verified all but the time, and leaves what it found with its error.
+        claims = error.jwt_data  # type: ignore[attr-defined] # set by flask_jwt_extended
+        if claims["type"] == REFRESH:
+            raise
+        if not _is_ours({}, claims):
+            raise TokenInvalid from None
+        if _is_revoked({}, claims):
+            raise TokenRevoked from None
+    _refuse_outlived(claims, _session_lifetime(claims) if claims["type"] != REFRESH else policy().refresh_lifetime)
+    return claims
+
+
+def _refuse_outlived(claims: dict[str, Any], lifetime: timedelta) -> None:
+    """Raise TokenExpired for a token that would not be good any more, had it been made for today's lifetime."""
+    if clock.now() > datetime.fromtimestamp(claims["iat"], UTC) + lifetime + clock.LEEWAY:
+        raise TokenExpired
+
+
+def _count(read_claims: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the claims of the request's token, and count the request for its user or else its address."""
+    try:
+        claims = read_claims()
+    except TokenExpired:
+        rate_limits.check_address()
+        raise
     except (JWTExtendedException, PyJWTError, IndexError, RecursionError) as error:
         rate_limits.check_address()
         if isinstance(error, IndexError | RecursionError):
@@ -187,7 +286,8 @@ def _verify(*, refresh: bool = False) -> None:
             raise TokenInvalid from None
         raise
     # Counted here, where the user is known and the token was checked once.
-    rate_limits.check_user(get_jwt()["sub"])
+    rate_limits.check_user(claims["sub"])
+    return claims
 
 
 def current_user_id() -> ObjectId:
@@ -210,6 +310,11 @@ def current_act(reason: str | None = None) -> Act:
     return Act(current_user_id(), reason, request_id=g.request_id, address=request.remote_addr)
 
 
+def current_network() -> str | None:
+    """Return what of the client's address names the client, or None without an address."""
+    return client_network(request.remote_addr) if request.remote_addr else None
+
+
 def current_session_id() -> str:
     session_id: str = get_jwt()[SESSION_CLAIM]
     return session_id
@@ -219,16 +324,12 @@ def current_session_id() -> str:
 def _is_revoked(header: dict[str, Any], claims: dict[str, Any]) -> bool:
     if not _is_ours(header, claims):
         return False  # The library checks the claims right after this, and refuses the token for them.
-    token_id, session_id, cut_off_id = claims["jti"], claims[SESSION_CLAIM], sessions.cut_off_id(claims["sub"])
-    rows = {row["_id"]: row for row in repository.find_revocations([token_id, session_id, cut_off_id])}
-    if session_id in rows:
-        return True
+    session_id, cut_off_id = claims[SESSION_CLAIM], sessions.cut_off_id(claims["sub"])
+    rows = {row["_id"]: row for row in repository.find_revocations([session_id, cut_off_id])}
     cut_off = rows.get(cut_off_id)
-    if cut_off is not None and sessions.is_cut_off(cut_off, generation=claims[GENERATION_CLAIM], session_id=session_id):
-        return True
-    if token_id in rows and claims["type"] == REFRESH:
-        sessions.end_session(session_id, lifetime=policy().refresh_lifetime)
-    return token_id in rows
+    return session_id in rows or (
+        cut_off is not None and sessions.is_cut_off(cut_off, generation=claims[GENERATION_CLAIM], session_id=session_id)
+    )
 
 
 @jwt.token_verification_loader
@@ -237,6 +338,7 @@ def _is_ours(header: dict[str, Any], claims: dict[str, Any]) -> bool:
         isinstance(claims.get(SESSION_CLAIM), str)
         and isinstance(claims.get(GENERATION_CLAIM), int)
         and isinstance(claims.get("sub"), str)
+        and isinstance(claims.get("iat"), int)
     )
 
 

@@ -31,8 +31,6 @@ EXTENSION = "fincore-rate-limits"
 LEASE_SIZE_MAX = 20
 # A lease is at most this fraction of its limit.
 LEASES_PER_WINDOW_MIN = 30
-# Mails that anybody may have sent to one address by asking for a reset.
-MAIL_LIMIT = "10/hour"
 
 
 @dataclass(slots=True)
@@ -148,7 +146,6 @@ def register(app: Flask, policy: HttpPolicy) -> None:
         "auth": policy.ratelimit_auth,
         "money": policy.ratelimit_money,
         "read": policy.ratelimit_read,
-        "mail": MAIL_LIMIT,
     }
     limits = {name: _Limit(name, rule) for name, rule in rules.items()} if policy.ratelimit_enabled else {}
     app.extensions[EXTENSION] = limits

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
+from app.clock import SETTLING
 from app.ledger import chain, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
@@ -32,11 +33,6 @@ __all__ = [
     "spent_on",
     "standing_at",
 ]
-
-# After this long, no new entry can get a time before a moment. An entry's time is when its block began, by the
-# primary's clock, and the entry becomes visible when the block commits. A block that posts takes 25 s at most
-# (POST_TIMEOUT_MS), and the clocks in a replica set differ by seconds at worst.
-SETTLING = timedelta(seconds=60)
 
 _group: GroupCommit | None = None
 _roles: Roles | None = None

@@ -5,10 +5,11 @@ A document: {_id: the lease's name, holder, until}.
 
 import os
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from pymongo.errors import DuplicateKeyError
 
+from app import clock
 from app.mongo import database
 
 _names: dict[int, str] = {}
@@ -22,7 +23,7 @@ def _own_name() -> str:
 def acquire(name: str, duration: timedelta) -> bool:
     """Take or extend the lease for this process; return whether it holds it. It ends by itself after `duration`."""
     holder = _own_name()
-    now = datetime.now(UTC)
+    now = clock.now()
     try:
         database().leases.update_one(
             {"_id": name, "$or": [{"holder": holder}, {"until": {"$lte": now}}]},

@@ -14,7 +14,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure
 from pymongo.uri_parser import parse_uri
 
 from app import mongo
-from app.mongo import Document
+from app.mongo import Document, upgrades
 
 # Raise this by one with every change below, so that a newer program refuses an older database.
 SCHEMA_VERSION = 2
@@ -103,8 +103,14 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `vouched` counts the demotions of other SYSTEM users after which this one remained. Because each demotion
         # writes it, two that race conflict, and MongoDB lets only one through. `session_generation` counts changes of
-        # the password; a session belongs to the generation in which it started.
-        {"name_key": _STRING, "vouched": {"bsonType": "int"}, "session_generation": _COUNT},
+        # the password; a session belongs to the generation in which it started. `spared_session` is the session that
+        # outlived the last change.
+        {
+            "name_key": _STRING,
+            "vouched": {"bsonType": "int"},
+            "session_generation": _COUNT,
+            "spared_session": _optional(_STRING),
+        },
     ),
     "accounts": _document(
         {
@@ -157,7 +163,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
     # A spent refresh token, an ended session, or a user's mark that ends all sessions before a generation.
     "revoked_tokens": _document(
-        {"_id": _STRING, "expires_at": _DATE}, {"generation": _COUNT, "spared": _optional(_STRING)}
+        {"_id": _STRING, "expires_at": _DATE},
+        {"generation": _COUNT, "spared": _optional(_STRING), "spent_at": _DATE, "asked_at": _DATE},
     ),
     "password_resets": _document({"_id": _STRING, "token_hash": _STRING, "user": _optional(_ID), "expires_at": _DATE}),
     "login_failures": _document(
@@ -165,10 +172,13 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "_id": _STRING,
             "failures": _COUNT,
             "recent": {"bsonType": "array", "items": _DATE},
-            "blocked_until": _DATE,
             "expires_at": _DATE,
-        }
+        },
+        # Version 1 wrote `blocked_until`, and may still run while the database is brought up to date.
+        {"last_failure_at": _DATE, "blocked_until": _DATE},
     ),
+    # From where a user came: a hash of both, which says neither.
+    "known_clients": _document({"_id": _STRING, "expires_at": _DATE}),
     "rate_limits": _document({"_id": _STRING, "count": _COUNT, "expires_at": _DATE}),
     "outbox": _document(
         {
@@ -245,6 +255,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
     "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],
     "login_failures": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "known_clients": [IndexModel("expires_at", expireAfterSeconds=0)],
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
     "letter_counts": [IndexModel("expires_at", expireAfterSeconds=0)],
     "outbox": [
@@ -277,6 +288,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "leases": ["find", "insert", "update"],
     "password_resets": ["find", "insert", "update", "remove"],
     "login_failures": ["find", "insert", "update", "remove"],
+    "known_clients": ["find", "insert", "update"],
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
     "letter_counts": ["find", "insert", "update"],
@@ -296,7 +308,7 @@ def ensure_schema(database: Database[Document]) -> None:
     """Create or update the collections, validators, indexes and the role `fincore_app`.
 
     It needs an administrator's rights and a replica set, and raises Standalone without one.
-    Existing documents stay as they are.
+    Existing documents are brought to the form that this version needs.
     """
     _refuse_standalone(database.client)
     for name, validator in VALIDATORS.items():
@@ -311,6 +323,8 @@ def ensure_schema(database: Database[Document]) -> None:
         for index in SUPERSEDED_INDEXES.get(name, ()):
             _drop_index(database, name, index)
     _ensure_role(database)
+    upgrades.normalise_emails(database)
+    upgrades.keep_spared_sessions(database)
     database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
 
 

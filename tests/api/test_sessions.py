@@ -1,14 +1,17 @@
 """Sessions: how long they last, what goes on and what ends with a refresh, a logout and a new password."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
 from pymongo.database import Database
 
+from app import create_app
 from app.mongo import Document
-from tests.clients import Answer
+from config import Config
+from tests.clients import Answer, InProcess
 from tests.people import PASSWORD, Bank, Caller, Person
 from tests.server import JWT_SECRET
 
@@ -62,23 +65,142 @@ def test_refresh_tokens_follow_one_another(bank: Bank) -> None:
     assert is_logged_in(person)
 
 
-def test_a_spent_refresh_token_used_again_ends_the_session(bank: Bank) -> None:
+def test_a_spent_refresh_token_used_again_later_ends_the_session(bank: Bank, database: Database[Document]) -> None:
     person = bank.register()
     bystander = bank.log_in(person.user["email"])
     successor = resumed(bank, refresh(bank, person.refresh_token))
+    make_uses_older(database, timedelta(seconds=11))
     assert refresh(bank, person.refresh_token).code == "token_revoked"
     assert not is_logged_in(successor)
     assert refresh(bank, successor.refresh_token).code == "token_revoked"
     assert is_logged_in(bystander), "Other sessions of the user go on."
 
 
-def test_of_two_refreshes_at_the_same_moment_one_succeeds_and_the_session_ends(live_bank: Bank) -> None:
+def make_uses_older(database: Database[Document], age: timedelta) -> None:
+    """Let every use of a refresh token be so much longer ago."""
+    milliseconds = age // timedelta(milliseconds=1)
+    database.revoked_tokens.update_many({}, [{"$set": {"spent_at": {"$subtract": ["$spent_at", milliseconds]}}}])
+
+
+def test_refreshes_with_one_token_at_the_same_moment_get_the_same_successors(live_bank: Bank) -> None:
     person = live_bank.register()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: refresh(live_bank, person.refresh_token), range(8)))
-    assert sorted(answer.status for answer in answers) == [200] + [401] * 7
-    winner = next(answer for answer in answers if answer.status == 200)
-    assert not is_logged_in(resumed(live_bank, winner))
+    assert {answer.status for answer in answers} == {200}
+    assert len({(answer.body["token"], answer.body["refreshToken"]) for answer in answers}) == 1
+    assert is_logged_in(resumed(live_bank, refresh(live_bank, answers[0].body["refreshToken"])))
+
+
+def test_a_refresh_that_is_asked_for_again_gets_the_same_successors(bank: Bank, database: Database[Document]) -> None:
+    person = bank.register()
+    first = refresh(bank, person.refresh_token).body
+    again = refresh(bank, person.refresh_token).body
+    assert (again["token"], again["refreshToken"]) == (first["token"], first["refreshToken"])
+    assert again["expiresIn"] <= first["expiresIn"] == 900
+    kept = str(list(database.revoked_tokens.find({})))
+    assert first["token"] not in kept
+    assert first["refreshToken"] not in kept
+
+
+def test_what_version_1_spent_is_spent(bank: Bank, database: Database[Document]) -> None:
+    person = bank.register()
+    expires_at = datetime.now(UTC) + timedelta(days=30)
+    database.revoked_tokens.insert_one({"_id": claims(person.refresh_token)["jti"], "expires_at": expires_at})
+    assert refresh(bank, person.refresh_token).code == "token_revoked"
+    assert not is_logged_in(person)
+
+
+def test_logging_out_takes_the_refresh_token_though_it_is_spent(bank: Bank) -> None:
+    person, other = bank.register(), bank.register()
+    assert Caller(bank.client, person.refresh_token).post("/api/auth/logout").status == 200
+    assert not is_logged_in(person)
+    successor = resumed(bank, refresh(bank, other.refresh_token))
+    assert Caller(bank.client, other.refresh_token).post("/api/auth/logout").status == 200
+    assert not is_logged_in(successor)
+
+
+def test_logging_out_takes_an_access_token_that_has_expired_by_itself(bank: Bank) -> None:
+    person = bank.register()
+    expired = Caller(bank.client, aged(person.token or "", timedelta(hours=1)))
+    assert expired.get("/api/auth/me").code == "token_expired"
+    assert expired.post("/api/auth/logout").status == 200
+    assert expired.post("/api/auth/logout").code == "token_revoked"
+    assert not is_logged_in(person)
+
+
+def test_a_token_of_a_session_that_is_over_by_itself_logs_nobody_out(bank: Bank) -> None:
+    person = bank.register()
+    old = Caller(bank.client, aged(person.token or "", timedelta(days=31)))
+    assert old.post("/api/auth/logout", {"everywhere": True}).code == "token_expired"
+    stale = Caller(bank.client, aged(person.refresh_token, timedelta(days=31)))
+    assert stale.post("/api/auth/logout").code == "token_expired"
+    assert is_logged_in(person)
+
+
+def test_logging_out_everywhere_ends_every_session_and_no_later_one(bank: Bank) -> None:
+    person, bystander = bank.register(), bank.register()
+    other = bank.log_in(person.user["email"])
+    assert person.post("/api/auth/logout", {"everywhere": False}).status == 200
+    assert is_logged_in(other)
+    third = bank.log_in(person.user["email"])
+    assert third.post("/api/auth/logout", {"everywhere": True}).status == 200
+    assert not is_logged_in(other)
+    assert refresh(bank, other.refresh_token).code == "token_revoked"
+    assert is_logged_in(bystander)
+    assert is_logged_in(bank.log_in(person.user["email"]))
+
+
+def aged(token: str, age: timedelta) -> str:
+    """Return the token as it would be had it been made so much earlier."""
+    payload = claims(token)
+    earlier = {name: payload[name] - int(age.total_seconds()) for name in ("iat", "nbf", "exp")}
+    return jwt.encode({**payload, **earlier}, JWT_SECRET, algorithm="HS256")
+
+
+@pytest.mark.parametrize(("ahead_s", "code"), [(8, None), (13, "token_invalid")])
+def test_a_clock_that_is_ten_seconds_ahead_makes_good_tokens(bank: Bank, ahead_s: int, code: str | None) -> None:
+    token = aged(bank.register().token or "", -timedelta(seconds=ahead_s))
+    assert Caller(bank.client, token).get("/api/auth/me").code == code
+
+
+@pytest.mark.parametrize(("over_s", "code"), [(7, None), (13, "token_expired")])
+def test_a_clock_that_is_ten_seconds_behind_uses_good_tokens(bank: Bank, over_s: int, code: str | None) -> None:
+    token = aged(bank.register().token or "", timedelta(minutes=15, seconds=over_s))
+    assert Caller(bank.client, token).get("/api/auth/me").code == code
+
+
+def shortened(config: Config, days: int) -> Config:
+    return replace(config, auth=replace(config.auth, refresh_lifetime=timedelta(days=days)))
+
+
+def test_what_ends_a_session_lasts_as_long_as_its_tokens_whatever_the_lifetime_is_today(
+    config: Config, bank: Bank, database: Database[Document]
+) -> None:
+    people = [bank.register() for _ in range(3)]
+    today = Bank(InProcess(create_app(shortened(config, 1))))
+    Caller(today.client, people[0].token).post("/api/auth/logout")
+    Caller(today.client, people[1].refresh_token).post("/api/auth/logout")
+    Caller(today.client, people[2].token).post("/api/auth/logout", {"everywhere": True})
+    # What MongoDB takes away within the 29 days for which the tokens are still good.
+    database.revoked_tokens.delete_many({"expires_at": {"$lt": datetime.now(UTC) + timedelta(days=29)}})
+    assert [refresh(bank, person.refresh_token).code for person in people] == ["token_revoked"] * 3
+
+
+def test_a_token_older_than_todays_lifetime_is_refused(config: Config, bank: Bank) -> None:
+    person = bank.register()
+    today = Bank(InProcess(create_app(shortened(config, 1))))
+    old = aged(person.refresh_token, timedelta(days=2))
+    assert refresh(today, old).code == "token_expired"
+    assert refresh(bank, old).status == 200
+
+
+def test_a_users_own_generation_ends_sessions_without_the_blocklist(bank: Bank, database: Database[Document]) -> None:
+    person = bank.register()
+    other = bank.log_in(person.user["email"])
+    change_password(person)
+    database.revoked_tokens.delete_many({})
+    assert refresh(bank, other.refresh_token).code == "token_revoked"
+    assert refresh(bank, person.refresh_token).status == 200
 
 
 def test_a_blocklist_row_goes_when_its_token_has_expired(bank: Bank, database: Database[Document]) -> None:

@@ -27,16 +27,17 @@ def log_in(edge: Edge, email: str, password: str = WRONG, address: str = ATTACKE
 
 def wait_out(database: Database[Document]) -> None:
     """Let every delay that lasts be over."""
-    database.login_failures.update_many({}, {"$set": {"blocked_until": datetime.now(UTC) - timedelta(seconds=1)}})
+    long_ago = datetime.now(UTC) - attempts.GUESSER.delay_max - timedelta(seconds=1)
+    database.login_failures.update_many({}, {"$set": {"last_failure_at": long_ago}})
 
 
 def test_delays_double_up_to_their_limit() -> None:
-    free = attempts.ACCOUNT.free
-    delays = [attempts.delay_after(failures, attempts.ACCOUNT).total_seconds() for failures in range(free + 12)]
+    free = attempts.GUESSER.free
+    delays = [attempts.delay_after(failures, attempts.GUESSER).total_seconds() for failures in range(free + 12)]
     assert delays[:free] == [0] * free
     assert delays[free : free + 4] == [1, 2, 4, 8]
-    assert delays[-1] == attempts.ACCOUNT.delay_max.total_seconds()
-    assert attempts.delay_after(10**6, attempts.ACCOUNT) == attempts.ACCOUNT.delay_max
+    assert delays[-1] == attempts.GUESSER.delay_max.total_seconds()
+    assert attempts.delay_after(10**6, attempts.GUESSER) == attempts.GUESSER.delay_max
 
 
 def test_after_five_wrong_passwords_the_next_try_has_to_wait_and_longer_each_time(
@@ -89,13 +90,38 @@ def test_guessing_disturbs_no_session_and_not_the_change_of_the_password(
     for _ in range(12):
         wait_out(database)
         log_in(edge, person.user["email"])
-    assert log_in(edge, person.user["email"], PASSWORD, OWNER).code == "too_many_attempts"
+    assert log_in(edge, person.user["email"], PASSWORD).code == "too_many_attempts"
     owner = edge.caller(OWNER, person.token)
     assert owner.get("/api/auth/me").status == 200
     assert edge.caller(OWNER, person.refresh_token).post("/api/auth/refresh").status == 200
     change = {"currentPassword": PASSWORD, "newPassword": "another long enough one"}
     assert owner.call("PUT", "/api/auth/password", change).status == 200
     assert log_in(edge, person.user["email"], "another long enough one", OWNER).status == 200
+
+
+def test_guesses_from_elsewhere_delay_no_owner(make_edge: MakeEdge, bank: Bank, database: Database[Document]) -> None:
+    edge, email = make_edge(), bank.register().user["email"]
+    for _ in range(12):
+        wait_out(database)
+        log_in(edge, email)
+    assert log_in(edge, email).code == "too_many_attempts"
+    assert log_in(edge, email, PASSWORD, OWNER).status == 200
+    assert log_in(edge, email).code == "too_many_attempts", "The owner's success is no success of the guesser."
+
+
+def test_guesses_from_everywhere_delay_only_who_was_never_seen(
+    make_edge: MakeEdge, bank: Bank, database: Database[Document]
+) -> None:
+    edge, email = make_edge(ratelimit_auth="1000/minute"), bank.register().user["email"]
+    assert log_in(edge, email, PASSWORD, OWNER).status == 200
+    log_in(edge, email)
+    guesses = {"failures": attempts.ACCOUNT.free + 3, "last_failure_at": datetime.now(UTC)}
+    database.login_failures.update_one({"_id": {"$regex": "^account:"}}, {"$set": guesses})
+    stranger = log_in(edge, email, PASSWORD, "192.0.2.1")
+    assert stranger.code == "too_many_attempts"
+    assert stranger.headers["retry-after"] == "60", "It tells not how often others guessed."
+    assert log_in(edge, email, PASSWORD, OWNER).status == 200
+    assert log_in(edge, email, PASSWORD, "192.0.2.1").status == 200
 
 
 def test_a_session_can_not_guess_its_users_password_for_ever(make_edge: MakeEdge, bank: Bank) -> None:

@@ -8,7 +8,7 @@ lines that follow. Each of these has an account's id, and the sequence and hash 
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -24,8 +24,6 @@ from app.mongo import Document, database, moment
 
 ALGORITHM = "EdDSA"
 MEDIA_TYPE = "anchor+jwt"
-# A record's time is when its block began. After this long, no new record can get a time before a moment.
-SETTLING = timedelta(seconds=60)
 _HEADS_AT_ONCE = 500
 _COUNTED = ("transactions", "audit_log")
 _TIME_OF = {"transactions": "created_at", "audit_log": "at"}
@@ -38,7 +36,7 @@ class NotAnAnchor(Exception):
 def draw(key: Ed25519PrivateKey) -> Iterator[str]:
     """Yield the lines of an anchor of this moment."""
     with moment() as session:
-        until = clock.now() - SETTLING
+        until = clock.now() - clock.SETTLING
         counts = {name: _count(name, until, session) for name in _COUNTED}
         found = database().ledger_entries.aggregate(head_pipeline(None), session=session, allowDiskUse=True)
         heads = sorted(
