@@ -1,8 +1,7 @@
 """The shape of the database: collections, validators, indexes and the application's role.
 
-`ensure_schema` makes all of it, with an administrator's rights, and may run again at any
-time. The application itself has only the role `fincore_app`, which can add entries to the
-ledger but cannot change them.
+`ensure_schema` makes all of it with an administrator's rights. The application itself has
+only the role `fincore_app`, which can add entries to the ledger but cannot change them.
 """
 
 import contextlib
@@ -101,10 +100,9 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "role": _one_of("USER", "ADMIN", "SYSTEM"),
             "created_at": _DATE,
         },
-        # `vouched` counts the demotions of other SYSTEM users after which this one remained. Because each demotion
-        # writes it, two that race conflict, and MongoDB lets only one through. `session_generation` counts changes of
-        # the password; a session belongs to the generation in which it started. `spared_session` is the session that
-        # outlived the last change.
+        # `vouched` counts demotions of other SYSTEM users after which this one remained: two that race both write it,
+        # so MongoDB lets only one through. `session_generation` counts changes of the password; a session belongs to
+        # the generation in which it started. `spared_session` outlived the last change.
         {
             "name_key": _STRING,
             "vouched": {"bsonType": "int"},
@@ -124,8 +122,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         # a close that race conflict, and MongoDB lets only one through.
         {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY},
     ),
-    # Movements of money, and other uses of idempotency keys. They share a collection, because one unique index must
-    # cover all keys of a user.
+    # Movements of money and key uses share a collection, because one unique index must cover all keys of a user.
     "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
     "ledger_entries": _document(
         {
@@ -203,7 +200,6 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "error": _STRING,
         },
     ),
-    # How many letters a reader got on one day.
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
@@ -231,8 +227,7 @@ INDEXES: dict[str, list[IndexModel]] = {
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
         ),
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
-        # The open holds of an account, as either party or as payer. `expires_at` separates the overdue ones, so finding
-        # either kind is cheap, however many transactions and holds the account has.
+        # The open holds of an account, as either party or as payer. `expires_at` separates the overdue ones.
         IndexModel([("accounts", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}),
         IndexModel(
             [("from_account", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
@@ -274,7 +269,6 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
 }
 
-# Indexes of earlier versions that others have replaced.
 SUPERSEDED_INDEXES: dict[str, list[str]] = {"transactions": ["accounts_1"]}
 
 # What the application may do in each collection. None of it can change an entry once it is written.
@@ -307,8 +301,8 @@ class Standalone(NotReady):
 def ensure_schema(database: Database[Document]) -> None:
     """Create or update the collections, validators, indexes and the role `fincore_app`.
 
-    It needs an administrator's rights and a replica set, and raises Standalone without one.
-    Existing documents are brought to the form that this version needs.
+    It may run again at any time. It needs an administrator's rights and a replica set, and raises
+    Standalone without one. Existing documents are brought to the form that this version needs.
     """
     _refuse_standalone(database.client)
     for name, validator in VALIDATORS.items():
