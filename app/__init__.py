@@ -22,6 +22,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.accounts.routes import bp as accounts
     from app.admin.routes import bp as admin
     from app.auth import tokens
+    from app.auth.roles import roles_of
     from app.auth.routes import bp as auth
     from app.background import Background, Task
     from app.http import requests
@@ -47,7 +48,7 @@ def create_app(config: Config | None = None) -> Flask:
     logs.configure(config.log_level)
     heavy.configure(config.work)
     mongo.connect(config.mongo)
-    ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell))
+    ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell), roles=roles_of)
     requests.register(app, config.http)
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)

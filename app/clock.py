@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 # By how much the clocks of clients, hosts and the database may differ. Whoever compares times of two of them allows it.
 LEEWAY = timedelta(seconds=10)
+# Nothing joins a moment that is this long past. An entry's time is when its block started, by the primary's clock, and
+# the entry is seen when the block commits, at most 25 s later (POST_TIMEOUT_MS). The rest allows for clocks.
+SETTLING = timedelta(seconds=60)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(milliseconds=1)
@@ -32,6 +35,11 @@ def milliseconds(moment: datetime) -> int:
     """Return whole milliseconds since 1970, without passing through a float."""
     delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000 + delta.microseconds // 1_000
+
+
+def from_milliseconds(since_1970: int) -> datetime:
+    """Return the moment that many milliseconds after 1970 began."""
+    return _EPOCH + timedelta(milliseconds=since_1970)
 
 
 def at_or_after(moment: datetime) -> datetime:

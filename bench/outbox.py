@@ -15,6 +15,7 @@ from bson import ObjectId
 
 from app import ledger, mongo
 from app.accounts.service import open_account
+from app.auth.roles import roles_of
 from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind, treasury_id
 from app.outbox import repository as outbox
@@ -44,7 +45,7 @@ def main() -> None:
 
 def tell_of_postings(tells: bool) -> None:
     policy = LedgerPolicy(batch_size_max=max(BLOCK_SIZES), queue_size_max=10_000, timeout_ms=TIMEOUT_MS)
-    ledger.configure(policy, witnesses=(outbox.tell,) if tells else ())
+    ledger.configure(policy, witnesses=(outbox.tell,) if tells else (), roles=roles_of)
 
 
 def compare() -> None:

@@ -17,6 +17,7 @@ from bson import ObjectId
 from app import ledger, mongo
 from app.auth.roles import Role
 from app.auth.service import register
+from app.mongo.lists import Position
 from app.policies import AuthPolicy, MongoPolicy
 from app.statements import pdf, queries, render, service
 from app.transactions.repository import find_history
@@ -54,12 +55,13 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     account = mongo.database().accounts.find_one({"_id": long})
     assert account is not None
 
-    def history(after: ObjectId | None) -> list[Any]:
+    def history(after: Position | None) -> list[Any]:
         return list(islice(find_history([account["_id"]], {}, declines_of=owner, after=after, limit=PAGE), PAGE - 1))
 
-    after: ObjectId | None = None
+    after: Position | None = None
     for _ in range(PAGES - 1):
-        after = history(after)[-1].id
+        last = history(after)[-1]
+        after = (last.created_at, last.id)
     late = after
     first, last = median_ms(lambda: history(None)), median_ms(lambda: history(late))
     print(f"history: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")

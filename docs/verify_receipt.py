@@ -28,20 +28,36 @@ def verified(receipt: str, jwks: str) -> dict:
 
 def sealed(entry: dict) -> str:
     """Return the hash of an entry: SHA-256 of the one before and of what the entry says (see ledger.md)."""
-    at = datetime.fromisoformat(entry["createdAt"])
-    canonical = struct.pack(
-        ">12sQ8sqqq12sq8s",
-        bytes.fromhex(entry["accountId"]),
-        entry["sequence"],
-        entry["type"].encode(),
-        entry["amount"],
-        entry["balanceAfter"],
-        entry["balanceAfter"] - entry["availableAfter"],
-        bytes.fromhex(entry["transactionId"]),
-        int(at.timestamp()) * 1_000 + at.microsecond // 1_000,
-        b"",
-    )
+    canonical = canonical_2(entry) if entry.get("hashVersion") == 2 else canonical_1(entry)
     return hashlib.sha256(bytes.fromhex(entry["previousHash"]) + canonical).hexdigest()
+
+
+def canonical_1(entry: dict) -> bytes:
+    status = entry["description"] if entry["type"] == "STATUS" else ""
+    return struct.pack(">12sQ8sqqq12sq8s", *money(entry), id_bytes(entry["transactionId"]), at(entry), status.encode())
+
+
+def canonical_2(entry: dict) -> bytes:
+    text = entry["description"]
+    ids = id_bytes(entry["transactionId"]), id_bytes(entry["counterparty"])
+    record = bytes.fromhex(entry["recordHash"])
+    sealed = struct.pack(">B12sQ8sqqq12s12sq32s?", 2, *money(entry), *ids, at(entry), record, text is not None)
+    return sealed + (text or "").encode()
+
+
+def money(entry: dict) -> tuple:
+    balance, held = entry["balanceAfter"], entry["balanceAfter"] - entry["availableAfter"]
+    account = id_bytes(entry["accountId"])
+    return account, entry["sequence"], entry["type"].encode(), entry["amount"], balance, held
+
+
+def id_bytes(id_: str | None) -> bytes:
+    return bytes.fromhex(id_) if id_ else bytes(12)
+
+
+def at(entry: dict) -> int:
+    time = datetime.fromisoformat(entry["createdAt"])
+    return int(time.timestamp()) * 1_000 + time.microsecond // 1_000
 
 
 if __name__ == "__main__":

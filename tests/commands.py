@@ -55,13 +55,17 @@ def hold(
 def capture(
     user: ObjectId, of: ObjectId, amount: int | None = None, *, key: str | None = None, is_system: bool = False
 ) -> Capture:
-    return Capture(**keyed(user, key, hold=of, amount=amount), hold=of, amount=amount, is_system=is_system)
+    return Capture(
+        **keyed(user, key, hold=of, amount=amount), hold=of, amount=amount, act=Act(STAFF) if is_system else None
+    )
 
 
 def void(
     user: ObjectId, of: ObjectId, *, key: str | None = None, is_system: bool = False, reason: str | None = None
 ) -> Void:
-    return Void(**keyed(user, key, hold=of, reason=reason), hold=of, reason=reason, is_system=is_system)
+    return Void(
+        **keyed(user, key, hold=of, reason=reason), hold=of, reason=reason, act=Act(STAFF) if is_system else None
+    )
 
 
 def reversal(of: ObjectId, *, key: str | None = None, reason: str | None = "A mistake") -> Reversal:

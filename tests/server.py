@@ -13,8 +13,8 @@ from local.processes import free_port, holds_within
 JWT_SECRET = "vT4mQ9xZ2kL7pR1wY6nB8dH3sF5gJ0cA-tests"
 RECEIPT_KEY = "4f1c9e0b7a2d63855e9a1c4b7d2f80936a5c1e8d4b7f02933c6e9a0d1b5f7283"
 WORKERS = 2
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
 
 
 @contextmanager

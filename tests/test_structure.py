@@ -257,6 +257,7 @@ def test_services_reach_the_ledger_through_its_front() -> None:
 def test_repositories_know_the_database_and_what_the_ledger_records() -> None:
     allowed = {
         "app.mongo",
+        "app.mongo.lists",
         "app.mongo.shared",
         "app.clock",
         "app.ledger.records",

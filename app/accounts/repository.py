@@ -24,7 +24,7 @@ def find_account(account_id: ObjectId) -> Document | None:
 
 def find_accounts_of(user_id: ObjectId) -> list[Document]:
     """Return the user's accounts, oldest first."""
-    return list(database().accounts.find({"user": user_id}).sort("_id", 1))
+    return list(database().accounts.find({"user": user_id}).sort([("created_at", 1), ("_id", 1)]))
 
 
 def count_accounts_of(user_id: ObjectId, session: ClientSession, *, limit: int) -> int:

@@ -5,26 +5,24 @@ read as one of its own.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 
-from app.ledger.records import EntryType
 from app.mongo import Document, database
+from app.mongo.lists import Position, behind, newest_first
 
 _BY_ID = [("_id", ASCENDING)]
 _BY_NAME = [("name_key", ASCENDING), ("_id", ASCENDING)]
 _BY_EMAIL = [("email", ASCENDING)]
-_NEWEST_FIRST = [("_id", DESCENDING)]
 
 
-def find_users(*, after: ObjectId | None, limit: int) -> list[Document]:
-    return list(database().users.find(_query({}, after)).sort(_NEWEST_FIRST).limit(limit))
+def find_users(*, after: Position | None, limit: int) -> list[Document]:
+    return list(database().users.find(_query({}, "created_at", after)).sort(newest_first("created_at")).limit(limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +87,8 @@ def find_user(user_id: ObjectId, session: ClientSession) -> Document | None:
 
 
 def find_first_user(role: str) -> Document | None:
-    """Return the user who has had the role for the longest time, as far as ids tell."""
-    return database().users.find_one({"role": {"$eq": role}}, sort=[("_id", ASCENDING)])
+    """Return the oldest user who has the role."""
+    return database().users.find_one({"role": {"$eq": role}}, sort=[("created_at", ASCENDING), ("_id", ASCENDING)])
 
 
 def set_role(user_id: ObjectId, role: str, session: ClientSession) -> Document | None:
@@ -117,67 +115,23 @@ def vouch_for_demotion(user_id: ObjectId, role: str, session: ClientSession) -> 
     return voucher is not None
 
 
-def find_accounts(filters: Document, *, after: ObjectId | None, limit: int) -> list[Document]:
+def find_accounts(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
     """Return the accounts whose fields have these values, newest first; the bank's own have None for a user."""
-    found = database().accounts.find(_query(filters, after)).sort(_NEWEST_FIRST).limit(limit)
+    found = database().accounts.find(_query(filters, "created_at", after)).sort(newest_first("created_at")).limit(limit)
     return [{"user": None, **account} for account in found]
 
 
-def find_audit_records(filters: Document, *, after: ObjectId | None, limit: int) -> list[Document]:
+def find_audit_records(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
     """Return the records whose fields have these values, newest first."""
-    return list(database().audit_log.find(_query(filters, after)).sort(_NEWEST_FIRST).limit(limit))
+    return list(database().audit_log.find(_query(filters, "at", after)).sort(newest_first("at")).limit(limit))
 
 
 def find_audit_records_since(since: datetime, filters: Document) -> list[Document]:
     """Return the records since then whose fields have these values, oldest first."""
-    query = {**_query(filters, None), "_id": {"$gte": ObjectId.from_datetime(since)}}
-    return list(database().audit_log.find(query).sort("_id", ASCENDING))
+    query = {**_query(filters, "at", None), "at": {"$gte": since}}
+    return list(database().audit_log.find(query).sort([("at", ASCENDING), ("_id", ASCENDING)]))
 
 
-def read_accounts(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, currency, kind} of all accounts, in the order of their ids."""
-    fields = {"_id": 0, "account": "$_id", "currency": 1, "kind": 1}
-    yield from database().accounts.find({}, projection=fields, session=session).sort("_id", ASCENDING)
-
-
-def read_balances(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, balance} of all journals as their newest entries say, in the order of the accounts' ids."""
-    pipeline: list[Document] = [
-        # One seek for each account, as for all heads.
-        {"$sort": {"account": ASCENDING, "sequence": DESCENDING}},
-        {"$group": {"_id": "$account", "balance": {"$first": "$balance"}}},
-        {"$sort": {"_id": ASCENDING}},
-        {"$project": {"_id": 0, "account": "$_id", "balance": 1}},
-    ]
-    yield from database().ledger_entries.aggregate(pipeline, session=session, allowDiskUse=True)
-
-
-def sum_entries(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, type, total}: the amounts of all its DEBIT and its CREDIT entries, in the order of the ids.
-
-    Reads every entry once: what is added up is the ledger itself, not what the bank
-    believes about it.
-    """
-    pipeline: list[Document] = [
-        {"$match": {"type": {"$in": [EntryType.DEBIT.value, EntryType.CREDIT.value]}}},
-        {"$group": {"_id": {"account": "$account", "type": "$type"}, "total": {"$sum": "$amount"}}},
-        {"$sort": {"_id": ASCENDING}},
-        {"$project": {"_id": 0, "account": "$_id.account", "type": "$_id.type", "total": 1}},
-    ]
-    for group in database().ledger_entries.aggregate(pipeline, session=session, allowDiskUse=True):
-        # A sum that needs more than 64 bits comes as a float.
-        inexact = isinstance(group["total"], float)
-        yield {**group, "total": _sum_exactly(group["account"], group["type"], session)} if inexact else group
-
-
-def _sum_exactly(account_id: ObjectId, type_: str, session: ClientSession) -> int:
-    pipeline: list[Document] = [
-        {"$match": {"account": account_id, "type": type_}},
-        {"$group": {"_id": None, "total": {"$sum": {"$toDecimal": "$amount"}}}},
-    ]
-    return int(next(database().ledger_entries.aggregate(pipeline, session=session))["total"].to_decimal())
-
-
-def _query(filters: Document, after: ObjectId | None) -> Document:
+def _query(filters: Document, time: str, after: Position | None) -> Document:
     query: Document = {name: {"$eq": value} for name, value in filters.items()}
-    return query if after is None else {**query, "_id": {"$lt": after}}
+    return {**query, **({"$and": behind(time, after)} if after else {})}

@@ -33,12 +33,17 @@ from app.errors import (
 from app.http.blueprint import Blueprint
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
+from app.ledger.proof import trial_balance as proof
 from app.ledger.records import AccountStatus
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")
 
 administrators_only = role_required(*MAY_ADMINISTER)
 ADMIN_PROBLEMS = (*TOKEN_PROBLEMS, Forbidden)
+
+
+def _position(item: dict[str, Any]) -> list[Any]:
+    return [item["created_at"], item["_id"]]
 
 
 @bp.get("/users")
@@ -51,7 +56,7 @@ def list_users(query: dict[str, Any]) -> dict[str, Any]:
     page, filters = read_page("admin_users", query)
     if "q" not in filters:
         users = repository.find_users(after=page.after, limit=page.fetch)
-        return page.answer("users", users, lambda user: user["_id"])
+        return page.answer("users", users, _position)
     search = service.search_for(filters["q"])
     users = repository.search_users(search, after=page.after, limit=page.fetch)
     return page.answer("users", users, lambda user: repository.search_position(search, user))
@@ -76,7 +81,7 @@ def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
     """List accounts, the bank's own too, newest first."""
     page, filters = read_page("admin_accounts", query)
     found = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
-    return page.answer("accounts", accounts.with_balances(found), lambda account: account["_id"])
+    return page.answer("accounts", accounts.with_balances(found), _position)
 
 
 @bp.patch("/accounts/<id:account_id>/status")
@@ -99,7 +104,7 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
     """List what was done, newest first."""
     page, filters = read_page("audit_log", query)
     records = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
-    return page.answer("records", records, lambda record: record["_id"])
+    return page.answer("records", records, lambda record: [record["at"], record["_id"]])
 
 
 @bp.get("/trial-balance")
@@ -109,4 +114,4 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 def trial_balance() -> dict[str, Any]:
     """Add up the whole ledger, currency by currency, as it stood at one moment."""
     with heavy.documents.turn(current_user_id()):
-        return service.trial_balance()
+        return proof.trial_balance()

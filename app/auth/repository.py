@@ -46,6 +46,12 @@ def find_users(ids: Collection[ObjectId]) -> list[Document]:
     return list(_users.read(ids).values())
 
 
+def find_roles(ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
+    """Return the users' roles as of an atomic block, which no shared reading may answer."""
+    found = database().users.find({"_id": {"$in": list(ids)}}, {"role": 1}, session=session)
+    return {user["_id"]: user["role"] for user in found}
+
+
 def replace_password(
     user_id: ObjectId,
     password_hash: str,

@@ -1,8 +1,10 @@
 """Roles, and all that is reserved for them."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 from bson import ObjectId
+from pymongo.client_session import ClientSession
 
 from app.auth import repository
 
@@ -20,6 +22,11 @@ MAY_REVERSE = (Role.ADMIN, Role.SYSTEM)
 MAY_FUND = (Role.SYSTEM,)
 MAY_SETTLE_ANY_HOLD = (Role.SYSTEM,)
 MAY_CHANGE_ROLES = (Role.SYSTEM,)
+
+
+def roles_of(user_ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
+    """Return the users' roles as of an atomic block."""
+    return repository.find_roles(user_ids, session)
 
 
 def reads_everything(user_id: ObjectId) -> bool:

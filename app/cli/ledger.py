@@ -2,16 +2,19 @@
 
 import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 import orjson
 from bson import ObjectId
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import current_app
 
 from app.cli.terminal import IdType, OperatorGroup
+from app.ledger.proof import anchor
 from app.ledger.proof import verify as proof
-from app.ledger.proof.verify import Report
+from app.ledger.proof.faults import Report
 from app.transactions import receipts, service
 from app.transactions.schemas import TransactionSchema
 
@@ -25,8 +28,9 @@ group = OperatorGroup("ledger", help="The ledger's proofs.")
 
 @group.command("verify", epilog=VERIFY_EXIT_CODES)
 @click.option("--account", metavar="ID", type=IdType(), help="One account and its transactions instead of all.")
+@click.option("--anchor", "anchored", type=click.File("r"), help="Compare with what `ledger anchor` wrote, too.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
-def verify(account: ObjectId | None, as_json: bool) -> None:
+def verify(account: ObjectId | None, anchored: TextIO | None, as_json: bool) -> None:
     """Check the whole ledger and name each fault.
 
     It reads every entry and every transaction once, changes nothing, and may run while
@@ -34,6 +38,8 @@ def verify(account: ObjectId | None, as_json: bool) -> None:
     """
     begun = time.perf_counter()
     report = _verified(account)
+    if anchored is not None:
+        _compare(anchored, report)
     seconds = time.perf_counter() - begun
     if as_json:
         click.echo(orjson.dumps(_as_json(report, seconds), option=orjson.OPT_INDENT_2))
@@ -44,6 +50,22 @@ def verify(account: ObjectId | None, as_json: bool) -> None:
     sys.exit(0 if report.is_sound else 1)
 
 
+@group.command("anchor")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def write_anchor(file: Path) -> None:
+    """Write the ledger's counts and heads to a new FILE, signed, for `verify --anchor`.
+
+    Keep it where nobody who can write to the database can write.
+    """
+    lines = anchor.draw(_signing_key())
+    try:
+        with file.open("x") as written:
+            accounts = sum(1 for line in lines if written.write(f"{line}\n")) - 1
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from None
+    click.echo(f"Anchored the heads of {accounts:,} accounts in {file}.")
+
+
 @group.command("receipt")
 @click.argument("transaction", metavar="ID", type=IdType())
 @click.option("--account", metavar="ID", type=IdType(), help="Only this account's entries, and what its owner may see.")
@@ -52,13 +74,27 @@ def receipt(transaction: ObjectId, account: ObjectId | None) -> None:
 
     Without --account it shows both sides, which is for the bank's own use.
     """
-    key = current_app.config["RECEIPT_KEY"]
-    if key is None:
-        raise click.ClickException("There is no key to sign with: set RECEIPT_KEY.")
+    key = _signing_key()
     found: Any
     found, entries = service.get_side(transaction, account) if account else service.get_sides(transaction)
     shown = TransactionSchema(exclude=["idempotency_key"]).dump(found)
     click.echo(receipts.sign(transaction, shown, entries, key))
+
+
+def _signing_key() -> Ed25519PrivateKey:
+    key: Ed25519PrivateKey | None = current_app.config["RECEIPT_KEY"]
+    if key is None:
+        raise click.ClickException("There is no key to sign with: set RECEIPT_KEY.")
+    return key
+
+
+def _compare(anchored: TextIO, report: Report) -> None:
+    """Add to the report what is not any more as an anchor has it."""
+    try:
+        for fault in anchor.compare(anchored, _signing_key()):
+            report.add(fault)
+    except (anchor.NotAnAnchor, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"This is no anchor of this bank. {error}", param_hint="--anchor") from None
 
 
 def _verified(account: ObjectId | None) -> Report:

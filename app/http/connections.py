@@ -20,6 +20,7 @@ from app.http import framing
 from app.http.framing import Body
 
 RECEIVE_BYTES = 64 * 1024
+SEND_BYTES = 64 * 1024
 # A body up to this size is read before a thread hears of the request.
 SMALL_BODY_BYTES_MAX = 64 * 1024
 # As much of an answer is kept for a client that takes its time; beyond it the thread that answers waits.
@@ -84,6 +85,7 @@ class Connection:
         self.has_ended = False  # the client's side
         self.wire = bytearray()  # received, and not yet part of a request
         self.unsent = bytearray()
+        self.watched_for = 0  # the event that the main thread is told of
         self.keeps = False  # whether it goes on behind the answer
         self.lingered_bytes = 0
         self.lingers_until = 0.0
@@ -158,29 +160,32 @@ class Connection:
         if self.awaits_continue:
             self.awaits_continue = False
             self.sendall(CONTINUE)
+            self.flush()
 
     def sendall(self, data: bytes) -> None:
-        """Send, or keep for later what the client does not take at once; raises OSError if it takes too little.
+        """Keep what is to be sent until it is much, or `flush`; raises OSError if the client takes too little of it.
 
-        gunicorn's responses write through this as if it were the socket.
+        gunicorn's responses write through this as if it were the socket, a head and a body apart.
         """
-        if not self.unsent:
-            data = data[self._send(data) :]
         self.unsent += data
-        if len(self.unsent) > UNSENT_BYTES_MAX:
-            self._wait_until_taken()
+        if len(self.unsent) > SEND_BYTES:
+            self.flush()
+            if len(self.unsent) > UNSENT_BYTES_MAX:
+                self._wait_until_taken()
 
     def flush(self) -> int:
         """Send of what is kept as much as the client takes at once; return how much."""
-        sent = self._send(self.unsent)
-        del self.unsent[:sent]
-        return sent
-
-    def _send(self, data: bytes | bytearray) -> int:
+        if not self.unsent:
+            return 0
         try:
-            return self.sock.send(data)
+            sent = self.sock.send(self.unsent)
         except (BlockingIOError, InterruptedError):
             return 0
+        if sent == len(self.unsent):
+            self.unsent.clear()
+        else:
+            del self.unsent[:sent]
+        return sent
 
     def _wait_until_taken(self) -> None:
         if not self._slow_takers.acquire(blocking=False):

@@ -27,6 +27,8 @@ SINGLE_HEADERS = {
     "ORIGIN": "Origin",
     "X-REQUEST-ID": "X-Request-ID",
 }
+# What decides where a message ends, and what becomes of the connection behind it.
+FRAMING_FIELDS = ("CONNECTION", "CONTENT-LENGTH", "HOST", "TRANSFER-ENCODING", "UPGRADE")
 
 # An empty line, also where its line ends are not what they have to be; gunicorn's parser refuses those.
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -150,26 +152,26 @@ def parse_head(head: bytes, settings: Any, client: Any) -> Request:
         raise errors.InvalidHeader("a head that ends twice")
     # Whatever minor version a client speaks beyond ours, it understands ours.
     request.version = min(request.version, (1, 1))
-    _check_host(request)
-    codings = [value.lower() for value in _values(request, "TRANSFER-ENCODING")]
-    if codings not in ([], ["chunked"]):
+    fields = _framing_fields(request)
+    _check_host(fields["HOST"], is_optional=request.version < (1, 1))
+    if [value.lower() for value in fields["TRANSFER-ENCODING"]] not in ([], ["chunked"]):
         raise errors.UnsupportedTransferCoding("a coding other than chunked")
-    if not all(_LENGTH.fullmatch(value) for value in _values(request, "CONTENT-LENGTH")):
+    if not all(_LENGTH.fullmatch(value) for value in fields["CONTENT-LENGTH"]):
         raise errors.InvalidHeader("CONTENT-LENGTH")
-    options = ",".join(_values(request, "CONNECTION")).lower().split(",")
-    if "close" in (option.strip(" \t") for option in options):
+    if any(option.strip(" \t") == "close" for value in fields["CONNECTION"] for option in value.lower().split(",")):
         request.force_close()
-    # We speak nothing that one could upgrade to, so that the request goes on as it is (RFC 9110, section 7.8).
-    request.headers = [(name, value) for name, value in request.headers if name != "UPGRADE"]
+    if fields["UPGRADE"]:
+        # We speak nothing that one could upgrade to, so that the request goes on as it is (RFC 9110, section 7.8).
+        request.headers = [(name, value) for name, value in request.headers if name != "UPGRADE"]
     return request
 
 
 def body_of(request: Request) -> Body:
     """Return what takes the request's body off the wire."""
-    if _values(request, "TRANSFER-ENCODING"):
+    fields = _framing_fields(request)
+    if fields["TRANSFER-ENCODING"]:
         return ChunkedBody(lambda trailers: request.parse_headers(trailers, from_trailer=True))
-    lengths = _values(request, "CONTENT-LENGTH")
-    return LengthBody(int(lengths[0]) if lengths else 0)
+    return LengthBody(int(next(iter(fields["CONTENT-LENGTH"]), 0)))
 
 
 def fault_of_endless_head(head: bytes, settings: Any, client: Any) -> errors.ParseException:
@@ -186,6 +188,8 @@ def fault_of_endless_head(head: bytes, settings: Any, client: Any) -> errors.Par
 def repeated_headers(names: Iterable[str]) -> list[str]:
     """Return which of the headers that have one value occur more than once among these names."""
     seen = [name for name in names if name in SINGLE_HEADERS]
+    if len(seen) < 2:
+        return []
     return sorted({SINGLE_HEADERS[name] for name in seen if seen.count(name) > 1})
 
 
@@ -200,14 +204,17 @@ class _Read(Unreader):
         return b""
 
 
-def _check_host(request: Request) -> None:
-    hosts = _values(request, "HOST")
-    if not hosts and request.version < (1, 1):
+def _check_host(hosts: list[str], *, is_optional: bool) -> None:
+    if not hosts and is_optional:
         return
     # gunicorn's parser refuses two.
     if not hosts or not _HOST.fullmatch(hosts[0]):
         raise errors.InvalidHeader("HOST")
 
 
-def _values(request: Request, name: str) -> list[str]:
-    return [value for header, value in request.headers if header == name]
+def _framing_fields(request: Request) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {name: [] for name in FRAMING_FIELDS}
+    for name, value in request.headers:
+        if name in values:
+            values[name].append(value)
+    return values

@@ -24,7 +24,6 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from http import HTTPStatus
 from threading import BoundedSemaphore
 from typing import Any
@@ -144,14 +143,37 @@ class PatientWorker(ThreadWorker):
         )
         self.connections[connection] = None
         connection.deadline = time.monotonic() + self.request_timeout_s
-        self._watch(connection, selectors.EVENT_READ, self._on_readable)
+        self._watch(connection, selectors.EVENT_READ)
         # Most clients send at once.
         self._guard(connection, self._on_readable)
 
     # What becomes of a connection
 
-    def _watch(self, connection: Connection, event: int, react: Callable[[Connection], None]) -> None:
-        self.poller.register(connection.sock, event, lambda _sock: self._guard(connection, react))
+    def _watch(self, connection: Connection, event: int) -> None:
+        if not connection.watched_for:
+            self.poller.register(connection.sock, event, lambda _sock: self._guard(connection, self._react))
+        elif connection.watched_for != event:
+            data = self.poller.get_key(connection.sock).data
+            self.poller.modify(connection.sock, event, data)
+        connection.watched_for = event
+
+    def _unwatch(self, connection: Connection) -> None:
+        if connection.watched_for:
+            self.poller.unregister(connection.sock)
+            connection.watched_for = 0
+
+    def _react(self, connection: Connection) -> None:
+        """Do what is to be done when the client has sent something, or has taken something."""
+        match connection.stage:
+            case Stage.IDLE | Stage.HEAD | Stage.BODY:
+                self._on_readable(connection)
+            case Stage.SERVED:
+                # It speaks out of turn. Most do not, and stay watched, which is cheaper than to begin it again.
+                self._unwatch(connection)
+            case Stage.FLUSHED:
+                self._on_writable(connection)
+            case Stage.LINGERING:
+                self._on_lingering(connection)
 
     def _guard(self, connection: Connection, react: Callable[..., None], *details: Any) -> None:
         """Let no connection's fault end the loop, which is everybody's."""
@@ -161,13 +183,7 @@ class PatientWorker(ThreadWorker):
             log.error("bug", exc_info=error)
             self._close(connection)
 
-    def _unwatch(self, connection: Connection) -> None:
-        with suppress(KeyError, ValueError):  # a thread has it
-            self.poller.unregister(connection.sock)
-
     def _on_readable(self, connection: Connection) -> None:
-        if connection.stage not in (Stage.IDLE, Stage.HEAD, Stage.BODY):
-            return
         try:
             received = connection.receive()
         except OSError:
@@ -218,7 +234,8 @@ class PatientWorker(ThreadWorker):
             self._read_on(connection, 0, time.monotonic())
 
     def _serve(self, connection: Connection, *, is_arriving: bool = False) -> None:
-        self._unwatch(connection)
+        if is_arriving:
+            self._unwatch(connection)
         connection.stage = Stage.SERVED
         connection.handed_over_at = time.monotonic()
         future = (self.arriving_pool if is_arriving else self.tpool).submit(self._answer, connection)
@@ -238,15 +255,13 @@ class PatientWorker(ThreadWorker):
             connection.stage = Stage.FLUSHED
             connection.pace = Pace(self.request_timeout_s, time.monotonic())
             connection.deadline = connection.pace.deadline
-            self._watch(connection, selectors.EVENT_WRITE, self._on_writable)
+            self._watch(connection, selectors.EVENT_WRITE)
         elif connection.keeps and (self.alive or connection.wire):
             self._keep(connection)
         else:
             self._linger(connection)
 
     def _on_writable(self, connection: Connection) -> None:
-        if connection.stage is not Stage.FLUSHED:
-            return
         try:
             connection.pace.move(connection.flush(), time.monotonic())
         except OSError:
@@ -254,7 +269,6 @@ class PatientWorker(ThreadWorker):
             return
         connection.deadline = connection.pace.deadline
         if not connection.unsent:
-            self._unwatch(connection)
             self._flush(connection)
 
     def _keep(self, connection: Connection) -> None:
@@ -262,7 +276,7 @@ class PatientWorker(ThreadWorker):
         connection.expect_next()
         connection.stage = Stage.IDLE
         connection.deadline = time.monotonic() + self.cfg.keepalive + KEEP_ALIVE_LEEWAY_S
-        self._watch(connection, selectors.EVENT_READ, self._on_readable)
+        self._watch(connection, selectors.EVENT_READ)
         if connection.wire:
             self._advance(connection, len(connection.wire))
 
@@ -279,11 +293,11 @@ class PatientWorker(ThreadWorker):
         address = connection.client[0] if connection.client else ""
         # What the client sent has no place in a log.
         log.warning("request_unreadable", reason=reason, address=address, request_id=request_id)
-        self._unwatch(connection)
         connection.keeps = False
         connection.wire.clear()
         try:
             connection.sendall(answers.refusal(status, request_id))
+            connection.flush()
         except OSError:
             self._close(connection)
         else:
@@ -301,11 +315,9 @@ class PatientWorker(ThreadWorker):
         now = time.monotonic()
         connection.lingers_until = now + LINGER_S
         connection.deadline = now + LINGER_PAUSE_S
-        self._watch(connection, selectors.EVENT_READ, self._on_lingering)
+        self._watch(connection, selectors.EVENT_READ)
 
     def _on_lingering(self, connection: Connection) -> None:
-        if connection.stage is not Stage.LINGERING:
-            return
         try:
             connection.lingered_bytes += connection.receive()
         except OSError:
@@ -341,6 +353,7 @@ class PatientWorker(ThreadWorker):
             finally:
                 if hasattr(parts, "close"):
                     parts.close()
+            connection.flush()
             return not answer.should_close()
         except OSError as error:
             # The client is not there any more, or does not take its answer.

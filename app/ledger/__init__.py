@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.ledger import chain, replay, repository
+from app.clock import SETTLING
+from app.ledger import chain, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
-from app.ledger.posting import Witness, post_block, rehearse
+from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.mongo import clocks
 from app.policies import LedgerPolicy
@@ -33,22 +34,20 @@ __all__ = [
     "standing_at",
 ]
 
-# An entry has the time at which its block began, by the primary's clock, and is seen once the block is committed. A
-# block that posts has 25 s at most (POST_TIMEOUT_MS), and the clocks of members of a replica set are seconds apart at
-# the very worst, so nothing joins a moment any more that is this long past.
-SETTLING = timedelta(seconds=60)
-
 _group: GroupCommit | None = None
+_roles: Roles | None = None
 
 
-def configure(policy: LedgerPolicy, *, witnesses: Sequence[Witness]) -> None:
-    """Set the limits of this process's postings, and who writes in each block what follows from it."""
-    global _group
+def configure(policy: LedgerPolicy, *, witnesses: Sequence[Witness], roles: Roles) -> None:
+    """Set the limits of this process's postings, who writes in each block what follows from it, and who tells there
+    which roles users have."""
+    global _group, _roles
 
     def post_in_sight(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
-        return post_block(commands, timeout_s, witnesses)
+        return posting.post_block(commands, timeout_s, witnesses, roles)
 
     _group = GroupCommit(policy, post_in_sight)
+    _roles = roles
 
 
 def post(commands: Sequence[Command]) -> list[Outcome]:
@@ -56,6 +55,13 @@ def post(commands: Sequence[Command]) -> list[Outcome]:
     if _group is None:
         raise RuntimeError("app.ledger.configure() was not called.")
     return _group.post(commands)
+
+
+def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
+    """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
+    if _roles is None:
+        raise RuntimeError("app.ledger.configure() was not called.")
+    return posting.rehearse(command, _roles)
 
 
 def begin_journal(

@@ -12,14 +12,17 @@ from app.ledger.records import (
     AccountStatus,
     Entry,
     EntryType,
+    Identity,
     Transaction,
 )
 from app.money import AMOUNT_MAX
 
 BALANCE_MAX = AMOUNT_MAX
+# Of the hash of entries that are written now. Those of version 1 are read and verified for ever.
+HASH_VERSION = 2
 
-_BALANCE_EFFECT = {EntryType.CREDIT: 1, EntryType.DEBIT: -1}
-_HELD_EFFECT = {EntryType.HOLD: 1, EntryType.RELEASE: -1}
+BALANCE_EFFECT = {EntryType.CREDIT: 1, EntryType.DEBIT: -1}
+HELD_EFFECT = {EntryType.HOLD: 1, EntryType.RELEASE: -1}
 
 
 def open_journal(
@@ -41,10 +44,13 @@ def append(
     description: str | None = None,
 ) -> tuple[Account, Entry]:
     """Return the account after one more entry, and the entry."""
-    balance = account.balance + amount * _BALANCE_EFFECT.get(type_, 0)
-    held = account.held + amount * _HELD_EFFECT.get(type_, 0)
+    balance = account.balance + amount * BALANCE_EFFECT.get(type_, 0)
+    held = account.held + amount * HELD_EFFECT.get(type_, 0)
+    identity = Identity(account.user, account.kind, account.currency)
+    about: Transaction | Identity = identity if transaction is None else transaction
     # What must hold whatever the rules above decided. A breach is a bug and must not reach the database.
     assert amount > 0 or type_ is EntryType.STATUS
+    assert (transaction is None) == (type_ is EntryType.STATUS)
     assert at >= account.at
     assert -BALANCE_MAX <= balance <= BALANCE_MAX
     assert held >= 0
@@ -61,6 +67,9 @@ def append(
         description=transaction.description if description is None and transaction is not None else description,
         created_at=at,
         previous_hash=account.hash,
+        version=HASH_VERSION,
+        record_hash=about.record_hash(),
+        identity=identity if transaction is None else None,
     ).sealed()
     after = replace(account, sequence=entry.sequence, balance=balance, held=held, hash=entry.hash, at=at)
     return after, entry

@@ -35,6 +35,8 @@ class Transfer(Keyed):
     amount: int
     description: str | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
+    # Of a FUNDING: who gives it, for the bank.
+    act: Act | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +49,25 @@ class Hold(Transfer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(Keyed):
-    """Pay out of a hold: `amount`, or all of it; the rest is released. By the payee, or by the bank (`is_system`)."""
+    """Pay out of a hold: `amount`, or all of it; the rest is released. By the payee, or by `act` for the bank."""
 
     hold: ObjectId
     amount: int | None = None
-    is_system: bool = False
+    act: Act | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Void(Keyed):
-    """Release a hold without paying. By the payee, or by the bank (`is_system`)."""
+    """Release a hold without paying. By the payee, or by `act` for the bank."""
 
     hold: ObjectId
     reason: str | None = None
-    is_system: bool = False
+    act: Act | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reversal(Keyed):
-    """Move the money of a completed transaction back. The caller has checked that the user's role allows it."""
+    """Move the money of a completed transaction back. `act` tells by whom, and by right of which roles."""
 
     original: ObjectId
     act: Act
@@ -124,6 +126,11 @@ def transaction_named_by(command: Command) -> ObjectId | None:
             return command.original
         case _:
             return None
+
+
+def act_of(command: Command) -> Act | None:
+    """Return who does it for the bank, if that is who does it."""
+    return command.act if isinstance(command, Transfer | Capture | Void | Reversal | ChangeStatus) else None
 
 
 def size(command: Command) -> int:

@@ -28,8 +28,22 @@ from app.errors import (
     TransactionNotFound,
 )
 from app.ledger.chain import BALANCE_MAX, append
-from app.ledger.commands import Batch, Capture, ChangeStatus, Command, Expire, Hold, Keyed, Reversal, Transfer, Void
+from app.ledger.commands import (
+    Batch,
+    Capture,
+    ChangeStatus,
+    Command,
+    Expire,
+    Hold,
+    Keyed,
+    Reversal,
+    Transfer,
+    Void,
+    act_of,
+)
 from app.ledger.records import (
+    STATUS_ACTIONS,
+    TRANSITIONS,
     Account,
     AccountKind,
     AccountStatus,
@@ -49,29 +63,21 @@ from app.ledger.state import Decision, State
 DECLINES = (InsufficientFunds, AccountNotActive, BalanceLimitExceeded)
 HOLD_EXPIRED = Failure("hold_expired", "The hold was not captured in time.")
 
-# From each status, those that the bank may change it to. CLOSED is final.
-_TRANSITIONS = {
-    AccountStatus.ACTIVE: {AccountStatus.FROZEN, AccountStatus.CLOSED},
-    AccountStatus.FROZEN: {AccountStatus.ACTIVE, AccountStatus.CLOSED},
-    AccountStatus.CLOSED: set[AccountStatus](),
-}
-_STATUS_ACTIONS = {
-    AccountStatus.ACTIVE: "account_unfrozen",
-    AccountStatus.FROZEN: "account_frozen",
-    AccountStatus.CLOSED: "account_closed",
-}
-
 
 def decide(command: Command, state: State, at: datetime) -> Decision:
     """Decide one command against `state`, which is left as it is.
 
-    A key that was spent is settled first: its first outcome again, or
-    IdempotencyKeyReused. Otherwise the outcome's error is one of `DECLINES`, which is
-    recorded and spends the key, or a refusal that leaves no trace: AccountNotFound,
-    SameAccount, CurrencyMismatch (transfers and holds), TransactionNotFound,
-    Forbidden, HoldNotPending, CaptureExceedsHold (captures and voids), AlreadyReversed,
-    NotReversible, InvalidStatusTransition, AccountNotEmpty. `at` is UTC in whole milliseconds.
+    Whoever acts by right of a role without having it (any more) gets Forbidden. A key that
+    was spent is settled next: its first outcome again, or IdempotencyKeyReused.
+    Otherwise the outcome's error is one of `DECLINES`, which is recorded and spends the key,
+    or a refusal that leaves no trace: AccountNotFound, SameAccount, CurrencyMismatch
+    (transfers and holds), TransactionNotFound, Forbidden, HoldNotPending, CaptureExceedsHold
+    (captures and voids), AlreadyReversed, NotReversible, InvalidStatusTransition,
+    AccountNotEmpty. `at` is UTC in whole milliseconds.
     """
+    if (act := act_of(command)) is not None and not state.allows(act):
+        # The request was let in a moment ago. A demotion that has come in between counts.
+        return Decision(outcome=Outcome(error=Forbidden(f"This needs the role {' or '.join(sorted(act.roles))}.")))
     if isinstance(command, Keyed):
         recorded = state.recorded.get((command.user, command.idempotency_key))
         if recorded is not None:
@@ -110,9 +116,13 @@ def _transfer(command: Transfer, state: State, at: datetime) -> Decision:
     try:
         _check_active(payer, payee)
         _check_funds(payer, command.amount)
-        return _move(transaction, payer, payee)
+        moved = _move(transaction, payer, payee)
     except DECLINES as decline:
         return _declined(transaction, decline)
+    if command.act is None:
+        return moved
+    after = {"amount": str(transaction.amount), "currency": transaction.currency, "transaction": str(transaction.id)}
+    return replace(moved, act=command.act, change=Change("funds_credited", payee.id, {}, after))
 
 
 def _hold(command: Hold, state: State, at: datetime) -> Decision:
@@ -153,13 +163,26 @@ def _capture(command: Capture, state: State, at: datetime) -> Decision:
     except DECLINES as decline:
         failure = _failure(decline)
         return Decision(outcome=Outcome(error=failure.as_error()), key_use=replace(key_use, failure=failure))
-    return replace(moved, entries=(release, *moved.entries), inserted=None, updated=captured, key_use=key_use)
+    decision = replace(moved, entries=(release, *moved.entries), inserted=None, updated=captured, key_use=key_use)
+    return _told(decision, command, payee, captured)
 
 
 def _void(command: Void, state: State, at: datetime) -> Decision:
     hold, payer, payee = _open_hold(command, state, at)
     released = _release(replace(hold, status=TransactionStatus.VOIDED), payer, at, command.reason)
-    return replace(released, key_use=_key_use(command, KeyUseKind.VOID, max(at, payer.at, payee.at), hold))
+    decision = replace(released, key_use=_key_use(command, KeyUseKind.VOID, max(at, payer.at, payee.at), hold))
+    return _told(decision, command, payee, replace(hold, status=TransactionStatus.VOIDED))
+
+
+def _told(decision: Decision, command: Capture | Void, payee: Account, settled: Transaction) -> Decision:
+    """Return the decision with who settled somebody else's hold for the bank, if that is what it does."""
+    if command.act is None or command.user == payee.user:
+        return decision
+    before, after = {"status": TransactionStatus.PENDING.value}, {"status": settled.status.value}
+    if isinstance(command, Void):
+        return replace(decision, act=command.act, change=Change("hold_voided", settled.id, before, after))
+    before["amount"], after["amount"] = str(settled.held_amount), str(settled.amount)
+    return replace(decision, act=command.act, change=Change("hold_captured", settled.id, before, after))
 
 
 def _expire(command: Expire, state: State, at: datetime) -> Decision:
@@ -237,7 +260,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
     if account.kind is AccountKind.TREASURY:
         raise InvalidStatusTransition("A treasury is always ACTIVE.")
     by_owner = command.owner is not None
-    if command.status not in _TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
+    if command.status not in TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
         raise InvalidStatusTransition(f"The account is {account.status} and can not become {command.status}.")
     if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id, at)):
         raise AccountNotEmpty("The account still has money." if account.balance else "The account has open holds.")
@@ -245,7 +268,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
     after, entry = append(
         replace(account, status=command.status), EntryType.STATUS, 0, at=at, description=command.status
     )
-    change = Change(_STATUS_ACTIONS[command.status], account.id, {"status": account.status}, {"status": after.status})
+    change = Change(STATUS_ACTIONS[command.status], account.id, {"status": account.status}, {"status": after.status})
     return Decision(outcome=Outcome(account=after), entries=(entry,), accounts=(after,), act=command.act, change=change)
 
 
@@ -339,10 +362,10 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
     if hold is None:
         raise TransactionNotFound
     payer, payee = state.accounts[hold.from_account], state.accounts[hold.to_account]
-    if hold.status is TransactionStatus.FAILED and not command.is_system and command.user != hold.user:
+    if hold.status is TransactionStatus.FAILED and command.act is None and command.user != hold.user:
         # A declined one is its initiator's alone, and to everybody else as if it were not.
         raise TransactionNotFound
-    if not command.is_system and command.user != payee.user:
+    if command.act is None and command.user != payee.user:
         if command.user != payer.user:
             raise TransactionNotFound
         raise Forbidden("Only the payee or the bank settles a hold.")

@@ -1,7 +1,7 @@
 """Posting: what one atomic block reads, decides and writes."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -19,6 +19,7 @@ from app.ledger.commands import (
     Expire,
     Keyed,
     accounts_named_by,
+    act_of,
     transaction_named_by,
 )
 from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction
@@ -27,6 +28,8 @@ from app.mongo import clocks
 
 # Writes, inside the block, what follows from what was decided, such as the audit log and the outbox.
 Witness = Callable[[Decided, ClientSession], None]
+# Returns, as of the block, the roles of users who act by right of one.
+Roles = Callable[[Collection[ObjectId], ClientSession], Mapping[ObjectId, str]]
 
 # A lost race on a unique index is read again and settled; more often than this it is no race.
 DUPLICATE_RERUNS_MAX = 5
@@ -36,16 +39,18 @@ EXPIRED_HOLDS_MAX = 100
 PUT_OFF = "Many holds whose time is over are being released first. Nothing was done."
 
 
-def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness]) -> list[Outcome]:
+def post_block(
+    commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness], roles: Roles
+) -> list[Outcome]:
     """Decide the commands in order and write all of it, in one atomic block; return their outcomes.
 
     What expires goes first: it was over before anything else was asked. An outcome whose
     error is LedgerBusy was put off, and nothing was done for it: more overdue holds are in its way than one
     block releases. Posting it again goes on.
 
-    Each witness writes, in the same block, what follows from what was decided. Raises LedgerBusy
-    and PyMongoError, after which it is not known whether the block took effect, and ServiceUnavailable if
-    this host's clock is off.
+    Each witness writes, in the same block, what follows from what was decided. `roles` tells
+    there who may act for the bank. Raises LedgerBusy and PyMongoError, after which it is not
+    known whether the block took effect, and ServiceUnavailable if this host's clock is off.
     """
     reruns = 0
     order = sorted(range(len(commands)), key=lambda position: not isinstance(commands[position], Expire))
@@ -59,7 +64,7 @@ def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequenc
         return reruns <= DUPLICATE_RERUNS_MAX
 
     def block(session: ClientSession) -> list[Outcome]:
-        decisions, state, at = _decide_all(in_order, session)
+        decisions, state, at = _decide_all(in_order, session, roles)
         flat = tuple(part for decision in decisions for part in decision.flat())
         _write(flat, session)
         decided = Decided(at, flat, state.accounts)
@@ -77,27 +82,29 @@ def post_block(commands: Sequence[Command], timeout_s: float, witnesses: Sequenc
         raise LedgerBusy from error
 
 
-def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
+def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Account]]:
     """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
 
     def block(session: ClientSession) -> tuple[Outcome, dict[ObjectId, Account]]:
-        decisions, state, _ = _decide_all([command], session)
+        decisions, state, _ = _decide_all([command], session, roles)
         return decisions[-1].outcome, state.accounts
 
     return mongo.atomically(block)
 
 
-def _decide_all(commands: Sequence[Command], session: ClientSession) -> tuple[list[Decision], State, datetime]:
+def _decide_all(
+    commands: Sequence[Command], session: ClientSession, roles: Roles
+) -> tuple[list[Decision], State, datetime]:
     """Return a decision for each command, in order, behind those that release overdue holds in the way of a debit or
     a close; the state that they leave; and the time that they go by, which is the primary's.
     """
-    state, at = _read_state(commands, session)
+    state, at = _read_state(commands, session, roles)
     decisions = _fold(commands, state, at)
     in_the_way, cleared = _overdue_in_the_way(commands, decisions, state, at, session)
     if not in_the_way:
         return decisions, state, at
     with_expiries = [*(Expire(hold=hold) for hold in in_the_way), *commands]
-    state, _ = _read_state(with_expiries, session, at)
+    state, _ = _read_state(with_expiries, session, roles, at)
     return _fold(with_expiries, state, at, cleared), state, at
 
 
@@ -150,7 +157,7 @@ def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
 
 
 def _read_state(
-    commands: Sequence[Command], session: ClientSession, at: datetime | None = None
+    commands: Sequence[Command], session: ClientSession, roles: Roles, at: datetime | None = None
 ) -> tuple[State, datetime]:
     """Return what the commands meet, and the time: `at`, or the primary's.
 
@@ -176,7 +183,9 @@ def _read_state(
     held = {
         account for account in _closing(commands) if repository.has_open_hold(account, at, besides=ids, session=session)
     }
-    return State(existing, found, transactions, held), at
+    acts = [act for command in commands if (act := act_of(command)) is not None and act.roles]
+    actors = {act.actor for act in acts if isinstance(act.actor, ObjectId)}
+    return State(existing, found, transactions, held, roles(actors, session) if actors else {}), at
 
 
 def _closing(commands: Sequence[Command]) -> set[ObjectId]:

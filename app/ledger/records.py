@@ -5,6 +5,7 @@ with whole milliseconds, ids are ObjectIds.
 """
 
 import hashlib
+import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,9 +23,13 @@ GENESIS_HASH = bytes(32)
 _ITEM_KEY_SEPARATOR = "\x1f"
 # An atomic batch is refused with this status, whatever the item in its way would have got alone.
 BATCH_REFUSED_STATUS = 422
-NO_TRANSACTION = bytes(12)
-# account, sequence, type, amount, balance, held, transaction, milliseconds since 1970, new status of a STATUS entry.
-CANONICAL = struct.Struct(">12sQ8sqqq12sq8s")
+NO_ID = bytes(12)
+# What entries of version 1 seal: account, sequence, type, amount, balance, held, transaction, milliseconds since 1970,
+# new status of a STATUS entry.
+CANONICAL_1 = struct.Struct(">12sQ8sqqq12sq8s")
+# What entries of version 2 seal: version, account, sequence, type, amount, balance, held, transaction, counterparty,
+# milliseconds since 1970, hash of the record, whether there is a description. The description follows.
+CANONICAL_2 = struct.Struct(">B12sQ8sqqq12s12sq32s?")
 
 
 class KeyUseKind(StrEnum):
@@ -43,6 +48,19 @@ class AccountStatus(StrEnum):
     ACTIVE = "ACTIVE"
     FROZEN = "FROZEN"
     CLOSED = "CLOSED"
+
+
+# From each status, those that the bank may change it to. CLOSED is final.
+TRANSITIONS = {
+    AccountStatus.ACTIVE: {AccountStatus.FROZEN, AccountStatus.CLOSED},
+    AccountStatus.FROZEN: {AccountStatus.ACTIVE, AccountStatus.CLOSED},
+    AccountStatus.CLOSED: set[AccountStatus](),
+}
+STATUS_ACTIONS = {
+    AccountStatus.ACTIVE: "account_unfrozen",
+    AccountStatus.FROZEN: "account_frozen",
+    AccountStatus.CLOSED: "account_closed",
+}
 
 
 class EntryType(StrEnum):
@@ -89,8 +107,25 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose an account is, of what kind, and in what currency: what never changes. Sealed with its STATUS entries."""
+
+    user: ObjectId | None
+    kind: AccountKind
+    currency: str
+
+    def record_hash(self) -> bytes:
+        """Return SHA-256 over all of it."""
+        return _digest(["account", _hex(self.user), self.kind.value, self.currency])
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One leg in an account's journal; `balance` and `held` are those after it."""
+    """One leg in an account's journal; `balance` and `held` are those after it.
+
+    Since version 2 of the hash, `record_hash` binds it to what it is about: the
+    transaction as it was recorded, or the account's `identity` for a STATUS entry.
+    """
 
     account: ObjectId
     sequence: int
@@ -104,28 +139,57 @@ class Entry:
     created_at: datetime
     previous_hash: bytes
     hash: bytes = b""
+    version: int = 1
+    record_hash: bytes | None = None
+    identity: Identity | None = None
 
     def computed_hash(self) -> bytes:
         """Return SHA-256 over the previous entry's hash and this entry's canonical bytes.
 
-        The bytes are `CANONICAL`, big-endian, text padded with NULs. A STATUS
-        entry's description is the new status and is covered too.
+        The bytes are those of its version, big-endian, short text padded with NULs. Raises
+        ValueError for a version that there is not.
         """
+        match self.version:
+            case 1:
+                canonical = self._canonical_1()
+            case 2:
+                canonical = self._canonical_2()
+            case _:
+                raise ValueError(f"There is no version {self.version} of the hash.")
+        return hashlib.sha256(self.previous_hash + canonical).digest()
+
+    def _canonical_1(self) -> bytes:
         status = self.description if self.type is EntryType.STATUS else None
-        return hashlib.sha256(
-            self.previous_hash
-            + CANONICAL.pack(
+        return CANONICAL_1.pack(
+            self.account.binary,
+            self.sequence,
+            self.type.encode(),
+            self.amount,
+            self.balance,
+            self.held,
+            self.transaction.binary if self.transaction else NO_ID,
+            milliseconds(self.created_at),
+            (status or "").encode(),
+        )
+
+    def _canonical_2(self) -> bytes:
+        return (
+            CANONICAL_2.pack(
+                self.version,
                 self.account.binary,
                 self.sequence,
                 self.type.encode(),
                 self.amount,
                 self.balance,
                 self.held,
-                self.transaction.binary if self.transaction else NO_TRANSACTION,
+                self.transaction.binary if self.transaction else NO_ID,
+                self.counterparty.binary if self.counterparty else NO_ID,
                 milliseconds(self.created_at),
-                (status or "").encode(),
+                self.record_hash,
+                self.description is not None,
             )
-        ).digest()
+            + (self.description or "").encode()
+        )
 
     def sealed(self) -> Self:
         """Return this entry with its hash."""
@@ -178,6 +242,19 @@ class Transaction:
     def is_hold(self) -> bool:
         """Whether this set money aside, whatever became of it since. A declined hold did not."""
         return self.kind is TransactionKind.HOLD and self.status is not TransactionStatus.FAILED
+
+    def record_hash(self) -> bytes:
+        """Return SHA-256 over all that the record says for ever, whatever becomes of the transaction."""
+        first = self.held_amount if self.held_amount is not None else self.amount
+        return _digest(
+            [
+                "transaction", _hex(self.id), _hex(self.user), self.idempotency_key, dict(self.fingerprint),
+                self.kind.value, _hex(self.from_account), _hex(self.to_account), first, self.currency,
+                self.description, None if self.metadata is None else dict(self.metadata),
+                milliseconds(self.created_at), _hex(self.reverses),
+                None if self.expires_at is None else milliseconds(self.expires_at),
+            ]
+        )  # fmt: skip
 
     def is_overdue(self, at: datetime) -> bool:
         """Tell whether this is an open hold whose time is over, so that it may only expire."""
@@ -268,3 +345,12 @@ def item_key(batch_key: str, index: int) -> str:
 def chosen_key(idempotency_key: str) -> str:
     """Return the key that the client chose: the batch's, for an item of one."""
     return idempotency_key.partition(_ITEM_KEY_SEPARATOR)[0]
+
+
+def _hex(id_: ObjectId | None) -> str | None:
+    return None if id_ is None else id_.binary.hex()
+
+
+def _digest(said: list[Any]) -> bytes:
+    """Return SHA-256 over JSON with its names in order and nothing between its tokens."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).digest()

@@ -19,6 +19,7 @@ from app.ledger.records import (
     Entry,
     EntryType,
     Failure,
+    Identity,
     KeyUse,
     KeyUseKind,
     Transaction,
@@ -88,7 +89,18 @@ def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None 
     """Return the accounts that exist among `accounts`, each as its head leaves it."""
     documents = _find_account_documents(accounts, session)
     heads = find_heads(accounts, session)
-    return [_to_account(document, heads[document["_id"]]) for document in documents]
+    sealed = find_identities(accounts, session)
+    return [_to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
+
+
+def find_identities(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Identity]:
+    """Return whose the accounts are by the first entries of their journals, which no one can change.
+
+    A journal that began with version 1 of the hash does not say it.
+    """
+    first = {"account": {"$in": list(accounts)}, "sequence": 0}
+    found = database().ledger_entries.find(first, {"_id": 0, "account": 1, "identity": 1}, session=session)
+    return {entry["account"]: to_identity(entry["identity"]) for entry in found if entry.get("identity")}
 
 
 def find_accounts_and_time(
@@ -98,7 +110,9 @@ def find_accounts_and_time(
     `find_heads_and_time` does."""
     documents = _find_account_documents(accounts, session)
     heads, now = find_heads_and_time(accounts, session)
-    return [_to_account(document, heads[document["_id"]]) for document in documents], now
+    sealed = find_identities(accounts, session)
+    existing = [_to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
+    return existing, now
 
 
 def find_recorded(
@@ -206,10 +220,28 @@ def to_entry(document: Document) -> Entry:
         created_at=document["created_at"],
         previous_hash=bytes(document["previous_hash"]),
         hash=bytes(document["hash"]),
+        version=document.get("version", 1),
+        record_hash=bytes(document["record_hash"]) if "record_hash" in document else None,
+        identity=to_identity(document["identity"]) if "identity" in document else None,
     )
 
 
+def to_identity(document: Document) -> Identity:
+    return Identity(document["user"], AccountKind(document["kind"]), document["currency"])
+
+
+def identity_of(account: Document) -> Identity:
+    """Return whose an account is by its own document."""
+    return Identity(account.get("user"), AccountKind(account["kind"]), account["currency"])
+
+
 def _from_entry(entry: Entry) -> Document:
+    since_version_2: Document = {}
+    if entry.record_hash is not None:
+        since_version_2 = {"version": entry.version, "record_hash": Binary(entry.record_hash)}
+    if entry.identity is not None:
+        user, kind, currency = entry.identity.user, entry.identity.kind.value, entry.identity.currency
+        since_version_2["identity"] = {"user": user, "kind": kind, "currency": currency}
     return {
         "account": entry.account,
         "sequence": Int64(entry.sequence),
@@ -223,15 +255,18 @@ def _from_entry(entry: Entry) -> Document:
         "created_at": entry.created_at,
         "previous_hash": Binary(entry.previous_hash),
         "hash": Binary(entry.hash),
+        **since_version_2,
     }
 
 
-def _to_account(document: Document, head: Entry) -> Account:
+def _to_account(document: Document, head: Entry, sealed: Identity | None) -> Account:
+    # The application's role may change an account's document and no entry, so whose it is, is read from the journal.
+    identity = sealed or identity_of(document)
     return Account(
         id=document["_id"],
-        kind=AccountKind(document["kind"]),
-        user=document.get("user"),
-        currency=document["currency"],
+        kind=identity.kind,
+        user=identity.user,
+        currency=identity.currency,
         status=AccountStatus(document["status"]),
         sequence=head.sequence,
         balance=head.balance,

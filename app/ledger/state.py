@@ -14,7 +14,8 @@ class State:
     """What a batch of commands meets.
 
     `transactions` holds every transaction that a command is about. `held` names those of
-    the accounts to be closed that are a side of an open hold besides these.
+    the accounts to be closed that are a side of an open hold besides these. `roles`
+    are those of the users who act for the bank.
     """
 
     def __init__(
@@ -23,10 +24,12 @@ class State:
         recorded: Iterable[Transaction | KeyUse],
         transactions: Iterable[Transaction] = (),
         held: Collection[ObjectId] = (),
+        roles: Mapping[ObjectId, str] | None = None,
     ) -> None:
         self.accounts: dict[ObjectId, Account] = {account.id: account for account in accounts}
         self.recorded = {(record.user, record.idempotency_key): record for record in recorded}
         self.transactions: dict[ObjectId, Transaction] = {transaction.id: transaction for transaction in transactions}
+        self.roles: Mapping[ObjectId, str] = roles or {}
         self._held = frozenset(held)
 
     def apply(self, decision: "Decision") -> None:
@@ -44,7 +47,11 @@ class State:
 
     def copy(self) -> "State":
         """Return a state that can move on without this one."""
-        return State(self.accounts.values(), self.recorded.values(), self.transactions.values(), self._held)
+        return State(self.accounts.values(), self.recorded.values(), self.transactions.values(), self._held, self.roles)
+
+    def allows(self, act: Act) -> bool:
+        """Tell whether the actor has, at this moment, a role that the act takes. Who has no user has every right."""
+        return not act.roles or not isinstance(act.actor, ObjectId) or self.roles.get(act.actor) in act.roles
 
     def has_open_holds(self, account: ObjectId, at: datetime) -> bool:
         """Tell whether the account is a side of an open hold whose time is not over."""

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -19,10 +19,10 @@ from bson import ObjectId
 from flask import Flask, current_app
 from pymongo.errors import PyMongoError
 
+from app import clock
 from app.auth import resets
 from app.auth import service as users
 from app.auth.service import Recipient
-from app.clock import whole_milliseconds
 from app.mail import digests, letters
 from app.mail.rounds import Round, Rounds
 from app.mail.smtp import MESSAGE_TIMEOUT_S, Connection, Mail, MessageFailed, ServerAway, mail
@@ -105,7 +105,7 @@ class Deliverer:
 
         Raises ServerAway and PyMongoError. Needs an application context.
         """
-        if not outbox.is_due(_now()):
+        if not outbox.is_due(clock.now()):
             return 0
         settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
         sent = 0
@@ -114,7 +114,7 @@ class Deliverer:
             while not self._is_over(deadline):
                 lease = _Lease()
                 turn = self._rounds.claim(
-                    lease.id, now=_now(), until=lease.until, letters_per_day=settings.letters_per_day
+                    lease.id, now=clock.now(), until=lease.until, letters_per_day=settings.letters_per_day
                 )
                 if not turn.found:
                     break
@@ -168,7 +168,7 @@ class Deliverer:
         finally:
             untried = turn.letters[tried:]
             # One note for all. If it is lost, what went since the last one goes again.
-            outbox.mark_sent(sent, lease.id, now=_now())
+            outbox.mark_sent(sent, lease.id, now=clock.now())
             outbox.release([message["_id"] for letter in untried for message in letter], lease.id)
             turn.uncount([*unsent, *untried])
         return len(sent)
@@ -198,10 +198,10 @@ class _Lease:
 
     def __init__(self) -> None:
         self.id = ObjectId()
-        self.until = _now() + timedelta(seconds=LEASE_S)
+        self.until = clock.now() + timedelta(seconds=LEASE_S)
 
     def is_short(self) -> bool:
-        return self.until - _now() < timedelta(seconds=LEASE_LEFT_MIN_S)
+        return self.until - clock.now() < timedelta(seconds=LEASE_LEFT_MIN_S)
 
 
 def _deliver(
@@ -216,7 +216,7 @@ def _deliver(
         return []
     if letter and letter[0]["kind"] == MessageKind.PASSWORD_RESET:
         payload = letter[0]["payload"]
-        if "token" not in payload or payload["expires_at"] <= _now():
+        if "token" not in payload or payload["expires_at"] <= clock.now():
             _bury(letter, "The token has expired.", lease)
             return []
         if not connection.is_private:
@@ -288,7 +288,7 @@ def _note_failure(letter: Sequence[Document], reason: str, lease: _Lease) -> Non
     outbox.mark_failed(
         [message["_id"] for message in later],
         lease.id,
-        next_attempt_at=_now() + timedelta(seconds=backoff_s(attempts)),
+        next_attempt_at=clock.now() + timedelta(seconds=backoff_s(attempts)),
         error=reason,
     )
     log.warning("mail_failed", message=str(later[0]["_id"]), messages=len(later), attempts=attempts, reason=reason)
@@ -308,7 +308,3 @@ def _tell_unwritable(letter: Sequence[Document], error: Exception) -> None:
         kind=letter[0]["kind"],
         exc_info=error,
     )
-
-
-def _now() -> datetime:
-    return whole_milliseconds(datetime.now(UTC))

@@ -1,18 +1,26 @@
 """Leases: at most one of all workers on all hosts does a thing at a time."""
 
 import os
-import socket
-from datetime import UTC, datetime, timedelta
+import uuid
+from datetime import timedelta
 
 from pymongo.errors import DuplicateKeyError
 
+from app import clock
 from app.mongo import database
+
+_names: dict[int, str] = {}
+
+
+def _own_name() -> str:
+    """Return a name that no other process has: containers share host names and process ids."""
+    return _names.setdefault(os.getpid(), uuid.uuid4().hex)
 
 
 def acquire(name: str, duration: timedelta) -> bool:
     """Take or extend the lease for this process; return whether it has it. It ends by itself after `duration`."""
-    holder = f"{socket.gethostname()}:{os.getpid()}"
-    now = datetime.now(UTC)
+    holder = _own_name()
+    now = clock.now()
     try:
         database().leases.update_one(
             {"_id": name, "$or": [{"holder": holder}, {"until": {"$lte": now}}]},

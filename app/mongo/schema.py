@@ -51,6 +51,7 @@ def _document(required: dict[str, Any], optional: dict[str, Any] | None = None) 
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
+_KIND = _one_of("CUSTOMER", "TREASURY")
 _FAILURE = _document({"code": _STRING, "detail": _STRING}, {"index": {"bsonType": "int"}})
 
 _KEYED = {
@@ -113,7 +114,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     "accounts": _document(
         {
             "_id": _ID,
-            "kind": _one_of("CUSTOMER", "TREASURY"),
+            "kind": _KIND,
             "currency": _STRING,
             "status": _one_of("ACTIVE", "FROZEN", "CLOSED"),
             "created_at": _DATE,
@@ -140,7 +141,13 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "created_at": _DATE,
             "previous_hash": _HASH,
             "hash": _HASH,
-        }
+        },
+        # Since version 2 of the hash. `identity` is in STATUS entries only.
+        {
+            "version": {"bsonType": "int", "minimum": 2},
+            "record_hash": _HASH,
+            "identity": _document({"user": _optional(_ID), "kind": _KIND, "currency": _STRING}),
+        },
     ),
     "audit_log": _document(
         {"_id": _ID, "at": _DATE, "actor": _ID_OR_NAME, "action": _STRING, "subject": _ID_OR_NAME},
@@ -204,18 +211,20 @@ INDEXES: dict[str, list[IndexModel]] = {
     "users": [
         IndexModel("email", unique=True),
         IndexModel([("name_key", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel("role", partialFilterExpression={"role": "SYSTEM"}),
     ],
     # Each ends with the order of the list, so that whatever is asked for, a page is one seek.
     "accounts": [
-        IndexModel([("user", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("status", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("currency", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("kind", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("currency", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("kind", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
     ],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
-        IndexModel([("accounts", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
         # A declined reversal keeps its link and must not stand in the way of a later one.
         IndexModel(
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
@@ -227,6 +236,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel(
             [("from_account", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
         ),
+        # The captures and voids of a hold.
+        IndexModel("transaction", partialFilterExpression={"transaction": {"$exists": True}}),
     ],
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
@@ -236,8 +247,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("transaction"),
     ],
     "audit_log": [
-        IndexModel([("subject", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("actor", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("subject", ASCENDING), ("at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("actor", ASCENDING), ("at", ASCENDING), ("_id", ASCENDING)]),
     ],
     "revoked_tokens": [IndexModel("expires_at", expireAfterSeconds=0)],
     "password_resets": [IndexModel("expires_at", expireAfterSeconds=0), IndexModel("token_hash", unique=True)],

@@ -59,7 +59,11 @@ class SharedRead(Generic[Key, Found]):
             question.leads = not self._is_busy
             self._is_busy = True
         if not question.leads:
-            question.wait()
+            try:
+                question.wait()
+            except BaseException:
+                self._leave(question)
+                raise
         if question.leads:
             self._lead()
         if question.error is not None:
@@ -67,6 +71,23 @@ class SharedRead(Generic[Key, Found]):
             raise copy.copy(question.error) from question.error
         assert question.answer is not None
         return question.answer
+
+    def _leave(self, question: _Question[Key, Found]) -> None:
+        """Take a caller that was torn away while it waited out of the queue, and the lead off it."""
+        with self._mutex:
+            if question in self._waiting:
+                self._waiting.remove(question)
+            successor = self._hand_on() if question.leads else None
+        if successor is not None:
+            successor.wake()
+
+    def _hand_on(self) -> _Question[Key, Found] | None:
+        """Give the lead to whoever waits longest, if somebody does, and return who it is. The mutex must be held."""
+        successor = self._waiting[0] if self._waiting else None
+        if successor is not None:
+            successor.leads = True
+        self._is_busy = successor is not None
+        return successor
 
     def _lead(self) -> None:
         """Ask for everybody who is waiting, wake them, and hand the lead to whoever came meanwhile."""
@@ -86,10 +107,7 @@ class SharedRead(Generic[Key, Found]):
             raise
         finally:
             with self._mutex:
-                successor = self._waiting[0] if self._waiting else None
-                if successor is not None:
-                    successor.leads = True
-                self._is_busy = successor is not None
+                successor = self._hand_on()
             for question in asked:
                 if not question.leads:
                     question.wake()

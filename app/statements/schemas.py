@@ -53,6 +53,13 @@ class EntrySchema(CamelSchema):
     created_at = UtcDateTime(required=True)
     previous_hash = Hash(required=True)
     hash = Hash(required=True)
+    # Entries of version 1 have neither, as statements that people kept of them have not.
+    hash_version = fields.Integer(attribute="version", metadata={"description": "How the hash was made. Left out: 1."})
+    record_hash = Hash(
+        metadata={
+            "description": "What the hash covers besides the entry: the transaction's record, or whose the account is."
+        }
+    )
 
 
 class EntryQuerySchema(PageSchema):

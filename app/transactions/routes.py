@@ -7,6 +7,7 @@ from bson import ObjectId
 from flask import current_app, url_for
 
 from app.accounts.service import readable_account
+from app.acts import Act
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
 from app.errors import (
@@ -111,7 +112,11 @@ def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.refusals(Forbidden, *POSTING_PROBLEMS)
 def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Credit an account out of its currency's treasury."""
-    return _posted(service.fund_command(body, user_id=current_user_id()), "Initial funds credited.", **query)
+    return _posted(
+        service.fund_command(body, user_id=current_user_id(), act=current_act(body.get("description"))),
+        "Initial funds credited.",
+        **query,
+    )
 
 
 @bp.post("/hold")
@@ -134,7 +139,7 @@ def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.refusals(CaptureExceedsHold, *SETTLING_PROBLEMS)
 def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Pay out of a hold, as its payee or as the bank. What is not captured is released."""
-    command = service.capture_command(hold_id, body, user_id=current_user_id(), is_system=_is_system())
+    command = service.capture_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank())
     return _posted(command, "Hold captured.", first_status=HTTPStatus.OK, **query)
 
 
@@ -146,7 +151,7 @@ def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> A
 @bp.refusals(*SETTLING_PROBLEMS)
 def void(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Release a hold without paying, as its payee or as the bank."""
-    command = service.void_command(hold_id, body, user_id=current_user_id(), is_system=_is_system())
+    command = service.void_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank(body.get("reason")))
     return _posted(command, "Hold voided.", first_status=HTTPStatus.OK, **query)
 
 
@@ -206,7 +211,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
     return page.answer(
         "transactions",
         (service.as_seen_by(viewer, each) for each in found),
-        position=lambda transaction: transaction["id"],
+        position=lambda transaction: [transaction["created_at"], transaction["id"]],
     )
 
 
@@ -281,5 +286,5 @@ def _shown(transaction: Transaction, *, is_recorded: bool) -> dict[str, Any]:
     return members if is_recorded else {**members, "id": None}
 
 
-def _is_system() -> bool:
-    return current_user()["role"] in MAY_SETTLE_ANY_HOLD
+def _act_of_the_bank(reason: str | None = None) -> Act | None:
+    return current_act(reason) if current_user()["role"] in MAY_SETTLE_ANY_HOLD else None

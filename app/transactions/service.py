@@ -3,22 +3,23 @@
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from bson import ObjectId
 
-from app import ledger, mongo
+from app import clock, ledger, mongo
 from app.accounts.service import own_account_ids
 from app.acts import Act
-from app.auth.roles import reads_everything
+from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD, reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
 from app.ledger import is_for_everybody
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
 from app.ledger.fingerprints import fingerprint
 from app.ledger.records import Account, Outcome, Transaction, TransactionKind, TransactionStatus, item_key, treasury_id
 from app.mongo import Document, leases
+from app.mongo.lists import Position
 from app.statements import queries
 from app.transactions import repository
 
@@ -71,31 +72,40 @@ def hold_command(request: Request, *, user_id: ObjectId) -> Hold:
     return Hold(**_keyed("hold", request, user_id), **_movement(request), lifetime=lifetime)
 
 
-def fund_command(request: Request, *, user_id: ObjectId) -> Transfer:
+def fund_command(request: Request, *, user_id: ObjectId, act: Act) -> Transfer:
     """Move money from the currency's treasury to a customer's account."""
     payee = ledger.accounts([request["to_account"]]).get(request["to_account"])
     # Without a payee there is no treasury either. The journal says so, once it has seen whether the key was spent.
     treasury = treasury_id(payee.currency if payee else NO_CURRENCY)
     movement = _movement({**request, "from_account": treasury})
-    return Transfer(**_keyed("initial-funds", request, user_id), **movement, kind=TransactionKind.FUNDING)
+    return Transfer(
+        **_keyed("initial-funds", request, user_id),
+        **movement,
+        kind=TransactionKind.FUNDING,
+        act=act.by_right_of(MAY_FUND),
+    )
 
 
-def capture_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, is_system: bool) -> Capture:
-    """Pay out of a hold, all of it or `amount`, as its payee or as the bank."""
+def capture_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, act: Act | None) -> Capture:
+    """Pay out of a hold, all of it or `amount`, as its payee or, with `act`, as the bank."""
     keyed = _keyed("capture", {"id": hold_id, **request}, user_id)
-    return Capture(**keyed, hold=hold_id, amount=request.get("amount"), is_system=is_system)
+    return Capture(**keyed, hold=hold_id, amount=request.get("amount"), act=_for_the_bank(act))
 
 
-def void_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, is_system: bool) -> Void:
-    """Release a hold without paying, as its payee or as the bank."""
+def void_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, act: Act | None) -> Void:
+    """Release a hold without paying, as its payee or, with `act`, as the bank."""
     keyed = _keyed("void", {"id": hold_id, **request}, user_id)
-    return Void(**keyed, hold=hold_id, reason=request.get("reason"), is_system=is_system)
+    return Void(**keyed, hold=hold_id, reason=request.get("reason"), act=_for_the_bank(act))
 
 
 def reverse_command(transaction_id: ObjectId, request: Request, *, user_id: ObjectId, act: Act) -> Reversal:
     """Move the money of a completed transaction back, once, as a user whose role allows it."""
     keyed = _keyed("reverse", {"id": transaction_id, **request}, user_id)
-    return Reversal(**keyed, original=transaction_id, act=act)
+    return Reversal(**keyed, original=transaction_id, act=act.by_right_of(MAY_REVERSE))
+
+
+def _for_the_bank(act: Act | None) -> Act | None:
+    return None if act is None else act.by_right_of(MAY_SETTLE_ANY_HOLD)
 
 
 def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
@@ -116,11 +126,11 @@ def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
 
 def release_expired_holds() -> float:
     """Void holds whose time is over, and return in how many seconds to look again. One worker at a time does it."""
-    if not ledger.expired_holds(datetime.now(UTC), limit=1, besides=_unwritable) or not leases.acquire(
+    if not ledger.expired_holds(clock.now(), limit=1, besides=_unwritable) or not leases.acquire(
         SWEEP_LEASE, SWEEP_LEASE_DURATION
     ):
         return SWEEP_IDLE_S
-    expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX, besides=_unwritable)
+    expired = ledger.expired_holds(clock.now(), limit=SWEEP_SIZE_MAX, besides=_unwritable)
     commands = [Expire(hold=hold) for hold in expired]
     try:
         outcomes = ledger.post(commands)
@@ -147,7 +157,7 @@ def _release_alone(command: Expire) -> list[Outcome]:
 
 
 def find_history(
-    viewer: ObjectId, filters: Mapping[str, Any], *, account: Document | None, after: ObjectId | None, limit: int
+    viewer: ObjectId, filters: Mapping[str, Any], *, account: Document | None, after: Position | None, limit: int
 ) -> Iterator[Transaction]:
     """Yield up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first.
 

@@ -118,7 +118,7 @@ def test_an_account_with_money_or_an_open_hold_is_not_closed(bank: Bank) -> None
         for answer in (owner.post(f"/api/accounts/{account}/close"), set_status(bank.system, account, "CLOSED")):
             assert (answer.status, answer.code) == (409, "account_not_empty")
         assert status_of(bank, account) == "ACTIVE"
-        assert audit_records(bank, account) == []
+        assert "account_closed" not in [record["action"] for record in audit_records(bank, account)]
     payee.post(f"/api/transactions/{hold}/void", {"idempotencyKey": new_key()})
     assert payee.post(f"/api/accounts/{expecting}/close").status == 200
 

@@ -15,7 +15,7 @@ from tests.people import Bank, Person
 
 ENTRY_MEMBERS = {
     "id", "accountId", "sequence", "type", "amount", "balanceAfter", "availableAfter", "transactionId", "counterparty",
-    "description", "createdAt", "previousHash", "hash",
+    "description", "createdAt", "previousHash", "hash", "hashVersion", "recordHash",
 }  # fmt: skip
 
 

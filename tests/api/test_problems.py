@@ -11,6 +11,7 @@ from bson import Int64, ObjectId
 from pymongo.database import Database
 
 from app import ledger, mongo
+from app.auth.roles import roles_of
 from app.errors import PROBLEMS
 from app.mongo import Document
 from app.policies import MongoPolicy
@@ -187,9 +188,9 @@ def test_a_login_during_an_outage_is_not_told_that_the_password_is_wrong(bank: B
 @pytest.fixture
 def hurried_ledger(config: Config) -> Iterator[None]:
     """A ledger that gives up on contention after 300 ms."""
-    ledger.configure(replace(config.ledger, timeout_ms=300), witnesses=WITNESSES)
+    ledger.configure(replace(config.ledger, timeout_ms=300), witnesses=WITNESSES, roles=roles_of)
     yield
-    ledger.configure(config.ledger, witnesses=WITNESSES)
+    ledger.configure(config.ledger, witnesses=WITNESSES, roles=roles_of)
 
 
 @pytest.mark.usefixtures("hurried_ledger")

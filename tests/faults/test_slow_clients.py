@@ -4,6 +4,8 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from threading import Timer
 
 import pytest
 from pymongo.database import Database
@@ -11,12 +13,14 @@ from pymongo.database import Database
 from app.mongo import Document
 from local.processes import LOOPBACK, holds_within
 from tests.clients import OverHttp
+from tests.faults.wire import wire
 from tests.people import Bank, Caller
 from tests.server import running_server
 
 THREADS = 4
 REQUEST_TIMEOUT_S = 1
 RELEASE_TIMEOUT_S = 8.0
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
@@ -143,3 +147,37 @@ def test_what_is_no_http_gets_a_problem_too(port: int, sent: bytes, status: int,
     assert headers["content-type"] == "application/problem+json"
     assert headers["x-request-id"] == problem["requestId"] != ""
     assert set(problem) == {"type", "title", "status", "detail", "code", "requestId"}
+
+
+def test_a_stop_waits_for_no_idle_connection_and_for_every_request(
+    mongo_uri: str, database: Database[Document]
+) -> None:
+    body = b'{"email": "nobody@fincore.example", "password": "whatever it is"}'
+    with ExitStack() as stack:
+        with running_server(mongo_uri, WEB_CONCURRENCY="1", KEEP_ALIVE_S="60") as port:
+            idle = [stack.enter_context(wire(port)) for _ in range(20)]
+            for client in idle[:10]:
+                client.send(GET)
+                answer = client.answer()
+                assert answer is not None
+                assert answer.headers["keep-alive"] == "timeout=60"
+            begun = stack.enter_context(wire(port))
+            begun.send(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:9])
+            time.sleep(0.5)
+            rest = Timer(1.0, begun.send, [body[9:]])
+            rest.start()
+            stopped_at = time.monotonic()
+        assert time.monotonic() - stopped_at < RELEASE_TIMEOUT_S
+        rest.join()
+        (answer,) = begun.answers()
+        assert (answer.status, answer.ends_the_connection) == (401, True)
+        assert all(client.answer() is None for client in idle)
+
+
+def test_an_idle_connection_is_closed_when_its_time_is_over(mongo_uri: str, database: Database[Document]) -> None:
+    with running_server(mongo_uri, WEB_CONCURRENCY="1", KEEP_ALIVE_S="1") as port, wire(port) as client:
+        client.send(GET)
+        assert client.answer() is not None
+        answered_at = time.monotonic()
+        assert client.answer() is None
+        assert 1.0 <= time.monotonic() - answered_at < RELEASE_TIMEOUT_S

@@ -10,6 +10,7 @@ from typing import Any
 from bson import Int64, ObjectId
 from pymongo.database import Database
 
+from app.auth.roles import roles_of
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit
 from app.ledger.posting import post_block
@@ -73,7 +74,7 @@ class Branch:
 def process(batch_size_max: int = 200, queue_size_max: int = 2_000, timeout_ms: int = 10_000) -> GroupCommit:
     """Return what one process of the server posts through. Two of them know nothing of each other."""
     policy = LedgerPolicy(batch_size_max=batch_size_max, queue_size_max=queue_size_max, timeout_ms=timeout_ms)
-    return GroupCommit(policy, partial(post_block, witnesses=WITNESSES))
+    return GroupCommit(policy, partial(post_block, witnesses=WITNESSES, roles=roles_of))
 
 
 def posting(group: GroupCommit, command: Command) -> Callable[[], Outcome]:

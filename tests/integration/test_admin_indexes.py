@@ -1,5 +1,6 @@
 """What keeps the lists of administrators cheap and the audit log honest: indexes, and the application's role."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from app import mongo
 from app.admin import repository
 from app.admin.service import search_for
 from app.mongo import Document
+from app.mongo.lists import Position, newest_first
 from tests.people import Bank
+
+AT = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def winning_stages(plan: Any) -> set[str]:
@@ -64,11 +68,12 @@ def test_a_search_reads_ranges_of_an_index_and_sorts_nothing(
         ("audit_log", {"actor": "cli:root", "subject": ObjectId()}),
     ],
 )
-@pytest.mark.parametrize("after", [None, ObjectId()])
+@pytest.mark.parametrize("after", [None, (AT, ObjectId())])
 def test_a_page_is_a_seek_in_an_index(
-    database: Database[Document], collection: str, query: Document, after: ObjectId | None
+    database: Database[Document], collection: str, query: Document, after: Position | None
 ) -> None:
-    explained = explain(database, collection, repository._query(query, after), [("_id", -1)])
+    time = "at" if collection == "audit_log" else "created_at"
+    explained = explain(database, collection, repository._query(query, time, after), newest_first(time))
 
     stages = winning_stages(explained["queryPlanner"]["winningPlan"])
     assert "IXSCAN" in stages

@@ -1,5 +1,7 @@
 """Group commit on a real database: callers share blocks, and nobody's trouble is anybody else's."""
 
+import ctypes
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -174,6 +176,33 @@ def test_a_leader_that_fails_takes_its_batch_along_and_wakes_everybody(branch: B
     assert waited_s < 2.5
     assert codes(group.post([repeated(command) for command in commands])) == {"ok": 20}
     assert branch.balance(payee) == 20
+
+
+def test_a_caller_that_is_torn_away_does_not_take_the_lead_with_it(branch: Branch) -> None:
+    payer, other, payee = branch.customer(100), branch.customer(100), branch.customer()
+    group = process(batch_size_max=1, timeout_ms=1_000)
+    torn: list[type[BaseException]] = []
+
+    def post_until_torn_away() -> None:
+        try:
+            group.post([other.pay(payee)])
+        except SystemExit as error:
+            torn.append(type(error))
+
+    with branch.blocked(payer), ThreadPoolExecutor(1) as threads:
+        leader = threads.submit(posting(group, payer.pay(payee)))
+        time.sleep(0.2)
+        waiting = threading.Thread(target=post_until_torn_away)
+        waiting.start()
+        time.sleep(0.2)
+        # Felt when the thread wakes, which is when the lead is handed to it.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(waiting.ident or 0), ctypes.py_object(SystemExit))
+        waiting.join()
+        wait([leader])
+
+    assert torn == [SystemExit]
+    group.post([other.pay(payee)])
+    assert (branch.recorded(other), branch.balance(payee)) == (1, 1)
 
 
 def test_contention_that_outlasts_a_posting_is_told_as_such_wherever_its_time_ends(branch: Branch) -> None:

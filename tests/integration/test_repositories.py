@@ -87,7 +87,7 @@ class TestUsers:
             self.put(store, n, "Person")
 
         for limit in (1, 3, 7, 50):
-            ids = pages(repository.find_users, lambda user: user["_id"], limit)
+            ids = pages(repository.find_users, lambda user: (user["created_at"], user["_id"]), limit)
             assert ids == [numbered(n) for n in range(7, 0, -1)]
 
     def test_a_search_goes_by_id_then_name_then_address(self, store: Database[Document]) -> None:
@@ -152,7 +152,9 @@ class TestAccounts:
 
         def ids(limit: int = 2, **filters: Any) -> list[Any]:
             return pages(
-                lambda **part: repository.find_accounts(filters, **part), lambda account: account["_id"], limit
+                lambda **part: repository.find_accounts(filters, **part),
+                lambda account: (account["created_at"], account["_id"]),
+                limit,
             )
 
         assert ids() == [numbered(n) for n in range(7, 0, -1)]
@@ -187,7 +189,9 @@ class TestAuditLog:
 
         def ids(limit: int = 2, **filters: Any) -> list[Any]:
             return pages(
-                lambda **part: repository.find_audit_records(filters, **part), lambda record: record["_id"], limit
+                lambda **part: repository.find_audit_records(filters, **part),
+                lambda record: (record["at"], record["_id"]),
+                limit,
             )
 
         assert ids() == [numbered(n) for n in range(6, 0, -1)]

@@ -67,9 +67,9 @@ def test_holds_reversals_and_status_changes_are_sound(bank: Bank) -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "kinds"),
     [
-        ("pending", {"status": "VOIDED"}, {"entry"}),
-        ("voided", {"status": "PENDING"}, {"entry"}),
-        ("captured", {"held_amount": 99}, {"entry"}),
+        ("pending", {"status": "VOIDED"}, {"entry", "key_use"}),
+        ("voided", {"status": "PENDING"}, {"entry", "key_use"}),
+        ("captured", {"held_amount": 99}, {"entry", "record"}),
         ("captured", {"amount": 100}, {"entry"}),
         ("sent", {"status": "COMPLETED"}, {"reversal"}),
         ("sent", {"reversed_by": ObjectId("1" * 24)}, {"reversal"}),

@@ -116,7 +116,7 @@ class Books:
             is_payer = entry.type in (DEBIT, HOLD) and account.kind is AccountKind.CUSTOMER
             if isinstance(command, Transfer | Batch) and is_payer:
                 assert account.user == command.user
-        if isinstance(command, Capture | Void) and decision.entries and not command.is_system:
+        if isinstance(command, Capture | Void) and decision.entries and command.act is None:
             assert self.state.accounts[self.state.transactions[command.hold].to_account].user == command.user
 
     def _write_entries(self, decision: Decision) -> None:

@@ -232,3 +232,12 @@ def test_the_system_users_password_obeys_the_rule_for_passwords(monkeypatch: pyt
 
     with pytest.raises(ConfigError, match="SYSTEM_PASSWORD"):
         config.load_local()
+
+
+def test_a_connection_is_kept_for_as_long_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load_server().keep_alive_s == 15
+    monkeypatch.setenv("KEEP_ALIVE_S", "65")
+    assert config.load_server().keep_alive_s == 65
+    monkeypatch.setenv("KEEP_ALIVE_S", "0")
+    with pytest.raises(ConfigError, match="KEEP_ALIVE_S"):
+        config.load_server()

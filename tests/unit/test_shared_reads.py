@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.mongo.shared import SharedRead
+from app.mongo.shared import SharedRead, _Question
+from local.processes import holds_within
 from tests.threads import at_once
 
 QUERY_S = 0.02
@@ -117,3 +118,34 @@ def test_a_leader_that_is_torn_away_takes_nobody_with_it() -> None:
         assert [other.result(10) for other in others] == [{1: 0}, {2: 0}]
         with pytest.raises(SystemExit):
             leader.result(10)
+
+
+@pytest.mark.parametrize("is_leader_by_then", [False, True])
+def test_a_caller_that_is_torn_away_while_it_waits_takes_nobody_with_it(
+    monkeypatch: pytest.MonkeyPatch, is_leader_by_then: bool
+) -> None:
+    store = Store()
+    reads = SharedRead(store.find)
+    store.may_answer.clear()
+    wait, waits = _Question.wait, threading.Event()
+
+    def torn_away(question: _Question[int, int]) -> None:
+        monkeypatch.setattr(_Question, "wait", wait)
+        waits.set()
+        if is_leader_by_then:
+            wait(question)
+        raise SystemExit
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(reads.read, [0])
+        assert holds_within(10, lambda: bool(store.queries))
+        monkeypatch.setattr(_Question, "wait", torn_away)
+        torn = threads.submit(reads.read, [1])
+        assert waits.wait(10)
+        last = threads.submit(reads.read, [2])
+        store.may_answer.set()
+
+        assert first.result(10) == {0: 0}
+        assert last.result(10) == {2: 0}
+        with pytest.raises(SystemExit):
+            torn.result(10)

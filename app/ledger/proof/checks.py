@@ -4,36 +4,39 @@ Each fault is named once: after it, the check goes on from what is written, so t
 wrong entry does not put all that follow it under suspicion.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from bson import ObjectId
 
 from app.clock import milliseconds
+from app.ledger.chain import BALANCE_EFFECT, HELD_EFFECT
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
-from app.ledger.proof.legs import Legs
-from app.ledger.proof.rows import Row
-from app.ledger.records import CANONICAL, GENESIS_HASH, NO_TRANSACTION, AccountKind, AccountStatus
+from app.ledger.records import (
+    GENESIS_HASH,
+    TRANSITIONS,
+    AccountKind,
+    AccountStatus,
+    Entry,
+    EntryType,
+    Identity,
+    treasury_id,
+)
+from app.ledger.repository import to_entry
 from app.mongo import Document
 
-# From each type of entry: what it does to the balance and to what is held, whether it needs an ACTIVE account, and
-# whether it is one of STATUS.
-_TYPES = {
-    b"DEBIT": (-1, 0, True, False),
-    b"CREDIT": (1, 0, True, False),
-    b"HOLD": (0, 1, True, False),
-    b"RELEASE": (0, -1, False, False),
-    b"STATUS": (0, 0, False, True),
-}
+# A RELEASE gives back what an account set aside, whatever its status is.
+_NEEDS_ACTIVE = (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD)
 
 
 class JournalCheck:
-    """Follows the journal of one account from its first entry to its last."""
+    """Follows the journal of one account from its first entry to its last.
 
-    def __init__(self, account: ObjectId, kind: str, currency: str) -> None:
+    `identity` is what the account's own document says of it, or None where nothing readable does.
+    """
+
+    def __init__(self, account: ObjectId, identity: Identity | None) -> None:
         self.account = account
-        self.currency = currency
-        self.is_customer = kind == AccountKind.CUSTOMER
+        self.identity = identity
         self.sequence = -1
         self.balance = 0
         self.held = 0
@@ -41,60 +44,50 @@ class JournalCheck:
         self._hash = GENESIS_HASH
         self._at = -(2**63)
         self._overdrawn = False
-        # Set after an entry that can not be read: the next one can not be held against it.
+        # Set after an entry that cannot be read: the next one cannot be held against it.
         self._lost = False
         # After a fault, the next entry may follow from what is written (as kept above) or from what should be.
         self._other_hash: bytes | None = None
         self._other_balance: int | None = None
         self._other_held: int | None = None
 
-    def follow(self, entries: Iterable[Row | Document], legs: Legs | None = None) -> Iterator[Fault]:
-        """Yield what is wrong with the next entries; tell `legs` of each that belongs to a transaction."""
-        account, currency = self.account.binary, self.currency.encode()
-        sha256, pack = hashlib.sha256, CANONICAL.pack
-        for entry in entries:
+    def examine_account(self) -> Iterator[Fault]:
+        """Yield what is wrong with what the account is, before its journal is followed."""
+        identity = self.identity
+        if identity is None:
+            return
+        is_treasury = self.account == treasury_id(identity.currency)
+        expected = AccountKind.TREASURY if is_treasury else AccountKind.CUSTOMER
+        if identity.kind is not expected or is_treasury != (identity.user is None):
+            owner = "the bank" if is_treasury else "a user"
+            yield self._fault(FaultKind.IDENTITY, None, f"{expected} of {owner}", described(identity))
+
+    def follow(self, documents: Iterable[Document], seen: Callable[[Entry], None] | None = None) -> Iterator[Fault]:
+        """Yield what is wrong with the next entries, in order; show `seen` each that can be read."""
+        for document in documents:
             try:
-                row = entry if isinstance(entry, Row) else _row(entry)
-                _, sequence, type_, amount, balance, held, transaction, counterparty, text, at, previous, stated = row
-                effect, held_effect, needs_active, is_status = _TYPES[type_]
-                computed = sha256(
-                    previous
-                    + pack(
-                        account, sequence, type_, amount, balance, held, transaction, at,
-                        text if is_status else b"",
-                    )
-                ).digest()  # fmt: skip
+                entry = to_entry(document)
+                at, computed = milliseconds(entry.created_at), entry.computed_hash()
             except UNREADABLE as error:
-                found = f"{type(error).__name__}: {error}"
-                yield self._fault(FaultKind.FORMAT, _sequence_of(entry), "an entry", found)
+                sequence = document.get("sequence")
+                yield self._fault(
+                    FaultKind.FORMAT,
+                    sequence if isinstance(sequence, int) else None,
+                    "an entry",
+                    f"{type(error).__name__}: {error}",
+                )
                 self._lost = True
                 self._hash = b""
                 continue
-            if legs is not None and transaction != NO_TRANSACTION:
-                legs.found(transaction, account, counterparty, type_, amount, at, currency, text)
-            if (
-                sequence == self.sequence + 1
-                and previous == self._hash
-                and computed == stated
-                and balance == self.balance + amount * effect
-                and held == self.held + amount * held_effect
-                and held >= 0
-                and at >= self._at
-                and amount > 0
-                and not is_status
-                and transaction != NO_TRANSACTION
-                and (balance >= held or not self.is_customer)
-                and (self.status == "ACTIVE" or not needs_active)
-            ):
-                self._other_hash = self._other_balance = self._other_held = None
-                self._overdrawn = False
-            else:
-                yield from self._examine(row, computed, amount * effect, amount * held_effect)
-            self.sequence, self.balance, self.held, self._hash, self._at = sequence, balance, held, stated, at
+            if seen is not None:
+                seen(entry)
+            yield from self._examine(entry, at, computed)
+            self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
+            self._hash, self._at = entry.hash, at
 
-    def _examine(self, row: Row, computed: bytes, effect: int, held_effect: int) -> Iterator[Fault]:
-        """Yield what is wrong with an entry that is not simply right."""
-        sequence, is_status = row.sequence, row.type == b"STATUS"
+    def _examine(self, entry: Entry, at: int, computed: bytes) -> Iterator[Fault]:
+        """Yield what is wrong with one entry."""
+        sequence, is_status = entry.sequence, entry.type is EntryType.STATUS
         others = self._other_hash, self._other_balance, self._other_held
         self._other_hash = self._other_balance = self._other_held = None
         if self._lost:
@@ -102,46 +95,70 @@ class JournalCheck:
         elif sequence != self.sequence + 1:
             yield self._fault(FaultKind.SEQUENCE, sequence, self.sequence + 1, sequence)
         else:
-            yield from self._examine_link(row, effect, held_effect, others)
-        if computed != row.hash:
+            yield from self._examine_link(entry, others)
+        if computed != entry.hash:
             self._other_hash = computed
-            yield self._fault(FaultKind.HASH, sequence, computed.hex(), row.hash.hex())
-        if row.at < self._at:
-            yield self._fault(FaultKind.TIME, sequence, f"{self._at} ms or later", f"{row.at} ms")
-        if (row.amount > 0) == is_status or (row.transaction == NO_TRANSACTION) != is_status or row.held < 0:
-            yield self._fault(FaultKind.FORMAT, sequence, "an entry that a rule allows", _summary(row))
+            yield self._fault(FaultKind.HASH, sequence, computed.hex(), entry.hash.hex())
+        if at < self._at:
+            yield self._fault(FaultKind.TIME, sequence, f"{self._at} ms or later", f"{at} ms")
+        if (entry.amount > 0) == is_status or (entry.transaction is None) != is_status or entry.held < 0:
+            yield self._fault(FaultKind.FORMAT, sequence, "an entry that a rule allows", _summary(entry))
         if is_status:
-            self.status = (row.description or b"").decode()
-            if self.status not in set(AccountStatus):
-                yield self._fault(FaultKind.FORMAT, sequence, "a status", self.status)
+            yield from self._examine_status(entry)
         elif sequence == 0:
-            yield self._fault(FaultKind.FORMAT, sequence, "the STATUS entry that opens the account", _summary(row))
-        yield from self._examine_rights(row)
+            yield self._fault(FaultKind.FORMAT, sequence, "the STATUS entry that opens the account", _summary(entry))
+        yield from self._examine_rights(entry)
 
-    def _examine_rights(self, row: Row) -> Iterator[Fault]:
+    def _examine_link(self, entry: Entry, others: tuple[bytes | None, int | None, int | None]) -> Iterator[Fault]:
+        """Yield where an entry does not follow from the one before."""
+        other_hash, other_balance, other_held = others
+        if entry.previous_hash not in (self._hash, other_hash):
+            yield self._fault(FaultKind.PREVIOUS_HASH, entry.sequence, self._hash.hex(), entry.previous_hash.hex())
+        effect = entry.amount * BALANCE_EFFECT.get(entry.type, 0)
+        expected = self.balance + effect
+        if entry.balance != expected and (other_balance is None or entry.balance != other_balance + effect):
+            self._other_balance = expected
+            yield self._fault(FaultKind.BALANCE, entry.sequence, expected, entry.balance)
+        effect = entry.amount * HELD_EFFECT.get(entry.type, 0)
+        expected = self.held + effect
+        if entry.held != expected and (other_held is None or entry.held != other_held + effect):
+            self._other_held = expected
+            yield self._fault(FaultKind.HELD, entry.sequence, expected, entry.held)
+
+    def _examine_status(self, entry: Entry) -> Iterator[Fault]:
+        """Yield what is wrong with a change of status, and with whose account the entry says it is."""
+        before, status = self.status, entry.description
+        self.status = status
+        if status is None or status not in set(AccountStatus):
+            yield self._fault(FaultKind.FORMAT, entry.sequence, "a status", status)
+        elif not _may_become(before, status) or (status != AccountStatus.ACTIVE and self._is_treasury()):
+            yield self._fault(FaultKind.TRANSITION, entry.sequence, _successors(before), status)
+        elif status == AccountStatus.CLOSED and (entry.balance or entry.held):
+            yield self._fault(
+                FaultKind.TRANSITION, entry.sequence, "CLOSED at 0", f"CLOSED at {entry.balance}, held {entry.held}"
+            )
+        if entry.identity is None and entry.version == 1:
+            return
+        if entry.identity is None or entry.identity.record_hash() != entry.record_hash:
+            found = None if entry.identity is None else described(entry.identity)
+            yield self._fault(FaultKind.IDENTITY, entry.sequence, "what its hash seals", found)
+        elif self.identity is not None and entry.identity != self.identity:
+            yield self._fault(FaultKind.IDENTITY, entry.sequence, described(entry.identity), described(self.identity))
+            # What is sealed counts from here on.
+            self.identity = entry.identity
+
+    def _examine_rights(self, entry: Entry) -> Iterator[Fault]:
         """Yield what the account could not have been allowed."""
-        needs_active = _TYPES[row.type][2]
-        if needs_active and self.status != AccountStatus.ACTIVE:
-            yield self._fault(FaultKind.INACTIVE, row.sequence, AccountStatus.ACTIVE.value, self.status)
-        is_overdrawn = self.is_customer and row.balance < row.held
+        if entry.type in _NEEDS_ACTIVE and self.status != AccountStatus.ACTIVE:
+            yield self._fault(FaultKind.INACTIVE, entry.sequence, AccountStatus.ACTIVE.value, self.status)
+        is_overdrawn = entry.balance < entry.held and not self._is_treasury()
         if is_overdrawn and not self._overdrawn:
-            yield self._fault(FaultKind.OVERDRAFT, row.sequence, "0 or more", row.balance - row.held)
+            yield self._fault(FaultKind.OVERDRAFT, entry.sequence, "0 or more", entry.balance - entry.held)
         self._overdrawn = is_overdrawn
 
-    def _examine_link(
-        self, row: Row, effect: int, held_effect: int, others: tuple[bytes | None, int | None, int | None]
-    ) -> Iterator[Fault]:
-        other_hash, other_balance, other_held = others
-        if row.previous_hash not in (self._hash, other_hash):
-            yield self._fault(FaultKind.PREVIOUS_HASH, row.sequence, self._hash.hex(), row.previous_hash.hex())
-        expected = self.balance + effect
-        if row.balance != expected and (other_balance is None or row.balance != other_balance + effect):
-            self._other_balance = expected
-            yield self._fault(FaultKind.BALANCE, row.sequence, expected, row.balance)
-        expected = self.held + held_effect
-        if row.held != expected and (other_held is None or row.held != other_held + held_effect):
-            self._other_held = expected
-            yield self._fault(FaultKind.HELD, row.sequence, expected, row.held)
+    def _is_treasury(self) -> bool:
+        # By its id: only the account with the treasury's own may go below zero, whatever anything says of it.
+        return self.identity is not None and self.account == treasury_id(self.identity.currency)
 
     def _fault(
         self, kind: FaultKind, sequence: int | None, expected: int | str | None, found: int | str | None
@@ -149,33 +166,23 @@ class JournalCheck:
         return Fault(kind=kind, account=self.account, sequence=sequence, expected=expected, found=found)
 
 
-def _row(entry: Document) -> Row:
-    """Return a decoded entry as a row; raises one of `_UNREADABLE` if it is none."""
-    transaction, counterparty, description = entry["transaction"], entry["counterparty"], entry["description"]
-    row = Row(
-        entry["account"].binary,
-        entry["sequence"],
-        entry["type"].encode(),
-        entry["amount"],
-        entry["balance"],
-        entry["held"],
-        NO_TRANSACTION if transaction is None else transaction.binary,
-        NO_TRANSACTION if counterparty is None else counterparty.binary,
-        None if description is None else description.encode(),
-        milliseconds(entry["created_at"]),
-        entry["previous_hash"],
-        entry["hash"],
-    )
-    if type(row.hash) is not bytes or type(row.previous_hash) is not bytes:
-        raise TypeError("a hash is no binary")
-    return row
+def described(identity: Identity) -> str:
+    """Return an identity as a fault names it."""
+    return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}"
 
 
-def _sequence_of(entry: Row | Document) -> int | None:
-    sequence = entry.sequence if isinstance(entry, Row) else entry.get("sequence")
-    return sequence if isinstance(sequence, int) else None
+def _may_become(before: str | None, status: str) -> bool:
+    if before is None:
+        return status == AccountStatus.ACTIVE
+    # After a status that is none, which has been named, anything goes.
+    return before not in set(AccountStatus) or AccountStatus(status) in TRANSITIONS[AccountStatus(before)]
 
 
-def _summary(row: Row) -> str:
-    transaction = None if row.transaction == NO_TRANSACTION else ObjectId(row.transaction)
-    return f"{row.type.decode()} {row.amount}, held {row.held}, transaction {transaction}"
+def _successors(before: str | None) -> str:
+    if before is None:
+        return AccountStatus.ACTIVE.value
+    return " or ".join(sorted(TRANSITIONS[AccountStatus(before)])) or "nothing after CLOSED"
+
+
+def _summary(entry: Entry) -> str:
+    return f"{entry.type} {entry.amount}, held {entry.held}, transaction {entry.transaction}"

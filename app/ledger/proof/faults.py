@@ -1,7 +1,7 @@
 """What a proof of the ledger can find wrong."""
 
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -9,6 +9,8 @@ from bson import ObjectId
 
 # What reading a document raises that is not what it should be: whoever changed it need not have kept to its types.
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
+# More are counted and not named.
+FAULTS_NAMED_MAX = 1_000
 
 
 class FaultKind(StrEnum):
@@ -23,10 +25,16 @@ class FaultKind(StrEnum):
     TIME = "time"  # a journal's times run backwards
     OVERDRAFT = "overdraft"  # a customer has less than nothing
     INACTIVE = "inactive"  # money moved on an account that was not ACTIVE
+    IDENTITY = "identity"  # whose an account is, its kind or its currency is not what its journal says
+    TRANSITION = "transition"  # a status that cannot follow from the one before, or CLOSED with money
     STATUS = "status"  # the account's status is not what its journal says
     JOURNAL = "journal"  # an account without journal, or a journal without account
     ENTRY = "entry"  # an entry and its transaction do not agree, or one of them is missing
+    RECORD = "record"  # a transaction is not what its entries sealed
+    PAYER = "payer"  # somebody spent from an account that is not theirs
+    KEY_USE = "key_use"  # what a key was spent on, and the hold or the batch that it names, do not agree
     REVERSAL = "reversal"  # a reversal and what it reverses do not agree
+    ANCHOR = "anchor"  # something is not any more as an anchor has it
     TRIAL_BALANCE = "trial_balance"  # the balances of a currency do not add up to zero
 
 
@@ -48,7 +56,29 @@ class Fault:
     def __str__(self) -> str:
         places = ("account", "sequence", "transaction", "currency")
         where = ", ".join(f"{name} {getattr(self, name)}" for name in places if getattr(self, name) is not None)
-        return f"{self.kind}: {where}: expected {_shown(self.expected)}, found {_shown(self.found)}"
+        place = f"{self.kind}: {where}" if where else str(self.kind)
+        return f"{place}: expected {_shown(self.expected)}, found {_shown(self.found)}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What was read, and what is wrong with it."""
+
+    entries: int = 0
+    accounts: int = 0
+    transactions: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    unnamed_faults: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.faults
+
+    def add(self, fault: Fault) -> None:
+        if len(self.faults) < FAULTS_NAMED_MAX:
+            self.faults.append(fault)
+        else:
+            self.unnamed_faults += 1
 
 
 def _shown(value: int | str | None) -> str:

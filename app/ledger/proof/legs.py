@@ -1,18 +1,27 @@
-"""Transactions against their entries, checked without any I/O."""
+"""Transactions against their entries and against the uses of keys that name them, checked without any I/O."""
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from bson import ObjectId
 
 from app.clock import milliseconds
+from app.ledger.proof.checks import described
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
-from app.ledger.records import EntryType, TransactionKind, TransactionStatus
+from app.ledger.records import (
+    Entry,
+    EntryType,
+    Identity,
+    KeyUseKind,
+    Transaction,
+    TransactionKind,
+    TransactionStatus,
+    treasury_id,
+)
+from app.ledger.repository import to_entry, to_transaction
 from app.mongo import Document
 
-# transaction, account, counterparty, type, amount, milliseconds since 1970, currency.
-_LEG = struct.Struct(">12s12s12s8sqq3s")
+Identities = Mapping[ObjectId, Identity | None]
 
 
 class Leg(NamedTuple):
@@ -20,7 +29,7 @@ class Leg(NamedTuple):
 
     account: ObjectId
     counterparty: ObjectId
-    type: str
+    type: EntryType
     amount: int
     at: int | None
 
@@ -28,152 +37,179 @@ class Leg(NamedTuple):
         return f"{self.type} {self.amount}"
 
 
-class Legs:
-    """Tells whether the entries found are those that the transactions expect, in constant memory.
-
-    Each leg is a number that only equal legs share: the keyed hash (SipHash, its key made
-    anew by each Python process) of all that it says. Found ones are added, expected ones
-    subtracted, in the bucket of their transaction's id. A bucket at zero agrees; what is
-    in another one has to be compared leg by leg.
-    """
-
-    BUCKETS = 4_096
-
-    def __init__(self, first: ObjectId, last: ObjectId) -> None:
-        self._begin = _seconds(first.binary)
-        self._width = (_seconds(last.binary) - self._begin) // self.BUCKETS + 1
-        self._sums = [0] * self.BUCKETS
-
-    def found(
-        self, transaction: bytes, account: bytes, counterparty: bytes, type_: bytes, amount: int, at: int,
-        currency: bytes, description: bytes | None,
-    ) -> None:  # fmt: skip
-        """Add an entry of a transaction."""
-        if type_ == b"RELEASE":
-            # Nothing else records when a hold was voided, and why.
-            at, description = 0, None
-        leg = _LEG.pack(transaction, account, counterparty, type_, amount, at, currency)
-        self._sums[self._bucket(transaction)] += hash(leg if description is None else leg + description)
-
-    def expected(self, transaction: Document) -> None:
-        """Subtract what a transaction's record says its entries are."""
-        id_, currency = transaction["_id"].binary, transaction["currency"].encode()
-        description = (transaction.get("description") or "").encode()
-        total = 0
-        for account, counterparty, type_, amount, at in expected_legs(transaction):
-            leg = _LEG.pack(id_, account.binary, counterparty.binary, type_.encode(), amount, at or 0, currency)
-            total += hash(leg if type_ == "RELEASE" else leg + description)
-        self._sums[self._bucket(id_)] -= total
-
-    def suspects(self) -> Iterator[tuple[ObjectId | None, ObjectId | None]]:
-        """Yield the ranges of transaction ids, from one to before the other, in which something does not agree."""
-        for number, total in enumerate(self._sums):
-            if total:
-                first, last = number == 0, number == self.BUCKETS - 1
-                yield None if first else self._edge(number), None if last else self._edge(number + 1)
-
-    def _bucket(self, transaction: bytes) -> int:
-        number = (_seconds(transaction) - self._begin) // self._width
-        return max(0, min(number, self.BUCKETS - 1))
-
-    def _edge(self, number: int) -> ObjectId:
-        return ObjectId((self._begin + number * self._width).to_bytes(4, "big") + bytes(8))
-
-
-def expected_legs(transaction: Document) -> Iterator[Leg]:
+def expected_legs(transaction: Transaction) -> Iterator[Leg]:
     """Yield the entries that a transaction must have by its record."""
-    kind, status = transaction["kind"], transaction["status"]
-    payer, payee = transaction["from_account"], transaction["to_account"]
-    if status == TransactionStatus.FAILED:
+    payer, payee, status = transaction.from_account, transaction.to_account, transaction.status
+    if status is TransactionStatus.FAILED:
         return
-    if kind == TransactionKind.HOLD:
-        held = transaction["held_amount"]
-        yield Leg(payer, payee, "HOLD", held, milliseconds(transaction["created_at"]))
-        if status != TransactionStatus.PENDING:
-            yield Leg(payer, payee, "RELEASE", held, None)
+    if transaction.kind is TransactionKind.HOLD:
+        held = transaction.held_amount
+        if held is None:
+            raise ValueError("a hold that held nothing")
+        yield Leg(payer, payee, EntryType.HOLD, held, milliseconds(transaction.created_at))
+        if status is not TransactionStatus.PENDING:
+            yield Leg(payer, payee, EntryType.RELEASE, held, None)
     if status in (TransactionStatus.COMPLETED, TransactionStatus.REVERSED):
-        at = milliseconds(transaction["completed_at"])
-        yield Leg(payer, payee, "DEBIT", transaction["amount"], at)
-        yield Leg(payee, payer, "CREDIT", transaction["amount"], at)
+        if transaction.completed_at is None:
+            raise ValueError("completed at no time")
+        at = milliseconds(transaction.completed_at)
+        yield Leg(payer, payee, EntryType.DEBIT, transaction.amount, at)
+        yield Leg(payee, payer, EntryType.CREDIT, transaction.amount, at)
 
 
 def transaction_faults(
-    id_: ObjectId, transaction: Document | None, entries: Iterable[Document], currencies: Mapping[ObjectId, str]
+    id_: ObjectId,
+    record: Document | None,
+    entries: Iterable[Document],
+    uses: Iterable[Document],
+    identities: Identities,
 ) -> Iterator[Fault]:
-    """Yield where a transaction's record, or its absence, and its entries do not agree.
+    """Yield where a transaction's record, or its absence, and what there is of it elsewhere do not agree.
 
-    `entries` are all there are of it, `currencies` those of their accounts.
+    `entries` are all there are of it, `uses` the captures and voids under a key that name
+    it, `identities` whose the accounts of the record and of the entries are.
     """
     try:
-        missing = list(expected_legs(transaction)) if transaction is not None else []
-        if transaction is not None and not names_its_parties(transaction):
-            yield Fault(kind=FaultKind.FORMAT, transaction=id_, expected="accounts: payer, payee", found="others")
-        stray = [entry for entry in entries if not _take(missing, entry, transaction, currencies)]
+        transaction = None if record is None else to_transaction(record)
+        read = [to_entry(entry) for entry in entries]
+        found = list(_faults(id_, transaction, read, identities))
+        if record is not None and record["accounts"] != [record["from_account"], record["to_account"]]:
+            found.append(
+                Fault(kind=FaultKind.FORMAT, transaction=id_, expected="accounts: payer, payee", found="others")
+            )
+        found += _key_use_faults(id_, transaction, uses)
     except UNREADABLE as error:
-        yield Fault(
-            kind=FaultKind.FORMAT, transaction=id_, expected="a transaction", found=f"{type(error).__name__}: {error}"
-        )
-        return
+        # No entry that cannot be read gets here unnamed: its journal's check has named it.
+        found = [_format_fault(id_, error)]
+    yield from found
+
+
+def _faults(
+    id_: ObjectId, transaction: Transaction | None, entries: list[Entry], identities: Identities
+) -> Iterator[Fault]:
+    missing = [] if transaction is None else list(expected_legs(transaction))
+    stray = [entry for entry in entries if not _take(missing, entry, transaction, identities)]
     for entry in stray:
-        same_side = [leg for leg in missing if (leg.account, leg.type) == (entry["account"], entry["type"])]
+        same_side = [leg for leg in missing if (leg.account, leg.type) == (entry.account, entry.type)]
         expected = same_side[0] if same_side else None
         if expected is not None:
             missing.remove(expected)
         yield Fault(
             kind=FaultKind.ENTRY,
-            account=entry["account"],
-            sequence=entry["sequence"],
+            account=entry.account,
+            sequence=entry.sequence,
             transaction=id_,
             expected=_described(expected, transaction),
-            found=_described_entry(entry, currencies),
+            found=_described_entry(entry, identities),
         )
     for leg in missing:
         expected_text = _described(leg, transaction)
         yield Fault(kind=FaultKind.ENTRY, account=leg.account, transaction=id_, expected=expected_text, found=None)
+    if transaction is not None:
+        yield from _record_faults(transaction, entries)
+        yield from _payer_faults(transaction, identities.get(transaction.from_account))
 
 
-def _take(
-    missing: list[Leg], entry: Document, transaction: Document | None, currencies: Mapping[ObjectId, str]
-) -> bool:
+def _record_faults(transaction: Transaction, entries: list[Entry]) -> Iterator[Fault]:
+    """Yield where a record is not what its entries sealed, and an expiry before its time."""
+    digest = transaction.record_hash()
+    for entry in entries:
+        if entry.record_hash not in (None, digest):
+            yield Fault(
+                kind=FaultKind.RECORD,
+                account=entry.account,
+                sequence=entry.sequence,
+                transaction=transaction.id,
+                expected=entry.record_hash.hex() if entry.record_hash else None,
+                found=digest.hex(),
+            )
+            # All of them seal the same.
+            break
+    if transaction.kind is TransactionKind.HOLD and transaction.failure is not None and transaction.expires_at:
+        for entry in entries:
+            if entry.type is EntryType.RELEASE and entry.created_at < transaction.expires_at:
+                yield Fault(
+                    kind=FaultKind.RECORD,
+                    account=entry.account,
+                    sequence=entry.sequence,
+                    transaction=transaction.id,
+                    expected=f"{transaction.failure.code} at {milliseconds(transaction.expires_at)} ms or later",
+                    found=f"at {milliseconds(entry.created_at)} ms",
+                )
+
+
+def _payer_faults(transaction: Transaction, payer: Identity | None) -> Iterator[Fault]:
+    """Yield where somebody spent from an account that is not theirs."""
+    if transaction.kind is TransactionKind.REVERSAL:
+        return
+    if transaction.kind is TransactionKind.FUNDING:
+        is_right = transaction.from_account == treasury_id(transaction.currency)
+        expected = f"the treasury in {transaction.currency}"
+    else:
+        is_right = payer is not None and payer.user == transaction.user
+        expected = f"an account of user {transaction.user}"
+    if not is_right:
+        yield Fault(
+            kind=FaultKind.PAYER,
+            account=transaction.from_account,
+            transaction=transaction.id,
+            expected=expected,
+            found=None if payer is None else described(payer),
+        )
+
+
+def _key_use_faults(id_: ObjectId, transaction: Transaction | None, uses: Iterable[Document]) -> Iterator[Fault]:
+    """Yield where the captures and voids that took effect are not those that the record tells of."""
+    found = sorted(str(use["kind"]) for use in uses if use.get("failure") is None)
+    expected: list[str] = []
+    if transaction is not None and transaction.kind is TransactionKind.HOLD:
+        match transaction.status:
+            case TransactionStatus.COMPLETED | TransactionStatus.REVERSED:
+                expected = [KeyUseKind.CAPTURE.value]
+            case TransactionStatus.VOIDED if transaction.failure is None:
+                expected = [KeyUseKind.VOID.value]
+    if found != expected:
+        yield Fault(
+            kind=FaultKind.KEY_USE,
+            transaction=id_,
+            expected=", ".join(expected) or None,
+            found=", ".join(found) or None,
+        )
+
+
+def _take(missing: list[Leg], entry: Entry, transaction: Transaction | None, identities: Identities) -> bool:
     """Strike the leg that the entry is off the list; tell whether there was one."""
     if transaction is None:
         return False
-    is_release = entry["type"] == EntryType.RELEASE
-    at = None if is_release else milliseconds(entry["created_at"])
-    leg = Leg(entry["account"], entry["counterparty"], entry["type"], entry["amount"], at)
-    agrees = is_release or entry["description"] == transaction.get("description")
-    if leg not in missing or not agrees or currencies.get(leg.account) != transaction["currency"]:
+    # Nothing else records when a hold was voided, and why.
+    is_release = entry.type is EntryType.RELEASE
+    at = None if is_release else milliseconds(entry.created_at)
+    if entry.counterparty is None:
+        return False
+    leg = Leg(entry.account, entry.counterparty, entry.type, entry.amount, at)
+    agrees = is_release or entry.description == transaction.description
+    identity = identities.get(entry.account)
+    if leg not in missing or not agrees or identity is None or identity.currency != transaction.currency:
         return False
     missing.remove(leg)
     return True
 
 
-def _described(leg: Leg | None, transaction: Document | None) -> str | None:
+def _described(leg: Leg | None, transaction: Transaction | None) -> str | None:
     if leg is None or transaction is None:
         return None
-    parts = [str(leg), transaction["currency"], f"counterparty {leg.counterparty}"]
+    parts = [str(leg), transaction.currency, f"counterparty {leg.counterparty}"]
     parts += [] if leg.at is None else [f"at {leg.at} ms"]
-    return ", ".join([*parts, f"description {transaction.get('description')!r}"])
+    return ", ".join([*parts, f"description {transaction.description!r}"])
 
 
-def _described_entry(entry: Document, currencies: Mapping[ObjectId, str]) -> str:
-    currency = str(currencies.get(entry["account"]))
-    parts = [f"{entry['type']} {entry['amount']}", currency, f"counterparty {entry['counterparty']}"]
-    parts += [] if entry["type"] == EntryType.RELEASE else [f"at {milliseconds(entry['created_at'])} ms"]
-    return ", ".join([*parts, f"description {entry['description']!r}"])
+def _described_entry(entry: Entry, identities: Identities) -> str:
+    identity = identities.get(entry.account)
+    parts = [f"{entry.type} {entry.amount}", str(identity and identity.currency), f"counterparty {entry.counterparty}"]
+    parts += [] if entry.type is EntryType.RELEASE else [f"at {milliseconds(entry.created_at)} ms"]
+    return ", ".join([*parts, f"description {entry.description!r}"])
 
 
-def names_its_parties(transaction: Document) -> bool:
-    """Tell whether a transaction is listed under its payer and its payee."""
-    named: bool = transaction["accounts"] == [transaction["from_account"], transaction["to_account"]]
-    return named
-
-
-def reversal_mark(reversal: ObjectId, original: ObjectId, payer: ObjectId, payee: ObjectId, amount: int) -> int:
-    """Return a number that only a reversal and the one it reverses share, seen from the reversal."""
-    parts = (reversal.binary, original.binary, payer.binary, payee.binary, amount.to_bytes(8, "big", signed=True))
-    return hash(b"".join(parts))
-
-
-def _seconds(id_: bytes) -> int:
-    return int.from_bytes(id_[:4], "big")
+def _format_fault(id_: ObjectId, error: Exception) -> Fault:
+    found = f"{type(error).__name__}: {error}"
+    return Fault(kind=FaultKind.FORMAT, transaction=id_, expected="a transaction", found=found)

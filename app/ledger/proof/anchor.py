@@ -1,0 +1,111 @@
+"""Anchors: what the ledger came to at a moment, signed, to be kept out of reach of whoever can write to the database.
+
+Whoever may change everything in the database can make a ledger that is sound and another
+one: both journals of a transfer cut back together, a refusal forgotten. An anchor shows it.
+Its first line is a JSON Web Signature over the counts and over a hash of the lines that
+follow: one for each account, with its id, and the sequence and the hash of its head.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import jwt
+from bson import ObjectId
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pymongo.client_session import ClientSession
+
+from app import clock
+from app.ledger.proof.faults import Fault, FaultKind
+from app.ledger.repository import head_pipeline
+from app.mongo import Document, database, moment
+
+ALGORITHM = "EdDSA"
+MEDIA_TYPE = "anchor+jwt"
+_HEADS_AT_ONCE = 500
+_COUNTED = ("transactions", "audit_log")
+_TIME_OF = {"transactions": "created_at", "audit_log": "at"}
+
+
+class NotAnAnchor(Exception):
+    """The file is not what this bank signed."""
+
+
+def draw(key: Ed25519PrivateKey) -> Iterator[str]:
+    """Yield the lines of an anchor of this moment."""
+    with moment() as session:
+        until = clock.now() - clock.SETTLING
+        counts = {name: _count(name, until, session) for name in _COUNTED}
+        found = database().ledger_entries.aggregate(head_pipeline(None), session=session, allowDiskUse=True)
+        heads = sorted(
+            f"{head['_id']} {head['head']['sequence']} {bytes(head['head']['hash']).hex()}" for head in found
+        )
+    claims = {"until": clock.milliseconds(until), "counts": counts, "heads": _digest(heads)}
+    yield jwt.encode(claims, key, ALGORITHM, headers={"typ": MEDIA_TYPE})
+    yield from heads
+
+
+def compare(lines: Iterable[str], key: Ed25519PrivateKey) -> Iterator[Fault]:
+    """Yield what is not any more as an anchor has it; raises NotAnAnchor."""
+    signed, *heads = [line.strip() for line in lines if line.strip()] or [""]
+    claims = _verified(signed, key)
+    if claims.get("heads") != _digest(heads):
+        raise NotAnAnchor("Its heads are not those that were signed.")
+    until = clock.from_milliseconds(claims["until"])
+    for name, expected in claims["counts"].items():
+        found = _count(name, until, None)
+        if found != expected:
+            yield Fault(kind=FaultKind.ANCHOR, expected=f"{name}: {_shown(expected)}", found=_shown(found))
+    waiting = iter(heads)
+    while batch := list(islice(waiting, _HEADS_AT_ONCE)):
+        yield from _compare_heads(batch)
+
+
+def _compare_heads(heads: list[str]) -> Iterator[Fault]:
+    anchored = {(ObjectId(account), int(sequence)): hash_ for account, sequence, hash_ in map(str.split, heads)}
+    query = {"$or": [{"account": account, "sequence": sequence} for account, sequence in anchored]}
+    fields = {"account": 1, "sequence": 1, "hash": 1}
+    found = {
+        (entry["account"], entry["sequence"]): bytes(entry["hash"]).hex()
+        for entry in database().ledger_entries.find(query, fields)
+    }
+    for (account, sequence), expected in anchored.items():
+        if found.get((account, sequence)) != expected:
+            yield Fault(
+                kind=FaultKind.ANCHOR,
+                account=account,
+                sequence=sequence,
+                expected=expected,
+                found=found.get((account, sequence)),
+            )
+
+
+def _count(name: str, until: datetime, session: ClientSession | None) -> Document:
+    """Return how many records there are up to a time, and a hash over what tells them apart."""
+    fields = {"user": 1, "idempotency_key": 1, "kind": 1, "actor": 1, "action": 1, "subject": 1}
+    found = database()[name].find({_TIME_OF[name]: {"$lte": until}}, fields, session=session).sort("_id", 1)
+    number, digest = 0, hashlib.sha256()
+    for record in found:
+        number += 1
+        digest.update("\x1f".join(f"{field}={record[field]}" for field in sorted(record)).encode() + b"\x1e")
+    return {"count": number, "hash": digest.hexdigest()}
+
+
+def _verified(signed: str, key: Ed25519PrivateKey) -> dict[str, Any]:
+    try:
+        if jwt.get_unverified_header(signed).get("typ") != MEDIA_TYPE:
+            raise NotAnAnchor("It is no anchor.")
+        claims: dict[str, Any] = jwt.decode(signed, key.public_key(), algorithms=[ALGORITHM])
+    except jwt.InvalidTokenError as error:
+        raise NotAnAnchor(f"It was not signed with this bank's RECEIPT_KEY: {error}") from None
+    return claims
+
+
+def _digest(heads: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(heads).encode()).hexdigest()
+
+
+def _shown(count: Document) -> str:
+    return f"{count['count']} ({count['hash'][:16]})"

@@ -1,0 +1,193 @@
+"""Every transaction against its entries, against the uses of keys that name it, and against its reversal.
+
+Three lists are read side by side in the order of the transactions' ids: the records, the
+entries, and the captures and voids. They are read at different moments, so what does not
+agree is only a suspicion, which is settled by reading all of it again as of one moment.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from bson import ObjectId
+
+from app.ledger.proof.faults import Fault, FaultKind, Report
+from app.ledger.proof.legs import transaction_faults
+from app.ledger.proof.reading import Identities, collection, read_all, read_each
+from app.ledger.records import KeyUseKind, TransactionKind, TransactionStatus, chosen_key, item_key
+from app.mongo import Document, moment
+
+SETTLED_AT_ONCE = 500
+_ID_MIN = ObjectId(bytes(12))
+_KEY_USES = frozenset(KeyUseKind)
+_SETTLING = {"kind": {"$in": [KeyUseKind.CAPTURE.value, KeyUseKind.VOID.value]}}
+
+
+def check_movements(report: Report, identities: Identities, advanced: Callable[[int], None]) -> None:
+    """Add what is wrong with any transaction to the report; `advanced` is told how many records were read."""
+    entries = _Groups("ledger_entries", {"transaction": {"$gte": _ID_MIN}})
+    uses = _Groups("transactions", {"transaction": {"$gte": _ID_MIN}, **_SETTLING})
+    suspects: list[ObjectId] = []
+    for batch in read_all("transactions", {}, [("_id", 1)]):
+        movements = [record for record in batch if _is_movement(record)]
+        report.transactions += len(movements)
+        groups = []
+        for record in movements:
+            suspects += sorted({*entries.skipped_before(record["_id"]), *uses.skipped_before(record["_id"])})
+            groups.append((record, entries.take(record["_id"]), uses.take(record["_id"])))
+        whose = identities.of(_accounts_of(movements, (entry for _, group, _ in groups for entry in group)))
+        for record, of_this, naming in groups:
+            if any(transaction_faults(record["_id"], record, of_this, naming, whose)):
+                suspects.append(record["_id"])
+        suspects = _settle_many(report, identities, suspects)
+        _check_reversals(report, movements)
+        _check_batches(report, batch)
+        advanced(len(batch))
+    suspects += sorted({*entries.skipped_before(None), *uses.skipped_before(None)})
+    for first in range(0, len(suspects), SETTLED_AT_ONCE):
+        settle(report, identities, suspects[first : first + SETTLED_AT_ONCE])
+
+
+def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId]) -> list[ObjectId]:
+    """Settle suspicions as long as there are enough for one reading; return the rest."""
+    while len(suspects) >= SETTLED_AT_ONCE:
+        settle(report, identities, suspects[:SETTLED_AT_ONCE])
+        suspects = suspects[SETTLED_AT_ONCE:]
+    return suspects
+
+
+class _Groups:
+    """Documents that name transactions, in the order of these."""
+
+    def __init__(self, name: str, query: Document) -> None:
+        found = read_each(name, query, [("transaction", 1)])
+        self._grouped = groupby(found, key=lambda document: document["transaction"])
+        self._next = next(self._grouped, None)
+
+    def skipped_before(self, id_: ObjectId | None) -> Iterator[ObjectId]:
+        """Yield the transactions before this one, or all for None, that were not taken."""
+        while self._next is not None and (id_ is None or self._next[0] < id_):
+            if isinstance(self._next[0], ObjectId):
+                yield self._next[0]
+            self._next = next(self._grouped, None)
+
+    def take(self, id_: ObjectId) -> list[Document]:
+        """Return the documents that name this transaction."""
+        if self._next is None or self._next[0] != id_:
+            return []
+        taken = list(self._next[1])
+        self._next = next(self._grouped, None)
+        return taken
+
+
+def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> None:
+    """Compare transactions with what there is of them as of one moment, and add the faults to the report."""
+    known = {fault.transaction for fault in report.faults}
+    wanted = [id_ for id_ in dict.fromkeys(ids) if id_ not in known]
+    if not wanted:
+        return
+    among: Document = {"$in": wanted}
+    with moment() as session:
+        records = list(collection("transactions").find({"_id": among}, session=session))
+        entries = list(collection("ledger_entries").find({"transaction": among}, session=session))
+        uses = list(collection("transactions").find({"transaction": among, **_SETTLING}, session=session))
+    recorded = {record["_id"]: record for record in records if _is_movement(record)}
+    whose = identities.of(_accounts_of(records, entries))
+    for id_ in wanted:
+        of_this = [entry for entry in entries if entry["transaction"] == id_]
+        naming = [use for use in uses if use["transaction"] == id_]
+        for fault in transaction_faults(id_, recorded.get(id_), of_this, naming, whose):
+            report.add(fault)
+
+
+def _is_movement(record: Document) -> bool:
+    """Tell whether the record is one of a movement of money, and not what else a key was spent on."""
+    return record.get("kind") not in _KEY_USES
+
+
+def _accounts_of(records: Sequence[Document], entries: Any) -> set[ObjectId]:
+    named = {record.get(side) for record in records for side in ("from_account", "to_account")}
+    named |= {entry.get("account") for entry in entries}
+    return {account for account in named if isinstance(account, ObjectId)}
+
+
+def _check_reversals(report: Report, movements: Sequence[Document]) -> None:
+    """Compare reversals and what they reverse, whichever end of one is among these."""
+    linked = [record for record in movements if _other_end(record) is not None]
+    if not linked:
+        return
+    ends = {"$in": [_other_end(record) for record in linked]}
+    others = {record["_id"]: record for record in collection("transactions").find({"_id": ends})}
+    for record in linked:
+        if _reversal_fault(record, others.get(_other_end(record))) is None:
+            continue
+        with moment() as session:
+            this = collection("transactions").find_one({"_id": record["_id"]}, session=session) or {}
+            other = collection("transactions").find_one({"_id": _other_end(this)}, session=session)
+        fault = _reversal_fault(this, other)
+        if fault is not None:
+            report.add(fault)
+
+
+def _other_end(record: Document) -> Any:
+    """Return the id at the other end of a reversal, or None if the record is at no end of one."""
+    if record.get("status") == TransactionStatus.REVERSED:
+        return record.get("reversed_by", "none")
+    if record.get("kind") == TransactionKind.REVERSAL and record.get("status") == TransactionStatus.COMPLETED:
+        return record.get("reverses", "none")
+    return None
+
+
+def _reversal_fault(this: Document, found: Document | None) -> Fault | None:
+    other = found or {}
+    if _other_end(this) is None:
+        return None
+    is_reversed = this.get("status") == TransactionStatus.REVERSED
+    original, reversal = (this, other) if is_reversed else (other, this)
+    agree = (
+        original.get("status") == TransactionStatus.REVERSED
+        and reversal.get("kind") == TransactionKind.REVERSAL
+        and reversal.get("status") == TransactionStatus.COMPLETED
+        and (original.get("reversed_by"), reversal.get("reverses")) == (reversal.get("_id"), original.get("_id"))
+        and (original.get("from_account"), original.get("to_account"), original.get("amount"))
+        == (reversal.get("to_account"), reversal.get("from_account"), reversal.get("amount"))
+    )
+    if agree:
+        return None
+    expected = "the opposite REVERSAL that names it" if is_reversed else "the REVERSED transaction that names it"
+    described = f"{other.get('kind')} {other.get('status')} {other.get('_id')}" if other else None
+    return Fault(kind=FaultKind.REVERSAL, transaction=this["_id"], expected=expected, found=described)
+
+
+def _check_batches(report: Report, records: Sequence[Document]) -> None:
+    """Compare batches with their items, whichever of them are among these records. One block wrote both."""
+    for record in records:
+        if record.get("kind") == KeyUseKind.BATCH and isinstance(record.get("results"), list):
+            _check_batch(report, record)
+    items = {
+        (record.get("user"), chosen_key(key)): record["_id"]
+        for record in records
+        if isinstance(key := record.get("idempotency_key"), str) and chosen_key(key) != key
+    }
+    for (user, key), item in items.items():
+        batch = {"user": user, "idempotency_key": key, "kind": KeyUseKind.BATCH.value}
+        if collection("transactions").find_one(batch, {"_id": 1}) is None:
+            report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected="the BATCH that it is an item of"))
+
+
+def _check_batch(report: Report, batch: Document) -> None:
+    made = {result: index for index, result in enumerate(batch["results"]) if isinstance(result, ObjectId)}
+    fields = {"user": 1, "idempotency_key": 1}
+    found = {item["_id"]: item for item in collection("transactions").find({"_id": {"$in": list(made)}}, fields)}
+    for result, index in made.items():
+        item = found.get(result, {})
+        expected = item_key(str(batch.get("idempotency_key")), index)
+        if (item.get("user"), item.get("idempotency_key")) != (batch.get("user"), expected):
+            report.add(
+                Fault(
+                    kind=FaultKind.KEY_USE,
+                    transaction=result,
+                    expected=f"item {index} of the batch {batch['_id']}",
+                    found="another transaction" if item else None,
+                )
+            )
