@@ -221,9 +221,10 @@ def _env() -> Env:
     # The environment goes before the file; ENV_FILE names another file, or none that exists.
     file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
     try:
-        if file.exists():
-            # As it is written: a password with ${HOME} in it is that password.
-            load_dotenv(file, interpolate=False)
+        if file.is_dir():
+            raise ValueError
+        # As it is written: a password with ${HOME} in it is that password.
+        load_dotenv(file, interpolate=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise ConfigError(f"The settings in {file} can not be read: {reason}.") from error
