@@ -224,9 +224,10 @@ def _env() -> Env:
     # The environment overrides the file. ENV_FILE names another file; if that does not exist, none is read.
     file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
     try:
-        if file.exists():
-            # Without interpolation, because a password may contain ${HOME}.
-            load_dotenv(file, interpolate=False)
+        if file.is_dir():
+            raise ValueError
+        # Without interpolation, because a password may contain ${HOME}.
+        load_dotenv(file, interpolate=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise ConfigError(f"The settings in {file} cannot be read: {reason}.") from error

@@ -34,6 +34,8 @@ _ACCOUNTS: dict[str, str] = {
 _MOVED = {MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED}
 _OUT = {MessageKind.MONEY_SENT, MessageKind.HOLD_CAPTURED}
 _IN = {MessageKind.MONEY_RECEIVED, MessageKind.HOLD_CAPTURED}
+# The kinds that a digest can show. Every kind that may share a letter must be here.
+KINDS = {*_MOVEMENTS, *_ACCOUNTS, *_MOVED}
 
 
 @dataclass(frozen=True, slots=True)

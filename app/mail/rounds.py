@@ -18,7 +18,7 @@ from app.mongo import Document
 from app.outbox import repository as outbox
 from app.outbox.messages import URGENT
 
-LETTERS_MAX = 50
+LETTERS_PER_ROUND_MAX = 50
 # If more letters than this wait for one reader, they become one.
 PILE_MAX = 10
 # How many messages are read at a time, and so how many one letter may cover.
@@ -77,12 +77,12 @@ class Rounds:
             self._last = _reader(letter)
 
     def _planned(self, now: datetime, *, bundles: bool) -> list[Messages]:
-        urgent: list[Messages] = [[message] for message in outbox.find_urgent(now, LETTERS_MAX)]
-        readers = outbox.find_readers(now, after=self._last, size_max=LETTERS_MAX)
+        urgent: list[Messages] = [[message] for message in outbox.find_urgent(now, LETTERS_PER_ROUND_MAX)]
+        readers = outbox.find_readers(now, after=self._last, size_max=LETTERS_PER_ROUND_MAX)
         waiting = outbox.find_waiting(readers, now, MESSAGES_MAX) if readers else {}
         # In the order of `readers`, which wraps round, unlike the order of `waiting`.
         queues = [letters_of(waiting[reader], bundles=bundles) for reader in readers if reader in waiting]
-        letters = (urgent + in_turn(queues))[:LETTERS_MAX]
+        letters = (urgent + in_turn(queues))[:LETTERS_PER_ROUND_MAX]
         suspects = [letter for letter in letters if _is_suspect(letter[0])]
         trusted = [letter for letter in letters if not _is_suspect(letter[0])]
         self._count += 1
