@@ -8,7 +8,7 @@ from zxcvbn import zxcvbn
 SECRET_BYTES_MIN = 32
 # Of 32 random bytes, about 30 differ, and so do the steps from one to the next.
 KEY_DISTINCT_BYTES_MIN = 16
-# Random hexadecimal digits come to about 32; a sentence of six common words to half of it.
+# As zxcvbn estimates. 32 random hexadecimal digits come to about 32, rows of keys and alphabets to a few.
 GUESSES_LOG10_MIN = 22.0
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
 # A secret out of somebody's tutorial is long enough and known to everybody.

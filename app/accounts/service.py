@@ -1,13 +1,13 @@
 """Opening accounts, and reading them with what the ledger says of them."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app import ledger, mongo
+from app import clock, ledger, mongo
 from app.accounts import repository
 from app.acts import Act
 from app.auth.roles import MAY_ADMINISTER, reads_everything
@@ -193,7 +193,7 @@ def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None =
     """
     account = readable_account(account_id, viewer)
     if at is None:
-        entry, said = ledger.heads([account_id])[account_id], Document(as_of=datetime.now(UTC))
+        entry, said = ledger.heads([account_id])[account_id], Document(as_of=clock.now())
     else:
         standing = ledger.standing_at(account_id, at)
         entry, said = _entry_of(standing), Document(as_of=at, final=standing.is_final)

@@ -1,17 +1,14 @@
 """Running the bank: who may do what, and finding users and accounts."""
 
-from datetime import UTC, datetime
-
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app import audit, mongo
+from app import audit, clock, mongo
 from app.acts import Act
 from app.addresses import email_beginning
 from app.admin import repository
 from app.auth.roles import MAY_CHANGE_ROLES, Role
 from app.auth.service import find_user, name_key
-from app.clock import whole_milliseconds
 from app.errors import Forbidden, UserNotFound
 from app.fields import read_id
 from app.mongo import Document
@@ -43,7 +40,7 @@ def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
             act,
             "role_changed",
             user_id,
-            at=whole_milliseconds(datetime.now(UTC)),
+            at=clock.now(),
             before={"role": before.value},
             after={"role": role.value},
         )

@@ -2,12 +2,13 @@
 
 import contextlib
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 from bson import ObjectId
 
+from app import clock
 from app.admin import repository, service
 from app.admin.schemas import AuditRecordSchema
 from app.cli.terminal import LIST_LENGTH_MAX, OperatorGroup, json_option, show_table
@@ -32,7 +33,7 @@ def tail_audit_log(count: int, follow: bool, subject: str | None, actor: str | N
     """Show the newest records of the audit log, the newest last."""
     given = {"subject": subject, "actor": actor}
     filters = service.audit_filters({name: value for name, value in given.items() if value is not None})
-    since = datetime.now(UTC) - FOLLOW_LOOKBACK
+    since = clock.now() - FOLLOW_LOOKBACK
     # In this order, so that what is recorded between the two is shown by one of them.
     seen = {record["_id"] for record in repository.find_audit_records_since(since, filters)} if follow else set()
     latest = repository.find_audit_records(filters, after=None, limit=count) if count else []
@@ -49,5 +50,5 @@ def _follow_audit_log(filters: dict[str, Any], since: datetime, seen: set[Object
         if news:
             show_table(AuditRecordSchema(many=True).dump(news), _COLUMNS, as_json=as_json, header=False)
         seen = {record["_id"] for record in found}
-        since = datetime.now(UTC) - FOLLOW_LOOKBACK
+        since = clock.now() - FOLLOW_LOOKBACK
         time.sleep(FOLLOW_POLL_S)

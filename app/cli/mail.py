@@ -1,12 +1,13 @@
 """The operator's commands about mail: `flask --app wsgi mail …`."""
 
 import signal
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import click
 from bson import ObjectId
 from flask import current_app
 
+from app import clock
 from app.cli.terminal import NotDone, OperatorGroup
 from app.fields import read_id, rfc3339
 from app.mail.delivery import Deliverer
@@ -41,7 +42,7 @@ def deliver(loop: bool) -> None:
 def status() -> None:
     """Tell the settings, whether the server answers, and what waits or is dead."""
     _tell_settings()
-    now = datetime.now(UTC)
+    now = clock.now()
     waiting = outbox.find_oldest(MessageState.PENDING, 1)
     click.echo(f"Waiting: {outbox.count(MessageState.PENDING)}")
     for message in waiting:
@@ -61,7 +62,7 @@ def retry(message_id: str | None, dead: bool) -> None:
     """Make a message, or all dead ones, due at once with all attempts ahead."""
     if dead == (message_id is not None):
         raise click.UsageError("Give either the ID of a message or --dead.")
-    now = datetime.now(UTC)
+    now = clock.now()
     if message_id is None:
         click.echo(f"Due again: {outbox.revive({'state': MessageState.DEAD.value}, now=now)}.")
     else:

@@ -196,8 +196,9 @@ def _name_for_request() -> str:
 
 
 def _check_anonymous() -> None:
-    """Count requests to routes that ask for no token. Those with one are counted by their guard, for their user."""
-    if request.blueprint != "auth" or request.method == "OPTIONS":
+    """Count requests to calls of the API that ask for no token. Those with one are counted by their guard, for
+    their user. Health, documents and pages are not counted."""
+    if request.blueprint in (None, "operations") or request.method == "OPTIONS":
         return
     if contract_of(current_app.view_functions[request.endpoint or ""]).access is None:
         check_address()

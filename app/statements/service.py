@@ -8,7 +8,7 @@ from bson import ObjectId
 
 from app import clock
 from app.accounts.service import readable_account
-from app.clock import at_or_after, whole_milliseconds
+from app.clock import LEEWAY, SETTLING, at_or_after, whole_milliseconds
 from app.errors import ValidationFailed
 from app.ledger.records import EntryType
 from app.mongo import Document
@@ -16,12 +16,6 @@ from app.statements import queries
 from app.statements.queries import MILLISECOND, Span
 
 PERIOD_MAX = timedelta(days=366)
-# An entry has the time at which its block began, by the clock of the host that posted it, and is seen once the block is
-# committed. A block that posts has 25 s at most (POST_TIMEOUT_MS), and the clocks of hosts are seconds apart at the
-# very worst, so nothing joins a period any more whose end is this long past.
-SETTLING = timedelta(seconds=60)
-# What the clocks of two hosts differ by.
-CLOCKS_APART_MAX = timedelta(seconds=10)
 # As many as a PDF has. A body of 4 MiB holds about 8,000 of them.
 VERIFIED_ENTRIES_MAX = 100_000
 HISTORY_DEFAULT = timedelta(days=30)
@@ -113,7 +107,7 @@ def find_period_again(
     """
     account = readable_account(account_id, viewer)
     # Whoever drew it up may have a clock that is ahead of this one.
-    from_time, to_time = _period(from_time, to_time, _now(account_id) + CLOCKS_APART_MAX)
+    from_time, to_time = _period(from_time, to_time, _now(account_id) + LEEWAY)
     whole = queries.find_span(account_id, from_time, to_time)
     if whole.size > VERIFIED_ENTRIES_MAX:
         raise ValidationFailed(
@@ -181,7 +175,7 @@ def balance_history(
 
 
 def _now(account_id: ObjectId) -> datetime:
-    now = at_or_after(datetime.now(UTC))
+    now = clock.now()
     head = queries.find_entry_before(account_id, None)
     # A clock elsewhere may be ahead of ours; what is in the journal has happened by now.
     return max(now, head["created_at"] + MILLISECOND) if head else now

@@ -7,7 +7,6 @@ bank's own and has no other use: a receipt has to outlive every change of anothe
 import base64
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -15,6 +14,7 @@ import orjson
 from bson import ObjectId
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from app import clock
 from app.mongo import Document
 from app.statements.schemas import EntrySchema
 
@@ -37,7 +37,7 @@ def sign(
     claims = {
         "iss": ISSUER,
         "sub": str(transaction_id),
-        "iat": int(datetime.now(UTC).timestamp()),
+        "iat": int(clock.now().timestamp()),
         "transaction": transaction,
         "entries": _ENTRIES.dump(entries),
     }

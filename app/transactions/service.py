@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from bson import ObjectId
 
-from app import ledger, mongo
+from app import clock, ledger, mongo
 from app.accounts.service import own_account_ids
 from app.acts import Act
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD, reads_everything
@@ -126,11 +126,11 @@ def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
 
 def release_expired_holds() -> float:
     """Void holds whose time is over, and return in how many seconds to look again. One worker at a time does it."""
-    if not ledger.expired_holds(datetime.now(UTC), limit=1, besides=_unwritable) or not leases.acquire(
+    if not ledger.expired_holds(clock.now(), limit=1, besides=_unwritable) or not leases.acquire(
         SWEEP_LEASE, SWEEP_LEASE_DURATION
     ):
         return SWEEP_IDLE_S
-    expired = ledger.expired_holds(datetime.now(UTC), limit=SWEEP_SIZE_MAX, besides=_unwritable)
+    expired = ledger.expired_holds(clock.now(), limit=SWEEP_SIZE_MAX, besides=_unwritable)
     commands = [Expire(hold=hold) for hold in expired]
     try:
         outcomes = ledger.post(commands)
