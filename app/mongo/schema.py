@@ -23,7 +23,6 @@ ROLE = "fincore_app"
 # Codes of what MongoDB refuses for want of rights, or of the right password.
 NOT_ALLOWED = frozenset({13, 18})
 
-_INDEX_NOT_FOUND = 27
 _NAMESPACE_EXISTS = 48
 _ROLE_EXISTS = 51002
 
@@ -273,9 +272,6 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
 }
 
-# Indexes of earlier versions whose place others have taken.
-SUPERSEDED_INDEXES: dict[str, list[str]] = {"transactions": ["accounts_1"]}
-
 # What the application may do, collection by collection. Nothing here can touch an entry once it is written.
 PRIVILEGES: dict[str, list[str]] = {
     "users": ["find", "insert", "update"],
@@ -319,20 +315,11 @@ def ensure_schema(database: Database[Document]) -> None:
             database.command("collMod", name, validator={"$jsonSchema": validator})
         if name in INDEXES:
             database[name].create_indexes(INDEXES[name])
-        for index in SUPERSEDED_INDEXES.get(name, ()):
-            _drop_index(database, name, index)
     _ensure_role(database)
+    upgrades.drop_superseded_indexes(database)
     upgrades.normalise_emails(database)
     upgrades.keep_spared_sessions(database)
     database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
-
-
-def _drop_index(database: Database[Document], collection: str, index: str) -> None:
-    try:
-        database[collection].drop_index(index)
-    except OperationFailure as error:
-        if error.code != _INDEX_NOT_FOUND:
-            raise
 
 
 def check_database(uri: str, *, timeout_ms: int) -> None:
