@@ -11,7 +11,7 @@ from marshmallow import Schema
 
 from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailable, ValidationFailed
 from app.fields import CamelSchema, IdempotencyKey
-from app.http.contract import contract_of, declare, held
+from app.http.contract import contract_of, declare, hold_to_contract
 from app.http.parsing import PARSER
 from app.http.problems import PROBLEM_CONTENT_TYPE, REPLAYED_HEADER, ProblemSchema
 
@@ -49,7 +49,9 @@ class PageBlueprint(flask.Blueprint):
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **kwargs: Any
     ) -> None:
         """Register a route, and hold it to what it declares."""
-        super().add_url_rule(rule, endpoint, None if view_func is None else held(view_func), *args, **kwargs)
+        super().add_url_rule(
+            rule, endpoint, None if view_func is None else hold_to_contract(view_func), *args, **kwargs
+        )
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -61,7 +63,7 @@ class Blueprint(flask_smorest.Blueprint):
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **kwargs: Any
     ) -> None:
         """Register a route, and hold it to what it declares."""
-        super().add_url_rule(rule, endpoint, held(view_func), *args, **kwargs)
+        super().add_url_rule(rule, endpoint, hold_to_contract(view_func), *args, **kwargs)
 
     def arguments(self, schema: Schema, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
         decorate = super().arguments(schema, location=location, **kwargs)

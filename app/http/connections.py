@@ -41,7 +41,7 @@ class Stage(enum.Enum):
     HEAD = "a part of a head has come"
     BODY = "a head and a part of a small body have come"
     SERVED = "a thread has it"
-    FLUSHED = "an answer is there and the client has not taken all of it"
+    FLUSHING = "an answer is there and the client has not taken all of it"
     LINGERING = "our side has ended, the client may still be sending"
     CLOSED = "over"
 

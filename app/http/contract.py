@@ -56,7 +56,7 @@ def declare(view: View, **declared: Any) -> View:
     return view
 
 
-def held(view: View) -> View:
+def hold_to_contract(view: View) -> View:
     """Return the view as it is served: it admits its caller, refuses what it does not read, and then answers."""
     contract = contract_of(view)
 

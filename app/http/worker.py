@@ -3,7 +3,7 @@
 The main thread reads what clients send, without ever waiting for one of them, and hands
 a request to a thread when its head and its body are there. A connection goes round:
 
-    IDLE → HEAD → BODY → SERVED (a thread) → FLUSHED → IDLE …, or → LINGERING → closed
+    IDLE → HEAD → BODY → SERVED (a thread) → FLUSHING → IDLE …, or → LINGERING → closed
 
 Requests with bodies of more than SMALL_BODY_BYTES_MAX, and those whose client wants to be
 told before it sends its body, are answered while the rest of the body arrives. They have
@@ -170,7 +170,7 @@ class PatientWorker(ThreadWorker):
             case Stage.SERVED:
                 # It speaks out of turn. Most do not, and stay watched, which is cheaper than to begin it again.
                 self._unwatch(connection)
-            case Stage.FLUSHED:
+            case Stage.FLUSHING:
                 self._on_writable(connection)
             case Stage.LINGERING:
                 self._on_lingering(connection)
@@ -252,7 +252,7 @@ class PatientWorker(ThreadWorker):
     def _flush(self, connection: Connection) -> None:
         """Go on behind the answer, once the client has taken it."""
         if connection.unsent:
-            connection.stage = Stage.FLUSHED
+            connection.stage = Stage.FLUSHING
             connection.pace = Pace(self.request_timeout_s, time.monotonic())
             connection.deadline = connection.pace.deadline
             self._watch(connection, selectors.EVENT_WRITE)
