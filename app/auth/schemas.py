@@ -40,10 +40,10 @@ class LoginName(fields.String):
 
 
 class NewPassword(fields.String):
-    """A new password. It is not among the most used ones, and bcrypt can read all of it: at most 72 bytes and no NUL."""
+    """A new password. It is not among the most used ones, and bcrypt reads all of it: at most 72 bytes and no NUL."""
 
     def __init__(self, **kwargs: Any) -> None:
-        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8 after NFKC, and not one of the most used."
+        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8 after NFKC. The most used are refused."
         super().__init__(load_only=True, metadata={"format": "password", "description": limits}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:

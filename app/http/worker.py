@@ -169,8 +169,7 @@ class PatientWorker(ThreadWorker):
             case Stage.IDLE | Stage.HEAD | Stage.BODY:
                 self._on_readable(connection)
             case Stage.SERVED:
-                # The client sends before it has its answer. Few do, so sockets stay watched while a thread answers:
-                # that is cheaper than to unwatch and watch each one again.
+                # The client sends before it has its answer. Few do, so watching all sockets meanwhile is cheaper.
                 self._unwatch(connection)
             case Stage.FLUSHING:
                 self._on_writable(connection)
@@ -224,10 +223,7 @@ class PatientWorker(ThreadWorker):
         connection.deadline = connection.pace.deadline
 
     def _serve_arriving(self, connection: Connection, *, can_wait: bool) -> None:
-        """Answer a request whose body is still arriving on a thread that may wait for it, if one is free.
-
-        `can_wait` tells whether the request may queue for such a thread.
-        """
+        """Answer a request whose body is still arriving, on one of the extra threads. `can_wait`: it may queue there."""
         if self.arriving < self.arriving_max * (1 + ARRIVING_QUEUE_MAX if can_wait else 1):
             self.arriving += 1
             self._serve(connection, is_arriving=True)
