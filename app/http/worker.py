@@ -223,7 +223,7 @@ class PatientWorker(ThreadWorker):
         connection.deadline = connection.pace.deadline
 
     def _serve_arriving(self, connection: Connection, *, can_wait: bool) -> None:
-        """Answer a request whose body is still arriving, on one of the extra threads. `can_wait`: it may queue there."""
+        """Answer a request whose body is still arriving, on one of the extra threads; it may queue if `can_wait`."""
         if self.arriving < self.arriving_max * (1 + ARRIVING_QUEUE_MAX if can_wait else 1):
             self.arriving += 1
             self._serve(connection, is_arriving=True)
