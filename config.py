@@ -1,7 +1,7 @@
 """Every setting of Fincore, read from the environment once and typed.
 
-This is the only module that reads the environment. Anything wrong is reported
-at once, every bad variable by its name, and the program refuses to start.
+This is the only module that reads the environment. If any variable is bad, the program
+names all bad ones and refuses to start.
 """
 
 import logging
@@ -37,7 +37,7 @@ from app.policies import (
 from app.secret_strength import fault_of_key, fault_of_secret
 
 ROOT = Path(__file__).resolve().parent
-# How to send mail. `make run` keeps what is given here for the commands, as it keeps its own choices.
+# The settings of mail. `make run` writes them into the file of settings that the operator's commands use.
 MAIL_VARIABLES = (
     "MAIL_SERVER",
     "MAIL_PORT",
@@ -49,9 +49,9 @@ MAIL_VARIABLES = (
     "EMAIL_USER",
     "EMAIL_PASS",
 )
-# The original sent with EMAIL_USER and EMAIL_PASS alone, through Gmail.
+# The original application had only EMAIL_USER and EMAIL_PASS, and sent through Gmail.
 MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
-# In each worker, and of one user in all workers together.
+# The first applies to each worker. The second is one user's share of all workers, at least one in each.
 DOCUMENTS_AT_ONCE = 2
 DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -62,12 +62,12 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
 
 
 class ConfigError(Exception):
-    """The environment does not describe a Fincore that may start."""
+    """The settings are not fit to start with; the text names each bad variable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the application needs to know: a policy for each of its parts, and what concerns the whole bank."""
+    """The application's settings: a policy for each part, and the settings of the whole bank."""
 
     mongo: MongoPolicy
     auth: AuthPolicy
@@ -77,7 +77,7 @@ class Config:
     work: WorkPolicy = field(default_factory=WorkPolicy)
     default_currency: str = "INR"
     log_level: str = "INFO"
-    # The seed of the Ed25519 key that signs receipts. Without one, none are given.
+    # The seed of the Ed25519 key that signs receipts. Without it there are no receipts.
     receipt_key: str | None = field(default=None, repr=False)
 
 
@@ -142,8 +142,10 @@ def load() -> Config:
 
 
 def load_mail() -> MailPolicy:
-    """Read how mail leaves. Never raises: a bank without mail is worth more than none, so `problem` says what is
-    wrong, for the log and for `flask mail status`."""
+    """Read how mail is sent. It does not raise on bad values, because the bank works without mail.
+
+    Instead, `problem` says what is wrong, for the log and for `flask mail status`.
+    """
     env = _env()
     user = env.str("EMAIL_USER", "") or None
     use_ssl = env.bool("MAIL_USE_SSL", False)
@@ -158,7 +160,8 @@ def load_mail() -> MailPolicy:
         user=user,
         password=env.str("EMAIL_PASS", "") or None,
         sender=env.str("MAIL_DEFAULT_SENDER", "") or default_sender,
-        # Who writes false means it. Where nothing is said, a secret goes in clear to a near server only.
+        # An operator who sets MAIL_USE_TLS to false means it. If it is not set, only a near server gets secrets in
+        # clear.
         secrets_in_clear=bool(env.str("MAIL_USE_TLS", "")) or server is None or _is_near(server),
         letters_per_day=env.int(
             "MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_PER_DAY_MAX)
@@ -172,7 +175,7 @@ def load_mail() -> MailPolicy:
 
 
 def load_server() -> ServerConfig:
-    """Read how to serve; raises ConfigError naming every bad variable."""
+    """Read the settings of gunicorn; raises ConfigError naming every bad variable."""
     env = _env()
     server = _server(env)
     _seal(env)
@@ -180,7 +183,7 @@ def load_server() -> ServerConfig:
 
 
 def load_local() -> LocalConfig:
-    """Read what `make run` needs; raises ConfigError naming every bad variable."""
+    """Read the settings of `make run`; raises ConfigError naming every bad variable."""
     env = _env()
     local = LocalConfig(
         data_dir=env.path("DATA_DIR", ROOT / "var"),
@@ -189,7 +192,7 @@ def load_local() -> LocalConfig:
         jwt_secret=env.str("JWT_SECRET", "", validate=_or_blank(_is_strong_secret)) or None,
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
         mail={name: value for name in MAIL_VARIABLES if (value := env.str(name, ""))},
-        # As registration takes it: a user by any other spelling could never log in.
+        # Normalised as in registration, because a user with another spelling could never log in.
         system_email=normal_email(env.str("SYSTEM_EMAIL", "system@fincore.example", validate=_is_email) or "") or "",
         system_password=env.str("SYSTEM_PASSWORD", "", validate=_or_blank(_is_password)) or None,
     )
@@ -198,19 +201,19 @@ def load_local() -> LocalConfig:
 
 
 def export(variables: Mapping[str, str]) -> None:
-    """Set variables in the environment of this process and of those that it starts."""
+    """Set variables in the environment of this process and of the processes that it starts."""
     os.environ.update(variables)
 
 
 class _Environment(Env):
-    """The environment, in which a blank setting is one that was left out."""
+    """The environment. A blank variable counts as one that is not set."""
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         value = super()._get_value(env_key, default)
         if not isinstance(value, str):
             return value
         if any("\udc80" <= char <= "\udcff" for char in value):
-            # Python carries bytes that are not UTF-8 through as lone surrogates.
+            # Python turns bytes that are not UTF-8 into lone surrogates.
             self._errors[env_key].append("It is not UTF-8.")
             return default
         return value if value.strip() else default
@@ -218,22 +221,23 @@ class _Environment(Env):
 
 def _env() -> Env:
     env = _Environment(eager=False)
-    # The environment goes before the file; ENV_FILE names another file, or none that exists.
+    # The environment overrides the file. ENV_FILE names another file; if that does not exist, none is read.
     file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
     try:
-        if file.exists():
-            # As it is written: a password with ${HOME} in it is that password.
-            load_dotenv(file, interpolate=False)
+        if file.is_dir():
+            raise ValueError
+        # Without interpolation, because a password may contain ${HOME}.
+        load_dotenv(file, interpolate=False)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise ConfigError(f"The settings in {file} can not be read: {reason}.") from error
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise ConfigError(f"The settings in {file} cannot be read: {reason}.") from error
     return env
 
 
 def _seal(env: Env) -> None:
     problems = _problems(env)
     if problems is not None:
-        raise ConfigError(f"Fincore can not start with these settings. {problems}")
+        raise ConfigError(f"Fincore cannot start with these settings. {problems}")
 
 
 def _problems(env: Env) -> str | None:
@@ -257,9 +261,12 @@ def _server(env: Env) -> ServerConfig:
 
 
 def _work(server: ServerConfig) -> WorkPolicy:
-    """Share a worker out: a quarter of its threads for documents, half of them for passwords, and the rest for what is
-    quick, so that it never waits. Documents are drawn in Python, which runs on one processor for each worker."""
-    # What was refused is None until all bad variables have been named.
+    """Divide a worker's threads: a quarter for documents, half for passwords, and the rest for quick requests.
+
+    So quick requests never wait. Few documents run at once, because Python draws them up and
+    uses one processor in each worker.
+    """
+    # A variable that was refused is None here, until all bad ones have been named.
     threads, workers = server.threads or 1, server.workers or 1
     processors = len(os.sched_getaffinity(0))
     return WorkPolicy(
@@ -285,7 +292,7 @@ def _http(env: Env, *, limited: bool) -> HttpPolicy:
 
 
 def _words(text: str | None) -> list[str]:
-    # A value that was refused is None until all bad variables have been named.
+    # A variable that was refused is None here, until all bad ones have been named.
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
@@ -328,7 +335,7 @@ def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _is_near(host: str) -> bool:
-    """Whether a host is this one or in a private network, by its address or by a name without a domain."""
+    """Tell whether a host is this one or in a private network, judged by its address or a name without a domain."""
     address = parse_address(host)
     return "." not in host if address is None else address.is_private
 
@@ -349,17 +356,17 @@ def _is_mongo_uri(value: str) -> None:
     if not value.startswith(("mongodb://", "mongodb+srv://")):
         raise ValidationError(f"{advice}.")
     if value.startswith("mongodb+srv://"):
-        # To read it, the driver asks a name server, and it says what is wrong when it connects.
+        # To parse it, the driver would ask a name server. It says what is wrong when it connects.
         return
     try:
         with warnings.catch_warnings():
-            # The driver warns of an unknown option when it connects.
+            # The driver warns of unknown options again when it connects.
             warnings.simplefilter("ignore")
             parse_uri(value)
     except OSError as error:
-        raise ValidationError(f"A file that it names can not be read: {error.strerror}.") from None
+        raise ValidationError(f"A file that it names cannot be read: {error.strerror}.") from None
     except (PyMongoError, ValueError):
-        # Its reason may quote what is meant to be the password.
+        # The driver's reason is left out, because it may quote the password.
         raise ValidationError(
             f"It is malformed. {advice}, with `:`, `/`, `?`, `#`, `[`, `]`, `@` and `%` in the user's name and the "
             "password percent-encoded."

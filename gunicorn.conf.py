@@ -1,4 +1,4 @@
-"""How gunicorn serves Fincore: `gunicorn wsgi:app`. What varies comes from the environment, through config.py."""
+"""How gunicorn serves Fincore: `gunicorn wsgi:app`. Settings that vary come from the environment through config.py."""
 
 import multiprocessing
 import os
@@ -8,7 +8,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-import config as settings  # gunicorn would take the name `config` for a setting of its own
+import config as settings  # because gunicorn has a setting named `config`
 from app.http.worker import PatientWorker
 
 try:
@@ -21,12 +21,13 @@ workers = _server.workers
 threads = _server.threads
 PatientWorker.request_timeout_s = _server.request_timeout_s
 worker_class = PatientWorker
-# Never the parser in C, which gunicorn would take as soon as it is installed: it hangs on HTTP/1.9.
+# Not the parser in C, which gunicorn would use if it were installed, because that hangs on HTTP/1.9.
 http_parser = "python"
-# Each worker imports the application itself: a MongoDB client must not be made before the fork.
+# Each worker imports the application itself, because a MongoDB client must not be made before the fork.
 preload_app = False
 
-# A worker whose main thread says nothing for so long is replaced. Requests run in other threads and may take longer.
+# A worker whose main thread gives no sign of life for this long is replaced. Requests run in other threads and may
+# take longer.
 timeout = 60
 # Longer than any posting takes at its default POST_TIMEOUT_MS.
 graceful_timeout = 30
@@ -34,18 +35,18 @@ keepalive = _server.keep_alive_s
 
 accesslog = None  # the application logs its requests
 errorlog = "-"
-# By default a socket in the home directory, which instances would fight for.
+# Its default is a socket in the home directory, for which several instances would compete.
 control_socket_disable = True
-# The application itself decides whose X-Forwarded-* headers count (TRUSTED_PROXIES).
+# The application itself decides whose X-Forwarded-* headers to trust (TRUSTED_PROXIES).
 forwarded_allow_ips = ""
-# Workers show there that they are alive; on a slow disk that can take longer than `timeout`.
+# Workers touch a file there to show that they are alive. On a slow disk that could take longer than `timeout`.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108 (gunicorn makes unguessable names in it)
     worker_tmp_dir = "/dev/shm"  # noqa: S108 (as above)
 
 
 def on_starting(server: Arbiter) -> None:
-    """Refuse to start, with one line and exit code 1, on bad settings and on a database that can not serve."""
-    # In a process of its own, because the workers would inherit what this imports and after a reload still run it.
+    """Refuse to start, with one line and exit code 1, if the settings or the database are unfit."""
+    # In a process of its own, because the workers would inherit the imported modules and still run them after a reload.
     check = multiprocessing.get_context("fork").Process(target=_check, args=(server.log,))
     check.start()
     check.join()
@@ -66,25 +67,25 @@ def _check(log: Logger) -> None:
     except (settings.ConfigError, NotReady) as error:
         sys.exit(str(error))
     except ConnectionFailure as error:
-        # It may come back; until then /readyz says 503. What follows in the message is the driver's view of the set.
-        log.warning("MongoDB can not be reached: %s", str(error).partition(", Timeout:")[0])
+        # It may come back; until then /readyz says 503. The rest of the message is the driver's view of the set.
+        log.warning("MongoDB cannot be reached: %s", str(error).partition(", Timeout:")[0])
     except PyMongoError as error:
         sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
-    """Have the worker import the application anew: what the master imported is, after a reload, of the old release."""
+    """Make the worker import the application itself, because after a reload the master's modules are outdated."""
     for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "config")]:
         del sys.modules[name]
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's background tasks. Not before the fork: threads do not survive it."""
+    """Start the worker's background tasks. It must be after the fork, because threads do not survive one."""
     worker.wsgi.extensions["background"].start()
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
-    """Let the background tasks finish what they are doing."""
+    """Let the background tasks finish their current run."""
     application = getattr(worker, "wsgi", None)  # none if it could not be loaded
     if application is not None:
         application.extensions["background"].stop()

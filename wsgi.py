@@ -3,20 +3,21 @@
 import gc
 import sys
 
-# What the modules bring along stays for good. The collector would go through it again and again: while it is being
-# loaded, which takes half as long again, and for as long as the process lives.
+# Objects that the modules make at import stay for good. The garbage collector would scan them again and again, for as
+# long as the process lives, and make the import half as long again.
 gc.disable()
 
 from app import create_app  # noqa: E402
 from config import ConfigError  # noqa: E402
 
-# Not done, as the commands of `flask --app wsgi` mean it. For gunicorn it means that trying again is of no use.
+# To the commands of `flask --app wsgi` this means "not done". To gunicorn it means that starting a worker again is
+# of no use.
 EXIT_NOT_DONE = 3
 
 try:
     app = create_app()
 except ConfigError as error:
-    # One line, because this is where every command begins and nobody's traceback would say more.
+    # Every command starts here, and a traceback would say no more than this line.
     sys.stderr.write(f"{error}\n")
     sys.exit(EXIT_NOT_DONE)
 gc.freeze()

@@ -1,4 +1,4 @@
-"""Acts: somebody doing something, and what it changed. The audit log keeps both."""
+"""Acts and changes: who did something, and what it changed. The audit log keeps both."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,10 +8,10 @@ from bson import ObjectId
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Somebody doing something. `actor` is a user's id, or a name such as `cli:root` for who has no user.
+    """Who does something, why and from where. `actor` is a user's id, or a name such as `cli:root`.
 
-    `roles` are those of which the actor must have one at the moment when it is done; none
-    for what is the actor's own affair.
+    If `roles` is not empty, the actor must have one of them when the act takes effect. It is
+    empty for acts on the actor's own things.
     """
 
     actor: ObjectId | str
@@ -21,13 +21,13 @@ class Act:
     roles: frozenset[str] = frozenset()
 
     def by_right_of(self, roles: Iterable[str]) -> "Act":
-        """Return the act as one that takes one of these roles."""
+        """Return the act as one that needs one of these roles."""
         return replace(self, roles=frozenset(roles))
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an act changed. `before` and `after` hold the same names."""
+    """What an act changed: the values of the changed fields of `subject`, `before` and `after` it."""
 
     action: str
     subject: ObjectId

@@ -1,6 +1,7 @@
 """The audit log: who did what to what, why and from where. Append-only, like the ledger.
 
-A record is written in the same atomic block as the act it tells of.
+A record is written in the same atomic block as the act that it describes:
+{at, actor, action, subject, reason, before, after, request_id, address}.
 """
 
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from app.mongo import Document, database
 def audit_record(
     act: Act, action: str, subject: ObjectId | str, *, at: datetime, before: Document | None, after: Document | None
 ) -> Document:
-    """Return the record of an act. `subject` is the id of what it was done to, or what names it best without one."""
+    """Return the record of an act. `subject` is the id of the thing acted on, or a name if it has no id."""
     return {
         "at": at,
         "actor": act.actor,
@@ -38,7 +39,7 @@ def insert_audit_records(records: Iterable[Document], session: ClientSession) ->
 
 
 class Acts(Protocol):
-    """Who did what, in one atomic block, and when. The ledger's `Decided` is one."""
+    """The acts of one atomic block, and its time. The ledger's `Decided` has this shape."""
 
     @property
     def at(self) -> datetime: ...
@@ -48,7 +49,7 @@ class Acts(Protocol):
 
 
 def record_acts(decided: Acts, session: ClientSession) -> None:
-    """Record all acts of a block, inside it: the ledger's witness for the audit log."""
+    """Record all acts of a block, inside the block. This is the ledger's witness for the audit log."""
     insert_audit_records(
         (
             audit_record(

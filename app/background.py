@@ -1,6 +1,6 @@
-"""Work that nobody asks for by a request: a thread for each task in each worker, stopped with the worker.
+"""Background tasks: each worker runs each task in a thread of its own, and stops it when the worker stops.
 
-Tasks have to bear being run by several workers at once.
+Several workers run the same task at once, so tasks must be safe under that.
 """
 
 import threading
@@ -20,7 +20,7 @@ PAUSE_AFTER_FAILURE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`run` does some of the work and returns in how many seconds it wants to be called again."""
+    """A named task. `run` does some of the work and returns after how many seconds to call it again."""
 
     name: str
     run: Callable[[], float]
@@ -45,7 +45,7 @@ class Background:
             thread.start()
 
     def stop(self) -> None:
-        """Let each task finish what it is doing and end its thread."""
+        """Let each task finish its current run, and end the threads."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(STOP_TIMEOUT_S)
@@ -59,7 +59,7 @@ class Background:
                 pause_s = task.run()
                 told = None
             except Exception as error:
-                # Once for a row of failures of one kind, or an outage would fill the log.
+                # Log a repeated failure of the same type only once, because an outage would fill the log.
                 if type(error) is not told:
                     away = isinstance(error, PyMongoError) and mongo.is_away(error)
                     log.warning("task_failed", task=task.name, exc_info=None if away else error)

@@ -1,8 +1,8 @@
-"""Work that takes a processor for long, kept from taking all of them: so much at a time, so much waiting, no more.
+"""Limits work that needs much processor time, so that it cannot slow down everything else.
 
-A `Share` bounds one kind of it in one process. Who wants to do some is admitted or
-refused at once; who is admitted waits for a turn, does what there is to do, and lets
-others go first now and then. A request that has nothing to do with it never waits here.
+A `Share` limits one kind of work in one process. A piece of work is admitted or refused at
+once. Admitted work waits for a turn, runs, and now and then pauses to let others go first.
+Requests without heavy work never wait here.
 """
 
 import threading
@@ -19,8 +19,10 @@ RETRY_AFTER_S = 5
 
 
 class Share:
-    """Admits at most `admitted_max` pieces of work, `per_user_max` of one user, and lets `at_once` of them run at a
-    time, `per_user_at_once` of one user. Who has had no turn after `wait_max_s` is sent away.
+    """Admits at most `admitted_max` pieces of work, and `per_user_max` of one user.
+
+    At most `at_once` of them run at the same time, and `per_user_at_once` of one user. Work
+    that gets no turn within `wait_max_s` is refused.
     """
 
     def __init__(
@@ -40,26 +42,26 @@ class Share:
         self._admitted_of: Counter[Hashable] = Counter()
         self._running = 0
         self._running_of: Counter[Hashable] = Counter()
-        # Who waits for a turn, by number, in their order.
+        # The users who wait for a turn, by number, in the order in which they came.
         self._waiting: dict[int, Hashable | None] = {}
         self._numbers = count()
 
     def set_limits(self, *, admitted_max: int, at_once: int, per_user_at_once: int) -> None:
-        """Set how much there may be. Meant for a process that begins."""
+        """Set the limits. Call this only when the process starts."""
         self._admitted_max = admitted_max
         self._at_once = at_once
         self._per_user_at_once = per_user_at_once
 
     def admit(self, user: Hashable | None = None) -> "Work":
-        """Return a piece of work to do, which must be closed; raises ServiceUnavailable if there is too much of it.
+        """Return a piece of work, which must be closed; raises ServiceUnavailable if there is too much already.
 
-        What is nobody's in particular counts for no user.
+        Work without a user does not count towards any user's limit.
         """
         with self._changed:
             if user is not None and self._admitted_of[user] >= self._per_user_max:
-                raise _refusal(f"You have {self._per_user_max} pieces of such work under way. Wait for one of them.")
+                raise _refusal(f"You have {self._per_user_max} such requests under way. Wait until one is done.")
             if self._admitted >= self._admitted_max:
-                raise _refusal("There is too much work of this kind just now.")
+                raise _refusal("There are too many such requests just now.")
             self._admitted += 1
             if user is not None:
                 self._admitted_of[user] += 1
@@ -67,7 +69,7 @@ class Share:
 
     @contextmanager
     def turn(self, user: Hashable | None = None) -> Iterator["Work"]:
-        """Do a piece of work in one go; raises ServiceUnavailable before its begin."""
+        """Do a piece of work in one turn; raises ServiceUnavailable before it starts."""
         with self.admit(user) as work, work.turn():
             yield work
 
@@ -81,17 +83,17 @@ class Share:
                 while self._next() != number:
                     left_s = None if deadline is None else deadline - monotonic()
                     if left_s is not None and left_s <= 0:
-                        raise _refusal("Others are in front, and it took too long.")
+                        raise _refusal("The requests before yours took too long.")
                     self._changed.wait(left_s)
                 self._running += 1
                 self._running_of[user] += 1
             finally:
                 del self._waiting[number]
-                # Who is behind may be next now.
+                # The next one in the queue may be able to run now.
                 self._changed.notify_all()
 
     def end(self, user: Hashable | None) -> None:
-        """Give the turn to who is next."""
+        """End a turn, so that the next one can start."""
         with self._changed:
             self._running -= 1
             _less(self._running_of, user)
@@ -106,7 +108,7 @@ class Share:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody waits for a turn."""
+        """Whether anybody is waiting for a turn."""
         return bool(self._waiting)
 
     @property
@@ -114,7 +116,7 @@ class Share:
         return self._wait_max_s
 
     def _next(self) -> int | None:
-        """Return whose turn it is: the first who waits and whose user has not all turns of one user."""
+        """Return the number of the first in the queue whose user is below the limit, or None if nobody may run."""
         if self._running >= self._at_once:
             return None
         for number, user in self._waiting.items():
@@ -124,7 +126,7 @@ class Share:
 
 
 class Work:
-    """A piece of work that was admitted. It counts until it is closed, and runs in turns."""
+    """A piece of admitted work. It runs in turns, and counts until it is closed."""
 
     def __init__(self, share: Share, user: Hashable | None) -> None:
         self._share = share
@@ -141,7 +143,7 @@ class Work:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for a turn and have it. The first time it raises ServiceUnavailable if that takes too long."""
+        """Wait for a turn and take it. The first wait raises ServiceUnavailable if it takes too long."""
         self._share.begin(self._user, None if self._was_begun else self._share.wait_max_s)
         self._has_turn = self._was_begun = True
         try:
@@ -151,13 +153,13 @@ class Work:
             self._share.end(self._user)
 
     def pause(self) -> None:
-        """Let others who wait go first. Called now and then by long work, inside its turn; else it does nothing."""
+        """Let waiting work go first. Long work calls this now and then. Outside a turn it does nothing."""
         if self._has_turn and self._share.is_wanted:
             self._share.end(self._user)
             self._share.begin(self._user, None)
 
     def close(self) -> None:
-        """Have done with it. Closing it again does nothing."""
+        """Stop counting this work. Closing it again does nothing."""
         if self._is_open:
             self._is_open = False
             self._share.leave(self._user)
@@ -170,20 +172,20 @@ def _less(counter: Counter[Hashable], user: Hashable | None) -> None:
 
 
 def _refusal(why: str) -> ServiceUnavailable:
-    refusal = ServiceUnavailable(f"{why} Nothing was done: try again after {RETRY_AFTER_S} seconds.")
+    refusal = ServiceUnavailable(f"{why} Nothing was done. Try again in {RETRY_AFTER_S} seconds.")
     refusal.retry_after_seconds = RETRY_AFTER_S
     return refusal
 
 
 _usual = WorkPolicy()
-# What draws up, writes and compares whole journals.
+# Requests that write or compare long parts of a journal, such as statements.
 documents = Share(
     admitted_max=_usual.documents_max,
     at_once=_usual.documents_at_once,
     per_user_at_once=_usual.documents_per_user_at_once,
 )
-# What hashes passwords, which is slow by design and for people who are not known yet. It stands apart, so that nobody's
-# statements keep others from logging in.
+# Requests that hash passwords, which is slow by design and open to anybody. They have a share of their own, so that
+# statements do not keep people from logging in.
 passwords = Share(admitted_max=_usual.passwords_max, at_once=_usual.passwords_at_once)
 
 

@@ -1,4 +1,4 @@
-"""What each part of the bank is told when it starts: one frozen policy for each. `config` makes them."""
+"""The policies: one frozen object with the settings of each part of the bank. `config` makes them at the start."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,7 +9,7 @@ REFRESH_LIFETIME_MAX = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class MongoPolicy:
-    """Which replica set, and how long one operation may take."""
+    """Which replica set to use, and how long one operation may take."""
 
     uri: str
     timeout_ms: int = 4_000
@@ -17,10 +17,10 @@ class MongoPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPolicy:
-    """At most `batch_size_max` transfers share a block.
+    """The limits of group commit. At most `batch_size_max` transfers share a block.
 
-    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed. Who would not get a turn
-    in time is refused at once; `queue_size_max` only bounds the memory of a process.
+    A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to succeed. A caller that would not
+    get its turn in time is refused at once. `queue_size_max` only bounds the memory of a process.
     """
 
     batch_size_max: int = 200
@@ -30,7 +30,7 @@ class LedgerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """How tokens are signed, how long sessions live, what a password's hash costs, and whether guesses are delayed."""
+    """How tokens are signed, how long sessions live, how costly password hashes are, and if guesses are delayed."""
 
     secret: str = field(repr=False)
     access_lifetime: timedelta = timedelta(minutes=15)
@@ -41,7 +41,7 @@ class AuthPolicy:
 
 @dataclass(frozen=True, slots=True)
 class HttpPolicy:
-    """How the application meets the network: limits, and whose word counts."""
+    """The limits of requests, and which proxies and origins are trusted."""
 
     body_bytes_max: int = 512 * 1024
     ratelimit_enabled: bool = True
@@ -54,8 +54,7 @@ class HttpPolicy:
 
 @dataclass(frozen=True, slots=True)
 class WorkPolicy:
-    """How much of a process heavy work may take: so many requests with it at most, waiting ones too, and so many that
-    run at one moment, in all and of one user."""
+    """How many requests with heavy work a process takes, including waiting ones, and how many of them run at once."""
 
     documents_max: int = 8
     documents_at_once: int = 2
@@ -66,7 +65,7 @@ class WorkPolicy:
 
 @dataclass(frozen=True, slots=True)
 class MailPolicy:
-    """How mail leaves. Without a server, and with a `problem`, it waits in the outbox and nothing else is affected."""
+    """How mail is sent. Without a server, or with a `problem`, it waits in the outbox; nothing else is affected."""
 
     server: str | None = None
     port: int = 25
@@ -77,9 +76,9 @@ class MailPolicy:
     sender: str = "Fincore <no-reply@fincore.example>"
     # Whether a secret, such as a reset token, may go over a connection that is not encrypted.
     secrets_in_clear: bool = True
-    # Letters that one reader gets in one day, security mail apart; what is beyond them comes in one. 0: no limit, and
-    # each message is a letter of its own.
+    # How many letters one reader gets in one day, not counting security mail. Messages beyond that come together in one
+    # letter. 0 means no limit, and a letter for each message.
     letters_per_day: int = 50
-    # Whether the workers deliver, each in a thread; if not, `flask mail deliver --loop` has to run.
+    # Whether each worker delivers mail in a thread. If not, `flask mail deliver --loop` must run.
     in_workers: bool = True
     problem: str | None = None

@@ -8,7 +8,7 @@ from zxcvbn import zxcvbn
 SECRET_BYTES_MIN = 32
 # Of 32 random bytes, about 30 are distinct, and so are about 30 of the differences between neighbours.
 KEY_DISTINCT_BYTES_MIN = 16
-# 32 random bytes in hexadecimal digits reach about 32; a sentence of six common words reaches half of that.
+# As zxcvbn estimates it. 32 random hexadecimal digits reach about 32; keyboard rows and alphabets reach only a few.
 GUESSES_LOG10_MIN = 22.0
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
 # Words of placeholders in tutorials. Such a secret may be long enough, but everybody knows it.

@@ -78,7 +78,7 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
         at = middle["created_at"]
         print(
             f"{head.sequence + 1:,} entries: balance {median_ms(lambda i=id_: ledger.heads([i])):.2f} ms, "
-            f"at a time {median_ms(lambda i=id_, t=at: ledger.entry_at(i, t)):.2f} ms"
+            f"at a time {median_ms(lambda i=id_, t=at: ledger.standing_at(i, t)):.2f} ms"
         )
     newest = queries.find_entry_before(long, now)
     assert newest is not None

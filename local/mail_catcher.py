@@ -1,4 +1,4 @@
-"""A mail server on this machine that keeps what it is given, for `make run` and the tests."""
+"""A mail server on this machine that keeps all mail and sends none, for `make run` and the tests."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ class MailCatcher:
         self._controller: Controller | None = None
 
     def start(self) -> None:
-        """Take mail from now on, at `LOOPBACK` and `port`."""
-        # The parts too, because the library makes them only together with the directory.
+        """Start to take mail at `LOOPBACK` and `port`."""
+        # Make the parts too, because the library makes them only if it makes the directory itself.
         for place in (self.directory, *(self.directory / part for part in ("tmp", "new", "cur"))):
             private_subdirectory(place)
         self.port = free_port()
@@ -27,7 +27,7 @@ class MailCatcher:
         self._controller.start()
 
     def stop(self) -> None:
-        """Take no more mail. Does nothing if it was not started."""
+        """Stop taking mail. Does nothing if it was not started."""
         if self._controller is not None:
             self._controller.stop()
             self._controller = None

@@ -21,10 +21,10 @@ MONGOD_CACHE_GB = 0.5
 MONGOD_OPLOG_MB = 512
 MONGOD_JOURNAL_FILE_MB = 20
 MONGOD_LOG_BYTES_MAX = 10 * 1024**2
-# How long a signalled primary serves on for the sake of clients elsewhere; 15 s if nothing is said.
+# How long a primary keeps serving after SIGTERM. MongoDB's default is 15 s, for the sake of remote clients.
 MONGOD_DRAIN_MS = 100
-# A block whose client could not even abort it keeps what it wrote locked so long; 60 s if nothing is said. Ours take no
-# longer than MONGO_TIMEOUT_MS, which is half of this unless somebody raised it.
+# How long an atomic block that its client could not abort keeps its documents locked. MongoDB's default is 60 s. Our
+# blocks take at most MONGO_TIMEOUT_MS, whose default is half of this.
 MONGOD_BLOCK_LIFETIME_S = 8
 MONGOD_START_TIMEOUT_S = 60.0
 MONGOD_STOP_TIMEOUT_S = 30.0
@@ -36,7 +36,7 @@ Document = dict[str, Any]
 class Mongod:
     """One mongod process, a member of a replica set, with access control on.
 
-    Its port is chosen at the first start and kept in its directory, because members know each other by address.
+    Its port is chosen at the first start and kept in its directory, because members know each other by their addresses.
     """
 
     def __init__(self, directory: Path, *, binary: Path, key_file: Path) -> None:
@@ -55,21 +55,21 @@ class Mongod:
 
     @property
     def pid(self) -> int | None:
-        """The process id, or None while it does not run."""
+        """The process id, or None if it is not running."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def launch(self, *, may_move: bool = False) -> None:
-        """Start the process without waiting until it listens, ending one that an earlier run left on this data.
+        """Start the process without waiting until it listens. First end one that an earlier run left on this data.
 
-        If its port is taken it chooses another, or raises EmbeddedError unless it `may_move`.
+        If its port is taken, it chooses another one if it `may_move`, and raises EmbeddedError if not.
         """
-        assert self.pid is None, "It runs already."
+        assert self.pid is None, "It is running already."
         for place in (self.data_dir.parent, self.data_dir):
             private_subdirectory(place)
         end_leftover(self.data_dir / "mongod.lock", str(self.data_dir), MONGOD_STOP_TIMEOUT_S)
         if not self.port or not is_port_free(self.port):
             if self.port and not may_move:
-                raise EmbeddedError(f"Another program took port {self.port}, at which the others know this mongod.")
+                raise EmbeddedError(f"Another program took port {self.port}, where the other members seek this mongod.")
             self.port = free_port()
             write_private(self._port_file, str(self.port))
         if self.log_path.exists() and self.log_path.stat().st_size > MONGOD_LOG_BYTES_MAX:
@@ -80,7 +80,7 @@ class Mongod:
             self._process = spawn(self._command(), output=log)
 
     def start(self) -> None:
-        """Start the process and wait until it listens; raises EmbeddedError with its own reason if it does not."""
+        """Start the process and wait until it listens; raises EmbeddedError with mongod's reason if it does not."""
         self.launch()
         self.await_listening()
 
@@ -92,12 +92,12 @@ class Mongod:
             raise EmbeddedError(f"mongod did not start. {self._last_words()} Its log is {self.log_path}.")
 
     def stop(self, timeout_s: float = MONGOD_STOP_TIMEOUT_S) -> None:
-        """End the process, cleanly if that takes no longer than `timeout_s`. Does nothing if it does not run."""
+        """End the process: cleanly, or by killing it after `timeout_s`. Does nothing if it is not running."""
         if self._process is not None:
             end(self._process, timeout_s)
 
     def kill(self) -> None:
-        """End the process like a power failure. Does nothing if it does not run."""
+        """Kill the process, as a power failure would. Does nothing if it is not running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -107,17 +107,17 @@ class Mongod:
         return MongoClient(LOOPBACK, self.port, directConnection=True, timeoutMS=COMMAND_TIMEOUT_MS, **options)
 
     def system_client(self) -> MongoClient[Document]:
-        """Return a client with the rights of the members among themselves, who share the key. The caller closes it."""
+        """Return a client with the internal rights of members, which the shared key gives. The caller closes it."""
         return self.client(username="__system", password=read_private(self._key_file), authSource="local")
 
     def hello(self) -> Document:
-        """Return what the member says of its place in the set; nothing if it does not answer."""
+        """Return the member's answer to `hello`, which says its place in the set; {} if it does not answer."""
         with contextlib.suppress(PyMongoError), self.client() as client:
             return client.admin.command("hello")
         return {}
 
     def recorded_members(self) -> list[str] | None:
-        """Return the set's addresses that the member has in its own data, or None if it was in no set yet."""
+        """Return the set's addresses from the member's own data, or None if it was never in a set."""
         with self.system_client() as client:
             known = client.local["system.replset"].find_one()
         return None if known is None else [member["host"] for member in known["members"]]
@@ -125,12 +125,12 @@ class Mongod:
     def record_members(self, members: list[Document]) -> None:
         """Write the set's new addresses into the member's own data, to be read at its next start.
 
-        This is a forced reconfiguration by hand: the command waits until the member has asked at every old address
-        whether that is itself, and the program that took its port may keep it waiting for half a minute.
+        This does by hand what a forced `replSetReconfig` does. The command itself first connects to every old address,
+        and a program that took one of these ports may keep it waiting for half a minute.
         """
         with self.system_client() as client:
             client.local["system.replset"].update_one({}, {"$set": {"members": members}, "$inc": {"version": 1}})
-            # No write concern waits for the journal after a write to `local`.
+            # fsync, because no write concern waits for the journal after a write to `local`.
             client.admin.command("fsync")
 
     def _command(self) -> list[str]:
@@ -146,7 +146,7 @@ class Mongod:
         }
         parameters = {
             "diagnosticDataCollectionEnabled": "false",
-            # By default, as long as there is no user, anybody on this machine may make themselves the first one.
+            # By default, anybody on this machine can create the first user.
             "enableLocalhostAuthBypass": "false",
             "shutdownTimeoutMillisForSignaledShutdown": MONGOD_DRAIN_MS,
             "transactionLifetimeLimitSeconds": MONGOD_BLOCK_LIFETIME_S,
@@ -159,7 +159,7 @@ class Mongod:
         return command
 
     def _last_words(self) -> str:
-        # The log is JSON lines, but a bad option or a missing library is told in plain text.
+        # The log is JSON lines, but a bad option or a missing library is reported in plain text.
         with self.log_path.open("rb") as log:
             log.seek(self._log_offset)
             lines = log.read().decode(errors="replace").splitlines()

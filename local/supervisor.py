@@ -1,7 +1,7 @@
-"""What `make run` runs: everything Fincore needs on this machine, started, watched over and stopped together.
+"""Starts, watches and stops everything that Fincore needs on this machine. `make run` runs it.
 
-`python -m local.supervisor [--with-parent PID]` exits with 0 when it was asked to stop, by Ctrl-C, SIGTERM or SIGHUP,
-and with 1 when it can not start or when something that it can not replace ended.
+`python -m local.supervisor [--with-parent PID]` exits with 0 when it is stopped by Ctrl-C, SIGTERM or SIGHUP, and with
+1 when it cannot start or when something ends that it cannot restart.
 """
 
 import argparse
@@ -42,7 +42,7 @@ READY_TIMEOUT_S = 60.0
 READY_POLL_S = 0.05
 READY_ANSWER_TIMEOUT_S = 10.0
 WATCH_INTERVAL_S = 0.5
-# Longer than gunicorn.conf.py grants to requests that have begun.
+# Longer than the graceful_timeout in gunicorn.conf.py.
 GUNICORN_STOP_TIMEOUT_S = 35.0
 RESTART_PAUSE_MIN_S = 1.0
 RESTART_PAUSE_MAX_S = 30.0
@@ -50,7 +50,7 @@ STEADY_AFTER_S = 60.0
 
 
 class SupervisorError(Exception):
-    """Fincore can not run here; the text says why and what to do."""
+    """Fincore cannot run here; the text says why and what to do."""
 
 
 class StopRequested(BaseException):
@@ -74,7 +74,7 @@ class Supervisor:
         self._mongod_start_at_s = 0.0
 
     def run(self) -> NoReturn:
-        """Start everything, say where it is and watch over it, until an exception ends that."""
+        """Start everything, print where it is, and watch over it until an exception is raised."""
         self._take_data_dir()
         self._take_port()
         mongo_uri = self._local.mongo_uri
@@ -92,7 +92,7 @@ class Supervisor:
             self._watch()
 
     def stop(self) -> None:
-        """Stop whatever runs, the server of requests first."""
+        """Stop all servers, gunicorn first."""
         if self._gunicorn is not None and not end(self._gunicorn, GUNICORN_STOP_TIMEOUT_S):
             _say("gunicorn did not end in time and was killed.")
         if self._mail_catcher is not None:
@@ -113,13 +113,13 @@ class Supervisor:
         except BlockingIOError:
             assert self._lock is not None
             raise SupervisorError(
-                f"Process {self._lock.read().strip()} already runs Fincore on {self._data_dir}. Stop it, or use other "
-                f"data and another port: make run DATA_DIR=... PORT=..."
+                f"Process {self._lock.read().strip()} already runs Fincore on {self._data_dir}. Stop it, or choose "
+                f"another directory and port: make run DATA_DIR=... PORT=..."
             ) from None
         except OSError as error:
             raise SupervisorError(
-                f"The data directory {self._data_dir} can not be used ({error.strerror}). Choose one that can be "
-                "written: make run DATA_DIR=..."
+                f"The data directory {self._data_dir} cannot be used ({error.strerror}). Choose one that you can "
+                "write to: make run DATA_DIR=..."
             ) from error
         self._lock.seek(0)
         self._lock.truncate()
@@ -127,7 +127,7 @@ class Supervisor:
         self._lock.flush()
 
     def _keep_out_of_git(self) -> None:
-        # The directory may lie anywhere in a working tree, where `git add .` would take secrets and data along.
+        # The directory may lie in a working tree, where `git add .` would add secrets and data.
         is_new = not any(self._data_dir.iterdir())
         if is_new or self._environment_file.exists():
             write_private(self._data_dir / ".gitignore", "*\n")
@@ -141,7 +141,7 @@ class Supervisor:
             is_free = is_port_free(self._port, host)
         except OSError as error:
             raise SupervisorError(
-                f"Fincore can not listen on {host}, port {self._port} ({error.strerror}). Choose another port: "
+                f"Fincore cannot listen on {host}, port {self._port} ({error.strerror}). Choose another port: "
                 "make run PORT=8000"
             ) from error
         if not is_free:
@@ -159,7 +159,7 @@ class Supervisor:
         )
 
     def _jwt_secret(self) -> str:
-        # In hex, so that no word can turn up in it that makes it look like a placeholder.
+        # In hex, so that it cannot contain a word that makes it look like a placeholder.
         return self._local.jwt_secret or keep_secret(self._data_dir / "jwt_secret", lambda: secrets.token_hex(48))
 
     def _receipt_key(self) -> str:
@@ -192,7 +192,7 @@ class Supervisor:
             mongo.close()
         if self._local.system_password is not None and not is_taken:
             _say(
-                f"SYSTEM_PASSWORD is not taken over: {self._local.system_email} has another password already. "
+                f"SYSTEM_PASSWORD has no effect: {self._local.system_email} has another password already. "
                 "Change it with PUT /api/auth/password."
             )
         if is_new and self._local.system_password is None:
@@ -225,7 +225,7 @@ class Supervisor:
         assert self._gunicorn is not None
         code = self._gunicorn.poll()
         if code is not None:
-            raise SupervisorError(f"gunicorn ended by itself (exit code {code}); its reason is above.")
+            raise SupervisorError(f"gunicorn ended unexpectedly (exit code {code}); its reason is above.")
         for member in self._replica_set.members if self._replica_set is not None else ():
             if member.pid is None:
                 self._revive(member)
@@ -244,7 +244,7 @@ class Supervisor:
         self._mongod_pause_s = min(2 * pause_s, RESTART_PAUSE_MAX_S)
 
     def _client_host(self) -> str:
-        # Where a client on this machine finds a server that listens on every address.
+        # If the server listens on every address, a client on this machine uses the loopback address.
         host = self._local.server.host
         return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 (compared, not listened on)
 
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when this parent process ends")
     parent_pid = parser.parse_args(arguments).with_parent
     for number in STOP_SIGNALS:
-        # Who ignores a signal on our behalf, such as nohup, means it.
+        # A parent such as nohup may have made us ignore SIGHUP or SIGTERM on purpose. Ctrl-C works in any case.
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _request_stop)
     try:
@@ -302,14 +302,14 @@ def _run(supervisor: Supervisor) -> NoReturn:
 
 
 def _request_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (as signal handlers are called)
-    # One is enough: what stops must not be stopped.
+    # Ignore further signals, because they must not interrupt the stop.
     for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise StopRequested
 
 
 def _prepare_given(uri: str) -> None:
-    # Makes the schema in a replica set that lacks it, as far as the rights that came with the address suffice.
+    # If the replica set lacks the schema, it is made here, provided that the user in the URI has the rights.
     try:
         try:
             check_database(uri, timeout_ms=MONGO_URI_TIMEOUT_MS)
@@ -324,14 +324,14 @@ def _prepare_given(uri: str) -> None:
             check_database(uri, timeout_ms=MONGO_URI_TIMEOUT_MS)
     except ConnectionFailure as error:
         reason = str(error).partition(", Timeout:")[0]
-        raise SupervisorError(f"The MongoDB of MONGO_URI can not be reached: {reason}") from error
+        raise SupervisorError(f"The MongoDB of MONGO_URI cannot be reached: {reason}") from error
     except PyMongoError as error:
         reason = str(error).partition(", full error")[0]
-        raise SupervisorError(f"MONGO_URI can not be used: {reason}") from error
+        raise SupervisorError(f"MONGO_URI cannot be used: {reason}") from error
 
 
 def _shown(path: Path) -> str:
-    # The shortest way to write it from where the user is.
+    # Relative to the current directory if the path lies in it.
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -341,7 +341,7 @@ def _say(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError:
-        # Nobody listens any more, such as a pager that was closed. That is no reason to leave work undone.
+        # The reader is gone, for example a pager that was closed. Write to nowhere from now on, and carry on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -195,8 +195,11 @@ def _name_for_request() -> str:
 
 
 def _check_anonymous() -> None:
-    """Count requests to auth routes that need no token. Where a token is needed, its check counts the request."""
-    if request.blueprint != "auth" or request.method == "OPTIONS":
+    """Count calls of the API that need no token. Where a token is needed, its check counts the call.
+
+    Health, documents and pages are not counted.
+    """
+    if request.blueprint in (None, "operations") or request.method == "OPTIONS":
         return
     if contract_of(current_app.view_functions[request.endpoint or ""]).access is None:
         check_address()

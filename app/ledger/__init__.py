@@ -1,6 +1,6 @@
 """The ledger: the only place where money moves.
 
-`configure` it once, then `begin_journal` for each new account and `post` commands.
+Call `configure` once, `begin_journal` for each new account, and `post` to move money.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -39,8 +39,7 @@ _roles: Roles | None = None
 
 
 def configure(policy: LedgerPolicy, *, witnesses: Sequence[Witness], roles: Roles) -> None:
-    """Set the limits of this process's postings, who writes in each block what follows from it, and who tells there
-    which roles users have."""
+    """Set the limits of this process's postings, the witnesses of each block, and the function that looks up roles."""
     global _group, _roles
 
     def post_in_sight(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
@@ -58,7 +57,7 @@ def post(commands: Sequence[Command]) -> list[Outcome]:
 
 
 def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
-    """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
+    """Return the outcome that the command would have now, and the accounts as it would leave them; write nothing."""
     if _roles is None:
         raise RuntimeError("app.ledger.configure() was not called.")
     return posting.rehearse(command, _roles)
@@ -67,7 +66,7 @@ def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
 def begin_journal(
     account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, session: ClientSession
 ) -> datetime:
-    """Write entry 0 of a new account's journal, in the atomic block that makes the account, and return its time.
+    """Write entry 0 of a new account's journal, in the atomic block that opens the account, and return its time.
 
     Raises ServiceUnavailable if this host's clock is off.
     """
@@ -82,8 +81,8 @@ def spent_on(
 ) -> Transaction | KeyUse | None:
     """Return what the user's idempotency key was spent on, or None if it was not.
 
-    For calls that move no money: they share one namespace of keys with postings. Raises
-    IdempotencyKeyReused if the first request was another one.
+    This is for calls that move no money. They share one namespace of keys with postings.
+    Raises IdempotencyKeyReused if the key was spent on a different request.
     """
     found = repository.find_recorded([(user, key)], (), session)
     if not found:
@@ -106,7 +105,7 @@ def spend_key(
 ) -> None:
     """Record, in the atomic block that opens the account, that the user's idempotency key was spent on it.
 
-    A unique index decides about all keys of a user. Whoever loses the race for one runs the block again.
+    A unique index makes each key of a user unique. A caller that loses the race for a key runs its block again.
     """
     use = KeyUse(
         id=ObjectId(),
@@ -121,15 +120,15 @@ def spend_key(
 
 
 def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:
-    """Return the newest entry of each account; what it says is the account's balance."""
+    """Return the newest entry of each account, which holds the account's balance."""
     return repository.find_heads(accounts)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How an account stood at a time: its newest `entry` by then, or None if its journal begins later.
+    """How an account stood at a time: its newest `entry` by then, or None if its journal starts later.
 
-    `is_final`: no entry can join that time any more. `ahead`: how far it is in the future.
+    `is_final`: no new entry can get that time or an earlier one. `ahead`: how far the time lies in the future.
     """
 
     entry: Entry | None
@@ -138,8 +137,8 @@ class Standing:
 
 
 def standing_at(account: ObjectId, at: datetime) -> Standing:
-    """Return how the account stood at a time. A journal's times never run backwards, so its newest entry says it."""
-    # The head comes first: whoever has seen an entry from after that time sees all that came before.
+    """Return how the account stood at a time. A journal's times never run backwards, so one entry decides it."""
+    # Read the head first: once an entry after `at` is visible, all entries before it are visible too.
     heads, now = repository.find_heads_and_time([account])
     assert now is not None
     is_final = heads[account].created_at > at or now - SETTLING >= at
@@ -147,10 +146,10 @@ def standing_at(account: ObjectId, at: datetime) -> Standing:
 
 
 def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
-    """Return those of the accounts that exist, as their heads leave them."""
+    """Return the accounts that exist, each with the balance of its newest entry."""
     return {account.id: account for account in repository.find_accounts(ids)}
 
 
 def expired_holds(at: datetime, *, limit: int, besides: Collection[ObjectId] = ()) -> list[ObjectId]:
-    """Return up to `limit` open holds whose time is over, the longest expired first."""
+    """Return up to `limit` overdue holds, other than `besides`, the longest overdue first."""
     return repository.find_expired_holds(at, limit=limit, besides=besides)

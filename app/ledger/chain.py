@@ -1,4 +1,4 @@
-"""How a journal grows: one sealed entry after another, each following from the one before. Pure, like `journal`."""
+"""How a journal grows: each entry follows from the one before and is sealed with a hash. No I/O."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +18,7 @@ from app.ledger.records import (
 from app.money import AMOUNT_MAX
 
 BALANCE_MAX = AMOUNT_MAX
-# Of the hash of entries that are written now. Those of version 1 are read and verified for ever.
+# The version that new entries are sealed with. Entries of version 1 stay readable and verifiable.
 HASH_VERSION = 2
 
 BALANCE_EFFECT = {EntryType.CREDIT: 1, EntryType.DEBIT: -1}
@@ -48,7 +48,7 @@ def append(
     held = account.held + amount * HELD_EFFECT.get(type_, 0)
     identity = Identity(account.user, account.kind, account.currency)
     about: Transaction | Identity = identity if transaction is None else transaction
-    # What must hold whatever the rules above decided. A breach is a bug and must not reach the database.
+    # These must hold whatever the rules in `journal` decided. A breach is a bug and must not reach the database.
     assert amount > 0 or type_ is EntryType.STATUS
     assert (transaction is None) == (type_ is EntryType.STATUS)
     assert at >= account.at

@@ -1,4 +1,4 @@
-"""What can be asked of the ledger. `journal.decide` knows what each command comes to."""
+"""The commands that the ledger takes. `journal.decide` carries them out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from app.ledger.records import AccountStatus, TransactionKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyed:
-    """What every command under an idempotency key carries.
+    """The fields of every command that has an idempotency key.
 
-    `id` becomes the id of what is recorded. `fingerprint` maps each field of the
-    request to a digest of its value, so that a key's second use can be compared
+    `id` becomes the id of the record. `fingerprint` maps each field of the request to a
+    digest of its value, so that a second use of the key can be compared with the first
     without keeping the request.
     """
 
@@ -35,7 +35,7 @@ class Transfer(Keyed):
     amount: int
     description: str | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
-    # Of a FUNDING: who gives it, for the bank.
+    # Only for a FUNDING: who credits it on the bank's behalf.
     act: Act | None = None
 
 
@@ -49,7 +49,7 @@ class Hold(Transfer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(Keyed):
-    """Pay out of a hold: `amount`, or all of it; the rest is released. By the payee, or by `act` for the bank."""
+    """Pay `amount` out of a hold, or all of it, and release the rest. The payee does this, or the bank with `act`."""
 
     hold: ObjectId
     amount: int | None = None
@@ -58,7 +58,7 @@ class Capture(Keyed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Void(Keyed):
-    """Release a hold without paying. By the payee, or by `act` for the bank."""
+    """Release a hold without paying. The payee does this, or the bank with `act`."""
 
     hold: ObjectId
     reason: str | None = None
@@ -67,7 +67,7 @@ class Void(Keyed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reversal(Keyed):
-    """Move the money of a completed transaction back. `act` tells by whom, and by right of which roles."""
+    """Move the money of a completed transaction back. `act` says who does it, and which roles allow it."""
 
     original: ObjectId
     act: Act
@@ -75,9 +75,9 @@ class Reversal(Keyed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(Keyed):
-    """Several transfers of one user in order, under one key. Each may spend what an earlier one brought.
+    """Several transfers of one user in order, under one key. Each may spend money that an earlier one brought.
 
-    `atomic`: all of them or none. Otherwise each on its own. Items have keys made by `item_key`.
+    With `atomic`, all of them succeed or none does; without it, each stands alone. `item_key` makes the items' keys.
     """
 
     items: tuple[Transfer, ...]
@@ -86,14 +86,14 @@ class Batch(Keyed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
-    """Release a hold whose time is over. Nobody's request, so it has no key."""
+    """Release an overdue hold. No client asks for this, so it has no key."""
 
     hold: ObjectId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeStatus:
-    """Freeze, unfreeze or close an account: as its `owner`, who may only close it, or as the bank."""
+    """Freeze, unfreeze or close an account. Its `owner` may only close it; without `owner`, the bank acts."""
 
     account: ObjectId
     status: AccountStatus
@@ -105,7 +105,7 @@ Command = Transfer | Hold | Capture | Void | Reversal | Batch | Expire | ChangeS
 
 
 def accounts_named_by(command: Command) -> tuple[ObjectId, ...]:
-    """Return the accounts that the command itself names; those of its transaction are read with that."""
+    """Return the accounts that the command itself names. A hold or an original names its own accounts."""
     match command:
         case Transfer():
             return command.from_account, command.to_account
@@ -129,10 +129,10 @@ def transaction_named_by(command: Command) -> ObjectId | None:
 
 
 def act_of(command: Command) -> Act | None:
-    """Return who does it for the bank, if that is who does it."""
+    """Return the act that the command carries, or None."""
     return command.act if isinstance(command, Transfer | Capture | Void | Reversal | ChangeStatus) else None
 
 
 def size(command: Command) -> int:
-    """Return how much of a block the command takes, counted in transfers."""
+    """Return how many transfers the command counts as in a block."""
     return len(command.items) if isinstance(command, Batch) else 1

@@ -1,4 +1,4 @@
-"""What is kept of a request under an idempotency key, so that the key's second use can be compared with it."""
+"""Fingerprints of requests, so that a second use of an idempotency key can be compared with the first."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,10 +12,9 @@ DIGEST_HEX_DIGITS = 32
 
 
 def fingerprint(call: str, request: Mapping[str, Any]) -> dict[str, str]:
-    """Return a digest of each field of a request, and of the call it was made to under the key's own name.
+    """Return a digest of each field of a request. The name `idempotencyKey` holds a digest of `call`.
 
-    Two requests are the same exactly if their fingerprints are. A field that was
-    left out has none.
+    Two requests are the same exactly if their fingerprints are. A field that was left out has no digest.
     """
     values = {**request, "idempotency_key": call}
     return {camel_case(name): _digest(value) for name, value in values.items() if value is not None}

@@ -1,8 +1,9 @@
 """Group commit: threads that post at the same time share one atomic block.
 
-Each caller puts its commands into the queue. Whoever finds nobody posting becomes the
-leader and posts all that is queued. The others find their outcome waiting, or are
-handed the lead. No thread is started, and a lone caller waits for nobody.
+Each caller puts its commands into the queue. A caller that finds nobody posting becomes
+the leader and posts a batch from the front of the queue. The others wait until a leader
+has posted their commands or hands them the lead. No thread is started, and a lone caller
+does not wait.
 """
 
 import copy
@@ -23,15 +24,14 @@ from app.policies import LedgerPolicy
 
 log = structlog.get_logger(__name__)
 
-# Posts commands in one block of at most so many seconds; see `posting.post_block`.
+# Posts commands in one block within the given seconds; see `posting.post_block`.
 PostBlock = Callable[[Sequence[Command], float], list[Outcome]]
 
-
-# The shape of what a block costs, whatever the machine: so much by itself, so much for each transfer. How many times
-# that it takes here and now is measured.
+# The cost model of a block: a fixed part, and a part for each transfer. The factor by which this machine is slower or
+# faster is measured; see `_pace`.
 BLOCK_COST_S = 0.010
 TRANSFER_COST_S = 0.0006
-# How much the newest block counts in the measured pace.
+# The weight of the newest block in the measured pace.
 PACE_WEIGHT = 0.2
 RETRY_AFTER_MAX_S = 30
 
@@ -56,7 +56,7 @@ class _Ticket:
         self._turn.set()
 
     def fail(self, error: Exception) -> None:
-        # A copy: it collects the traceback of the thread that raises it, which is this caller's own affair.
+        # A copy, because raising an exception adds the raising thread's traceback to it.
         self.error = copy.copy(error)
         self.error.__cause__ = error
 
@@ -73,8 +73,8 @@ class GroupCommit:
 
     At most `batch_size_max` transfers share a block; a single call is never split.
     A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to
-    succeed. Who would not get a turn in time, as fast as the queue has drained of late, is refused at once, and so
-    is what would make more than `queue_size_max` transfers wait.
+    succeed. A call is refused at once if, at the recent pace, it would not get its turn in
+    time, or if more than `queue_size_max` transfers would then be waiting.
     """
 
     def __init__(self, policy: LedgerPolicy, post_block: PostBlock) -> None:
@@ -86,20 +86,22 @@ class GroupCommit:
         self._queue: deque[_Ticket] = deque()
         self._queued = 0
         self._leader: _Ticket | None = None
-        # What the leader's block has, and how many times the cost of the model above blocks have taken of late.
+        # The modelled cost of the leader's block, and how many times their modelled cost recent blocks have taken.
         self._leading_cost_s = 0.0
         self._pace = 1.0
 
     def post(self, commands: Sequence[Command]) -> list[Outcome]:
         """Return the outcome of each command, in order, once they are durable.
 
-        Raises LedgerBusy when the time is over or would be, PyMongoError when the
-        database fails, ServiceUnavailable when this host's clock is off. After the first two it is not known whether
-        the commands took effect; posting them again under the same keys settles it.
+        An outcome whose error is LedgerBusy was put off until the time ran out: nothing was done for it.
+
+        Raises LedgerBusy when the time runs out or would run out, PyMongoError when the
+        database fails, ServiceUnavailable when this host's clock is off. After LedgerBusy or
+        PyMongoError the commands may have taken effect; post them again under the same keys to find out.
         """
         until = time.monotonic() + self._timeout_s
         outcomes = self._post(commands)
-        # Each block that puts a command off has made room for it, a little more each time.
+        # A block that puts a command off has released some of the holds in its way, so try again.
         while (put_off := [n for n, outcome in enumerate(outcomes) if isinstance(outcome.error, LedgerBusy)]) and (
             time.monotonic() < until
         ):
@@ -114,12 +116,12 @@ class GroupCommit:
             if not ticket.leads and not ticket.wait(self._timeout_s):
                 if self._withdraw(ticket):
                     raise self._busy("The ledger did not get to this posting in time. Nothing was done.")
-                # Somebody's block has it, whose own time-out bounds what is left of this wait.
+                # A block already has it, and that block's own time-out bounds the rest of this wait.
                 ticket.wait(2 * self._timeout_s)
             if ticket.leads:
                 self._lead(ticket)
         except BaseException:
-            # Whatever tears this thread away, the others still have somebody who leads.
+            # Even if this thread is interrupted, the others must have a leader.
             self._leave(ticket)
             raise
         return ticket.result()
@@ -144,7 +146,7 @@ class GroupCommit:
             return True
 
     def _leave(self, ticket: _Ticket) -> None:
-        """Take a caller that is gone out of the queue and out of the lead. What a block has already is not undone."""
+        """Remove a caller that is gone from the queue and the lead. Commands already in a block are not undone."""
         with self._mutex:
             if ticket in self._queue:
                 self._remove(ticket)
@@ -155,7 +157,7 @@ class GroupCommit:
         self._queued -= ticket.size
 
     def _lead(self, leader: _Ticket) -> None:
-        """Post one batch, wake its callers, and hand the lead to whoever waits longest."""
+        """Post one batch, wake its callers, and hand the lead to the caller that has waited longest."""
         batch: list[_Ticket] = []
         try:
             with self._mutex:
@@ -170,7 +172,7 @@ class GroupCommit:
                 ticket.wake()
 
     def _hand_on(self, leader: _Ticket) -> None:
-        """Give the lead, if this ticket has it, to whoever waits longest."""
+        """Give the lead, if this ticket has it, to the caller that has waited longest."""
         with self._mutex:
             if self._leader is not leader:
                 return
@@ -181,12 +183,12 @@ class GroupCommit:
                 self._leader.wake()
 
     def _seconds_to_turn(self) -> float:
-        """Return how long whoever comes last now would wait for its block to begin."""
+        """Return how long a caller that joins the queue now would wait for its block to start."""
         blocks = math.ceil(self._queued / self._batch_size_max)
         return self._pace * (self._leading_cost_s + (blocks - 1) * BLOCK_COST_S + _cost_s(self._queued))
 
     def _busy(self, detail: str) -> LedgerBusy:
-        """Return the refusal, with the time after which there is room again."""
+        """Return the refusal, with the time after which the queue will have room."""
         busy = LedgerBusy(detail)
         room_in_s = math.ceil(self._seconds_to_turn() - self._timeout_s)
         busy.retry_after_seconds = min(max(room_in_s, 1), RETRY_AFTER_MAX_S)
@@ -202,12 +204,12 @@ class GroupCommit:
         return batch
 
     def _post_batch(self, batch: Sequence[_Ticket]) -> None:
-        """Give every ticket its outcomes or its error; never raises for a ticket's sake."""
+        """Give every ticket its outcomes or its error. A failed posting is never raised here."""
         try:
             self._settle(batch)
         except Exception as error:  # noqa: BLE001 -- the error belongs to the callers, who wait in other threads
             if len(batch) > 1 and not is_for_everybody(error):
-                # One of the commands is more than the database takes. Alone, each of the others still gets through.
+                # The database refuses one of the commands. Posted alone, the other callers' commands still succeed.
                 log.error("posting_batch_failed", error=type(error).__name__, tickets=len(batch))
                 self._post_one_by_one(batch)
                 return
@@ -218,7 +220,7 @@ class GroupCommit:
         for position, ticket in enumerate(batch):
             self._post_batch([ticket])
             if ticket.error is not None and is_for_everybody(ticket.error):
-                # The others would wait as long for the same, one after another, with everybody behind them.
+                # The remaining tickets would fail the same way, one after another, while everybody else waits.
                 for other in batch[position + 1 :]:
                     other.fail(ticket.error)
                 return
@@ -235,7 +237,7 @@ def _cost_s(size: int) -> float:
 
 
 def is_for_everybody(error: Exception) -> bool:
-    """Tell whether a failed posting's error is nothing of its own, so that any other would have met it too."""
+    """Tell whether a posting failed for a reason that any other posting would have met too, such as an outage."""
     return isinstance(error, LedgerBusy | ServiceUnavailable) or (
         isinstance(error, PyMongoError) and mongo.is_away(error)
     )

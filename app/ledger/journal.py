@@ -1,8 +1,7 @@
-"""The rules of the ledger: what a command comes to, decided without any I/O.
+"""The rules of the ledger, decided without any I/O.
 
-`decide` is a pure function of a command, the state it meets and a time. The
-posting algorithm folds it over a batch; the laws of money are kept here and
-nowhere else.
+`decide` is a pure function of a command, the state it meets and a time. Posting folds
+it over a batch of commands. The laws of money are kept here and nowhere else.
 """
 
 from dataclasses import replace
@@ -59,24 +58,24 @@ from app.ledger.records import (
 from app.ledger.replay import repeat
 from app.ledger.state import Decision, State
 
-# Refusals for business reasons. They are recorded as FAILED and spend the key; all others leave no trace.
+# Refusals for business reasons. They are recorded and spend the key; all other refusals leave no trace.
 DECLINES = (InsufficientFunds, AccountNotActive, BalanceLimitExceeded)
 HOLD_EXPIRED = Failure("hold_expired", "The hold was not captured in time.")
 
 
 def decide(command: Command, state: State, at: datetime) -> Decision:
-    """Decide one command against `state`, which is left as it is.
+    """Decide one command against `state`, which stays unchanged. `at` is UTC in whole milliseconds.
 
-    Whoever acts by right of a role without having it (any more) gets Forbidden. A key that
-    was spent is settled next: its first outcome again, or IdempotencyKeyReused.
-    Otherwise the outcome's error is one of `DECLINES`, which is recorded and spends the key,
-    or a refusal that leaves no trace: AccountNotFound, SameAccount, CurrencyMismatch
-    (transfers and holds), TransactionNotFound, Forbidden, HoldNotPending, CaptureExceedsHold
-    (captures and voids), AlreadyReversed, NotReversible, InvalidStatusTransition,
-    AccountNotEmpty. `at` is UTC in whole milliseconds.
+    1. An act that needs a role its actor does not have is Forbidden.
+    2. A spent key gets its first outcome again, or IdempotencyKeyReused.
+    3. Otherwise the command is carried out or refused. A refusal in `DECLINES` is recorded and
+       spends the key. Any other leaves no trace: AccountNotFound, SameAccount, CurrencyMismatch
+       (transfers and holds), TransactionNotFound, Forbidden, HoldNotPending, CaptureExceedsHold
+       (captures and voids), AlreadyReversed, NotReversible, InvalidStatusTransition,
+       AccountNotEmpty.
     """
     if (act := act_of(command)) is not None and not state.allows(act):
-        # The request was let in a moment ago. A demotion that has come in between counts.
+        # The actor had the role when the request came in, but may have lost it since.
         return Decision(outcome=Outcome(error=Forbidden(f"This needs the role {' or '.join(sorted(act.roles))}.")))
     if isinstance(command, Keyed):
         recorded = state.recorded.get((command.user, command.idempotency_key))
@@ -175,7 +174,7 @@ def _void(command: Void, state: State, at: datetime) -> Decision:
 
 
 def _told(decision: Decision, command: Capture | Void, payee: Account, settled: Transaction) -> Decision:
-    """Return the decision with who settled somebody else's hold for the bank, if that is what it does."""
+    """Return the decision, with its audit record if the bank settled the hold rather than the payee."""
     if command.act is None or command.user == payee.user:
         return decision
     before, after = {"status": TransactionStatus.PENDING.value}, {"status": settled.status.value}
@@ -261,7 +260,7 @@ def _change_status(command: ChangeStatus, state: State, at: datetime) -> Decisio
         raise InvalidStatusTransition("A treasury is always ACTIVE.")
     by_owner = command.owner is not None
     if command.status not in TRANSITIONS[account.status] or (by_owner and account.status is AccountStatus.FROZEN):
-        raise InvalidStatusTransition(f"The account is {account.status} and can not become {command.status}.")
+        raise InvalidStatusTransition(f"The account is {account.status} and cannot become {command.status}.")
     if command.status is AccountStatus.CLOSED and (account.balance or state.has_open_holds(account.id, at)):
         raise AccountNotEmpty("The account still has money." if account.balance else "The account has open holds.")
     at = max(at, account.at)
@@ -293,13 +292,13 @@ def _record(command: Transfer, payer: Account, payee: Account, at: datetime) -> 
 
 
 def _move(transaction: Transaction, payer: Account, payee: Account) -> Decision:
-    """Return the pair of entries that carries out a transaction; raises BalanceLimitExceeded."""
+    """Return the debit and the credit that carry out a transaction; raises BalanceLimitExceeded."""
     assert transaction.completed_at is not None
     at, amount = transaction.completed_at, transaction.amount
     if payee.balance + amount > BALANCE_MAX:
-        raise BalanceLimitExceeded("The receiving account can not hold that much.")
+        raise BalanceLimitExceeded("The receiving account cannot hold that much.")
     if payer.balance - amount < -BALANCE_MAX:
-        raise BalanceLimitExceeded(f"The treasury can not issue that much {payer.currency}.")
+        raise BalanceLimitExceeded(f"The treasury cannot issue that much {payer.currency}.")
     payer_after, debit = append(payer, EntryType.DEBIT, amount, at=at, transaction=transaction, counterparty=payee.id)
     payee_after, credit = append(payee, EntryType.CREDIT, amount, at=at, transaction=transaction, counterparty=payer.id)
     return Decision(
@@ -363,7 +362,7 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
         raise TransactionNotFound
     payer, payee = state.accounts[hold.from_account], state.accounts[hold.to_account]
     if hold.status is TransactionStatus.FAILED and command.act is None and command.user != hold.user:
-        # A declined one is its initiator's alone, and to everybody else as if it were not.
+        # A declined hold is visible to its initiator alone.
         raise TransactionNotFound
     if command.act is None and command.user != payee.user:
         if command.user != payer.user:

@@ -1,4 +1,4 @@
-"""Posting: what one atomic block reads, decides and writes."""
+"""Posting: one atomic block reads what the commands need, decides them and writes the results."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,31 +26,31 @@ from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transact
 from app.ledger.state import Decided, Decision, State
 from app.mongo import clocks
 
-# Writes, inside the block, what follows from what was decided, such as the audit log and the outbox.
+# Is called inside the block with all its decisions, and writes what follows from them, such as audit records and mail.
 Witness = Callable[[Decided, ClientSession], None]
-# Returns, as of the block, the roles of users who act by right of one.
+# Returns the roles of these users, read inside the block.
 Roles = Callable[[Collection[ObjectId], ClientSession], Mapping[ObjectId, str]]
 
-# A lost race on a unique index is read again and settled; more often than this it is no race.
+# After a lost race on a unique index, the block runs again and finds the winner. It does so at most this often.
 DUPLICATE_RERUNS_MAX = 5
-# How many overdue holds one block releases to make room for debits and closes. The rest is for the next ones, and for
-# the sweeper: nobody's posting waits or fails for what others let lie.
+# How many overdue holds one block releases to make room for debits and closes. The next blocks and the sweeper release
+# the rest, so that one account's overdue holds do not slow down other people's postings.
 EXPIRED_HOLDS_MAX = 100
-PUT_OFF = "Many holds whose time is over are being released first. Nothing was done."
+PUT_OFF = "Many overdue holds are being released first. Nothing was done."
 
 
 def post_block(
     commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness], roles: Roles
 ) -> list[Outcome]:
-    """Decide the commands in order and write all of it, in one atomic block; return their outcomes.
+    """Decide the commands in order and write the results, in one atomic block; return their outcomes.
 
-    What expires goes first: it was over before anything else was asked. An outcome whose
-    error is LedgerBusy was put off, and nothing was done for it: more overdue holds are in its way than one
-    block releases. Posting it again goes on.
+    Expiries go first, because those holds were over before the other commands came. An
+    outcome whose error is LedgerBusy was put off, and nothing was done for it: more overdue
+    holds are in its way than one block releases. Post it again.
 
-    Each witness writes, in the same block, what follows from what was decided. `roles` tells
-    there who may act for the bank. Raises LedgerBusy and PyMongoError, after which it is not
-    known whether the block took effect, and ServiceUnavailable if this host's clock is off.
+    Each witness writes in the same block. `roles` is asked there who may act for the bank.
+    Raises LedgerBusy or PyMongoError, after which the block may or may not have taken effect,
+    and ServiceUnavailable if this host's clock is off.
     """
     reruns = 0
     order = sorted(range(len(commands)), key=lambda position: not isinstance(commands[position], Expire))
@@ -78,12 +78,12 @@ def post_block(
     except BulkWriteError as error:
         if mongo.duplicate_key(error) is None:
             raise
-        # Lost more races in a row than it may run again for: contention, and no fault.
+        # It lost too many races in a row. This is contention, not a fault.
         raise LedgerBusy from error
 
 
 def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Account]]:
-    """Return what the command would come to now, with the accounts as it would leave them; write nothing."""
+    """Return the outcome that the command would have now, and the accounts as it would leave them; write nothing."""
 
     def block(session: ClientSession) -> tuple[Outcome, dict[ObjectId, Account]]:
         decisions, state, _ = _decide_all([command], session, roles)
@@ -95,8 +95,10 @@ def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Ac
 def _decide_all(
     commands: Sequence[Command], session: ClientSession, roles: Roles
 ) -> tuple[list[Decision], State, datetime]:
-    """Return a decision for each command, in order, behind those that release overdue holds in the way of a debit or
-    a close; the state that they leave; and the time that they go by, which is the primary's.
+    """Return the decisions, the state that they leave, and the primary's time that they were made at.
+
+    The last decisions are those for `commands`, in order. Before them come the releases of
+    overdue holds that were in the way of a debit or a close.
     """
     state, at = _read_state(commands, session, roles)
     decisions = _fold(commands, state, at)
@@ -111,8 +113,9 @@ def _decide_all(
 def _overdue_in_the_way(
     commands: Sequence[Command], decisions: Sequence[Decision], state: State, at: datetime, session: ClientSession
 ) -> tuple[list[ObjectId], set[ObjectId]]:
-    """Return the overdue holds to release first, EXPIRED_HOLDS_MAX of them at most: of the payers that were found
-    short of funds, and of the accounts that were closed. With them, the payers of which no other is left then.
+    """Return up to EXPIRED_HOLDS_MAX overdue holds to release first, and the payers that have no others left then.
+
+    They are holds of payers that lacked funds, and of accounts that are closed in this block.
     """
     short: set[ObjectId] = set()
     for command, decision in zip(commands, decisions, strict=True):
@@ -122,14 +125,14 @@ def _overdue_in_the_way(
     }
     if not short and not closed:
         return [], set()
-    # Released by this block already.
+    # The holds in `besides` are released by this block already.
     find = partial(
         repository.find_expired_holds, at, besides=[c.hold for c in commands if isinstance(c, Expire)], session=session
     )
     found = find(payers=short, limit=EXPIRED_HOLDS_MAX + 1) if short else []
     cleared = set(short)
     if len(found) > EXPIRED_HOLDS_MAX:
-        # To each a share, or one payer with thousands would keep the others waiting.
+        # Each payer gets a share, because one payer with thousands of holds would keep the others waiting.
         share = max(1, EXPIRED_HOLDS_MAX // len(short))
         found, cleared = [], set()
         for payer in sorted(short)[:EXPIRED_HOLDS_MAX]:
@@ -143,7 +146,7 @@ def _overdue_in_the_way(
 
 
 def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
-    """Return the payers without whose funds the command, or a part of it, was declined."""
+    """Return the payers for whose lack of funds the command, or a part of it, was declined."""
     short: set[ObjectId] = set()
     for part in decision.flat():
         error = part.outcome.error
@@ -159,7 +162,7 @@ def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
 def _read_state(
     commands: Sequence[Command], session: ClientSession, roles: Roles, at: datetime | None = None
 ) -> tuple[State, datetime]:
-    """Return what the commands meet, and the time: `at`, or the primary's.
+    """Return the state that the commands meet, and the time: `at`, or the primary's.
 
     Raises ServiceUnavailable if this host's clock is off.
     """
@@ -178,7 +181,7 @@ def _read_state(
     existing, now = repository.find_accounts_and_time(accounts, session)
     if now is not None:
         clocks.check(now, asked=asked)
-    # Where there is no account, nothing is written.
+    # Without an account there is no time from the primary, but then nothing is written either.
     at = at or now or asked
     held = {
         account for account in _closing(commands) if repository.has_open_hold(account, at, besides=ids, session=session)
@@ -195,10 +198,10 @@ def _closing(commands: Sequence[Command]) -> set[ObjectId]:
 def _fold(
     commands: Sequence[Command], state: State, at: datetime, cleared: Collection[ObjectId] | None = None
 ) -> list[Decision]:
-    """Return a decision for each command, in order, and move the state on.
+    """Return a decision for each command, in order, and apply it to the state.
 
-    With `cleared`, a decline for want of funds is final only for these payers and for those
-    that nothing is held of: of any other, overdue holds may be left, and the command is put off.
+    With `cleared`, a decline for lack of funds stands only if the payer is in it or has
+    nothing on hold. Any other payer may have overdue holds left, so the command is put off.
     """
     decisions = []
     for command in commands:

@@ -1,7 +1,7 @@
-"""The ledger's vocabulary: accounts, entries, transactions, commands and outcomes.
+"""The ledger's records: accounts, entries, transactions, uses of keys, and outcomes.
 
-Everything here is an immutable value. Amounts are minor units, times are UTC
-with whole milliseconds, ids are ObjectIds.
+Everything here is an immutable value. Amounts are minor units, times are UTC in whole
+milliseconds, ids are ObjectIds.
 """
 
 import hashlib
@@ -19,16 +19,17 @@ from app.clock import milliseconds
 from app.errors import PROBLEMS, DomainError
 
 GENESIS_HASH = bytes(32)
-# Keys that clients choose are printable, so no client's key can be one made for an item of a batch.
+# Keys that clients choose are printable, so no client's key can equal the key of a batch's item.
 _ITEM_KEY_SEPARATOR = "\x1f"
-# An atomic batch is refused with this status, whatever the item in its way would have got alone.
+# An atomic batch is refused with this status, whatever status the failing item would have got alone.
 BATCH_REFUSED_STATUS = 422
+# Stands for a missing id in the canonical bytes.
 NO_ID = bytes(12)
-# What entries of version 1 seal: account, sequence, type, amount, balance, held, transaction, milliseconds since 1970,
-# new status of a STATUS entry.
+# The sealed fields of an entry of version 1: account, sequence, type, amount, balance, held, transaction, milliseconds
+# since 1970, new status of a STATUS entry.
 CANONICAL_1 = struct.Struct(">12sQ8sqqq12sq8s")
-# What entries of version 2 seal: version, account, sequence, type, amount, balance, held, transaction, counterparty,
-# milliseconds since 1970, hash of the record, whether there is a description. The description follows.
+# The sealed fields of an entry of version 2: version, account, sequence, type, amount, balance, held, transaction,
+# counterparty, milliseconds since 1970, hash of the record, whether there is a description. The description follows.
 CANONICAL_2 = struct.Struct(">B12sQ8sqqq12s12sq32s?")
 
 
@@ -50,7 +51,7 @@ class AccountStatus(StrEnum):
     CLOSED = "CLOSED"
 
 
-# From each status, those that the bank may change it to. CLOSED is final.
+# The statuses that each status may change to. CLOSED is final.
 TRANSITIONS = {
     AccountStatus.ACTIVE: {AccountStatus.FROZEN, AccountStatus.CLOSED},
     AccountStatus.FROZEN: {AccountStatus.ACTIVE, AccountStatus.CLOSED},
@@ -88,7 +89,7 @@ class TransactionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as its newest entry, the head of its journal, leaves it."""
+    """An account, with the balance and hash of its head, which is the newest entry of its journal."""
 
     id: ObjectId
     kind: AccountKind
@@ -108,23 +109,23 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose an account is, of what kind, and in what currency: what never changes. Sealed with its STATUS entries."""
+    """The owner, kind and currency of an account. They never change, and its STATUS entries seal them."""
 
     user: ObjectId | None
     kind: AccountKind
     currency: str
 
     def record_hash(self) -> bytes:
-        """Return SHA-256 over all of it."""
+        """Return SHA-256 over all fields."""
         return _digest(["account", _hex(self.user), self.kind.value, self.currency])
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One leg in an account's journal; `balance` and `held` are those after it.
+    """One entry in an account's journal; `balance` and `held` are the values after it.
 
-    Since version 2 of the hash, `record_hash` binds it to what it is about: the
-    transaction as it was recorded, or the account's `identity` for a STATUS entry.
+    Since version 2 of the hash, `record_hash` seals what the entry is about: the transaction
+    as it was recorded, or the account's `identity` in a STATUS entry.
     """
 
     account: ObjectId
@@ -146,8 +147,8 @@ class Entry:
     def computed_hash(self) -> bytes:
         """Return SHA-256 over the previous entry's hash and this entry's canonical bytes.
 
-        The bytes are those of its version, big-endian, short text padded with NULs. Raises
-        ValueError for a version that there is not.
+        The entry's version decides the bytes. They are big-endian, with short text padded with
+        NULs. Raises ValueError for an unknown version.
         """
         match self.version:
             case 1:
@@ -198,14 +199,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a transaction is FAILED, or VOIDED by expiry, or why a batch was refused: then `index` names its item."""
+    """Why a transaction FAILED or expired, or why a batch was refused; then `index` is the item that failed."""
 
     code: str
     detail: str
     index: int | None = None
 
     def as_error(self, transaction: ObjectId | None = None) -> DomainError:
-        """Return the problem that the refused client was answered."""
+        """Return the problem with which the client was refused."""
         members: dict[str, Any] = {"transactionId": str(transaction)} if transaction else {}
         if self.index is None:
             return PROBLEMS[self.code](self.detail, **members)
@@ -216,7 +217,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """The bank's record of a movement of money, made or refused."""
+    """The bank's record of a movement of money, completed or not."""
 
     id: ObjectId
     user: ObjectId
@@ -240,11 +241,11 @@ class Transaction:
 
     @property
     def is_hold(self) -> bool:
-        """Whether this set money aside, whatever became of it since. A declined hold did not."""
+        """Whether this transaction set money aside, even if that is over now. A declined hold never did."""
         return self.kind is TransactionKind.HOLD and self.status is not TransactionStatus.FAILED
 
     def record_hash(self) -> bytes:
-        """Return SHA-256 over all that the record says for ever, whatever becomes of the transaction."""
+        """Return SHA-256 over all fields that never change."""
         first = self.held_amount if self.held_amount is not None else self.amount
         return _digest(
             [
@@ -257,11 +258,11 @@ class Transaction:
         )  # fmt: skip
 
     def is_overdue(self, at: datetime) -> bool:
-        """Tell whether this is an open hold whose time is over, so that it may only expire."""
+        """Tell whether this is an open hold whose time is over. It can only expire."""
         return self.status is TransactionStatus.PENDING and self.expires_at is not None and self.expires_at <= at
 
     def as_first_answered(self) -> "Transaction":
-        """Return the transaction as it was when its own request was answered, which is what a repeat gets."""
+        """Return the transaction as the first answer to its request showed it. A repeated request gets the same."""
         if self.is_hold:
             assert self.held_amount is not None
             return replace(
@@ -275,7 +276,7 @@ class Transaction:
         return self.before_reversal()
 
     def before_reversal(self) -> "Transaction":
-        """Return the transaction as it was before it was reversed, if it was."""
+        """Return the transaction as it was before a reversal, if it was reversed."""
         if self.status is TransactionStatus.REVERSED:
             return replace(self, status=TransactionStatus.COMPLETED, reversed_by=None)
         return self
@@ -283,12 +284,11 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUse:
-    """What an idempotency key was spent on where that is no transaction of its own.
+    """What an idempotency key was spent on, if not on a transaction of its own.
 
-    A CAPTURE or a VOID names its hold in `transaction`. A BATCH has in `results`, for
-    each item in order, the transaction it became or why it was refused. `failure`
-    tells why the whole was declined, if it was. An ACCOUNT names the account that was
-    opened in `account`.
+    A CAPTURE or VOID names its hold in `transaction`. A BATCH has in `results`, for each
+    item in order, the id of its transaction or the reason why it was refused. `failure` is
+    the reason why the whole command was declined. An ACCOUNT names the new account in `account`.
     """
 
     id: ObjectId
@@ -305,12 +305,11 @@ class KeyUse:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a command.
+    """The outcome of a command.
 
-    Without `error` it took effect. With `error` it did not; `transaction` is then
-    the FAILED record of a decline, or None for a refusal that left no trace.
-    `account` is the account whose status changed, `results` are those of a batch's
-    items, in order.
+    Without `error` the command took effect. With `error` it did not; `transaction` is then
+    the FAILED record of a decline, or None if the refusal left no trace. `account` is the
+    account whose status changed. `results` are the outcomes of a batch's items, in order.
     """
 
     transaction: Transaction | None = None
@@ -320,20 +319,20 @@ class Outcome:
     results: "tuple[Outcome, ...]" = ()
 
     def unwrap(self) -> Transaction:
-        """Return the transaction, or raise the refusal (marked if it repeats an earlier one)."""
+        """Return the transaction, or raise the refusal."""
         self.raise_error()
         assert self.transaction is not None
         return self.transaction
 
     def raise_error(self) -> None:
-        """Raise the refusal, if there is one."""
+        """Raise the refusal, if there is one, marked as replayed if it repeats an earlier answer."""
         if self.error is not None:
             self.error.replayed = self.replayed
             raise self.error
 
 
 def treasury_id(currency: str) -> ObjectId:
-    """Return the id of the bank's account in a currency. It follows from the currency, so there can be only one."""
+    """Return the id of the treasury in a currency. It is a hash of the currency, so there can be only one."""
     return ObjectId(hashlib.sha256(f"treasury:{currency}".encode()).digest()[:12])
 
 
@@ -343,7 +342,7 @@ def item_key(batch_key: str, index: int) -> str:
 
 
 def chosen_key(idempotency_key: str) -> str:
-    """Return the key that the client chose: the batch's, for an item of one."""
+    """Return the key that the client chose. For an item of a batch it is the key of the batch."""
     return idempotency_key.partition(_ITEM_KEY_SEPARATOR)[0]
 
 
@@ -352,5 +351,5 @@ def _hex(id_: ObjectId | None) -> str | None:
 
 
 def _digest(said: list[Any]) -> bytes:
-    """Return SHA-256 over JSON with its names in order and nothing between its tokens."""
+    """Return SHA-256 over the values as JSON with sorted names and no white space."""
     return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).digest()

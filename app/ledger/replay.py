@@ -1,4 +1,4 @@
-"""What a command gets whose idempotency key was spent before. Pure, like `journal`."""
+"""The answer to a command whose idempotency key was spent before. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from app.ledger.state import State
 
 
 def repeat(command: Keyed, recorded: Transaction | KeyUse, state: State) -> Outcome:
-    """Return the first outcome again, or IdempotencyKeyReused if the first request was another one."""
+    """Return the first outcome again, or IdempotencyKeyReused if the first request was a different one."""
     reuse = reuse_of(recorded, command.fingerprint)
     if reuse is not None:
         return Outcome(error=reuse)
@@ -31,7 +31,7 @@ def repeat(command: Keyed, recorded: Transaction | KeyUse, state: State) -> Outc
 
 
 def reuse_of(recorded: Transaction | KeyUse, asked: Mapping[str, str]) -> IdempotencyKeyReused | None:
-    """Return the refusal of a key that was spent on another request than this one, or None if it is the same."""
+    """Return the refusal of a key that was spent on a different request, or None if the requests are the same."""
     differing = differing_fields(recorded.fingerprint, asked)
     if not differing:
         return None

@@ -1,6 +1,10 @@
-"""The ledger's documents: journals, and the records the posting algorithm reads and writes.
+"""The ledger's documents: `ledger_entries`, `transactions`, and the status of `accounts`.
 
-Every write takes the session of the atomic block it belongs to.
+The documents have the fields of `Entry`, `Transaction` or `KeyUse` by the same names, with
+amounts and sequences as Int64 and hashes as binary. A field that is None is left out of a
+record and null in an entry. A transaction also has `accounts`: [payer, payee].
+
+Every write takes the session of its atomic block.
 """
 
 from collections import defaultdict
@@ -29,11 +33,11 @@ from app.ledger.records import (
 from app.mongo import Document, database
 from app.mongo.shared import SharedRead
 
-# All else about a transaction is as it was when it was recorded, for ever.
+# The fields of a transaction that may change. All others stay as they were recorded.
 _MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
 
-# One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: the cost is one seek for
-# each account, however long its journal is.
+# One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: it costs one seek for each
+# account, however long its journal is.
 _HEAD_STAGES: list[Document] = [
     {"$sort": {"account": 1, "sequence": -1}},
     {"$group": {"_id": "$account", "head": {"$first": "$$ROOT"}}},
@@ -41,7 +45,7 @@ _HEAD_STAGES: list[Document] = [
 
 
 def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
-    """Return the aggregation that finds the newest entry of each account, of all accounts for None."""
+    """Return the aggregation that finds the newest entry of each account; None stands for all accounts."""
     if accounts is None:
         return _HEAD_STAGES
     return [{"$match": {"account": {"$in": list(accounts)}}}, *_HEAD_STAGES]
@@ -50,7 +54,7 @@ def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
 def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
     """Return the newest entry of each account that has a journal.
 
-    Outside a block, those who ask at the same time share one query.
+    Outside a block, callers that ask at the same time share one query.
     """
     return _heads.read(accounts) if session is None else _find_heads(accounts, session)
 
@@ -66,9 +70,8 @@ _heads: SharedRead[ObjectId, Entry] = SharedRead(_find_heads)
 def find_heads_and_time(
     accounts: Collection[ObjectId], session: ClientSession | None = None
 ) -> tuple[dict[ObjectId, Entry], datetime | None]:
-    """Return the newest entry of each account that has a journal, and when the primary was asked, by its own clock;
-    None if there was no journal."""
-    # The time rides along with what is read anyway. After the group, so that the plan stays a DISTINCT_SCAN.
+    """Return the heads of the accounts, and the primary's time, which is None if no account has a journal."""
+    # The time costs no query of its own. It is added after the group, so that the plan stays a DISTINCT_SCAN.
     stages = [*head_pipeline(accounts), {"$addFields": {"now": "$$NOW"}}]
     found = list(database().ledger_entries.aggregate(stages, session=session))
     return {group["_id"]: to_entry(group["head"]) for group in found}, found[0]["now"] if found else None
@@ -86,7 +89,7 @@ def _find_account_documents(accounts: Collection[ObjectId], session: ClientSessi
 
 
 def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None = None) -> list[Account]:
-    """Return the accounts that exist among `accounts`, each as its head leaves it."""
+    """Return the accounts that exist among `accounts`, each with the balance of its newest entry."""
     documents = _find_account_documents(accounts, session)
     heads = find_heads(accounts, session)
     sealed = find_identities(accounts, session)
@@ -94,9 +97,9 @@ def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None 
 
 
 def find_identities(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Identity]:
-    """Return whose the accounts are by the first entries of their journals, which no one can change.
+    """Return the accounts' identities from the first entries of their journals, which the application cannot change.
 
-    A journal that began with version 1 of the hash does not say it.
+    An account whose journal started with version 1 of the hash has none there.
     """
     first = {"account": {"$in": list(accounts)}, "sequence": 0}
     found = database().ledger_entries.find(first, {"_id": 0, "account": 1, "identity": 1}, session=session)
@@ -106,8 +109,7 @@ def find_identities(accounts: Collection[ObjectId], session: ClientSession | Non
 def find_accounts_and_time(
     accounts: Collection[ObjectId], session: ClientSession | None = None
 ) -> tuple[list[Account], datetime | None]:
-    """Return the accounts that exist among `accounts`, each as its head leaves it, and the primary's time as
-    `find_heads_and_time` does."""
+    """Return the accounts as `find_accounts` does, and the primary's time as `find_heads_and_time` does."""
     documents = _find_account_documents(accounts, session)
     heads, now = find_heads_and_time(accounts, session)
     sealed = find_identities(accounts, session)
@@ -118,7 +120,7 @@ def find_accounts_and_time(
 def find_recorded(
     keys: Iterable[tuple[ObjectId, str]], ids: Collection[ObjectId], session: ClientSession
 ) -> list[Transaction | KeyUse]:
-    """Return what is recorded under these (user, idempotency key) pairs, and under these ids."""
+    """Return the records with these (user, idempotency key) pairs or these ids."""
     by_user: dict[ObjectId, list[str]] = defaultdict(list)
     for user, key in keys:
         by_user[user].append(key)
@@ -138,7 +140,7 @@ def find_transactions(ids: Collection[ObjectId], session: ClientSession) -> list
 
 
 def has_open_hold(account: ObjectId, at: datetime, *, besides: Collection[ObjectId], session: ClientSession) -> bool:
-    """Tell whether the account is a side of an open hold, other than `besides`, whose time is not over: one seek."""
+    """Tell whether the account is payer or payee of an open hold, neither overdue nor in `besides`: one seek."""
     query: Document = {
         "accounts": account,
         "status": TransactionStatus.PENDING.value,
@@ -157,8 +159,10 @@ def find_expired_holds(
     besides: Collection[ObjectId] = (),
     session: ClientSession | None = None,
 ) -> list[ObjectId]:
-    """Return up to `limit` open holds whose time is over, the longest expired first; if given, only those of `payers`,
-    or with one of `parties` on either side."""
+    """Return up to `limit` overdue holds, other than `besides`, the longest overdue first.
+
+    `payers` and `parties`, if given, limit them to holds of these payers, or with one of these payers or payees.
+    """
     query: Document = {"status": TransactionStatus.PENDING.value, "expires_at": {"$lte": at}}
     if payers is not None:
         query["from_account"] = {"$in": list(payers)}
@@ -177,7 +181,7 @@ def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSessi
 
 
 def update_transactions(transactions: Iterable[Transaction], session: ClientSession) -> None:
-    """Write what may change of a transaction: its status, and how and when it came to it."""
+    """Write the fields of the transactions that may change."""
     updates = []
     for transaction in transactions:
         document = _from_transaction(transaction)
@@ -194,7 +198,7 @@ def update_statuses(accounts: Iterable[Account], session: ClientSession) -> None
 
 
 def count_incoming_holds(payees: Mapping[ObjectId, int], session: ClientSession) -> None:
-    """Mark the payees of new holds, so that a close of such an account that races with its hold conflicts with it."""
+    """Mark the payees of new holds, so that closing one of these accounts at the same time conflicts."""
     updates = [UpdateOne({"_id": payee}, {"$inc": {"incoming_holds": Int64(n)}}) for payee, n in payees.items()]
     if updates:
         database().accounts.bulk_write(updates, session=session)
@@ -231,7 +235,7 @@ def to_identity(document: Document) -> Identity:
 
 
 def identity_of(account: Document) -> Identity:
-    """Return whose an account is by its own document."""
+    """Return the identity that an account's own document gives."""
     return Identity(account.get("user"), AccountKind(account["kind"]), account["currency"])
 
 
@@ -260,7 +264,7 @@ def _from_entry(entry: Entry) -> Document:
 
 
 def _to_account(document: Document, head: Entry, sealed: Identity | None) -> Account:
-    # The application's role may change an account's document and no entry, so whose it is, is read from the journal.
+    # The application's role can change an account's document but no entry, so the journal's identity is trusted first.
     identity = sealed or identity_of(document)
     return Account(
         id=document["_id"],
@@ -321,14 +325,14 @@ def to_transaction(document: Document) -> Transaction:
 
 
 def _from_metadata(metadata: Mapping[str, str] | None) -> list[list[str]] | None:
-    # Pairs of texts: as the name of a field, what a client sent could mean something to the server or the driver.
+    # Pairs of strings, because a client's name might mean something to the server or the driver as a field's name.
     return None if metadata is None else [[name, value] for name, value in metadata.items()]
 
 
 def _to_metadata(stored: list[tuple[str, str]] | Document | DBRef | None) -> Mapping[str, str] | None:
     if isinstance(stored, list):
         return dict(stored)
-    # Until version 2 of the schema it was stored as an object, which the driver may take for a reference.
+    # Version 1 of the schema stored an object, which the driver may take for a reference.
     if isinstance(stored, DBRef):
         return {name: value for name, value in stored.as_doc().items() if value is not None}
     return stored

@@ -1,4 +1,4 @@
-"""What commands meet, and what they come to: the two sides of `journal.decide`."""
+"""The input and the output of `journal.decide`: the state that commands meet, and the decisions about them."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from app.ledger.records import Account, Entry, KeyUse, Outcome, Transaction, Tra
 
 
 class State:
-    """What a batch of commands meets.
+    """The state that a batch of commands meets.
 
-    `transactions` holds every transaction that a command is about. `held` names those of
-    the accounts to be closed that are a side of an open hold besides these. `roles`
-    are those of the users who act for the bank.
+    `transactions` are the transactions that the commands are about. `held` names the
+    accounts to be closed that have an open hold, as payer or payee, other than these
+    transactions. `roles` are the roles of the users who act for the bank.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class State:
         self._held = frozenset(held)
 
     def apply(self, decision: "Decision") -> None:
-        """Move on to the state that the decision leaves."""
+        """Change to the state that the decision leaves."""
         for part in decision.parts:
             self.apply(part)
         for account in decision.accounts:
@@ -46,15 +46,15 @@ class State:
                 self.recorded[record.user, record.idempotency_key] = record
 
     def copy(self) -> "State":
-        """Return a state that can move on without this one."""
+        """Return a copy that can change without changing this state."""
         return State(self.accounts.values(), self.recorded.values(), self.transactions.values(), self._held, self.roles)
 
     def allows(self, act: Act) -> bool:
-        """Tell whether the actor has, at this moment, a role that the act takes. Who has no user has every right."""
+        """Tell whether the actor has a role that the act needs. An actor that is no user, as on the CLI, always may."""
         return not act.roles or not isinstance(act.actor, ObjectId) or self.roles.get(act.actor) in act.roles
 
     def has_open_holds(self, account: ObjectId, at: datetime) -> bool:
-        """Tell whether the account is a side of an open hold whose time is not over."""
+        """Tell whether the account is payer or payee of an open hold that is not overdue."""
         return account in self._held or any(
             transaction.status is TransactionStatus.PENDING
             and not transaction.is_overdue(at)
@@ -65,12 +65,11 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a command comes to: its outcome, and all that has to be written for it.
+    """The decision about a command: its outcome, and everything that must be written for it.
 
-    `held_for` is the payee of a new hold, whose account document is marked so that
-    a close that races with the hold conflicts with it. `act` and `change` are for the
-    audit log: who did it, and what it changed. `parts` are what a batch's items
-    come to.
+    `held_for` is the payee of a new hold. Its account document is marked, so that a close
+    that races with the hold conflicts with it. `act` and `change` are for the audit log: who
+    did it, and what it changed. `parts` are the decisions about a batch's items.
     """
 
     outcome: Outcome
@@ -85,7 +84,7 @@ class Decision:
     parts: "tuple[Decision, ...]" = ()
 
     def flat(self) -> "Iterator[Decision]":
-        """Yield the parts and what they are parts of, in the order in which they happen."""
+        """Yield the parts and then this decision itself, in the order in which they happen."""
         for part in self.parts:
             yield from part.flat()
         yield self
@@ -93,7 +92,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """All that one block decided, in order, and the accounts as it leaves them. What witnesses are shown."""
+    """All decisions of one block, in order, and the accounts as the block leaves them. Witnesses get this."""
 
     at: datetime
     decisions: tuple[Decision, ...]
@@ -101,7 +100,7 @@ class Decided:
 
     @property
     def acts(self) -> Iterator[tuple[Act, Change]]:
-        """Who did what, of all that the audit log keeps."""
+        """Each act that the audit log records, with what it changed."""
         for decision in self.decisions:
             if decision.act is not None and decision.change is not None:
                 yield decision.act, decision.change

@@ -1,1 +1,1 @@
-"""Letters to people: what they say, and how they leave."""
+"""Mail to people: turns outbox messages into letters and sends them."""

@@ -1,8 +1,8 @@
-"""Delivery: what the outbox holds goes to the SMTP server, at least once each.
+"""Delivers the messages in the outbox to the SMTP server, each at least once.
 
-Any number of deliverers may run at the same time, on any number of machines:
-they claim messages by leases. One runs in a thread of each gunicorn worker, and
-`flask mail deliver` is another.
+Any number of deliverers may run at the same time, on any number of machines, because they
+claim messages by leases. Each gunicorn worker runs one in a thread, and `flask mail deliver`
+runs another.
 """
 
 import hashlib
@@ -33,28 +33,31 @@ from app.policies import MailPolicy
 
 log = structlog.get_logger(__name__)
 
-# After so long a round ends, however slow the server: security mail waits no longer than this for its turn, and no more
-# than this goes twice if the deliverer dies.
+# A round ends after this time, however slow the server is. It bounds how long security mail waits for its turn, and how
+# much goes twice if the deliverer dies.
 ROUND_S = 0.5
 LEASE_S = 40.0
-# With less of its lease left than this, a deliverer does not begin with a message that another might begin with too.
+# With less of its lease left than this, a deliverer starts no further message, because another one might start it too.
 LEASE_LEFT_MIN_S = MESSAGE_TIMEOUT_S + 10.0
 IDLE_PAUSE_S = 1.0
 ATTEMPTS_MAX = 12
 BACKOFF_BASE_S = 8.0
-# So many failures in a row that may not be the messages' own are taken for the server's.
+# After this many failures in a row that may be the server's fault, the server counts as away.
 GENERAL_FAILURES_MAX = 3
 AWAY_PAUSE_BASE_S = 1.0
 AWAY_PAUSE_MAX_S = 60.0
-# After so long a turn ends, so that a worker that is to end need not wait for the whole outbox.
+# A turn ends after this time, so that a worker that stops does not wait for the whole outbox.
 TURN_S = 2.0
-# Settings change with a new start only.
+# Settings change only with a restart, so there is no hurry.
 PAUSE_WITHOUT_SERVER_S = 3600.0
 
 
 def backoff_s(attempts: int) -> float:
-    """Return how long to wait after so many failed attempts: doubling from 8 s to over two hours, less up to a half of
-    it by chance, so that what failed together is not tried again together."""
+    """Return how long to wait after this many failed attempts.
+
+    The time doubles from 8 s to over two hours. Up to half of it is subtracted at random, so
+    that letters that failed together are not tried again together.
+    """
     return _jittered(BACKOFF_BASE_S * 2.0 ** (attempts - 1))
 
 
@@ -63,7 +66,7 @@ def _jittered(seconds: float) -> float:
 
 
 class Deliverer:
-    """Delivers until it is stopped."""
+    """Delivers mail until it is stopped."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
@@ -71,21 +74,21 @@ class Deliverer:
         self._rounds = Rounds()
         # How many letters in a row failed for a reason that may be the server's.
         self._failures = 0
-        # How often in a row the server, or the database, was away, and what the log says of it.
+        # How often in a row a turn failed, and the event that was last logged about it.
         self._away = 0
         self._told: str | None = None
 
     def stop(self) -> None:
-        """Have `run` and `deliver_due` end soon: after the message that is on its way, if any."""
+        """Make `run` and `deliver_due` end after the message that is being sent, if any."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Deliver what is due, and what becomes due, until stopped. Never raises; tells once what is in the way."""
+        """Deliver due messages until stopped. Never raises; an obstacle is logged once."""
         while not self._stopping.is_set():
             self._stopping.wait(self.turn())
 
     def turn(self) -> float:
-        """Deliver what is due, for a while, and return in how many seconds to call this again. Never raises."""
+        """Deliver due messages for a while, and return after how many seconds to call this again. Never raises."""
         with self._app.app_context():
             if not self._has_server():
                 return PAUSE_WITHOUT_SERVER_S
@@ -95,13 +98,13 @@ class Deliverer:
                 return self._note_away("mail_server_away", str(error))
             except PyMongoError as error:
                 return self._note_away("mail_outbox_away", type(error).__name__)
-            except Exception as error:  # noqa: BLE001 -- a thread that died of a bug would lose mail in silence
+            except Exception as error:  # noqa: BLE001 -- if a bug ended the thread, mail would silently stop
                 return self._note_away("mail_bug", type(error).__name__, exc_info=error)
         self._note_return()
         return 0.0 if sent else IDLE_PAUSE_S
 
     def deliver_due(self, limit_s: float = math.inf) -> int:
-        """Deliver all that is due, or as much as fits into `limit_s`, and return how many messages the server took.
+        """Deliver all due messages, or as many as fit into `limit_s`, and return how many the server took.
 
         Raises ServerAway and PyMongoError. Needs an application context.
         """
@@ -145,9 +148,9 @@ class Deliverer:
         return _jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
 
     def _deliver_round(self, turn: Round, lease: "_Lease", connection: Connection, deadline: float) -> int:
-        """Try each letter of the round once; what is not tried is given back, also when the server goes away.
+        """Try each letter of the round once, and return how many messages were sent.
 
-        Returns how many messages went.
+        Letters that are not tried, for lack of time or because the server went away, are given back.
         """
         sent: list[ObjectId] = []
         unsent: list[Sequence[Document]] = []
@@ -167,7 +170,7 @@ class Deliverer:
                     unsent.append(letter)
         finally:
             untried = turn.letters[tried:]
-            # One note for all. If it is lost, what went since the last one goes again.
+            # One write for all of the round. If it is lost, these messages are sent again.
             outbox.mark_sent(sent, lease.id, now=clock.now())
             outbox.release([message["_id"] for letter in untried for message in letter], lease.id)
             turn.uncount([*unsent, *untried])
@@ -176,13 +179,13 @@ class Deliverer:
     def _try(
         self, letter: Sequence[Document], recipient: Recipient | None, lease: "_Lease", connection: Connection
     ) -> list[ObjectId]:
-        """Return which of the letter's messages went; raises ServerAway once too many letters in a row did not."""
+        """Return which of the letter's messages were sent; raises ServerAway if too many letters in a row failed."""
         try:
             gone = _deliver(letter, recipient, lease, connection)
         except MessageFailed as error:
             _note_failure(letter, str(error), lease)
             self._failures += error.is_general
-            # A server that was away a moment ago is doubted at once.
+            # If the server was away a moment ago, one failure is enough.
             if self._failures >= (1 if self._away else GENERAL_FAILURES_MAX):
                 self._failures = 0
                 raise ServerAway(str(error)) from error
@@ -207,7 +210,10 @@ class _Lease:
 def _deliver(
     letter: Sequence[Document], recipient: Recipient | None, lease: _Lease, connection: Connection
 ) -> list[ObjectId]:
-    """Send one letter and return which messages went with it. Raises MessageFailed, which is about all the others."""
+    """Send one letter, and return which messages went with it.
+
+    Messages that cannot be sent at all are given up or put off first. Raises MessageFailed if the rest was not sent.
+    """
     worn_out = [message for message in letter if message["attempts"] > ATTEMPTS_MAX]
     _bury(worn_out, "Each deliverer that tried it died.", lease)
     letter = [message for message in letter if message not in worn_out]
@@ -220,14 +226,14 @@ def _deliver(
             _bury(letter, "The token has expired.", lease)
             return []
         if not connection.is_private:
-            raise MessageFailed("A reset token goes over an encrypted connection only: set MAIL_USE_TLS.")
+            raise MessageFailed("A reset token is sent only over an encrypted connection: set MAIL_USE_TLS.")
     letter = _without_unwritable(letter, lease)
     if not letter:
         return []
     try:
         sendable = _written(letter, recipient)
     except Exception as error:
-        # One letter that cannot be written must not keep the others.
+        # A letter that cannot be written must not hold up the others.
         _tell_unwritable(letter, error)
         raise MessageFailed(f"It could not be written: {type(error).__name__}.") from error
     connection.send(sendable)
@@ -235,14 +241,17 @@ def _deliver(
 
 
 def _without_unwritable(letter: Sequence[Document], lease: _Lease) -> Sequence[Document]:
-    """Return what can be told; the rest has failed, each by itself. A message that is alone is tried as a whole."""
+    """Return the messages that a digest can show, and note each other one as failed.
+
+    A single message makes no digest, so it is returned as it is.
+    """
     if len(letter) == 1:
         return letter
     good = []
     for message in letter:
         try:
             digests.row_of(message["kind"], message["payload"])
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the others go without it
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong, the others go without this message
             _tell_unwritable([message], error)
             _note_failure([message], f"It could not be written: {type(error).__name__}.", lease)
         else:
@@ -254,7 +263,7 @@ def _written(messages: Sequence[Document], recipient: Recipient) -> Mail:
     first = messages[0]
     if len(messages) > 1:
         letter = digests.render(messages, reader=recipient.name)
-        # Of the same messages, the same.
+        # The same messages always make the same id.
         together = hashlib.sha256(b"".join(message["_id"].binary for message in messages)).hexdigest()
         identity = f"{first['_id']}.{together[:16]}"
     else:
@@ -267,7 +276,7 @@ def _written(messages: Sequence[Document], recipient: Recipient) -> Mail:
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,
-        # The same at every attempt, so that a repeat can be told from news.
+        # The same at every attempt, so that mail programs can recognise a repeat.
         message_id=f"<{identity}@{domain}>",
         boundary=identity,
         subject=letter.subject,
@@ -283,7 +292,7 @@ def _note_failure(letter: Sequence[Document], reason: str, lease: _Lease) -> Non
     later = [message for message in letter if message["attempts"] < ATTEMPTS_MAX]
     if not later:
         return
-    # What failed together is tried again together.
+    # Messages that failed together are tried again together.
     attempts = max(message["attempts"] for message in later)
     outbox.mark_failed(
         [message["_id"] for message in later],

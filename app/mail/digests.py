@@ -1,4 +1,4 @@
-"""Digests: many outbox messages to one reader as one letter, with a row for each transaction. Rendering only."""
+"""Digests: one letter about many outbox messages to one reader, with a row for each transaction. Rendering only."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ ROWS_MAX = 500
 BALANCES_MAX = 10
 WORDS_LENGTH_MAX = 60
 
-# What happened, seen by the payer and by the payee, before the other side's name.
+# What happened, in words for the payer and for the payee. The other party's name follows.
 _MOVEMENTS: dict[str, tuple[str, str]] = {
     MessageKind.HOLD_PLACED: ("On hold for", "Held for you by"),
     MessageKind.HOLD_CAPTURED: ("Paid out of a hold to", "Received out of a hold from"),
@@ -34,14 +34,16 @@ _ACCOUNTS: dict[str, str] = {
 _MOVED = {MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED}
 _OUT = {MessageKind.MONEY_SENT, MessageKind.HOLD_CAPTURED}
 _IN = {MessageKind.MONEY_RECEIVED, MessageKind.HOLD_CAPTURED}
+# The kinds that a digest can show. Every kind that may share a letter must be here.
+KINDS = {*_MOVEMENTS, *_ACCOUNTS, *_MOVED}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table: what happened, with whom, details below it, and the amount with its sign.
+    """A row of the table: what happened, with whom, details below it, and the amount with its sign.
 
-    `key` is the same for both sides of one event: who paid themselves is told once. `flow` is +1 or −1 where money
-    moved, in `units` of a `currency`.
+    `key` is the same for both sides of one event, so that a payment to oneself makes one row. `flow` is +1 or −1 if
+    money moved, and `units` is the amount in minor units of `currency`.
     """
 
     key: tuple[object, ...]
@@ -57,7 +59,7 @@ class Row:
 
 
 def render(messages: Sequence[Document], *, reader: str) -> Letter:
-    """Return one letter about the messages, which are one reader's, the oldest first."""
+    """Return one letter about the messages, all to one reader, the oldest first."""
     rows = _merged(row_of(message["kind"], message["payload"]) for message in messages)
     moments = [row.at for row in rows]
     is_one_moment = min(moments) == max(moments)
@@ -77,7 +79,7 @@ def render(messages: Sequence[Document], *, reader: str) -> Letter:
 
 
 def row_of(kind: str, payload: Document) -> Row:
-    """Return the row of a message; raises KeyError for one that is not of this version."""
+    """Return the row of a message; raises KeyError for a message that this version does not know."""
     if kind in _ACCOUNTS:
         key = (kind, payload["account"], payload["at"])
         return Row(key, _ACCOUNTS[kind], str(payload["account"]), (), "", payload["at"])
@@ -119,7 +121,7 @@ def _merged(rows: Iterable[Row]) -> list[Row]:
         if other_side is None:
             merged[row.key] = row
         else:
-            # Both accounts are the reader's.
+            # The reader owns both accounts.
             amount = format_amount(row.units, row.currency)
             what, other = "Between your accounts, to", (row if row.flow < 0 else other_side).other
             if row.key[0] != "moved":
@@ -138,7 +140,7 @@ def _sums(rows: Sequence[Row]) -> Iterable[Fact]:
 
 
 def _balances(messages: Sequence[Document]) -> Iterable[Fact]:
-    """Yield the balance of each account after the last of the messages, for the first few accounts."""
+    """Yield the balance of each account after its last message, for the first few accounts."""
     last: dict[ObjectId, Document] = {}
     for message in messages:
         if "balance" in message["payload"]:

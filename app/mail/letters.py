@@ -1,6 +1,6 @@
-"""Letters: what a reader sees of an outbox message. Rendering only, without Flask, database or clock.
+"""Renders an outbox message as a letter. No Flask, database or clock.
 
-Each kind has one template with its words. It extends `layout`, which is
+Each kind of message has one template with its words. The template extends `layout`, which is
 layout.html or layout.txt, so that both parts of a mail say the same.
 """
 
@@ -19,15 +19,15 @@ from app.mongo import Document
 
 TEXT_WIDTH = 72
 
-# Where mail programs find a link, or an address, in plain text: dots inside of words, what follows a scheme, and the @.
+# Where mail programs detect a link or an address in plain text: at dots inside words, after a scheme, and at an @.
 _LINK_JOINTS = re.compile(
     r"(?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d])|:(?=/)|/(?=/)|(?<=\S)@(?=\S+[.\u3002\uff0e\uff61]\S)"
 )
 _SCHEMES = re.compile(r"\b(mailto|tel|sms|skype|javascript|data|file|urn|magnet|bitcoin|upi):(?=\S)", re.IGNORECASE)
-# It has no width, and ends what looks like a link.
+# A zero-width space. It breaks up text that looks like a link.
 _JOINT_BREAK = "\u200b"
 _LINE_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-# What would turn the words after it around.
+# Characters that change the direction of the text after them.
 _DIRECTIONS = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
@@ -42,7 +42,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A line of the table that most letters have. A code, such as an id, is to be copied rather than read."""
+    """A row of the table that most letters have. `is_code` marks ids and the like, which readers copy."""
 
     label: str
     value: str
@@ -51,9 +51,9 @@ class Fact:
 
 
 def inert(text: str) -> str:
-    """Return a user's words as they may stand in somebody else's letter: one line, and nothing that becomes a link.
+    """Return a user's words, made safe for somebody else's letter: in one line, and without links.
 
-    It looks as before. Mail programs make links by themselves out of what looks like one.
+    They look the same as before. Mail programs turn text that looks like a link into one.
     """
     line = _LINE_BREAKS.sub(" ", _DIRECTIONS.sub("", text)).strip()
     unlinked = _LINK_JOINTS.sub(lambda found: found[0] + _JOINT_BREAK, line)
@@ -61,7 +61,7 @@ def inert(text: str) -> str:
 
 
 def render(kind: str, payload: Document, *, reader: str) -> Letter:
-    """Return the letter for an outbox message of this kind to the reader of this name."""
+    """Return the letter for an outbox message of this kind. `reader` is the reader's name."""
     shown = {
         "payload": payload,
         "facts": facts_of(payload),
@@ -72,7 +72,7 @@ def render(kind: str, payload: Document, *, reader: str) -> Letter:
 
 
 def fill(template: str, shown: Document, *, reader: str) -> Letter:
-    """Return the letter of a template, both parts with the same words."""
+    """Return the letter that a template makes: subject, text and HTML."""
     shown = {**shown, "reader": inert(reader)}
     return Letter(
         subject=_one_line(_TEXT.get_template(template).render(shown, layout="subject.txt")),
@@ -82,7 +82,7 @@ def fill(template: str, shown: Document, *, reader: str) -> Letter:
 
 
 def facts_of(payload: Document) -> list[Fact]:
-    """Return what the payload knows, in the order in which a reader looks for it."""
+    """Return the rows for what the payload holds, in the order in which a reader looks for them."""
     facts = [*_money_facts(payload), *_account_facts(payload)]
     if "description" in payload:
         facts.append(Fact("Description", inert(payload["description"])))
@@ -140,7 +140,7 @@ def _environment(*, is_html: bool) -> Environment:
 
 
 def _one_line(text: str) -> str:
-    # Not str.split: the space between a currency and its digits is one that does not break.
+    # Not str.split, because the no-break space between a currency and its digits must stay.
     return re.sub(r"[ \n]+", " ", text).strip()
 
 
@@ -158,7 +158,7 @@ def time_of(moment: datetime) -> str:
 
 
 def reason_of(failure: dict[str, str]) -> str:
-    # The API's detail counts in minor units, which is for programs.
+    # The API's detail gives minor units, which people would misread.
     if failure["code"] == "insufficient_funds":
         return "Insufficient funds: less money was available on the account than the amount."
     problem = PROBLEMS.get(failure["code"])

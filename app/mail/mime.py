@@ -1,7 +1,7 @@
-"""A mail as bytes: headers and both parts, written once and straight, without a parser in between.
+"""Writes a mail as bytes: headers, text and HTML.
 
-The standard library's `email` package reads the headers that it writes, with a parser
-that fails on some addresses and rewrites others, and takes most of a mail's time.
+It does not use the standard library's message classes. They parse the headers that they
+write, and the parser fails on some addresses, rewrites others, and is slow.
 """
 
 import binascii
@@ -13,28 +13,28 @@ from email_validator import validate_email
 
 _LINE_LENGTH_MAX = 76
 _PLAIN_HEADER = re.compile(r"[\x20-\x7e]*")
-# An address as it stands in a header and in the SMTP dialogue: anything but what would end it, or the line.
+# An address in a header and in the SMTP dialogue: any characters but those that would end the address or the line.
 _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f-\x9f\u2028\u2029]+@[^\s<>@\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _DOT_ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*")
 _ENCODED_WORD = "=?"
 
 
 def envelope_address(address: str) -> str:
-    """Return the address as the server is told it, its domain in ASCII; raises ValueError.
+    """Return the address for the SMTP server, with its domain in ASCII; raises ValueError for an impossible one.
 
-    It is never parsed: a parser would take a part of it for something else.
+    It is not parsed, because a parser might change it into another address.
     """
     if _ADDRESS.fullmatch(address) is None:
         raise ValueError("The address cannot stand in a mail.")
     local, _, domain = address.rpartition("@")
     if not domain.isascii():
-        # By IDNA 2008, as addresses are kept. Python's own codec is of 2003 and finds other people's domains.
+        # By IDNA 2008, as in stored addresses. Python's codec follows IDNA 2003, which may give somebody else's domain.
         domain = validate_email(f"x@{domain}", check_deliverability=False).ascii_domain
     return f"{_quoted(local)}@{domain}"
 
 
 def sender_header(sender: str) -> str:
-    """Return the `From` of a sender that is given as `Name <address>`."""
+    """Return the `From` header's value for a sender given as `Name <address>`."""
     name, address = parseaddr(sender)
     return formataddr((name, address)) if name else address
 
@@ -44,7 +44,7 @@ def write(
 ) -> bytes:
     """Return the mail. `sender` and `to` come from the functions above.
 
-    The boundary begins with `=_`, which no part contains: it is quoted-printable.
+    The boundary starts with `=_`, which cannot occur in a part, because the parts are quoted-printable.
     """
     head = [
         f"From: {sender}",
@@ -67,7 +67,7 @@ def _part(subtype: str, text: str, boundary: str) -> bytes:
         f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
         "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
     )
-    # Lines end as the text's do, which is by \n alone.
+    # Each \n of the text becomes one line break.
     body = binascii.b2a_qp(text.replace("\r", "").encode(), istext=True).replace(b"\n", b"\r\n")
     return head.encode() + body + b"\r\n"
 
@@ -79,7 +79,7 @@ def _header(text: str) -> str:
 
 
 def _quoted(local: str) -> str:
-    # What looks like an encoded word is none inside quotes, whatever a mail program makes of headers.
+    # Quotes keep mail programs from decoding what looks like an encoded word.
     if local.startswith('"') or (_DOT_ATOM.fullmatch(local) and _ENCODED_WORD not in local):
         return local
     escaped = local.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,9 +1,9 @@
-"""Whose turn it is, and which messages make one letter.
+"""Decides whose turn it is, and which messages share a letter.
 
-Security mail goes first. Then one letter to each reader in turn, so that who waits for
-many delays nobody who waits for one. What happened to one reader at one moment is one
-letter, so is a pile that grew while the server was away, and so is all that is beyond
-a reader's letters of a day.
+Security mail goes first. Then each reader in turn gets one letter, so that a reader of many
+letters does not delay a reader of one. These share a letter: messages to one reader that
+were written together, a pile that grew while the server was away, and everything beyond a
+reader's daily letters.
 """
 
 from collections import Counter
@@ -18,13 +18,14 @@ from app.mongo import Document
 from app.outbox import repository as outbox
 from app.outbox.messages import URGENT
 
-LETTERS_MAX = 50
-# More letters than this that wait for one reader become one.
+LETTERS_PER_ROUND_MAX = 50
+# If more letters than this wait for one reader, they become one.
 PILE_MAX = 10
-# What is read of the outbox at a time, and what one letter may tell of.
+# How many messages are read at a time, and so how many one letter may cover.
 MESSAGES_MAX = 2_000
-# Who has taken so many deliverers with it is suspected to be the reason, and tried with nobody else at stake.
+# A message is suspect after this many deliverers died while they held it. It is then tried in a round of its own.
 LOST_MAX = 2
+# Suspects get every tenth round; other messages get the rest.
 SUSPECTS_EVERY = 10
 COUNTS_KEPT = timedelta(days=2)
 
@@ -33,9 +34,10 @@ Messages = Sequence[Document]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The letters of one turn, claimed, each as its messages, in the order in which they are to go.
+    """The claimed letters of one round, each a list of messages, in the order in which they are sent.
 
-    `found` tells whether there was anything to claim, `day` on which day's count the letters are, if on any.
+    `found` tells whether there was anything to claim. `day` is the day towards which the letters count, if there is a
+    limit.
     """
 
     letters: Sequence[Messages]
@@ -43,20 +45,20 @@ class Round:
     day: str | None
 
     def uncount(self, unsent: Iterable[Messages]) -> None:
-        """Take letters out of their readers' counts because they did not go."""
+        """Subtract letters that were not sent from their readers' counts."""
         if self.day is not None:
             outbox.return_letters(Counter(_reader(letter) for letter in unsent if not _is_urgent(letter)), day=self.day)
 
 
 class Rounds:
-    """Goes round the readers, from where the last round ended."""
+    """Goes round the readers. Each round starts where the last one ended."""
 
     def __init__(self) -> None:
         self._last: ObjectId | None = None
         self._count = 0
 
     def claim(self, lease: ObjectId, *, now: datetime, until: datetime, letters_per_day: int) -> Round:
-        """Claim the next round's messages. `letters_per_day` of 0 makes each message a letter of its own."""
+        """Claim the messages of the next round. If `letters_per_day` is 0, each message is a letter of its own."""
         planned = self._planned(now, bundles=letters_per_day > 0)
         day = now.date().isoformat() if letters_per_day else None
         allowed = planned if day is None else _within_limit(planned, day, now, letters_per_day)
@@ -70,17 +72,17 @@ class Rounds:
         return turn
 
     def went(self, letter: Messages) -> None:
-        """Note that the letter had its turn: the next round begins after its reader."""
+        """Note that the letter had its turn, so that the next round starts after its reader."""
         if not _is_urgent(letter):
             self._last = _reader(letter)
 
     def _planned(self, now: datetime, *, bundles: bool) -> list[Messages]:
-        urgent: list[Messages] = [[message] for message in outbox.find_urgent(now, LETTERS_MAX)]
-        readers = outbox.find_readers(now, after=self._last, size_max=LETTERS_MAX)
+        urgent: list[Messages] = [[message] for message in outbox.find_urgent(now, LETTERS_PER_ROUND_MAX)]
+        readers = outbox.find_readers(now, after=self._last, size_max=LETTERS_PER_ROUND_MAX)
         waiting = outbox.find_waiting(readers, now, MESSAGES_MAX) if readers else {}
-        # In the ring's order, which the ids' order is not where it begins anew.
+        # In the order of `readers`, which wraps round, unlike the order of `waiting`.
         queues = [letters_of(waiting[reader], bundles=bundles) for reader in readers if reader in waiting]
-        letters = (urgent + in_turn(queues))[:LETTERS_MAX]
+        letters = (urgent + in_turn(queues))[:LETTERS_PER_ROUND_MAX]
         suspects = [letter for letter in letters if _is_suspect(letter[0])]
         trusted = [letter for letter in letters if not _is_suspect(letter[0])]
         self._count += 1
@@ -90,7 +92,7 @@ class Rounds:
 
 
 def letters_of(waiting: Sequence[Document], *, bundles: bool) -> list[Messages]:
-    """Return one reader's waiting messages as the letters that they make, in their order."""
+    """Return one reader's waiting messages grouped into letters, in order."""
     if not bundles:
         return [[message] for message in waiting]
     alone: list[Messages] = [[message] for message in waiting if _is_alone(message)]
@@ -110,7 +112,7 @@ def in_turn(queues: Sequence[Sequence[Messages]]) -> list[Messages]:
 
 
 def _within_limit(planned: Sequence[Messages], day: str, now: datetime, letters_per_day: int) -> list[Messages]:
-    """Count the letters, and return those that their readers may still get on that day."""
+    """Count the letters, and return those within their readers' daily limit."""
     wanted = Counter(_reader(letter) for letter in planned if not _is_urgent(letter))
     left = outbox.reserve_letters(wanted, day=day, letters_max=letters_per_day, expires_at=now + COUNTS_KEPT)
     allowed = []

@@ -1,6 +1,6 @@
-"""Flask-Mail, made fit for a bank: every wait ends, TLS proves who the server is, and a lost server says so.
+"""Flask-Mail with time limits and verified TLS. A lost server raises ServerAway.
 
-Out of the box it waits for ever for a silent server, and encrypts towards anybody.
+Flask-Mail itself waits for ever for a silent server, and does not check its certificate.
 """
 
 import io
@@ -25,14 +25,14 @@ _TAKEN_FOR_ANOTHER_HOST = 251
 
 
 class ServerAway(Exception):
-    """The SMTP server can not be reached, breaks off, or wants no mail from us at all; the text says how."""
+    """The SMTP server cannot be reached, breaks off, or takes no mail from us at all; the text says why."""
 
 
 class MessageFailed(Exception):
     """The server did not take this message; the text says why.
 
-    `is_general` tells that the next message may well fare the same: the connection
-    broke, or it was the sender that the server refused.
+    `is_general` means that the next message will probably fail too, because the connection
+    broke or the server refused the sender.
     """
 
     def __init__(self, reason: str, *, is_general: bool = False) -> None:
@@ -41,7 +41,7 @@ class MessageFailed(Exception):
 
 
 class Connection(flask_mail.Connection):
-    """A conversation with the configured server. Opening it raises ServerAway."""
+    """A connection to the configured server. Opening it may raise ServerAway."""
 
     mail: Any
     host: smtplib.SMTP | None
@@ -52,7 +52,7 @@ class Connection(flask_mail.Connection):
 
     @property
     def is_private(self) -> bool:
-        """Whether what is said stays between the server and us: by encryption, or by a trusted network."""
+        """Whether secrets may be sent: the connection is encrypted, or the settings allow secrets in clear."""
         settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
         return settings.secrets_in_clear or (self.host is not None and isinstance(self.host.sock, ssl.SSLSocket))
 
@@ -63,12 +63,12 @@ class Connection(flask_mail.Connection):
             raise ServerAway(_told(error)) from error
 
     def reopen(self) -> None:
-        """Connect anew; raises ServerAway."""
+        """Connect again; raises ServerAway."""
         self.close()
         self.host = self.configure_host()
 
     def check(self) -> None:
-        """Ask whether the server would take mail from our sender; raises ServerAway if not."""
+        """Check that the server would take mail from our sender; raises ServerAway if not."""
         try:
             host = self._ready_host()
             code, reply = host.mail(parseaddr(self.mail.default_sender)[1])
@@ -79,7 +79,7 @@ class Connection(flask_mail.Connection):
             raise ServerAway(f"{code} {_text(reply)}")
 
     def send(self, message: flask_mail.Message, envelope_from: Any = None) -> None:
-        """Hand a `Mail` over; raises MessageFailed, after which `is_open` tells whether there is still a connection."""
+        """Send a `Mail`; raises MessageFailed, after which `is_open` tells whether the connection still works."""
         assert isinstance(message, Mail)
         host = self._ready_host()
         try:
@@ -94,7 +94,7 @@ class Connection(flask_mail.Connection):
         flask_mail.email_dispatched.send(current_app._get_current_object(), message=message)  # type: ignore[attr-defined]
 
     def close(self) -> None:
-        """Hang up without a word."""
+        """Close the connection without QUIT."""
         if self.host is not None:
             self.host.close()
 
@@ -106,7 +106,7 @@ class Connection(flask_mail.Connection):
                 self.close()
 
     def _begin_anew(self) -> None:
-        # Where the server stands after a refusal depends on the command it refused.
+        # After a refusal the server's state depends on the command that it refused, so reset it.
         if self.is_open:
             try:
                 self._ready_host().rset()
@@ -125,7 +125,7 @@ class Connection(flask_mail.Connection):
         if settings.secrets_in_clear:
             return self._greeted(None)
         try:
-            # As between any two mail servers: better encrypted towards whoever it is than readable for everybody.
+            # As between any two mail servers, encryption without a checked certificate is better than none.
             return self._greeted(_context_for_anybody())
         except (smtplib.SMTPNotSupportedError, smtplib.SMTPResponseException, ssl.SSLError):
             return self._greeted(None)
@@ -151,10 +151,10 @@ class Connection(flask_mail.Connection):
 
 
 class Mailer(flask_mail.Mail):
-    """The extension."""
+    """The Flask extension."""
 
     def configure(self, app: Flask, mail: MailPolicy) -> None:
-        """Bind the extension with these settings."""
+        """Bind the extension to the application with these settings."""
         app.config.update(
             MAIL_SETTINGS=mail,
             MAIL_SERVER=mail.server,
@@ -173,15 +173,15 @@ class Mailer(flask_mail.Mail):
 
 
 class Mail(flask_mail.Message):
-    """A mail to one recipient, whose address may be in any script. Its bytes are made with it, once.
+    """A mail to one recipient, whose address may be in any script. Its bytes are written at once.
 
-    Raises ValueError for an address that cannot stand in a mail.
+    Raises ValueError for an address that cannot be written into a mail.
     """
 
     def __init__(
         self, *, to: str, message_id: str, boundary: str, subject: str, body: str, html: str, date: float
     ) -> None:
-        # The base class's own looks up this host's name for an id that is not wanted.
+        # The base class's __init__ is not called, because it looks up this host's name for an id that is not needed.
         sender = current_app.extensions["mail"].default_sender
         self.sender = sender
         self.subject = subject
@@ -206,27 +206,27 @@ class Mail(flask_mail.Message):
         return self.content.decode()
 
     def extensions(self, host: smtplib.SMTP) -> list[str]:
-        """Return what the address asks of the server beyond the ordinary; raises MessageFailed if it lacks that."""
+        """Return the SMTP options that the address needs; raises MessageFailed if the server does not support them."""
         if self.to_address.isascii():
             return []
         if not host.has_extn("smtputf8"):
-            raise MessageFailed("The server takes no mail for an address in this script (SMTPUTF8).")
+            raise MessageFailed("The server takes no mail for addresses in this script (SMTPUTF8).")
         return ["SMTPUTF8", "BODY=8BITMIME"]
 
 
 class _BoundedSmtp(smtplib.SMTP):
-    """smtplib, with one deadline over all that is said and heard, instead of one for each line."""
+    """smtplib with one deadline for all sending and receiving, instead of one for each line."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.allow(CONNECT_TIMEOUT_S)
         super().__init__(*arguments, **options)
 
     def allow(self, seconds: float) -> None:
-        """Give what is said and heard from now on this long in all."""
+        """Set the deadline: everything from now on may take this long in all."""
         self._deadline = time.monotonic() + seconds
 
     def limit(self) -> None:
-        """Let the next wait on the socket end with the deadline; raises TimeoutError once that is over."""
+        """Make the next wait on the socket end at the deadline; raises TimeoutError if it has passed."""
         left_s = self._deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("The server took too long.")
@@ -236,12 +236,12 @@ class _BoundedSmtp(smtplib.SMTP):
     def hand_over(self, sender: str, mail: Mail) -> None:
         """Send one mail. Raises MessageFailed, and what smtplib raises.
 
-        smtplib's own `sendmail` parses the recipient's address, and some addresses become others by that.
+        smtplib's own `sendmail` is not used, because it parses the recipient's address and so changes some of them.
         """
         code, reply = self.mail(sender, mail.extensions(self))
         if code != _TAKEN:
             raise smtplib.SMTPSenderRefused(code, reply, sender)
-        # What is neither ASCII nor in the dialogue's extension was refused above.
+        # If the server lacks SMTPUTF8, `extensions` has refused an address that is not ASCII.
         self.command_encoding = "ascii" if mail.to_address.isascii() else "utf-8"
         code, reply = self.docmd(f"RCPT TO:<{mail.to_address}>")
         if code not in (_TAKEN, _TAKEN_FOR_ANOTHER_HOST):
@@ -255,7 +255,7 @@ class _BoundedSmtp(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected("please run connect() first")
         left = memoryview(s.encode(self.command_encoding) if isinstance(s, str) else s)
         try:
-            # Not `sendall`, whose time over TLS begins anew with each piece.
+            # Not `sendall`, because over TLS its time limit starts again with each piece.
             while left:
                 self.limit()
                 left = left[self.sock.send(left) :]
@@ -274,7 +274,7 @@ class _BoundedSmtpOverTls(_BoundedSmtp, smtplib.SMTP_SSL):
 
 
 class _Heard(io.RawIOBase):
-    """What comes in, for as long as the deadline allows, however little the server says now and then."""
+    """The incoming bytes. Reading ends at the deadline, even if the server sends a little now and then."""
 
     def __init__(self, host: _BoundedSmtp) -> None:
         super().__init__()

@@ -1,7 +1,4 @@
-"""MongoDB: the one way to it, what is written at once, and its shape.
-
-The package is its vocabulary: `mongo.connect`, `mongo.database`, `mongo.atomically`, `mongo.moment`.
-"""
+"""The only way to MongoDB: `mongo.connect`, `mongo.database`, `mongo.atomically`, `mongo.moment`."""
 
 from app.mongo.blocks import atomically, duplicate_key, is_away, moment
 from app.mongo.client import (

@@ -1,7 +1,7 @@
-"""Atomic blocks and moments: all that is written at once, and all that is read as of one time.
+"""Atomic blocks, which write all or nothing, and moments, which read everything as of one time.
 
-MongoDB's own transactions are called *atomic blocks* here, because in a bank a
-transaction is something else.
+MongoDB's transactions are called *atomic blocks* here, because in a bank a transaction is
+something else.
 """
 
 import itertools
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 BACKOFF_BASE_S = 0.002
 BACKOFF_MAX_S = 0.128
 COMMIT_RETRY_PAUSE_S = 0.05
-# An abort is sent even when the block's own time is over: an open transaction keeps what it wrote locked.
+# An abort gets its own time, even if the block's is over, because an open block keeps its documents locked.
 ABORT_TIMEOUT_S = 1.0
 
 DUPLICATE_KEY_CODE = 11000
 
 
 def moment() -> ClientSession:
-    """Return a session all of whose reads are of one moment."""
+    """Return a session whose reads all see the database as of one moment."""
     return client.database().client.start_session(snapshot=True)
 
 
@@ -41,23 +41,22 @@ def atomically(
     timeout_ms: int | None = None,
     is_lost_race: Callable[[PyMongoError], bool] = lambda _error: False,
 ) -> Result:
-    """Run `block` as one atomic block and return what it returned, once that is durable on a majority.
+    """Run `block` as one atomic block, and return its result once its writes are durable on a majority.
 
-    The block may run several times: when MongoDB reports a write conflict or a
-    failover, and when `is_lost_race` says that an error means somebody else was
-    faster. It must neither swallow PyMongoErrors nor touch anything but the
-    database through its session.
+    The block may run several times: after a write conflict, after a failover, and after an
+    error for which `is_lost_race` is true. So it must not catch PyMongoErrors, and must touch
+    nothing but the database, through its session.
 
-    Raises LedgerBusy when conflicts last until the deadline, PyMongoError when the
-    database fails, and whatever the block raises. After an exception other than the
-    block's own it is not known whether the block took effect.
+    Raises LedgerBusy when conflicts last until the deadline, PyMongoError when the database
+    fails, and whatever the block raises. After LedgerBusy or PyMongoError the block may or may
+    not have taken effect.
     """
     begun = time.monotonic()
     limit_s = client.timeout_s() if timeout_ms is None else timeout_ms / 1000
     contended = False
     with client.database().client.start_session() as session:
         for attempt in itertools.count():
-            # Inside `pymongo.timeout` the client's own time-outs do not count, so they are given again.
+            # `pymongo.timeout` replaces the client's own time-out, so that is applied here again.
             allowance_s = max(min(limit_s - (time.monotonic() - begun), client.timeout_s()), 0.001)
             try:
                 with pymongo.timeout(allowance_s):
@@ -71,12 +70,12 @@ def atomically(
             except PyMongoError as error:
                 _abort(session)
                 if contended and error.timeout and allowance_s < client.timeout_s():
-                    # The runs before used up the time, and this one was cut short.
+                    # Earlier runs used up the time, and this one was cut short.
                     raise LedgerBusy from error
                 if not (_is_transient(error) or is_lost_race(error)):
                     raise
                 pause_s = random.uniform(0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempt, 16)))
-                # A failover is worth waiting for, but not as long as a queue that moves.
+                # Wait for a failover too, but not as long as for conflicts, which others resolve by committing.
                 away = isinstance(error, ConnectionFailure)
                 contended = not away
                 if time.monotonic() - begun + pause_s >= (min(limit_s, client.timeout_s()) if away else limit_s):
@@ -91,7 +90,7 @@ def atomically(
 
 
 def duplicate_key(error: PyMongoError) -> frozenset[str] | None:
-    """Return the fields of the unique index that `error` says was violated, or None if it says something else."""
+    """Return the fields of the unique index that was violated, or None if `error` is another error."""
     if isinstance(error, BulkWriteError):
         details: Mapping[str, Any] = next(iter((error.details or {}).get("writeErrors", ())), {})
     elif isinstance(error, DuplicateKeyError):
@@ -104,7 +103,7 @@ def duplicate_key(error: PyMongoError) -> frozenset[str] | None:
 
 
 def is_away(error: PyMongoError) -> bool:
-    """Tell whether `error` means that the database can not be reached or does not answer, rather than a bug."""
+    """Tell whether `error` means that the database cannot be reached or does not answer, rather than a bug."""
     if isinstance(error, ConnectionFailure) or error.timeout:
         return True
     # A primary that steps down, shuts down or recovers answers with one of these.
@@ -118,7 +117,7 @@ def _is_transient(error: PyMongoError) -> bool:
 
 
 def _commit(session: ClientSession) -> None:
-    # Only the commit is tried again when its result is unknown: it may have happened, and the block must not run twice.
+    # If the result is unknown, only the commit is tried again: it may have happened, and the block must not run twice.
     while True:
         try:
             session.commit_transaction()

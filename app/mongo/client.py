@@ -1,4 +1,4 @@
-"""The connection to MongoDB: one lazy client for each process, with the guarantees that the laws need."""
+"""The connection to MongoDB: one lazy client for each process, with durable reads and writes."""
 
 import os
 import threading
@@ -29,7 +29,7 @@ _connection: _Connection | None = None
 
 
 def connect(policy: MongoPolicy) -> None:
-    """Say which replica set to use. No connection is opened before the first use, so workers may fork after this."""
+    """Set which replica set to use. No connection is opened before the first use, so workers may fork after this."""
     global _policy
     close()
     with _lock:
@@ -42,7 +42,7 @@ def timeout_s() -> float:
 
 
 def use(database: Database[Document]) -> None:
-    """Use this database, such as one of mongomock's, instead of connecting to one."""
+    """Use this database, such as a mongomock one, instead of connecting."""
     global _connection
     with _lock:
         _connection = _Connection(os.getpid(), database)
@@ -58,7 +58,7 @@ def close() -> None:
 
 
 def database() -> Database[Document]:
-    """Return the bank's database on this process's own client, which survives neither forks nor `close`."""
+    """Return the bank's database on this process's own client. Ask again after a fork or `close`."""
     connection = _connection
     if connection is None or connection.pid != os.getpid():
         connection = _open()
@@ -66,7 +66,7 @@ def database() -> Database[Document]:
 
 
 def new_client(uri: str, *, timeout_ms: int) -> MongoClient[Document]:
-    """Return a client with the guarantees the laws need: majority, journaled, and never waiting for ever."""
+    """Return a client that reads and writes with majority, journaled, and gives up after `timeout_ms`."""
     return MongoClient(
         uri,
         appname="fincore",

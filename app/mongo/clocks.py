@@ -1,4 +1,4 @@
-"""The bank's time is the primary's. A host whose own clock is far from it would spoil more than its own work."""
+"""The primary's time, which is the bank's time, and the check that this host's clock agrees with it."""
 
 from datetime import UTC, datetime
 
@@ -13,9 +13,10 @@ log = structlog.get_logger(__name__)
 
 
 def check(primary: datetime, *, asked: datetime) -> None:
-    """Raise ServiceUnavailable if this host's clock is too far from the primary's, which told its time since `asked`.
+    """Raise ServiceUnavailable if this host's clock is too far from `primary`, the time that the primary answered.
 
-    Ids, tokens, leases and the times that holds are swept and mail is due at are by the host's clock.
+    `asked` is when it was asked, by this host's clock. The host's clock still matters: ids,
+    tokens and leases are made by it, and it decides when holds are swept and mail is due.
     """
     off = clock.offset(primary, asked, clock.now())
     if abs(off) <= clock.LEEWAY:
@@ -29,12 +30,12 @@ def check(primary: datetime, *, asked: datetime) -> None:
 
 
 def now(session: ClientSession) -> datetime:
-    """Return the primary's time, in an atomic block that has nothing to read that could bring it along.
+    """Return the primary's time, for an atomic block that makes no other read that could bring it along.
 
     Raises ServiceUnavailable as `check` does.
     """
     asked = clock.now()
-    # The schema's version, a document that is always there.
+    # The collection holds the schema's version, so there is always a document.
     stages: list[client.Document] = [{"$limit": 1}, {"$project": {"now": "$$NOW"}}]
     found = list(client.database().schema.aggregate(stages, session=session))
     primary: datetime = found[0]["now"] if found else asked
@@ -43,9 +44,9 @@ def now(session: ClientSession) -> datetime:
 
 
 def check_host() -> None:
-    """Ask the primary for a sign of life and for its time.
+    """Check that the primary answers and that this host's clock agrees with it.
 
-    Raises PyMongoError without an answer, ServiceUnavailable as `check` does.
+    Raises PyMongoError if there is no answer, ServiceUnavailable as `check` does.
     """
     asked = clock.now()
     primary: datetime = client.database().command("hello")["localTime"]

@@ -1,4 +1,7 @@
-"""Leases: at most one of all workers on all hosts does a thing at a time."""
+"""Leases: only one worker on all hosts holds a lease of a given name at a time.
+
+A document: {_id: the lease's name, holder, until}.
+"""
 
 import os
 import uuid
@@ -13,12 +16,12 @@ _names: dict[int, str] = {}
 
 
 def _own_name() -> str:
-    """Return a name that no other process has: containers share host names and process ids."""
+    """Return a random name for this process. Host name and process id will not do: containers may share both."""
     return _names.setdefault(os.getpid(), uuid.uuid4().hex)
 
 
 def acquire(name: str, duration: timedelta) -> bool:
-    """Take or extend the lease for this process; return whether it has it. It ends by itself after `duration`."""
+    """Take or extend the lease for this process; return whether it holds it. It ends by itself after `duration`."""
     holder = _own_name()
     now = clock.now()
     try:
@@ -28,6 +31,6 @@ def acquire(name: str, duration: timedelta) -> bool:
             upsert=True,
         )
     except DuplicateKeyError:
-        # The document is there and did not match: somebody else has the lease.
+        # The document exists but did not match, so another process holds the lease.
         return False
     return True

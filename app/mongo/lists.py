@@ -1,6 +1,6 @@
-"""The order of lists: newest first by time, then by id, whichever process made the items.
+"""The order of lists: newest first by time, then by id.
 
-An id alone says little of the order: within a second it follows the process that made it.
+The id alone is not enough, because within one second its order depends on the process that made it.
 """
 
 from datetime import datetime
@@ -10,19 +10,19 @@ from pymongo import DESCENDING
 
 from app.mongo.client import Document
 
-# Where an item is in a list: its time, and its id among those of one time.
+# The place of an item in a list: its time, and its id among items of the same time.
 Position = tuple[datetime, ObjectId]
 
 
 def newest_first(time: str) -> list[tuple[str, int]]:
-    """Return the order of a list whose items have their time in the field `time`."""
+    """Return the sort order of a list whose items have their time in the field `time`."""
     return [(time, DESCENDING), ("_id", DESCENDING)]
 
 
 def behind(time: str, position: Position | None) -> list[Document]:
-    """Return the conditions for what such a list has behind a position, or all of it for None."""
+    """Return the query conditions for the items after a position in this order, or for all items if it is None."""
     if position is None:
         return []
     at, id_ = position
-    # The first one is implied by the second. It is the one that bounds the walk in the index.
+    # The second condition implies the first, but only the first bounds the scan of the index.
     return [{time: {"$lte": at}}, {"$or": [{time: {"$lt": at}}, {"_id": {"$lt": id_}}]}]

@@ -1,8 +1,7 @@
 """The shape of the database: collections, validators, indexes and the application's role.
 
-`ensure_schema` makes all of it with an administrator's rights and may run again
-at any time. The application itself has the rights of `fincore_app` only, which
-can add to the ledger and never change it.
+`ensure_schema` makes all of it with an administrator's rights. The application itself has
+only the role `fincore_app`, which can add entries to the ledger but cannot change them.
 """
 
 import contextlib
@@ -16,11 +15,11 @@ from pymongo.uri_parser import parse_uri
 from app import mongo
 from app.mongo import Document, upgrades
 
-# Raise by one with every change below, so that a newer program refuses an older database.
+# Raise this by one with every change below, so that a newer program refuses an older database.
 SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
-# Codes of what MongoDB refuses for want of rights, or of the right password.
+# MongoDB's error codes for missing rights and for a wrong password.
 NOT_ALLOWED = frozenset({13, 18})
 
 _INDEX_NOT_FOUND = 27
@@ -35,7 +34,7 @@ _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
 _COUNT = {"bsonType": ["int", "long"], "minimum": 0}
 
-# Sent messages tell who paid whom. They are kept for questions, not for ever.
+# Sent messages say who paid whom, so they are kept for inquiries only, not for ever.
 SENT_MESSAGES_KEPT_S = 30 * 24 * 3600
 
 
@@ -77,7 +76,7 @@ _TRANSACTION = _document(
         "held_amount": _MONEY,
         "failure": _FAILURE,
         "description": _STRING,
-        # Pairs of a name and a value, so that no name is one to the database. Version 1 stored an object.
+        # Pairs of a name and a value, so that a client's name is never a field's name. Version 1 stored an object.
         "metadata": {"bsonType": ["array", "object"]},
         "completed_at": _DATE,
         "reverses": _ID,
@@ -101,9 +100,9 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "role": _one_of("USER", "ADMIN", "SYSTEM"),
             "created_at": _DATE,
         },
-        # `vouched` counts the demotions of other SYSTEM users that left this one. It makes two of them that race write
-        # the same document, so that MongoDB lets only one of them through. `session_generation`: how often the password
-        # was changed; a session is of the generation in which it began. `spared_session` outlived the last change.
+        # `vouched` counts demotions of other SYSTEM users after which this one remained: two that race both write it,
+        # so MongoDB lets only one through. `session_generation` counts changes of the password; a session belongs to
+        # the generation in which it started. `spared_session` outlived the last change.
         {
             "name_key": _STRING,
             "vouched": {"bsonType": "int"},
@@ -119,12 +118,11 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "status": _one_of("ACTIVE", "FROZEN", "CLOSED"),
             "created_at": _DATE,
         },
-        # `incoming_holds` counts the holds ever placed in the account's favour. It makes a hold and a close that race
-        # write the same document, so that MongoDB lets only one of them through.
+        # `incoming_holds` counts the holds ever placed in the account's favour. Because each hold writes it, a hold and
+        # a close that race conflict, and MongoDB lets only one through.
         {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY},
     ),
-    # A movement of money, or what else an idempotency key was spent on. One collection, because one unique index
-    # has to decide about all keys of a user.
+    # Movements of money and key uses share a collection, because one unique index must cover all keys of a user.
     "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
     "ledger_entries": _document(
         {
@@ -142,7 +140,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "previous_hash": _HASH,
             "hash": _HASH,
         },
-        # Since version 2 of the hash. `identity` is in STATUS entries only.
+        # Entries have these since version 2 of the hash. `identity` is in STATUS entries only.
         {
             "version": {"bsonType": "int", "minimum": 2},
             "record_hash": _HASH,
@@ -160,7 +158,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
     ),
     "leases": _document({"_id": _STRING, "holder": _STRING, "until": _DATE}),
-    # A spent refresh token, an ended session, or the cut-off of a user's sessions before a generation.
+    # A spent refresh token, an ended session, or a user's mark that ends all sessions before a generation.
     "revoked_tokens": _document(
         {"_id": _STRING, "expires_at": _DATE},
         {"generation": _COUNT, "spared": _optional(_STRING), "spent_at": _DATE, "asked_at": _DATE},
@@ -189,8 +187,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "attempts": {"bsonType": "int", "minimum": 0},
             "next_attempt_at": _DATE,
         },
-        # `moment`: what was written together. `lost`: how many deliverers died over it. `was_due_at`: its place, while
-        # it is leased. `deferred`: it was beyond its reader's letters of a day.
+        # `moment`: the same in messages that were written together. `lost`: how many deliverers died while they held
+        # it. `was_due_at`: when it was due, while it is leased. `deferred`: it exceeded its reader's daily letters.
         {
             "urgent": {"enum": [True]},
             "moment": _ID,
@@ -202,7 +200,6 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "error": _STRING,
         },
     ),
-    # How many letters a reader got on a day.
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
@@ -214,7 +211,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel("role", partialFilterExpression={"role": "SYSTEM"}),
     ],
-    # Each ends with the order of the list, so that whatever is asked for, a page is one seek.
+    # Each ends with the order of the list, so that a page is one seek, whichever filter is used.
     "accounts": [
         IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
@@ -225,13 +222,12 @@ INDEXES: dict[str, list[IndexModel]] = {
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
         IndexModel([("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
-        # A declined reversal keeps its link and must not stand in the way of a later one.
+        # Only COMPLETED ones, because a declined reversal keeps its link and must not block a later one.
         IndexModel(
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
         ),
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
-        # The open holds of an account, on either side and as the payer, those that are overdue apart from the others,
-        # however many transactions and holds it has.
+        # The open holds of an account, as either party or as payer. `expires_at` separates the overdue ones.
         IndexModel([("accounts", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}),
         IndexModel(
             [("from_account", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
@@ -242,7 +238,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "ledger_entries": [
         # Descending, so that the heads of many accounts are one DISTINCT_SCAN.
         IndexModel([("account", ASCENDING), ("sequence", DESCENDING)], unique=True),
-        # From a time to a place in the journal with one seek: balances at a time, periods of statements and lists.
+        # Finds the place in a journal for a time with one seek: for balances at a time, statements and lists.
         IndexModel([("account", ASCENDING), ("created_at", DESCENDING), ("sequence", DESCENDING)]),
         IndexModel("transaction"),
     ],
@@ -259,7 +255,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "letter_counts": [IndexModel("expires_at", expireAfterSeconds=0)],
     "outbox": [
         IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
-        # Whose turn it is: the oldest of each reader is one seek.
+        # Whose turn it is: the oldest message of each reader is found with one seek.
         IndexModel(
             [("state", ASCENDING), ("user", ASCENDING), ("next_attempt_at", ASCENDING)],
             partialFilterExpression={"state": "PENDING"},
@@ -273,10 +269,9 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
 }
 
-# Indexes of earlier versions whose place others have taken.
 SUPERSEDED_INDEXES: dict[str, list[str]] = {"transactions": ["accounts_1"]}
 
-# What the application may do, collection by collection. Nothing here can touch an entry once it is written.
+# What the application may do in each collection. None of it can change an entry once it is written.
 PRIVILEGES: dict[str, list[str]] = {
     "users": ["find", "insert", "update"],
     "accounts": ["find", "insert", "update"],
@@ -296,18 +291,18 @@ PRIVILEGES: dict[str, list[str]] = {
 
 
 class NotReady(Exception):
-    """The database can not serve Fincore; the text says why and what to do."""
+    """The database cannot serve Fincore; the text says why and what to do."""
 
 
 class Standalone(NotReady):
-    """The server is no member of a replica set; no schema makes it fit."""
+    """The server is not a member of a replica set, which no schema can fix."""
 
 
 def ensure_schema(database: Database[Document]) -> None:
-    """Make or bring up to date collections, validators, indexes and the role `fincore_app`.
+    """Create or update the collections, validators, indexes and the role `fincore_app`.
 
-    Needs an administrator's rights and a replica set; raises Standalone without
-    one. Existing documents are brought to the form that this version needs.
+    It may run again at any time. It needs an administrator's rights and a replica set, and raises
+    Standalone without one. Existing documents are brought to the form that this version needs.
     """
     _refuse_standalone(database.client)
     for name, validator in VALIDATORS.items():
@@ -336,7 +331,7 @@ def _drop_index(database: Database[Document], collection: str, index: str) -> No
 
 
 def check_database(uri: str, *, timeout_ms: int) -> None:
-    """Raise NotReady unless `uri` is a replica set that has the schema, ConnectionFailure if it can not be reached."""
+    """Raise NotReady unless `uri` is a replica set that has the schema, ConnectionFailure if it cannot be reached."""
     with mongo.new_client(uri, timeout_ms=timeout_ms) as client:
         try:
             _refuse_standalone(client)
@@ -354,7 +349,7 @@ def check_schema(database: Database[Document]) -> None:
         raise
     except OperationFailure as error:
         raise NotReady(
-            f"The database {database.name!r} can not be read (code {error.code}). "
+            f"The database {database.name!r} cannot be read (code {error.code}). "
             f"Check the user and password in MONGO_URI, and that the user has the role {ROLE!r}."
         ) from error
     if found is None or found["version"] < SCHEMA_VERSION:
@@ -365,7 +360,7 @@ def check_schema(database: Database[Document]) -> None:
 
 
 def block_lifetime_s(client: MongoClient[Document]) -> int | None:
-    """Return after how long the server drops an atomic block by itself, or None if it does not say."""
+    """Return after how long the server aborts an open atomic block by itself, or None if it does not tell."""
     name = "transactionLifetimeLimitSeconds"
     with contextlib.suppress(OperationFailure):
         return int(client.admin.command({"getParameter": 1, name: 1})[name])
@@ -374,7 +369,7 @@ def block_lifetime_s(client: MongoClient[Document]) -> int | None:
 
 def _refuse_standalone(client: MongoClient[Document]) -> None:
     hello = client.admin.command("hello")
-    # A member of a set that was not initiated yet says `isreplicaset`: it is no standalone, just not ready.
+    # A member of a set that is not initiated yet says `isreplicaset`: it is not a standalone server, just not ready.
     if "setName" not in hello and not hello.get("isreplicaset") and hello.get("msg") != "isdbgrid":
         raise Standalone(
             "MONGO_URI points to a standalone MongoDB server, which has no multi-document transactions. "
@@ -383,7 +378,7 @@ def _refuse_standalone(client: MongoClient[Document]) -> None:
 
 
 def _refuse_standalone_behind_set_name(uri: str, timeout_ms: int) -> None:
-    # Asked for a replica set, the driver takes a standalone server for one that does not answer.
+    # If the URI asks for a replica set, the driver treats a standalone server as one that does not answer.
     for host, port in parse_uri(uri)["nodelist"]:
         with (
             contextlib.suppress(ConnectionFailure),

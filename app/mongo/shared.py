@@ -1,8 +1,8 @@
-"""Shared reads: threads that ask for the same kind of thing at the same time share one query.
+"""Shared reads: threads that read the same kind of thing at the same time share one query.
 
-A caller whose question arrives while a query is under way waits for the next one, so that each
-still sees what was committed before it asked. Nothing is kept once it was answered: this is no
-cache. A lone caller waits for nobody.
+A caller that comes while a query is under way waits for the next query, so that it still
+sees everything committed before it asked. This is not a cache: answers are not kept. A lone
+caller does not wait.
 """
 
 import copy
@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 
 
 class _Question(Generic[Key, Found]):
-    """One caller's keys, and what became of them."""
+    """One caller's keys, and the answer or error."""
 
     __slots__ = ("_turn", "answer", "error", "keys", "leads")
 
@@ -26,7 +26,7 @@ class _Question(Generic[Key, Found]):
         self.answer: dict[Key, Found] | None = None
         self.error: BaseException | None = None
         self.leads = False
-        # Locked until it is this caller's turn. A bare lock costs a third of an Event.
+        # Locked until it is this caller's turn. A plain lock costs a third of an Event.
         self._turn = threading.Lock()
         self._turn.acquire()
 
@@ -38,10 +38,10 @@ class _Question(Generic[Key, Found]):
 
 
 class SharedRead(Generic[Key, Found]):
-    """Answers `read` by calling `find` with the keys of everybody who is waiting.
+    """Answers `read` by calling `find` once with the keys of all waiting callers.
 
-    `find` returns what exists of the keys it is given. At most `keys_max` keys share a query,
-    though a single caller's keys are never split.
+    `find` returns a mapping of those keys that exist. At most `keys_max` keys share a query,
+    but a single caller's keys are never split.
     """
 
     def __init__(self, find: Callable[[Collection[Key]], Mapping[Key, Found]], *, keys_max: int = 500) -> None:
@@ -52,7 +52,7 @@ class SharedRead(Generic[Key, Found]):
         self._is_busy = False
 
     def read(self, keys: Collection[Key]) -> dict[Key, Found]:
-        """Return what exists of the keys; raises what `find` raises."""
+        """Return what was found, by key; raises what `find` raises."""
         question: _Question[Key, Found] = _Question(keys)
         with self._mutex:
             self._waiting.append(question)
@@ -67,13 +67,13 @@ class SharedRead(Generic[Key, Found]):
         if question.leads:
             self._lead()
         if question.error is not None:
-            # A copy: it collects the traceback of the thread that raises it, which is this caller's own affair.
+            # A copy, because raising an exception adds the raising thread's traceback to it.
             raise copy.copy(question.error) from question.error
         assert question.answer is not None
         return question.answer
 
     def _leave(self, question: _Question[Key, Found]) -> None:
-        """Take a caller that was torn away while it waited out of the queue, and the lead off it."""
+        """Remove a caller that was interrupted while it waited from the queue, and from the lead."""
         with self._mutex:
             if question in self._waiting:
                 self._waiting.remove(question)
@@ -82,7 +82,7 @@ class SharedRead(Generic[Key, Found]):
             successor.wake()
 
     def _hand_on(self) -> _Question[Key, Found] | None:
-        """Give the lead to whoever waits longest, if somebody does, and return who it is. The mutex must be held."""
+        """Give the lead to the question that has waited longest, and return it, if any. The mutex must be held."""
         successor = self._waiting[0] if self._waiting else None
         if successor is not None:
             successor.leads = True
@@ -90,7 +90,7 @@ class SharedRead(Generic[Key, Found]):
         return successor
 
     def _lead(self) -> None:
-        """Ask for everybody who is waiting, wake them, and hand the lead to whoever came meanwhile."""
+        """Query for the waiting callers, wake them, and hand the lead to the first that came meanwhile."""
         asked: list[_Question[Key, Found]] = []
         try:
             with self._mutex:
@@ -100,7 +100,7 @@ class SharedRead(Generic[Key, Found]):
             for question in asked:
                 question.error = error
         except BaseException:
-            # This thread is torn away, which is nobody else's affair: the others are asked for by the next leader.
+            # This thread is being interrupted. The next leader queries for the others.
             with self._mutex:
                 self._waiting[:0] = [question for question in asked if not question.leads]
             asked = []
@@ -134,7 +134,7 @@ class SharedRead(Generic[Key, Found]):
 
 
 def by_id(collection: str) -> Callable[[Collection[Any]], dict[Any, Document]]:
-    """Return a query for the documents of a collection that have these ids."""
+    """Return a function that finds the documents of a collection by their ids."""
 
     def find(ids: Collection[Any]) -> dict[Any, Document]:
         return {document["_id"]: document for document in database()[collection].find({"_id": {"$in": list(ids)}})}

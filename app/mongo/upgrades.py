@@ -1,4 +1,4 @@
-"""What `flask db init` changes in documents that an earlier version wrote. Each may run again at any time."""
+"""Upgrades that `flask db init` makes to documents of an earlier version. Each may run again at any time."""
 
 from typing import Any
 
@@ -10,21 +10,23 @@ Documents = Database[dict[str, Any]]
 
 
 def normalise_emails(database: Documents) -> None:
-    """Give users whose address is in another form the one form of it. Version 1 kept domains in Unicode.
+    """Rewrite users' addresses into their normal form. Version 1 kept domains in Unicode.
 
-    Raises DuplicateKeyError if two users have one address: somebody has to decide whose it is.
+    Raises DuplicateKeyError if two users then have the same address. An operator must decide whose it is.
     """
     for user in database["users"].find({"email": {"$regex": r"[^\x00-\x7f]"}}, projection=["email"]):
         email = normal_email(user["email"])
         if email is not None and email != user["email"]:
             database["users"].update_one({"_id": user["_id"], "email": user["email"]}, {"$set": {"email": email}})
-            # Its tokens are kept under the address as it was, where nothing would void them.
+            # Reset tokens are stored under the old address, where nothing would revoke them.
             database["password_resets"].delete_many({"user": user["_id"]})
 
 
 def keep_spared_sessions(database: Documents) -> None:
-    """Write to users which session outlived their last change of the password. Version 1 had it on the blocklist only,
-    for as long as that lasted."""
+    """Write the session that outlived a user's last change of password to the user.
+
+    Version 1 kept it only on the blocklist, and only until that entry expired.
+    """
     changed = {"session_generation": {"$gt": 0}, "spared_session": {"$exists": False}}
     for user in database["users"].find(changed, projection=["session_generation"]):
         cut_off = database["revoked_tokens"].find_one({"_id": f"user:{user['_id']}"})

@@ -1,1 +1,1 @@
-"""What was committed and is still to be told. Written in the block, read by whoever tells it."""
+"""The outbox: messages that are written in the block of what they report, and wait there to be sent."""

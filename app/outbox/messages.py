@@ -1,7 +1,7 @@
-"""Who is told what: outbox messages for what happened, made without any I/O.
+"""Decides who gets which message about what happened. No I/O.
 
-A message names its reader by user id and carries what its mail shows. Of the
-other side of a transaction that is the account's id and never more.
+A message names its reader by user id and carries the facts that its mail shows. About the
+other party of a transaction it carries the account's id and nothing else.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ class MessageKind(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
 
 
-# What concerns somebody's security: it goes first, by itself, and however many letters its reader has had.
+# Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
 URGENT = frozenset({MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET})
 
 _KIND_OF_STATUS = {
@@ -47,7 +47,7 @@ _KIND_OF_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A mail to be: `payload` holds what its template shows, and `at`, when it happened."""
+    """A message to be sent as mail. `payload` holds the facts that its template shows, and `at`, when it happened."""
 
     kind: MessageKind
     user: ObjectId
@@ -60,15 +60,14 @@ def welcome(user: Mapping[str, Any]) -> OutboxMessage:
 
 
 def password_changed(user: Mapping[str, Any], at: datetime) -> OutboxMessage:
-    """Return the mail to a user whose password was changed, by themselves or through a reset."""
+    """Return the mail to a user whose password was changed, by the user or through a reset."""
     return OutboxMessage(MessageKind.PASSWORD_CHANGED, user["_id"], {"at": at})
 
 
 def password_reset(user: Mapping[str, Any], seed: str, *, at: datetime, expires_at: datetime) -> OutboxMessage:
-    """Return the mail that brings a reset token to its user.
+    """Return the mail that brings a reset token to its user. It is not sent after `expires_at`.
 
-    The outbox holds no more than the token's seed, and that until the mail is taken or
-    `expires_at` only, after which it is not sent any more.
+    The outbox holds only the token's seed, and only until the mail is sent or given up.
     """
     return OutboxMessage(MessageKind.PASSWORD_RESET, user["_id"], {"at": at, "token": seed, "expires_at": expires_at})
 
@@ -85,10 +84,10 @@ def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
 
 
 def for_decisions(decisions: Iterable[Decision], accounts: Mapping[ObjectId, Account]) -> list[OutboxMessage]:
-    """Return who is to be told what of the decisions, which are about to be written.
+    """Return the messages about these decisions, which are about to be written.
 
-    `accounts` holds the parties. Treasuries read no mail, and what wrote nothing, as
-    a repeat or a refusal without a record, is not told to anybody.
+    `accounts` holds the parties. Treasuries get no mail. Decisions that write nothing, such
+    as repeats and refusals without a record, make no message.
     """
     return [message for decision in decisions for message in _for_decision(decision, accounts)]
 
@@ -101,7 +100,7 @@ def _for_decision(decision: Decision, accounts: Mapping[ObjectId, Account]) -> I
             account.user,
             {"at": account.at, "account": account.id, "currency": account.currency},
         )
-    # A reversal changes the original too, which is the other transaction's mail.
+    # A reversal also updates the original, but the mail is about the reversal.
     transaction = decision.inserted or decision.updated
     if transaction is None:
         return
@@ -113,7 +112,7 @@ def _for_decision(decision: Decision, accounts: Mapping[ObjectId, Account]) -> I
 
 
 def _kinds(transaction: Transaction) -> tuple[MessageKind, MessageKind | None]:
-    """Return what the payer and the payee are told of a transaction that has just come to its status."""
+    """Return the kinds of message that the payer and the payee get about a transaction's new status."""
     match transaction.kind, transaction.status:
         case _, TransactionStatus.FAILED:
             return MessageKind.TRANSFER_DECLINED, None
@@ -131,7 +130,7 @@ def _kinds(transaction: Transaction) -> tuple[MessageKind, MessageKind | None]:
 def _tell(
     kind: MessageKind, reader: Account, other: Account, transaction: Transaction, decision: Decision
 ) -> Iterable[OutboxMessage]:
-    """Yield the message to the reader's owner, with the balance that the transaction left on the reader's account."""
+    """Yield the message to the owner of the account `reader`, with the balance that the transaction left there."""
     if reader.user is None:
         return
     own = next((entry for entry in reversed(decision.entries) if entry.account == reader.id), None)

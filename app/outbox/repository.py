@@ -1,10 +1,12 @@
-"""The outbox in the database: messages wait here from their atomic block until they are sent, or dead.
+"""The collections `outbox` and `letter_counts`: messages from their atomic block until they are SENT or DEAD.
 
-A deliverer claims messages by a lease: its own random id in the message, and
-`next_attempt_at` moved to the lease's end. So a message of a deliverer that died
-is simply due again, and whoever lost a lease changes nothing any more. An attempt
-is counted with the claim, and taken back by `release`: so it counts also if the
-deliverer did not live to tell of it.
+A message: {kind, user, payload, state, attempts, next_attempt_at}, and as needed {urgent,
+moment, lease, lost, was_due_at, deferred, sent_at, error}; `app/mongo/schema.py` explains them.
+
+A deliverer claims messages by a lease: it writes its random id into them and moves
+`next_attempt_at` to the lease's end. So messages of a deliverer that died become due again,
+and a deliverer whose lease is over can no longer change them. The claim counts the attempt,
+so that it counts even if the deliverer dies; `release` takes it back.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +25,7 @@ from app.outbox.messages import URGENT, OutboxMessage
 
 ERROR_LENGTH_MAX = 300
 
-# What decides which messages make one letter, and which come first.
+# The fields that decide which messages share a letter, and which come first.
 _OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred"]
 
 _BY_READER = "state_1_user_1_next_attempt_at_1"
@@ -36,9 +38,9 @@ class MessageState(StrEnum):
 
 
 def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
-    """Write the messages in the atomic block of what they tell of; they are due at once.
+    """Write the messages in the atomic block of what they report; they are due at once.
 
-    What is written together is of one moment, which its readers are told in one letter.
+    Messages that are written together share a `moment`, so that a reader gets them in one letter.
     """
     if not told:
         return
@@ -62,7 +64,7 @@ def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
 
 
 def tell(decided: Decided, session: ClientSession) -> None:
-    """Write who is to be told what of a block, inside it: the ledger's witness for mail."""
+    """Write the messages about a block's decisions, inside the block. This is the ledger's witness for mail."""
     insert(messages.for_decisions(decided.decisions, decided.accounts), session)
 
 
@@ -71,13 +73,13 @@ def is_due(now: datetime) -> bool:
 
 
 def find_urgent(now: datetime, size_max: int) -> list[Document]:
-    """Return outlines of the urgent messages that have been due for longest."""
+    """Return outlines of the urgent messages, the longest due first."""
     urgent = {**_due(now), "urgent": True}
     return list(database().outbox.find(urgent, projection=_OUTLINE).sort("next_attempt_at", 1).limit(size_max))
 
 
 def find_readers(now: datetime, *, after: ObjectId | None, size_max: int) -> list[ObjectId]:
-    """Return readers for whom something is due, in the order of their ids from `after` on, and round again."""
+    """Return readers with a due message, in the order of their ids: first those after `after`, then from the start."""
     readers = _readers(now, {"$gt": after} if after else {}, size_max)
     if after and len(readers) < size_max:
         readers += _readers(now, {"$lte": after}, size_max - len(readers))
@@ -85,10 +87,10 @@ def find_readers(now: datetime, *, after: ObjectId | None, size_max: int) -> lis
 
 
 def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) -> dict[ObjectId, list[Document]]:
-    """Return outlines of what is due for each of the readers and not urgent, what has waited longest first.
+    """Return, for each reader, outlines of the due messages that are not urgent, the longest due first.
 
-    Where that is more than `size_max` in all, the last of the readers are left out; a reader who has more alone gets
-    the first ones.
+    If there are more than `size_max` in all, the last readers are left out. A single reader
+    with more than `size_max` gets the first ones.
     """
     waiting = {"user": {"$in": list(readers)}, **_due(now), "urgent": {"$ne": True}}
     order = [("user", 1), ("next_attempt_at", 1)]
@@ -97,16 +99,16 @@ def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) ->
     for message in found[:size_max]:
         by_reader.setdefault(message["user"], []).append(message)
     if len(found) > size_max and len(by_reader) > 1:
-        # Of the last one, there may be more than was read.
+        # The last reader may have more messages than were read.
         by_reader.popitem()
     return by_reader
 
 
 def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
-    """Lease those of the messages that nobody else claimed meanwhile, and return them in the order of their ids."""
+    """Lease the messages that nobody else has claimed meanwhile, and return them in the order of their ids."""
     if not ids:
         return []
-    # A message that somebody else claimed since is not due any more. One whose lease is still noted was lost by a
+    # A message that another deliverer claimed is no longer due. A due message that still has a lease was lost by a
     # deliverer that died.
     lost = {"$cond": [{"$ifNull": ["$lease", False]}, 1, 0]}
     changes = {
@@ -121,7 +123,7 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
 
 
 def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
-    """Give back claimed messages that were not tried. They keep their place, and the attempt does not count."""
+    """Give back claimed messages that were not tried. They are due as before, and the attempt does not count."""
     if not ids:
         return
     changes = {"next_attempt_at": "$was_due_at", "attempts": {"$subtract": ["$attempts", 1]}}
@@ -132,23 +134,23 @@ def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
 
 
 def mark_sent(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime) -> None:
-    """Note that the server took the messages. Secrets that they carried are forgotten."""
+    """Note that the server took the messages, and remove the secrets that they carried."""
     _settle(ids, lease, {"state": MessageState.SENT.value, "sent_at": now}, forget_secret=True)
 
 
 def mark_failed(ids: Collection[ObjectId], lease: ObjectId, *, next_attempt_at: datetime, error: str) -> None:
-    """Note a failed attempt, and when the next one is due."""
+    """Note that an attempt failed, and when the next one is due."""
     _settle(ids, lease, {"next_attempt_at": next_attempt_at, "error": error[:ERROR_LENGTH_MAX]})
 
 
 def mark_dead(ids: Collection[ObjectId], lease: ObjectId, *, error: str) -> None:
-    """Note that the messages are given up, unless an operator revives them. Secrets that they carried are forgotten."""
+    """Give the messages up, until an operator revives them, and remove the secrets that they carried."""
     changes = {"state": MessageState.DEAD.value, "error": error[:ERROR_LENGTH_MAX]}
     _settle(ids, lease, changes, forget_secret=True)
 
 
 def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
-    """Put off what is due for a reader and not urgent; then it comes in one letter."""
+    """Put off a reader's due messages, except urgent ones, until a time; then they go in one letter."""
     waiting = {"user": reader, **_due(now), "urgent": {"$ne": True}}
     database().outbox.update_many(waiting, {"$set": {"next_attempt_at": until, "deferred": True}})
 
@@ -156,9 +158,9 @@ def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
 def reserve_letters(
     wanted: Mapping[ObjectId, int], *, day: str, letters_max: int, expires_at: datetime
 ) -> dict[ObjectId, int]:
-    """Count so many letters to each reader on that day, and return how many of them are within `letters_max`.
+    """Count the wanted letters to each reader on that day, and return how many of them are within `letters_max`.
 
-    Of several deliverers that ask for the last ones at the same time, none may get them; never do all.
+    If several deliverers ask for the last ones at once, the limit still holds, but perhaps none of them gets any.
     """
     if not wanted:
         return {}
@@ -180,7 +182,7 @@ def reserve_letters(
 
 
 def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
-    """Take back so many of the letters that were counted for each reader."""
+    """Subtract letters that were not sent from their readers' counts."""
     changes = [
         UpdateOne({"_id": f"{reader}/{day}"}, {"$inc": {"count": -number}})
         for reader, number in unsent.items()
@@ -191,8 +193,10 @@ def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
 
 
 def revive(selection: Document, *, now: datetime) -> int:
-    """Make those of the selected messages due that were not sent and that nobody has claimed, with all their attempts
-    ahead; return how many."""
+    """Make the selected messages due now, with no attempts counted; return how many there were.
+
+    Messages that were sent or that are claimed stay as they are.
+    """
     unsent = {"$in": [MessageState.PENDING.value, MessageState.DEAD.value]}
     revived = database().outbox.update_many(
         {"state": unsent, "lease": {"$exists": False}, **selection},
@@ -214,7 +218,7 @@ def count_sent_since(moment: datetime) -> int:
 
 
 def find_oldest(state: MessageState, size_max: int) -> list[Document]:
-    """Return the oldest messages in the state, without what they carry."""
+    """Return the oldest messages in the state, without their payload."""
     return list(
         database().outbox.find({"state": state.value}, projection={"payload": 0}).sort("_id", 1).limit(size_max)
     )
@@ -225,7 +229,7 @@ def _due(now: datetime) -> dict[str, Any]:
 
 
 def oldest_of_each(users: dict[str, Any]) -> list[Document]:
-    """Return the pipeline that finds when the oldest message of each reader is due: one seek for each of them."""
+    """Return the pipeline that finds when each reader's oldest message is due: one seek for each reader."""
     return [
         {"$match": {"state": MessageState.PENDING.value, **({"user": users} if users else {})}},
         {"$sort": {"state": 1, "user": 1, "next_attempt_at": 1}},

@@ -1,4 +1,4 @@
-"""`make run`: what it starts it stops, however it ends, and it says why when it can not start."""
+"""`make run`: what it starts it stops, however it ends, and it says why when it cannot start."""
 
 import http.client
 import os
@@ -159,7 +159,7 @@ def test_a_password_that_came_too_late_is_said_not_to_be_taken_over(serve: Calla
         runs[-1].process.send_signal(signal.SIGTERM)
         assert runs[-1].ended() == 0
 
-    assert ["SYSTEM_PASSWORD is not taken over" in run.said for run in runs] == [False, True, False]
+    assert ["SYSTEM_PASSWORD has no effect" in run.said for run in runs] == [False, True, False]
     assert not any("second password" in run.said for run in runs)
 
 
@@ -242,7 +242,7 @@ def test_all_stops_with_an_error_when_gunicorn_dies(serve: Callable[..., Run]) -
     os.kill(int((run.data_dir / "gunicorn.pid").read_text()), signal.SIGKILL)
 
     assert run.ended() == 1
-    assert "gunicorn ended by itself" in run.said
+    assert "gunicorn ended unexpectedly" in run.said
 
 
 def test_a_taken_port_is_named_before_anything_starts(launch: Callable[..., Run]) -> None:
@@ -273,7 +273,7 @@ def test_a_data_directory_that_can_not_be_written_is_named(launch: Callable[...,
     run = launch(DATA_DIR=str(tmp_path / "file" / "var"))
 
     assert run.ended() == 1
-    assert "can not be used (Not a directory)" in run.said
+    assert "cannot be used (Not a directory)" in run.said
 
 
 def test_a_data_directory_that_others_may_write_is_refused_in_one_line(

@@ -26,7 +26,9 @@ OF_EACH_SUBJECT = [
 def test_a_database_that_is_away_has_an_exit_code_of_its_own(command: tuple[str, ...]) -> None:
     nowhere = f"mongodb://127.0.0.1:{free_port()}/fincore?replicaSet=rs0"
 
-    assert failed(nowhere, *command) == "The database cannot be reached."
+    assert (
+        failed(nowhere, *command, MONGO_TIMEOUT_MS="1000", POST_TIMEOUT_MS="1000") == "The database cannot be reached."
+    )
 
 
 @pytest.mark.parametrize("command", [SHOW, VERIFY, ("db", "init")], ids=" ".join)

@@ -179,3 +179,8 @@ def test_retries_begin_within_ten_seconds_and_spread_over_hours() -> None:
     assert all(len(set(of_attempt)) > 1 for of_attempt in waits), "Jitter"
     assert all(max(earlier) < 2 * max(later) for earlier, later in itertools.pairwise(waits))
     assert 3_600 < min(waits[-1]) <= max(waits[-1]) <= 4 * 3_600
+
+
+@pytest.mark.parametrize("kind", sorted(set(MessageKind) - URGENT))
+def test_every_kind_that_may_share_a_letter_has_its_words_for_that(kind: MessageKind) -> None:
+    assert kind in digests.KINDS

@@ -1,9 +1,13 @@
 """Start-up refuses secrets that can be guessed, and settings that would let anybody in."""
 
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 import config
-from app.auth.service import ensure_system_user
+from app.auth.service import NotTheSystemUser, ensure_system_user
 from tests.conftest import AUTH
 from tests.people import PASSWORD, Bank
 from tests.server import JWT_SECRET
@@ -81,3 +85,66 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(
     environment.setenv(name, value)
     with pytest.raises(config.ConfigError, match=name):
         config.load()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "12345678901234567890123456789012345678901",
+        "a" * 40 + "bcdefghij",
+        "abcdefghijklmnopqrstuvwxyz0123456789",
+        "qwertyuiopasdfghjklzxcvbnm123456",
+        "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
+    ],
+)
+def test_a_secret_that_is_long_and_still_guessed_is_refused(environment: pytest.MonkeyPatch, secret: str) -> None:
+    environment.setenv("JWT_SECRET", secret)
+    with pytest.raises(config.ConfigError, match="JWT_SECRET"):
+        config.load()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "9D61B19DEFFD5A60BA844AF492EC2CC44449C5697B326919703BAC031CAE7F60",
+        bytes(range(32)).hex(),
+        bytes(range(0, 224, 7)).hex(),
+        b"your-secret-key-that-is-not-good".hex(),
+        "00" * 32,
+    ],
+)
+def test_a_receipt_key_that_is_known_or_follows_a_pattern_is_refused(environment: pytest.MonkeyPatch, key: str) -> None:
+    environment.setenv("RECEIPT_KEY", key)
+    with pytest.raises(config.ConfigError, match="RECEIPT_KEY"):
+        config.load()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: secrets.token_hex(32), lambda: secrets.token_hex(16), lambda: secrets.token_urlsafe(24)]
+)
+def test_secrets_by_chance_are_taken(environment: pytest.MonkeyPatch, make: Callable[[], str]) -> None:
+    for _ in range(20):
+        environment.setenv("JWT_SECRET", make())
+        environment.setenv("RECEIPT_KEY", secrets.token_hex(32))
+        config.load()
+
+
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_a_file_of_settings_is_read_as_it_is_written(
+    environment: pytest.MonkeyPatch, tmp_path: Path, quote: str
+) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(f"SYSTEM_PASSWORD={quote}abc${{HOME}}defgh{quote}\n")
+    environment.setenv("ENV_FILE", str(file))
+    environment.setenv("SYSTEM_PASSWORD", "")
+    environment.delenv("SYSTEM_PASSWORD")
+    assert config.load_local().system_password == "abc${HOME}defgh"
+
+
+def test_a_customers_address_is_not_taken_for_the_system_users(bank: Bank) -> None:
+    customer = bank.register()
+    with pytest.raises(NotTheSystemUser, match=r"role USER, not SYSTEM"):
+        ensure_system_user(email=customer.user["email"], password=PASSWORD, policy=AUTH)
+    assert customer.get("/api/auth/me").body["user"]["role"] == "USER"

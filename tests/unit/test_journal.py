@@ -150,7 +150,7 @@ def test_a_balance_reaches_its_limit_and_does_not_pass_it(books: Books) -> None:
 
     assert (declined.code, declined.detail) == (
         "balance_limit_exceeded",
-        "The receiving account can not hold that much.",
+        "The receiving account cannot hold that much.",
     )
     assert code_of(books.post(funding(full, 1))) is None
     assert books.balance(full) == BALANCE_MAX

@@ -115,7 +115,7 @@ def test_a_secret_that_others_can_read_or_write_is_refused(tmp_path: Path, mode:
     write_private(tmp_path / "secret", "x")
     (tmp_path / "secret").chmod(mode)
 
-    with pytest.raises(NotPrivate, match="can be read or written by others"):
+    with pytest.raises(NotPrivate, match="Others can read or write"):
         keep_secret(tmp_path / "secret", lambda: "made")
 
 

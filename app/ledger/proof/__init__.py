@@ -1,1 +1,1 @@
-"""The ledger's proof: every entry and every transaction read again, and each fault named."""
+"""The ledger's proof: reads every entry and every transaction again and names each fault."""

@@ -1,9 +1,9 @@
-"""Anchors: what the ledger came to at a moment, signed, to be kept out of reach of whoever can write to the database.
+"""Anchors: signed summaries of the ledger at a moment, to be kept where nobody who can write to the database can write.
 
-Whoever may change everything in the database can make a ledger that is sound and another
-one: both journals of a transfer cut back together, a refusal forgotten. An anchor shows it.
-Its first line is a JSON Web Signature over the counts and over a hash of the lines that
-follow: one for each account, with its id, and the sequence and the hash of its head.
+Somebody who can change everything in the database can make a false ledger that is sound,
+for example by cutting a transfer off both journals or by removing a decline. An anchor shows
+it. Its first line is a JSON Web Signature over the counts of records and over a hash of the
+lines that follow. Each of these has an account's id, and the sequence and hash of its head.
 """
 
 import hashlib
@@ -48,11 +48,11 @@ def draw(key: Ed25519PrivateKey) -> Iterator[str]:
 
 
 def compare(lines: Iterable[str], key: Ed25519PrivateKey) -> Iterator[Fault]:
-    """Yield what is not any more as an anchor has it; raises NotAnAnchor."""
+    """Yield a fault for each thing that has changed since the anchor was written; raises NotAnAnchor."""
     signed, *heads = [line.strip() for line in lines if line.strip()] or [""]
     claims = _verified(signed, key)
     if claims.get("heads") != _digest(heads):
-        raise NotAnAnchor("Its heads are not those that were signed.")
+        raise NotAnAnchor("Its lines are not those that were signed.")
     until = clock.from_milliseconds(claims["until"])
     for name, expected in claims["counts"].items():
         found = _count(name, until, None)
@@ -83,7 +83,7 @@ def _compare_heads(heads: list[str]) -> Iterator[Fault]:
 
 
 def _count(name: str, until: datetime, session: ClientSession | None) -> Document:
-    """Return how many records there are up to a time, and a hash over what tells them apart."""
+    """Return how many records there are up to a time, and a hash over the fields that identify them."""
     fields = {"user": 1, "idempotency_key": 1, "kind": 1, "actor": 1, "action": 1, "subject": 1}
     found = database()[name].find({_TIME_OF[name]: {"$lte": until}}, fields, session=session).sort("_id", 1)
     number, digest = 0, hashlib.sha256()
@@ -96,7 +96,7 @@ def _count(name: str, until: datetime, session: ClientSession | None) -> Documen
 def _verified(signed: str, key: Ed25519PrivateKey) -> dict[str, Any]:
     try:
         if jwt.get_unverified_header(signed).get("typ") != MEDIA_TYPE:
-            raise NotAnAnchor("It is no anchor.")
+            raise NotAnAnchor("It is not an anchor.")
         claims: dict[str, Any] = jwt.decode(signed, key.public_key(), algorithms=[ALGORITHM])
     except jwt.InvalidTokenError as error:
         raise NotAnAnchor(f"It was not signed with this bank's RECEIPT_KEY: {error}") from None

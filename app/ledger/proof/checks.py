@@ -1,7 +1,7 @@
-"""What must hold in a journal, checked entry by entry without any I/O.
+"""Checks a journal entry by entry. No I/O.
 
-Each fault is named once: after it, the check goes on from what is written, so that one
-wrong entry does not put all that follow it under suspicion.
+Each fault is named once. After a fault the check continues from what is written, so that
+one wrong entry does not make all later entries look wrong.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,14 +24,14 @@ from app.ledger.records import (
 from app.ledger.repository import to_entry
 from app.mongo import Document
 
-# A RELEASE gives back what an account set aside, whatever its status is.
+# A RELEASE is missing here, because money set aside is given back whatever the account's status is.
 _NEEDS_ACTIVE = (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD)
 
 
 class JournalCheck:
     """Follows the journal of one account from its first entry to its last.
 
-    `identity` is what the account's own document says of it, or None where nothing readable does.
+    `identity` is what the account's own document says, or None if it is missing or unreadable.
     """
 
     def __init__(self, account: ObjectId, identity: Identity | None) -> None:
@@ -44,15 +44,15 @@ class JournalCheck:
         self._hash = GENESIS_HASH
         self._at = -(2**63)
         self._overdrawn = False
-        # Set after an entry that cannot be read: the next one cannot be held against it.
+        # Set after an unreadable entry, because the next one cannot be compared with it.
         self._lost = False
-        # After a fault, the next entry may follow from what is written (as kept above) or from what should be.
+        # After a fault, the next entry may follow from what was written (above) or from what should have been (here).
         self._other_hash: bytes | None = None
         self._other_balance: int | None = None
         self._other_held: int | None = None
 
     def examine_account(self) -> Iterator[Fault]:
-        """Yield what is wrong with what the account is, before its journal is followed."""
+        """Yield the faults of the account itself. Call this before `follow`."""
         identity = self.identity
         if identity is None:
             return
@@ -63,7 +63,7 @@ class JournalCheck:
             yield self._fault(FaultKind.IDENTITY, None, f"{expected} of {owner}", described(identity))
 
     def follow(self, documents: Iterable[Document], seen: Callable[[Entry], None] | None = None) -> Iterator[Fault]:
-        """Yield what is wrong with the next entries, in order; show `seen` each that can be read."""
+        """Yield the faults of the next entries, in order; call `seen` with each entry that is readable."""
         for document in documents:
             try:
                 entry = to_entry(document)
@@ -86,7 +86,7 @@ class JournalCheck:
             self._hash, self._at = entry.hash, at
 
     def _examine(self, entry: Entry, at: int, computed: bytes) -> Iterator[Fault]:
-        """Yield what is wrong with one entry."""
+        """Yield the faults of one entry."""
         sequence, is_status = entry.sequence, entry.type is EntryType.STATUS
         others = self._other_hash, self._other_balance, self._other_held
         self._other_hash = self._other_balance = self._other_held = None
@@ -110,7 +110,7 @@ class JournalCheck:
         yield from self._examine_rights(entry)
 
     def _examine_link(self, entry: Entry, others: tuple[bytes | None, int | None, int | None]) -> Iterator[Fault]:
-        """Yield where an entry does not follow from the one before."""
+        """Yield the faults in how an entry follows from the one before."""
         other_hash, other_balance, other_held = others
         if entry.previous_hash not in (self._hash, other_hash):
             yield self._fault(FaultKind.PREVIOUS_HASH, entry.sequence, self._hash.hex(), entry.previous_hash.hex())
@@ -126,7 +126,7 @@ class JournalCheck:
             yield self._fault(FaultKind.HELD, entry.sequence, expected, entry.held)
 
     def _examine_status(self, entry: Entry) -> Iterator[Fault]:
-        """Yield what is wrong with a change of status, and with whose account the entry says it is."""
+        """Yield the faults of a change of status, and of the identity that the entry carries."""
         before, status = self.status, entry.description
         self.status = status
         if status is None or status not in set(AccountStatus):
@@ -144,11 +144,11 @@ class JournalCheck:
             yield self._fault(FaultKind.IDENTITY, entry.sequence, "what its hash seals", found)
         elif self.identity is not None and entry.identity != self.identity:
             yield self._fault(FaultKind.IDENTITY, entry.sequence, described(entry.identity), described(self.identity))
-            # What is sealed counts from here on.
+            # From here on, the sealed identity counts.
             self.identity = entry.identity
 
     def _examine_rights(self, entry: Entry) -> Iterator[Fault]:
-        """Yield what the account could not have been allowed."""
+        """Yield a fault if the account was not ACTIVE or lacked the money."""
         if entry.type in _NEEDS_ACTIVE and self.status != AccountStatus.ACTIVE:
             yield self._fault(FaultKind.INACTIVE, entry.sequence, AccountStatus.ACTIVE.value, self.status)
         is_overdrawn = entry.balance < entry.held and not self._is_treasury()
@@ -157,7 +157,7 @@ class JournalCheck:
         self._overdrawn = is_overdrawn
 
     def _is_treasury(self) -> bool:
-        # By its id: only the account with the treasury's own may go below zero, whatever anything says of it.
+        # Decided by the id, because only the true treasury may go below zero, whatever its document says.
         return self.identity is not None and self.account == treasury_id(self.identity.currency)
 
     def _fault(
@@ -167,14 +167,14 @@ class JournalCheck:
 
 
 def described(identity: Identity) -> str:
-    """Return an identity as a fault names it."""
+    """Return the text by which a fault names an identity."""
     return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}"
 
 
 def _may_become(before: str | None, status: str) -> bool:
     if before is None:
         return status == AccountStatus.ACTIVE
-    # After a status that is none, which has been named, anything goes.
+    # If the status before is not a status, that fault has been named, and anything may follow.
     return before not in set(AccountStatus) or AccountStatus(status) in TRANSITIONS[AccountStatus(before)]
 
 

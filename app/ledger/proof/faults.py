@@ -1,4 +1,4 @@
-"""What a proof of the ledger can find wrong."""
+"""The faults that a proof of the ledger can find, and the report of them."""
 
 import struct
 from dataclasses import asdict, dataclass, field
@@ -7,40 +7,38 @@ from typing import Any
 
 from bson import ObjectId
 
-# What reading a document raises that is not what it should be: whoever changed it need not have kept to its types.
+# What reading a forged document may raise: its fields can have any type.
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
-# More are counted and not named.
+# Faults beyond this number are counted but not named.
 FAULTS_NAMED_MAX = 1_000
 
 
 class FaultKind(StrEnum):
-    """What can be wrong."""
-
-    FORMAT = "format"  # a document that can not be read as what it should be
+    FORMAT = "format"  # a document that cannot be read as what it should be
     SEQUENCE = "sequence"  # entries are missing
     PREVIOUS_HASH = "previous_hash"  # an entry does not follow from the one before
     HASH = "hash"  # an entry is not what was sealed
     BALANCE = "balance"
     HELD = "held"
     TIME = "time"  # a journal's times run backwards
-    OVERDRAFT = "overdraft"  # a customer has less than nothing
+    OVERDRAFT = "overdraft"  # a customer's available balance is below zero
     INACTIVE = "inactive"  # money moved on an account that was not ACTIVE
-    IDENTITY = "identity"  # whose an account is, its kind or its currency is not what its journal says
+    IDENTITY = "identity"  # an account's owner, kind or currency is not what its journal says
     TRANSITION = "transition"  # a status that cannot follow from the one before, or CLOSED with money
     STATUS = "status"  # the account's status is not what its journal says
     JOURNAL = "journal"  # an account without journal, or a journal without account
     ENTRY = "entry"  # an entry and its transaction do not agree, or one of them is missing
     RECORD = "record"  # a transaction is not what its entries sealed
     PAYER = "payer"  # somebody spent from an account that is not theirs
-    KEY_USE = "key_use"  # what a key was spent on, and the hold or the batch that it names, do not agree
+    KEY_USE = "key_use"  # the use of a key and the hold or batch that it names do not agree
     REVERSAL = "reversal"  # a reversal and what it reverses do not agree
-    ANCHOR = "anchor"  # something is not any more as an anchor has it
+    ANCHOR = "anchor"  # something has changed since the anchor was written
     TRIAL_BALANCE = "trial_balance"  # the balances of a currency do not add up to zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What is wrong, where, and what should be there."""
+    """One fault: where it is, what should be there, and what is."""
 
     kind: FaultKind
     account: ObjectId | None = None
@@ -62,7 +60,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Report:
-    """What was read, and what is wrong with it."""
+    """How much was read, and which faults were found."""
 
     entries: int = 0
     accounts: int = 0

@@ -1,4 +1,4 @@
-"""Transactions against their entries and against the uses of keys that name them, checked without any I/O."""
+"""Compares a transaction with its entries and with the uses of keys that name it. No I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -25,7 +25,7 @@ Identities = Mapping[ObjectId, Identity | None]
 
 
 class Leg(NamedTuple):
-    """One side of a transaction: the entry that must be on an account. `at` is None where no record says when."""
+    """An entry that a transaction must have. `at`, in milliseconds, is None if the record does not say when."""
 
     account: ObjectId
     counterparty: ObjectId
@@ -38,7 +38,7 @@ class Leg(NamedTuple):
 
 
 def expected_legs(transaction: Transaction) -> Iterator[Leg]:
-    """Yield the entries that a transaction must have by its record."""
+    """Yield the entries that a transaction must have according to its record."""
     payer, payee, status = transaction.from_account, transaction.to_account, transaction.status
     if status is TransactionStatus.FAILED:
         return
@@ -64,10 +64,10 @@ def transaction_faults(
     uses: Iterable[Document],
     identities: Identities,
 ) -> Iterator[Fault]:
-    """Yield where a transaction's record, or its absence, and what there is of it elsewhere do not agree.
+    """Yield each mismatch between a transaction's record, or its absence, and its traces elsewhere.
 
-    `entries` are all there are of it, `uses` the captures and voids under a key that name
-    it, `identities` whose the accounts of the record and of the entries are.
+    `entries` are all its entries, `uses` the captures and voids that name it, `identities`
+    those of the accounts in the record and in the entries.
     """
     try:
         transaction = None if record is None else to_transaction(record)
@@ -79,7 +79,7 @@ def transaction_faults(
             )
         found += _key_use_faults(id_, transaction, uses)
     except UNREADABLE as error:
-        # No entry that cannot be read gets here unnamed: its journal's check has named it.
+        # If an entry is unreadable, the check of its journal has named it already.
         found = [_format_fault(id_, error)]
     yield from found
 
@@ -111,7 +111,7 @@ def _faults(
 
 
 def _record_faults(transaction: Transaction, entries: list[Entry]) -> Iterator[Fault]:
-    """Yield where a record is not what its entries sealed, and an expiry before its time."""
+    """Yield a fault if the record is not what its entries sealed, or if a hold expired before its time."""
     digest = transaction.record_hash()
     for entry in entries:
         if entry.record_hash not in (None, digest):
@@ -123,7 +123,7 @@ def _record_faults(transaction: Transaction, entries: list[Entry]) -> Iterator[F
                 expected=entry.record_hash.hex() if entry.record_hash else None,
                 found=digest.hex(),
             )
-            # All of them seal the same.
+            # All entries seal the same record, so one fault is enough.
             break
     if transaction.kind is TransactionKind.HOLD and transaction.failure is not None and transaction.expires_at:
         for entry in entries:
@@ -139,7 +139,7 @@ def _record_faults(transaction: Transaction, entries: list[Entry]) -> Iterator[F
 
 
 def _payer_faults(transaction: Transaction, payer: Identity | None) -> Iterator[Fault]:
-    """Yield where somebody spent from an account that is not theirs."""
+    """Yield a fault if somebody spent from an account that is not theirs."""
     if transaction.kind is TransactionKind.REVERSAL:
         return
     if transaction.kind is TransactionKind.FUNDING:
@@ -159,7 +159,7 @@ def _payer_faults(transaction: Transaction, payer: Identity | None) -> Iterator[
 
 
 def _key_use_faults(id_: ObjectId, transaction: Transaction | None, uses: Iterable[Document]) -> Iterator[Fault]:
-    """Yield where the captures and voids that took effect are not those that the record tells of."""
+    """Yield a fault if the captures and voids that took effect do not match the hold's status."""
     found = sorted(str(use["kind"]) for use in uses if use.get("failure") is None)
     expected: list[str] = []
     if transaction is not None and transaction.kind is TransactionKind.HOLD:
@@ -178,10 +178,10 @@ def _key_use_faults(id_: ObjectId, transaction: Transaction | None, uses: Iterab
 
 
 def _take(missing: list[Leg], entry: Entry, transaction: Transaction | None, identities: Identities) -> bool:
-    """Strike the leg that the entry is off the list; tell whether there was one."""
+    """Remove the leg that matches the entry from `missing`; tell whether there was one."""
     if transaction is None:
         return False
-    # Nothing else records when a hold was voided, and why.
+    # The record of a hold does not say when and why it was released, so neither is compared.
     is_release = entry.type is EntryType.RELEASE
     at = None if is_release else milliseconds(entry.created_at)
     if entry.counterparty is None:

@@ -1,8 +1,8 @@
-"""Every transaction against its entries, against the uses of keys that name it, and against its reversal.
+"""Compares every transaction with its entries, with the uses of keys that name it, and with its reversal.
 
 Three lists are read side by side in the order of the transactions' ids: the records, the
-entries, and the captures and voids. They are read at different moments, so what does not
-agree is only a suspicion, which is settled by reading all of it again as of one moment.
+entries, and the captures and voids. They are read at different moments, so a mismatch is
+only a suspicion. To settle it, all of it is read again as of one moment.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ _SETTLING = {"kind": {"$in": [KeyUseKind.CAPTURE.value, KeyUseKind.VOID.value]}}
 
 
 def check_movements(report: Report, identities: Identities, advanced: Callable[[int], None]) -> None:
-    """Add what is wrong with any transaction to the report; `advanced` is told how many records were read."""
+    """Add the faults of all transactions to the report; `advanced` is called with the number of records read."""
     entries = _Groups("ledger_entries", {"transaction": {"$gte": _ID_MIN}})
     uses = _Groups("transactions", {"transaction": {"$gte": _ID_MIN}, **_SETTLING})
     suspects: list[ObjectId] = []
@@ -49,7 +49,7 @@ def check_movements(report: Report, identities: Identities, advanced: Callable[[
 
 
 def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId]) -> list[ObjectId]:
-    """Settle suspicions as long as there are enough for one reading; return the rest."""
+    """Settle suspicions in full batches; return the rest."""
     while len(suspects) >= SETTLED_AT_ONCE:
         settle(report, identities, suspects[:SETTLED_AT_ONCE])
         suspects = suspects[SETTLED_AT_ONCE:]
@@ -57,7 +57,7 @@ def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId
 
 
 class _Groups:
-    """Documents that name transactions, in the order of these."""
+    """Documents that name a transaction, grouped by it, in the order of the transactions' ids."""
 
     def __init__(self, name: str, query: Document) -> None:
         found = read_each(name, query, [("transaction", 1)])
@@ -65,7 +65,7 @@ class _Groups:
         self._next = next(self._grouped, None)
 
     def skipped_before(self, id_: ObjectId | None) -> Iterator[ObjectId]:
-        """Yield the transactions before this one, or all for None, that were not taken."""
+        """Yield the named transactions before this one, or all for None, that were not taken."""
         while self._next is not None and (id_ is None or self._next[0] < id_):
             if isinstance(self._next[0], ObjectId):
                 yield self._next[0]
@@ -81,7 +81,7 @@ class _Groups:
 
 
 def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> None:
-    """Compare transactions with what there is of them as of one moment, and add the faults to the report."""
+    """Compare these transactions with their traces as of one moment, and add the faults to the report."""
     known = {fault.transaction for fault in report.faults}
     wanted = [id_ for id_ in dict.fromkeys(ids) if id_ not in known]
     if not wanted:
@@ -101,7 +101,7 @@ def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> N
 
 
 def _is_movement(record: Document) -> bool:
-    """Tell whether the record is one of a movement of money, and not what else a key was spent on."""
+    """Tell whether the record is a transaction, not a use of a key."""
     return record.get("kind") not in _KEY_USES
 
 
@@ -112,7 +112,7 @@ def _accounts_of(records: Sequence[Document], entries: Any) -> set[ObjectId]:
 
 
 def _check_reversals(report: Report, movements: Sequence[Document]) -> None:
-    """Compare reversals and what they reverse, whichever end of one is among these."""
+    """Compare each reversal with its original, whichever of the two is in `movements`."""
     linked = [record for record in movements if _other_end(record) is not None]
     if not linked:
         return
@@ -130,7 +130,7 @@ def _check_reversals(report: Report, movements: Sequence[Document]) -> None:
 
 
 def _other_end(record: Document) -> Any:
-    """Return the id at the other end of a reversal, or None if the record is at no end of one."""
+    """Return the original's id for a reversal, the reversal's id for an original, and None for any other record."""
     if record.get("status") == TransactionStatus.REVERSED:
         return record.get("reversed_by", "none")
     if record.get("kind") == TransactionKind.REVERSAL and record.get("status") == TransactionStatus.COMPLETED:
@@ -160,7 +160,7 @@ def _reversal_fault(this: Document, found: Document | None) -> Fault | None:
 
 
 def _check_batches(report: Report, records: Sequence[Document]) -> None:
-    """Compare batches with their items, whichever of them are among these records. One block wrote both."""
+    """Compare batches with their items, whichever are in `records`. One block wrote both, so no snapshot is needed."""
     for record in records:
         if record.get("kind") == KeyUseKind.BATCH and isinstance(record.get("results"), list):
             _check_batch(report, record)

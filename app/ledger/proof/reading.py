@@ -1,4 +1,4 @@
-"""Reading whole collections for a proof: in batches, the next on its way while one is looked at."""
+"""Reads whole collections for a proof, in batches. The next batch is fetched while one is checked."""
 
 from collections.abc import Collection as Ids
 from collections.abc import Iterator
@@ -19,23 +19,23 @@ from app.ledger.repository import find_identities, identity_of
 from app.mongo import Document, database
 
 READ_AT_ONCE = 4_000
-# MongoDB counts a cursor's time over all of its reads, so a pass has to be given its own.
+# MongoDB applies a time limit to all reads of a cursor together, so a pass needs a long one.
 PASS_TIMEOUT_S = 24 * 3_600
-# Beyond, whose an account is, is read again.
+# With more than this in memory, it is emptied, and identities are read again.
 IDENTITIES_KEPT_MAX = 100_000
 
-# A time that no datetime can hold is a fault of one document and must not end the run.
+# A time that no datetime can hold is a fault of one document. It must not end the run.
 _CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 Order = list[tuple[str, int]]
 
 
 def collection(name: str) -> Collection[Document]:
-    """Return a collection, read so that a fault of one document does not end the run."""
+    """Return a collection that can be read even if some of its times are out of range."""
     return database()[name].with_options(_CODEC)
 
 
 def read_all(name: str, query: Document, order: Order, fields: Document | None = None) -> Iterator[list[Document]]:
-    """Yield what a query finds, in batches."""
+    """Yield the documents that a query finds, in batches."""
     found = collection(name).find_raw_batches(query, fields, sort=order, batch_size=READ_AT_ONCE)
     with ThreadPoolExecutor(1) as reader:
         coming: Future[bytes | None] = reader.submit(_next_batch, found)
@@ -45,7 +45,7 @@ def read_all(name: str, query: Document, order: Order, fields: Document | None =
 
 
 def read_each(name: str, query: Document, order: Order, fields: Document | None = None) -> Iterator[Document]:
-    """Yield what a query finds, one by one."""
+    """Yield the documents that a query finds, one by one."""
     for batch in read_all(name, query, order, fields):
         yield from batch
 
@@ -57,19 +57,19 @@ def _next_batch(found: RawBatchCursor[Any]) -> bytes | None:
 
 
 class Identities:
-    """Whose accounts are: by their journals where these say so, else by their documents. None of it ever changes."""
+    """Identities of accounts: from their journals if these have them, else from their documents. They never change."""
 
     def __init__(self) -> None:
         self._known: dict[ObjectId, Identity | None] = {}
 
     def of(self, accounts: Ids[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Identity | None]:
-        """Return those of the accounts, None for one that there is not or that cannot be read."""
+        """Return the identity of each account, or None if the account is missing or unreadable."""
         unknown = [account for account in set(accounts) if account not in self._known]
         if unknown:
             if len(self._known) > IDENTITIES_KEPT_MAX:
                 self._known.clear()
                 unknown = list(set(accounts))
-            # One that is not there yet may be opened any moment.
+            # A missing account is not remembered, because it may be opened later.
             self._known |= {id_: found for id_, found in self._read(unknown, session).items() if found is not None}
         return {account: self._known.get(account) for account in accounts}
 
@@ -81,12 +81,12 @@ class Identities:
         try:
             return found | find_identities(accounts, session)
         except UNREADABLE:
-            # One of them is a forgery that its journal's check has named.
+            # One of the entries is forged. The check of its journal has named it.
             return found
 
 
 def readable_identity(account: Document) -> Identity | None:
-    """Return whose an account is by its own document, or None if that cannot be read."""
+    """Return the identity that an account's own document gives, or None if it is unreadable."""
     try:
         return identity_of(account)
     except UNREADABLE:

@@ -13,20 +13,20 @@ from app import mongo
 from app.ledger.records import AccountKind, EntryType
 from app.mongo import Document, database
 
-# Below the five minutes for which MongoDB keeps what a snapshot reads.
+# Less than the five minutes for which MongoDB keeps a snapshot.
 TRIAL_BALANCE_TIMEOUT_S = 120.0
 _SUMS = ("total_debits", "total_credits", "treasury_balance", "customer_balance", "accounts")
 _BALANCE_OF = {AccountKind.TREASURY.value: "treasury_balance", AccountKind.CUSTOMER.value: "customer_balance"}
 _TOTAL_OF = {EntryType.DEBIT.value: "total_debits", EntryType.CREDIT.value: "total_credits"}
-# Where entries are counted that somebody forged for an account that does not exist: ISO 4217 for no currency.
+# Forged entries of an account that does not exist are counted here. XXX is ISO 4217's code for no currency.
 _UNKNOWN_ACCOUNT: Document = {"account": None, "currency": "XXX", "kind": AccountKind.CUSTOMER.value}
 
 
 def trial_balance() -> Document:
     """Return the sums of the whole ledger by currency, all of one moment, and whether they balance.
 
-    It reads every entry, at about 3 seconds for a million of them, and so has a time
-    limit of its own; raises PyMongoError beyond it.
+    It reads every entry, which takes about 3 seconds for a million of them, so it has its
+    own time limit. Raises PyMongoError beyond that.
     """
     with mongo.moment() as session, pymongo.timeout(TRIAL_BALANCE_TIMEOUT_S):
         by_currency = _add_up(_read_accounts(session), _read_balances(session), _sum_entries(session))
@@ -36,13 +36,13 @@ def trial_balance() -> Document:
 
 
 def balances() -> dict[str, int]:
-    """Return what all balances come to as of one moment, by currency: one seek for each account."""
+    """Return the sum of all balances as of one moment, by currency. It costs one seek for each account."""
     with mongo.moment() as session, pymongo.timeout(TRIAL_BALANCE_TIMEOUT_S):
         return _balances(_add_up(_read_accounts(session), _read_balances(session)))
 
 
 def off_zero(totals: Mapping[str, int]) -> dict[str, int]:
-    """Return the currencies whose balances do not add up to zero, and what they come to: money from nowhere."""
+    """Return the currencies whose balances do not add up to zero, and their sums."""
     return {currency: total for currency, total in sorted(totals.items()) if total != 0}
 
 
@@ -51,7 +51,7 @@ def _balances(by_currency: Mapping[str, Document]) -> dict[str, int]:
 
 
 def _add_up(*sources: Iterable[Document]) -> dict[str, Document]:
-    """Return the sums by currency of rows, each source in the order of their accounts, the accounts' own rows first."""
+    """Return the sums of the rows by currency. Each source is sorted by account; the accounts' own rows come first."""
     by_currency: dict[str, Document] = {}
     account = _UNKNOWN_ACCOUNT
     for row in heapq.merge(*sources, key=itemgetter("account")):
@@ -76,7 +76,7 @@ def _read_accounts(session: ClientSession) -> Iterator[Document]:
 
 
 def _read_balances(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, balance} of all journals as their newest entries say, in the order of the accounts' ids."""
+    """Yield {account, balance} from the newest entry of every journal, in the order of the accounts' ids."""
     pipeline: list[Document] = [
         # One seek for each account, as for all heads.
         {"$sort": {"account": ASCENDING, "sequence": DESCENDING}},
@@ -88,10 +88,9 @@ def _read_balances(session: ClientSession) -> Iterator[Document]:
 
 
 def _sum_entries(session: ClientSession) -> Iterator[Document]:
-    """Yield {account, type, total}: the amounts of all its DEBIT and its CREDIT entries, in the order of the ids.
+    """Yield {account, type, total}: the sum of an account's DEBIT or CREDIT entries, in the order of the accounts' ids.
 
-    Reads every entry once: what is added up is the ledger itself, not what the bank
-    believes about it.
+    It reads every entry, because the balances that it is compared with must not be trusted.
     """
     pipeline: list[Document] = [
         {"$match": {"type": {"$in": [EntryType.DEBIT.value, EntryType.CREDIT.value]}}},
@@ -100,7 +99,7 @@ def _sum_entries(session: ClientSession) -> Iterator[Document]:
         {"$project": {"_id": 0, "account": "$_id.account", "type": "$_id.type", "total": 1}},
     ]
     for group in database().ledger_entries.aggregate(pipeline, session=session, allowDiskUse=True):
-        # A sum that needs more than 64 bits comes as a float.
+        # MongoDB returns a sum beyond 64 bits as a float.
         inexact = isinstance(group["total"], float)
         yield {**group, "total": _sum_exactly(group["account"], group["type"], session)} if inexact else group
 

@@ -1,10 +1,10 @@
-"""Proving a whole ledger right: one pass over its journals, one over its transactions, in constant memory.
+"""Verifies a whole ledger: one pass over its journals, one over its transactions, in constant memory.
 
-The passes read what is committed while the bank goes on, at different moments. Within one
-journal that makes no difference, because whoever sees an entry sees all before it. What
-compares two places (an account with its journal, a transaction with its entries, all
-balances with zero) is only a suspicion at first. Each suspicion is settled by reading both
-places again as of one moment, in a snapshot: a fault stays, a movement under way does not.
+The passes run while the bank keeps working, so they read different documents at different
+moments. Within one journal this is harmless, because an entry is never visible before the
+entries that precede it. A mismatch between two places (an account and its journal, a
+transaction and its entries, all balances and zero) may be a movement under way, so it is
+only a suspicion. To settle it, both places are read again in one snapshot: a fault is still there.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def estimated_size() -> int:
 
 
 def verify(advanced: Callable[[int], None] = lambda _read: None) -> Report:
-    """Check the whole ledger; `advanced` is told how many documents were read since it was last told."""
+    """Check the whole ledger; `advanced` is called with the number of documents read since its last call."""
     report = Report()
     _check_journals(report, advanced)
     check_movements(report, Identities(), advanced)
@@ -72,7 +72,7 @@ def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
     _finish(report, check, accounts, totals)
     accounts.skip_to(None)
     if trial_balance.off_zero(totals):
-        # Read while money moves, they may well not come to zero. Those of one moment must.
+        # Balances that were read while money moved need not add up to zero. Those of one moment must.
         for currency, total in trial_balance.off_zero(trial_balance.balances()).items():
             report.add(Fault(kind=FaultKind.TRIAL_BALANCE, currency=currency, expected=0, found=total))
 
@@ -83,7 +83,7 @@ def _account_of(entry: Document) -> ObjectId:
 
 
 def _begin(report: Report, account: Document) -> JournalCheck:
-    """Return the check of an account's journal, once the account itself is checked."""
+    """Check the account itself, and return the check of its journal."""
     identity = readable_identity(account)
     check = JournalCheck(account["_id"], identity)
     for fault in check.examine_account():
@@ -120,7 +120,7 @@ class _Accounts:
         if account is not None and account["_id"] == account_id:
             self._next = next(self._documents, None)
         else:
-            # It may have been opened since its neighbours were read.
+            # The account may have been opened after its neighbours were read.
             account = collection("accounts").find_one({"_id": account_id})
         if account is None:
             self._report.add(Fault(kind=FaultKind.JOURNAL, account=account_id, expected="an account"))
@@ -129,7 +129,7 @@ class _Accounts:
         return _begin(self._report, account)
 
     def skip_to(self, account_id: ObjectId | None) -> None:
-        """Pass over the accounts before this one, or all; that they have no journal is to be settled."""
+        """Skip the accounts before this one, or all for None. Each should have had a journal, so settle it."""
         while self._next is not None and (account_id is None or self._next["_id"] > account_id):
             _settle_account(self._report, self._next["_id"], None)
             self._next = next(self._documents, None)
@@ -144,7 +144,7 @@ def _settle_account(report: Report, account_id: ObjectId, check: JournalCheck | 
     if account is None:
         return
     if entry is None:
-        # A journal that begins with something else was found out by its own check.
+        # If there is a journal without a STATUS entry, the check of the journal has named that.
         if check is None:
             report.add(Fault(kind=FaultKind.JOURNAL, account=account_id, sequence=0, expected="a journal"))
     elif entry["description"] != account["status"]:
