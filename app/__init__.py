@@ -31,6 +31,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.mail.smtp import mail
     from app.operations.routes import bp as operations
     from app.outbox import repository as outbox
+    from app.statements.press import press
     from app.statements.routes import bp as statements
     from app.transactions import receipts
     from app.transactions import service as transaction_service
@@ -48,6 +49,7 @@ def create_app(config: Config | None = None) -> Flask:
     logs.configure(config.log_level)
     heavy.configure(config.work)
     mongo.connect(config.mongo)
+    press.configure(config.mongo)
     ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell), roles=roles_of)
     requests.register(app, config.http)
     tokens.configure(app, config.auth)

@@ -18,6 +18,7 @@ from app.auth.service import ensure_system_user
 from app.mongo import Document
 from app.mongo.schema import VALIDATORS
 from app.policies import AuthPolicy, HttpPolicy, MongoPolicy
+from app.statements.press import press
 from config import Config
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 from tests.clients import InProcess, OverHttp
@@ -73,6 +74,7 @@ def config(mongo_uri: str) -> Config:
 @pytest.fixture(scope="session")
 def app(config: Config) -> Iterator[Flask]:
     yield create_app(config)
+    press.close()
     mongo.close()
 
 

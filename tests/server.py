@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from config import ROOT
 from local.processes import free_port, holds_within
@@ -55,3 +56,17 @@ def is_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, in any of its threads."""
+    listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for some in listed for child in some.split()]
+
+
+def is_running(pid: int) -> bool:
+    # A killed process whose parent has not noticed yet has no command line.
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False

@@ -1,8 +1,7 @@
 """Draws statements as PDF, page by page while the entries are read."""
 
-import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import IO, Any
 
 from reportlab.lib.colors import Color, HexColor
@@ -11,7 +10,6 @@ from reportlab.lib.units import mm
 from reportlab.pdfbase.pdfdoc import PDFDictionary, PDFName, PDFResourceDictionary, PDFStream
 from reportlab.pdfgen.canvas import Canvas
 
-from app.errors import ValidationFailed
 from app.ledger.records import EntryType
 from app.money import format_amount, format_number
 from app.mongo import Document
@@ -21,12 +19,7 @@ from app.statements.service import Statement
 from app.statements.typefaces import Weight
 from app.statements.typesetting import Line, wrapped
 
-# Drawing this many takes 10 to 30 seconds, depending on how many scripts the texts use. The document is kept until it
-# is complete, which takes up to 110 MB.
-ENTRIES_MAX = 100_000
 SPARKLINE_POINTS = 120
-BYTES_AT_ONCE = 64 * 1024
-MEMORY_BYTES_MAX = 1024**2
 
 _TEXT, _BOLD = Weight.REGULAR, Weight.BOLD
 _INK, _ACCENT, _FAINT = HexColor(0x1B2330), HexColor(0x12355B), HexColor(0x667085)
@@ -43,22 +36,9 @@ _LINE, _DETAIL_LINE, _PADDING = 10.0, 8.0, 4.5
 _PAGE_COUNT = "pageCount"
 
 
-def as_pdf(statement: Statement) -> Iterator[bytes]:
-    """Yield the document once it is complete; raises ValidationFailed at once if it has too many entries."""
-    if statement.span.last - statement.span.first >= ENTRIES_MAX:
-        raise ValidationFailed(
-            "The period has too many entries for a PDF.",
-            errors={"format": [f"A PDF has at most {ENTRIES_MAX:,} entries. Take a shorter period, CSV or JSON."]},
-        )
-    return _drawn(statement)
-
-
-def _drawn(statement: Statement) -> Iterator[bytes]:
-    with tempfile.SpooledTemporaryFile(MEMORY_BYTES_MAX) as file:
-        _Document(statement, file).draw()
-        file.seek(0)
-        while some := file.read(BYTES_AT_ONCE):
-            yield some
+def draw(statement: Statement, file: IO[bytes]) -> None:
+    """Draw the whole document, and then write it into a file."""
+    _Document(statement, file).draw()
 
 
 class _Document:

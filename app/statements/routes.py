@@ -16,7 +16,7 @@ from app.http.accept import preferred
 from app.http.blueprint import Blueprint
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
-from app.statements import pdf, queries, render, service, verification
+from app.statements import press, queries, render, service, verification
 from app.statements.schemas import (
     BalanceHistorySchema,
     ClaimedStatementSchema,
@@ -28,17 +28,13 @@ from app.statements.schemas import (
     StatementSchema,
     VerdictSchema,
 )
-from app.statements.service import Period, Statement
+from app.statements.service import Period
 from app.statements.verification import Verdict
 
 bp = Blueprint("statements", __name__, url_prefix="/api", description="What the ledger says")
 
-_FORMATS = {
-    "json": ("application/json", render.as_json),
-    "csv": ("text/csv", render.as_csv),
-    "pdf": ("application/pdf", pdf.as_pdf),
-}
-_BY_MEDIA_TYPE = {media_type: name for name, (media_type, _) in _FORMATS.items()}
+_MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "pdf": "application/pdf"}
+_BY_MEDIA_TYPE = {media_type: name for name, media_type in _MEDIA_TYPES.items()}
 _CLAIM_EXAMPLE: dict[str, Any] = {
     "accountId": "6560a1b2c3d4e5f601234567",
     "name": None,
@@ -146,20 +142,23 @@ def verify_statement(body: dict[str, Any]) -> Verdict:
 
 
 def _statement(name: str, query: dict[str, Any], account_id: ObjectId) -> Response:
-    media_type, write = _FORMATS[name]
-    viewer = current_user_id()
+    viewer, media_type = current_user_id(), _MEDIA_TYPES[name]
     period = service.find_period(account_id, viewer, **query)
     if name != "pdf" and period.span.size <= LIGHT_ENTRIES_MAX:
-        response = Response(b"".join(write(service.draw_up(period))), mimetype=media_type)
+        response = Response(b"".join(_written(name, period, service.never_pause)), mimetype=media_type)
     else:
         work = heavy.documents.admit(viewer)
-        response = streams.answer(_written(write, period, work), work, mimetype=media_type)
+        response = streams.answer(_written(name, period, work.pause), work, mimetype=media_type)
     if name != "json":
         filename = f"{period.title}.{name}"
         response.headers.set("Content-Disposition", "attachment", filename=filename)
     return response
 
 
-def _written(write: Callable[[Statement], Iterator[bytes]], period: Period, work: heavy.Work) -> Iterator[bytes]:
+def _written(name: str, period: Period, pause: Callable[[], None]) -> Iterator[bytes]:
     # A generator, so that the first read happens in the work's turn.
-    yield from write(service.draw_up(period, work.pause))
+    if name == "pdf":
+        yield from press.as_pdf(period, pause)
+    else:
+        write = render.as_json if name == "json" else render.as_csv
+        yield from write(service.draw_up(period, pause))

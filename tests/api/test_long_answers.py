@@ -51,7 +51,8 @@ def fail_after(monkeypatch: pytest.MonkeyPatch, reads: int, error: Exception) ->
     monkeypatch.setattr(queries, "read_span", read)
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+# What goes wrong with a PDF does so in another process: see test_press.
+@pytest.mark.parametrize("format_", ["json", "csv"])
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [(AutoReconnect("away"), 503, "service_unavailable"), (OperationFailure("a bug"), 500, "internal_error")],

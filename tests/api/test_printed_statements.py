@@ -9,8 +9,7 @@ import pytest
 from reportlab.lib.units import mm
 
 from app import money
-from app.statements import embedding
-from app.statements import pdf as pdf_module
+from app.statements import embedding, press
 from tests.people import Bank, Person
 
 DESCRIPTIONS = {
@@ -282,7 +281,7 @@ def test_a_currency_that_iso_4217_drops_still_prints(bank: Bank, monkeypatch: py
 
 def test_more_entries_than_a_pdf_holds_are_refused(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     asha, account = bank.customer(100)
-    monkeypatch.setattr(pdf_module, "ENTRIES_MAX", 1)
+    monkeypatch.setattr(press, "ENTRIES_MAX", 1)
 
     answer = asha.get(f"/api/accounts/{account}/statement?format=pdf")
 

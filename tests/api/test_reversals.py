@@ -126,7 +126,7 @@ def test_a_decline_does_not_tell_one_side_what_the_other_has(bank: Bank) -> None
     declined = reverse(bank.system, transaction)
 
     seen = payer.get(f"/api/transactions/{declined.body['transactionId']}")
-    assert seen.status == 200
+    assert (seen.status, seen.code) == (404, "transaction_not_found")
     assert b"654" not in seen.content
 
 

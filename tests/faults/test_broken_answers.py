@@ -1,8 +1,11 @@
 """The database goes while a long answer is on its way: its client can tell that it is not whole."""
 
 import http.client
+import os
+import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pymongo import MongoClient
@@ -10,9 +13,11 @@ from pymongo import MongoClient
 from app.mongo import Document
 from local.processes import holds_within
 from local.replica_set import DATABASE_NAME
-from tests.faults.traffic import LiveBank, open_bank
+from tests.clients import OverHttp
+from tests.faults.traffic import CONNECTION_ERRORS, LiveBank, open_bank
 from tests.journals import lengthen
 from tests.people import Person
+from tests.server import children, is_running
 
 # Far more than what is made before an answer begins and what lies in the buffers of both ends.
 ENTRIES = 60_000
@@ -73,3 +78,22 @@ def test_a_pdf_whose_database_goes_is_told_to_come_back(bank: LiveBank, asha: tu
 
     assert (answer.status, answer.code, answer.body["requestId"]) == (503, "service_unavailable", "of-this-request")
     assert holds_within(RECOVERY_TIMEOUT_S, lambda: bank.status_of("/readyz") == 200)
+
+
+def test_a_press_ends_with_its_worker_however_that_ends(bank: LiveBank, asha: tuple[Person, str]) -> None:
+    person, path = asha
+    of_asha, workers = person.token, bank.worker_pids()
+    with ThreadPoolExecutor(1) as threads:
+        # Some seconds of drawing. Its connection ends with its worker.
+        lost = threads.submit(Person(OverHttp(bank.port), of_asha).get, f"{path}.pdf")
+        assert holds_within(RECOVERY_TIMEOUT_S, lambda: any(map(children, workers)))
+        drawers = [pid for worker in workers for pid in children(worker)]
+
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+
+        assert holds_within(RECOVERY_TIMEOUT_S, lambda: not any(map(is_running, drawers)))
+        assert isinstance(lost.exception(READ_TIMEOUT_S), CONNECTION_ERRORS)
+    assert holds_within(RECOVERY_TIMEOUT_S, lambda: bank.status_of("/readyz") == 200)
+    other, account = bank.customer(1)
+    assert other.get(f"/api/accounts/{account}/statement.pdf").status == 200

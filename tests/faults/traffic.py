@@ -18,7 +18,7 @@ from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 from tests.clients import Answer, OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Caller, Person, new_key
 from tests.proof import assert_ledger_is_whole
-from tests.server import running_server
+from tests.server import children, running_server
 
 CLIENTS = 16
 CUSTOMERS = 8
@@ -54,10 +54,10 @@ class LiveBank(Bank):
         """Return gunicorn's worker processes."""
         (arbiter,) = (
             pid
-            for pid in _children(os.getpid())
+            for pid in children(os.getpid())
             if f"PORT={self.port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         )
-        return _children(arbiter)
+        return children(arbiter)
 
 
 @contextmanager
@@ -167,7 +167,3 @@ def _register_system_user(client: OverHttp, replica_set: ReplicaSet) -> None:
     assert Caller(client).post("/api/auth/register", body).status == 201
     with MongoClient[Document](replica_set.admin_uri) as admin:
         admin[DATABASE_NAME].users.update_one({"email": SYSTEM_EMAIL}, {"$set": {"role": "SYSTEM"}})
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

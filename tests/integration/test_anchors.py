@@ -9,7 +9,8 @@ from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
 
-from app.ledger.proof import anchor, verify
+from app import clock
+from app.ledger.proof import verify
 from app.mongo import Document
 from tests.integration.tampering import Ledger, small_ledger
 from tests.people import Bank
@@ -23,7 +24,7 @@ def tampered(bank: Bank, database: Database[Document]) -> Ledger:
 @pytest.fixture
 def anchored(app: Flask, bank: Bank, tampered: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An anchor of all that there is, without waiting until it has settled: nobody else posts."""
-    monkeypatch.setattr(anchor, "SETTLING", timedelta(0))
+    monkeypatch.setattr(clock, "SETTLING", timedelta(0))
     asha, account = bank.customer(10)
     assert asha.transfer(account, str(tampered.ravi), 900).code == "insufficient_funds"
     file = tmp_path / "anchor"

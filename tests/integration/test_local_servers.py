@@ -20,6 +20,7 @@ from local.mail_catcher import MailCatcher
 from local.mongod_binary import EmbeddedError, check_mongod, find_mongod
 from local.processes import LOOPBACK, holds_within
 from local.replica_set import ReplicaSet, provision
+from tests.server import is_running
 
 END_TIMEOUT_S = 15.0
 
@@ -46,14 +47,6 @@ def write(replica_set: ReplicaSet, number: int) -> None:
 def numbers(replica_set: ReplicaSet) -> list[int]:
     with MongoClient(replica_set.admin_uri) as client:
         return sorted(document["_id"] for document in client.notes.numbers.find())
-
-
-def is_running(pid: int) -> bool:
-    # A killed process whose parent has not noticed yet has no command line.
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except FileNotFoundError:
-        return False
 
 
 def test_a_new_set_has_a_primary_and_lets_nobody_in_without_a_password(new_set: Callable[..., ReplicaSet]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from bson import Int64, ObjectId
 
 from app import clock
+from app.auth.roles import roles_of
 from app.errors import LedgerBusy
 from app.ledger.commands import Command, Expire, Hold
 from app.ledger.posting import EXPIRED_HOLDS_MAX, post_block
@@ -23,7 +24,7 @@ BRIEF = timedelta(milliseconds=1)
 
 def block(*commands: Command) -> list[Outcome]:
     """Post the commands in one atomic block, which releases what it releases and does not go on."""
-    return post_block(commands, 10.0, WITNESSES)
+    return post_block(commands, 10.0, WITNESSES, roles_of)
 
 
 def brief(payer: Customer, payee: Customer, amount: int = 1) -> Hold:

@@ -4,7 +4,7 @@ Each fault is named once. After a fault the check continues from what is written
 one wrong entry does not make all later entries look wrong.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from bson import ObjectId
 
@@ -62,8 +62,8 @@ class JournalCheck:
             owner = "the bank" if is_treasury else "a user"
             yield self._fault(FaultKind.IDENTITY, None, f"{expected} of {owner}", described(identity))
 
-    def follow(self, documents: Iterable[Document], seen: Callable[[Entry], None] | None = None) -> Iterator[Fault]:
-        """Yield the faults of the next entries, in order; call `seen` with each entry that is readable."""
+    def follow(self, documents: Iterable[Document]) -> Iterator[Fault]:
+        """Yield the faults of the next entries, in order."""
         for document in documents:
             try:
                 entry = to_entry(document)
@@ -79,8 +79,6 @@ class JournalCheck:
                 self._lost = True
                 self._hash = b""
                 continue
-            if seen is not None:
-                seen(entry)
             yield from self._examine(entry, at, computed)
             self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
             self._hash, self._at = entry.hash, at
