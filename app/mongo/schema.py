@@ -22,7 +22,6 @@ ROLE = "fincore_app"
 # MongoDB's error codes for missing rights and for a wrong password.
 NOT_ALLOWED = frozenset({13, 18})
 
-_INDEX_NOT_FOUND = 27
 _NAMESPACE_EXISTS = 48
 _ROLE_EXISTS = 51002
 
@@ -269,8 +268,6 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
 }
 
-SUPERSEDED_INDEXES: dict[str, list[str]] = {"transactions": ["accounts_1"]}
-
 # What the application may do in each collection. None of it can change an entry once it is written.
 PRIVILEGES: dict[str, list[str]] = {
     "users": ["find", "insert", "update"],
@@ -314,20 +311,11 @@ def ensure_schema(database: Database[Document]) -> None:
             database.command("collMod", name, validator={"$jsonSchema": validator})
         if name in INDEXES:
             database[name].create_indexes(INDEXES[name])
-        for index in SUPERSEDED_INDEXES.get(name, ()):
-            _drop_index(database, name, index)
     _ensure_role(database)
+    upgrades.drop_superseded_indexes(database)
     upgrades.normalise_emails(database)
     upgrades.keep_spared_sessions(database)
     database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
-
-
-def _drop_index(database: Database[Document], collection: str, index: str) -> None:
-    try:
-        database[collection].drop_index(index)
-    except OperationFailure as error:
-        if error.code != _INDEX_NOT_FOUND:
-            raise
 
 
 def check_database(uri: str, *, timeout_ms: int) -> None:

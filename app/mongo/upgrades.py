@@ -1,12 +1,26 @@
-"""Upgrades that `flask db init` makes to documents of an earlier version. Each may run again at any time."""
+"""Upgrades that `flask db init` makes to a database of an earlier version. Each may run again at any time."""
 
 from typing import Any
 
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from app.addresses import normal_email
 
 Documents = Database[dict[str, Any]]
+
+_INDEX_NOT_FOUND = 27
+# Indexes of earlier versions whose place others have taken.
+_SUPERSEDED_INDEXES = (("transactions", "accounts_1"),)
+
+
+def drop_superseded_indexes(database: Documents) -> None:
+    for collection, index in _SUPERSEDED_INDEXES:
+        try:
+            database[collection].drop_index(index)
+        except OperationFailure as error:
+            if error.code != _INDEX_NOT_FOUND:
+                raise
 
 
 def normalise_emails(database: Documents) -> None:

@@ -21,7 +21,7 @@ from tests.people import SYSTEM_EMAIL, Bank
 # every operation is open to, goes through it, and for a customer there are some of the cases made by chance.
 BOUNDARIES = "coverage"
 BY_CHANCE = "examples,fuzzing,stateful"
-STOP_TIMEOUT_S = 115
+STOP_TIMEOUT_S = 280
 
 
 @pytest.mark.parametrize(
