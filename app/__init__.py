@@ -1,4 +1,4 @@
-"""Fincore: a small bank behind an HTTP API, on a ledger that can prove itself right."""
+"""Fincore: a small bank behind an HTTP API, with a ledger whose correctness can be verified."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """Return the application; raises ConfigError if the settings, read from the environment by default, are unfit."""
-    # Imported here: whoever needs the ledger's rules, the supervisor or one module alone shall not load them all.
+    """Return the application; raises ConfigError if the settings are wrong. By default the environment has them."""
+    # Imported here, so that code that needs a single module, such as the ledger's rules, does not load all of them.
     from flask import Flask
 
     import config as settings

@@ -1,8 +1,8 @@
-"""E-mail addresses: the one form in which the bank keeps, compares, finds and uses them.
+"""E-mail addresses and their normal form, in which the bank stores, compares and uses them.
 
-That form is the local part in NFC and in lower case, and the domain as DNS has it: in ASCII by IDNA 2008. So one
-mailbox is one user, whichever way its address is typed, and mail goes where the address says: Python's own codec
-follows IDNA 2003, by which faß.de is somebody else's fass.de.
+In the normal form the local part is in NFC and in lower case, and the domain is in ASCII by IDNA 2008, as in DNS. So
+one mailbox is one user, however the address is typed. Python's own codec is not used, because it follows IDNA 2003 and
+turns faß.de into fass.de, which is somebody else's domain.
 """
 
 import unicodedata
@@ -10,18 +10,18 @@ import unicodedata
 import email_validator
 import idna
 
-# Of what is looked at at all; the standards allow 254.
+# Longer text is refused before it is parsed. The standards allow 254 characters.
 EMAIL_LENGTH_MAX = 320
-# How text of other scripts is written into headers. In an address it is legal and nobody's, and mail programs would
-# read another address out of it.
+# The start of an encoded word, by which mail headers write other scripts. It is legal in an address, but nobody has
+# one, and mail programs would decode it into another address.
 ENCODED_WORD = "=?"
 
-# An intranet's or a test's domain is as good as any; the outbox tells when no mail gets there.
+# Domains of intranets and tests are accepted. If no mail gets there, the outbox shows it.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 def normal_email(text: str) -> str | None:
-    """Return the address in its one form, or None if it is none by its syntax."""
+    """Return the address in its normal form, or None if its syntax is wrong."""
     if len(text) > EMAIL_LENGTH_MAX or ENCODED_WORD in text:
         return None
     try:
@@ -32,7 +32,7 @@ def normal_email(text: str) -> str | None:
 
 
 def email_beginning(text: str) -> str:
-    """Return how addresses start, in their one form, that start with `text`: a whole address or less of one."""
+    """Return the start of an address, or a whole one, in the normal form, for searches."""
     whole = normal_email(text)
     if whole is not None:
         return whole

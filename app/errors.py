@@ -1,9 +1,8 @@
-"""Every reason Fincore has for saying no.
+"""Every reason for which Fincore refuses a request.
 
-One class per reason. The class is the vocabulary (code, HTTP status, title) and
-its docstring is the text of the page /problems/<code>; an instance adds what is
-particular to the case. One handler in `app.http` turns them into problem
-documents (RFC 9457).
+There is one class per reason, with its code, HTTP status and title. Its docstring is the text of
+the page /problems/<code>. An instance adds the details of one case. One handler in `app.http`
+turns these errors into problem documents (RFC 9457).
 """
 
 from collections.abc import Mapping
@@ -16,16 +15,16 @@ FieldErrors = Mapping[str, Any]
 class DomainError(Exception):
     """A refusal that a client can understand and act on.
 
-    `detail` is for people and names the case, `errors` maps fields to messages,
-    `members` are further members of the problem document.
+    `detail` explains the case to people, `errors` maps fields to messages,
+    and `members` are further members of the problem document.
     """
 
     code: ClassVar[str]
     title: ClassVar[str]
     status: int
-    # Seconds after which trying again makes sense; sent as Retry-After.
+    # After this many seconds it makes sense to try again; sent as Retry-After.
     retry_after_seconds: int | None = None
-    # What RFC 6750, section 3.1, calls this about a token that was sent.
+    # The error code of RFC 6750, section 3.1, if a token was sent and is refused.
     bearer_error: ClassVar[str | None] = None
     # Whether this repeats the outcome of an earlier request with the same idempotency key.
     replayed: bool = False
@@ -38,49 +37,50 @@ class DomainError(Exception):
 
 
 class MalformedJson(DomainError):
-    """The body is not one JSON document in UTF-8. Nothing was done. Mind quotes, commas, duplicate keys in one
+    """The body is not one JSON document in UTF-8. Nothing was done. Check quotes, commas, duplicate keys in one
     object, numbers too large for any JSON reader, and the encoding."""
 
     code, status, title = "malformed_json", 400, "The body is not valid JSON"
 
 
 class InvalidCursor(DomainError):
-    """The cursor is not one that this list gave out. Use `nextCursor` of the page before, unchanged and with the
-    same filters, or leave it out to begin at the first page."""
+    """The cursor does not come from this list. Use `nextCursor` of the previous page, unchanged and with the
+    same filters, or leave it out to start at the first page."""
 
     code, status, title = "invalid_cursor", 400, "The cursor is not valid"
 
 
 class TokenMissing(DomainError):
-    """The call needs a token: send the header `Authorization: Bearer <token>` with the token that
-    `POST /api/auth/login` answers."""
+    """The call needs a token. Send the header `Authorization: Bearer <token>` with the token from the answer of
+    `POST /api/auth/login`."""
 
     code, status, title = "token_missing", 401, "A token is needed"
 
 
 class TokenInvalid(DomainError):
-    """The token was not issued by this bank for this use, or it was changed on the way. Log in again."""
+    """The token was not issued by this bank for this use, or it was changed. Log in again."""
 
     code, status, title = "token_invalid", 401, "The token is not valid"
     bearer_error = "invalid_token"
 
 
 class TokenExpired(DomainError):
-    """The token was good and its time is over. Refresh the session with its refresh token, or log in again."""
+    """The token was valid and has expired. Refresh the session with its refresh token, or log in again."""
 
     code, status, title = "token_expired", 401, "The token has expired"
     bearer_error = "invalid_token"
 
 
 class TokenRevoked(DomainError):
-    """The session this token belongs to has ended, by a logout or a change of the password. Log in again."""
+    """The session of this token has ended: by a logout, by a change of the password, or because a refresh token was
+    used a second time. Log in again."""
 
     code, status, title = "token_revoked", 401, "The token has been revoked"
     bearer_error = "invalid_token"
 
 
 class InvalidCredentials(DomainError):
-    """E-mail and password do not belong together. The answer is the same whichever of them is wrong."""
+    """The e-mail address or the password is wrong. The answer does not tell which."""
 
     code, status, title = "invalid_credentials", 401, "Wrong e-mail or password"
 
@@ -92,7 +92,7 @@ class Forbidden(DomainError):
 
 
 class NotFound(DomainError):
-    """No call lives at this address. See /api/docs for those that exist."""
+    """There is no call at this address. /api/docs lists all calls."""
 
     code, status, title = "not_found", 404, "No such address"
 
@@ -104,7 +104,7 @@ class AccountNotFound(DomainError):
 
 
 class TransactionNotFound(DomainError):
-    """There is no such transaction, or it is not yours to see: you are no party to it, or it was declined and somebody
+    """There is no such transaction, or you may not see it: you are not a party to it, or it was declined and somebody
     else initiated it. The answer is the same in all cases."""
 
     code, status, title = "transaction_not_found", 404, "No such transaction"
@@ -117,32 +117,32 @@ class UserNotFound(DomainError):
 
 
 class MethodNotAllowed(DomainError):
-    """The address exists, but not for this HTTP method. The header `Allow` names those it has."""
+    """The address exists, but not for this HTTP method. The header `Allow` lists the methods it has."""
 
     code, status, title = "method_not_allowed", 405, "Method not allowed here"
 
 
 class EmailTaken(DomainError):
-    """A user with this e-mail address is registered already. Log in, or register with another address."""
+    """A user with this e-mail address is already registered. Log in, or register with another address."""
 
     code, status, title = "email_taken", 409, "This e-mail address is registered already"
 
 
 class AccountNotEmpty(DomainError):
-    """An account can be closed only at balance zero and without open holds on either side."""
+    """An account can be closed only if its balance is zero and it has no open holds, as payer or payee."""
 
     code, status, title = "account_not_empty", 409, "The account is not empty"
 
 
 class InvalidStatusTransition(DomainError):
-    """The account can not go from its status to the one asked for. ACTIVE and FROZEN change into each other, both
-    into CLOSED, and CLOSED is final."""
+    """The account cannot change from its present status to this one. ACTIVE and FROZEN can change into each other and
+    into CLOSED. CLOSED is final."""
 
-    code, status, title = "invalid_status_transition", 409, "The account can not change to this status"
+    code, status, title = "invalid_status_transition", 409, "The account cannot change to this status"
 
 
 class AlreadyReversed(DomainError):
-    """The transaction has been reversed before. It can be reversed once; `reversedBy` names the reversal."""
+    """The transaction has already been reversed. It can be reversed once; `reversedBy` names the reversal."""
 
     code, status, title = "already_reversed", 409, "The transaction is reversed already"
 
@@ -150,11 +150,11 @@ class AlreadyReversed(DomainError):
 class NotReversible(DomainError):
     """Only a completed transfer, funding or captured hold can be reversed."""
 
-    code, status, title = "not_reversible", 409, "The transaction can not be reversed"
+    code, status, title = "not_reversible", 409, "The transaction cannot be reversed"
 
 
 class HoldNotPending(DomainError):
-    """The transaction is not an open hold: it was captured, voided or has expired, or it never was a hold."""
+    """The transaction is not an open hold: it was captured or voided, has expired, or was never a hold."""
 
     code, status, title = "hold_not_pending", 409, "The hold is not open"
 
@@ -173,13 +173,14 @@ class UnsupportedMediaType(DomainError):
 
 class ValidationFailed(DomainError):
     """The request is well-formed, but something in it is missing, unknown or outside its limits. `errors` names
-    each field with its reasons. Nothing was done, and an idempotency key in it was not spent."""
+    each invalid field with the reasons. Nothing was done, and an idempotency key in the request is still unused."""
 
     code, status, title = "validation_failed", 422, "The request has invalid fields"
 
 
 class ResetTokenInvalid(DomainError):
-    """The reset token is unknown, was used, has expired, or a later one replaced it. Ask for a new one."""
+    """The reset token is unknown, was used, has expired, or was mailed before the password last changed. Ask for a
+    new one."""
 
     code, status, title = "reset_token_invalid", 422, "The reset token is not valid"
 
@@ -192,14 +193,14 @@ class InsufficientFunds(DomainError):
 
 
 class AccountNotActive(DomainError):
-    """Only ACTIVE accounts move money, and one of the two is not. The attempt is recorded as a FAILED transaction
-    and moved nothing; try again with a new idempotency key when the account is ACTIVE."""
+    """Only ACTIVE accounts can move money, and one of the two is not ACTIVE. The attempt is recorded as a FAILED
+    transaction and moved nothing; try again with a new idempotency key when the account is ACTIVE."""
 
     code, status, title = "account_not_active", 422, "An account is not active"
 
 
 class CurrencyMismatch(DomainError):
-    """Both accounts of a transfer must be in one currency. Fincore does not exchange currencies."""
+    """Both accounts of a transfer must have the same currency. Fincore does not exchange currencies."""
 
     code, status, title = "currency_mismatch", 422, "The accounts have different currencies"
 
@@ -211,8 +212,8 @@ class SameAccount(DomainError):
 
 
 class IdempotencyKeyReused(DomainError):
-    """This idempotency key was spent on another request. `errors` names the fields that differ. Repeat the request
-    unchanged to get its outcome, or take a new key for a new request."""
+    """This idempotency key was used for another request. `errors` names the fields that differ. Repeat the request
+    unchanged to get its outcome, or use a new key for a new request."""
 
     code, status, title = "idempotency_key_reused", 422, "The idempotency key was used for another request"
 
@@ -225,7 +226,7 @@ class BalanceLimitExceeded(DomainError):
 
 
 class CaptureExceedsHold(DomainError):
-    """No more can be captured than the hold set aside."""
+    """The amount is larger than the hold. At most the held amount can be captured."""
 
     code, status, title = "capture_exceeds_hold", 422, "The amount is more than the hold"
 
@@ -243,23 +244,25 @@ class TooManyAttempts(DomainError):
 
 
 class InternalError(DomainError):
-    """A fault of ours. It is in the log under the request id, which is worth quoting to us. A request with an
-    idempotency key can be repeated with the same key without harm."""
+    """The fault is ours. It is in the log under the request id; please quote that id to us. A request with an
+    idempotency key can safely be repeated with the same key."""
 
     code, status, title = "internal_error", 500, "Something went wrong on our side"
 
 
 class LedgerBusy(DomainError):
-    """The ledger is taking more postings than it can. It is not known whether the request took effect: repeat it
-    with the same idempotency key after `Retry-After` seconds, which never applies it twice."""
+    """The ledger has more postings to make than it can keep up with. If `detail` says that nothing was done, nothing
+    was. Otherwise it is not known whether the request took effect. In both cases, repeat it with the same idempotency
+    key after `Retry-After` seconds: that never applies it twice."""
 
     code, status, title = "ledger_busy", 503, "The ledger is busy"
     retry_after_seconds = 1
 
 
 class ServiceUnavailable(DomainError):
-    """The database can not be reached just now. It is not known whether the request took effect: repeat it with
-    the same idempotency key after `Retry-After` seconds, which never applies it twice."""
+    """The database cannot be reached or is not ready, the clock of this host is wrong, or there is too much heavy work.
+    If `detail` says that nothing was done, nothing was. Otherwise it is not known whether the request took effect. In
+    all cases, repeat it with the same idempotency key after `Retry-After` seconds: that never applies it twice."""
 
     code, status, title = "service_unavailable", 503, "The service is unavailable"
     retry_after_seconds = 2
@@ -269,7 +272,7 @@ PROBLEMS: dict[str, type[DomainError]] = {problem.code: problem for problem in D
 
 
 def blank_problem(status: HTTPStatus, request_id: str) -> dict[str, Any]:
-    """Return the problem document of a refusal by HTTP itself, for none of the reasons above (RFC 9457, 4.2.1)."""
+    """Return the problem document for an HTTP status that is none of the reasons above (RFC 9457, section 4.2.1)."""
     return {
         "type": "about:blank",
         "title": status.phrase,

@@ -1,6 +1,6 @@
-"""marshmallow fields and the schema base that every request and response is made of.
+"""The marshmallow fields and the base schema of every request and response.
 
-Ids, amounts, times and texts are checked and converted here and nowhere else.
+Ids, amounts, times and texts are checked and converted only here.
 """
 
 import re
@@ -21,20 +21,21 @@ _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 # Control characters, and the line and paragraph separators that Unicode has besides them.
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-# They put text in another order than it is stored in, so that a name or a description can show as another.
+# These show text in another order than it is stored in, so one name or description can look like another.
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-# Controls, formats, separators, and marks that only change what stands before them.
+# Controls, formats, separators, and marks that only change the character before them.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
-# Letters and symbols by their category that show as nothing or as a blank: fillers of Hangul, Braille's empty cell,
+# Letters and symbols, by their category, that show nothing or a blank: Hangul fillers, the empty Braille cell,
 # the null notehead and the Khitan filler.
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\ufffc\U0001d159\U00016fe4")
-# What `Line` takes, as JSON Schema says it. What shows nothing is more than a pattern should list: `Line` knows.
+# The text that `Line` accepts, as a JSON Schema pattern. `Line` also refuses text without a visible character; the
+# invisible ones are too many for a pattern.
 _CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _ONE_LINE = f"^[^{_CONTROL}]*$"
 _ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 
 
-# Stands for a malformed id in a path; never assigned, so that a route answers that it was not found.
+# Stands for a malformed id in a path. It is never assigned, so a route answers that nothing was found.
 MALFORMED_ID = ObjectId("0" * 24)
 
 
@@ -45,16 +46,16 @@ def camel_case(name: str) -> str:
 
 
 class CamelSchema(Schema):
-    """Names are camelCase in JSON, unknown ones are refused, and null in an optional field is the same as leaving
-    it out."""
+    """The base schema: names are camelCase in JSON, unknown names are refused, and null in an optional field is the
+    same as leaving it out."""
 
     class Meta:
         unknown = RAISE
 
-    # Of a body: whether it may be left out, and its limit, if it is not the one of all bodies.
+    # Whether the body may be left out, and its own size limit. None: the limit of all bodies.
     may_be_absent: ClassVar[bool] = False
     body_bytes_max: ClassVar[int | None] = None
-    # Whether numbers in it with a point or an exponent come as Decimal, so that no digit is rounded away.
+    # Whether numbers with a point or an exponent are read as Decimal, so that no digit is lost.
     exact_numbers: ClassVar[bool] = False
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
@@ -90,7 +91,7 @@ class Id(fields.Field[ObjectId]):
 
 
 def read_id(text: str) -> ObjectId | None:
-    """Return the id that `text` writes, or None if it writes none that could ever be assigned."""
+    """Return the id in `text`, or None if `text` is no id or is MALFORMED_ID, which is never assigned."""
     found = ObjectId(text) if _ID.fullmatch(text) else None
     return None if found == MALFORMED_ID else found
 
@@ -109,7 +110,7 @@ class Amount(fields.Integer):
 
 
 class StrictBoolean(fields.Boolean):
-    """JSON's true or false. To Python 1 and 1.0 equal True, so that a set of what is taken for true takes them too."""
+    """JSON's true or false. marshmallow's own field also accepts 1 and 1.0, because Python says they equal True."""
 
     default_error_messages = {"invalid": "Not true or false."}
 
@@ -143,7 +144,7 @@ def _described(metadata: Mapping[str, Any]) -> str:
 
 
 def exact_number(value: int) -> Any:
-    """Return an integer as an answer can have it: orjson writes none beyond 64 bits by itself."""
+    """Return an integer in a form that orjson can write, because it writes none beyond 64 bits by itself."""
     return value if abs(value) < _ORJSON_INTEGER_MAX else orjson.Fragment(str(value))
 
 
@@ -163,11 +164,11 @@ class CurrencyCode(fields.String):
 
 
 class UtcDateTime(fields.Field[datetime]):
-    """RFC 3339 with an offset in, UTC with milliseconds and `Z` out."""
+    """A time: read as RFC 3339 with an offset, written in UTC with milliseconds and `Z`."""
 
     default_error_messages = {
         "invalid": "Not a time: write it like 2026-11-22T16:00:00.123Z.",
-        "plus": "Not a time: it has a blank where an offset begins. In a URL, a plus sign is written %2B.",
+        "plus": "Not a time: it has a blank where the offset starts. In a URL, a plus sign is written %2B.",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -192,8 +193,8 @@ def rfc3339(moment: datetime) -> str:
 
 
 class Line(fields.String):
-    """One line of human text: no control characters, nothing that changes the order in which it shows, and a visible
-    character where something is asked for."""
+    """One line of text for people. It has no control characters and no characters that change the direction of text,
+    and if `length_min` is above 0, it has a visible character."""
 
     default_error_messages = {
         "control": "Control characters, such as line breaks, are not allowed here.",
@@ -222,12 +223,12 @@ class Line(fields.String):
 
 
 def is_visible(character: str) -> bool:
-    """Tell whether a character shows by itself. One that is too new for Python's tables counts as visible."""
+    """Tell whether a character is visible by itself. One that is too new for Python's tables counts as visible."""
     return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
 
 
 class IdempotencyKey(fields.String):
-    """What names one intention of one user: 1 to 255 printable characters."""
+    """A client's name for one request, so that a repeat is recognized: 1 to 255 printable characters."""
 
     default_error_messages = {"unprintable": "An idempotency key has printable characters only."}
 
@@ -259,7 +260,7 @@ class Metadata(fields.Dict):
 
 
 def property_names(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-    """Return what the API's description says of the names in a `Metadata` object."""
+    """Return the API description's limits for the names in a `Metadata` object."""
     if not isinstance(field, Metadata):
         return {}
     return {"propertyNames": {"pattern": _ONE_LINE_WITH_TEXT, "maxLength": field.KEY_LENGTH_MAX}}

@@ -19,9 +19,9 @@ _EXPONENTS: dict[str, int] = {
 }
 _UNCOUNTABLE = {currency.code for currency in Currency if currency.exponent is None}
 
-# What accounts could ever be opened in, by the digits of its minor unit. A later edition of ISO 4217 may drop a
-# currency, or change its digits; accounts are still kept in it, and what they hold is still counted as it was.
-# So a line is added here for each currency that an edition adds, and none is ever taken away.
+# Every currency in which an account could ever be opened, by the digits of its minor unit. A later edition of ISO 4217
+# may drop a currency or change its digits, but existing accounts keep their currency and its digits. So currencies are
+# only ever added here, never removed.
 _KEPT: dict[str, int] = {
     code: digits
     for digits, codes in {
@@ -47,7 +47,8 @@ def is_currency(code: str) -> bool:
 def exponent(currency: str) -> int:
     """Return how many decimal digits the currency's minor unit has: INR 2, JPY 0, KWD 3.
 
-    Of a currency that ISO 4217 has dropped, too. Raises KeyError for what never was one, or has no minor unit.
+    Currencies that ISO 4217 has dropped are known too. Raises KeyError for any code that was never a currency or has
+    no minor unit.
     """
     digits = _KEPT.get(currency, _EXPONENTS.get(currency))
     if digits is not None:
@@ -58,7 +59,7 @@ def exponent(currency: str) -> int:
 
 
 def currencies() -> list[str]:
-    """Return every currency an account can be opened in, in alphabetical order."""
+    """Return every currency in which an account can be opened, in alphabetical order."""
     return sorted(_EXPONENTS)
 
 
@@ -73,18 +74,18 @@ def decimal_text(amount: int, currency: str) -> str:
 def format_amount(amount: int, currency: str) -> str:
     """Return minor units for people to read: 12345678 INR is ₹1,23,456.78, 700 JPY ¥700, -1234567 KWD -KWD 1,234.567.
 
-    The digits before the point are grouped by the custom of the currency's home; see `format_number`.
+    The digits before the point are grouped as in the currency's own country; see `format_number`.
     """
     sign = "-" if amount < 0 else ""
     return f"{sign}{_prefix(currency)}{format_number(abs(amount), currency)}"
 
 
 def format_number(amount: int, currency: str) -> str:
-    """Return what `format_amount` does without the currency, for where it stands beside: 12345678 INR is 1,23,456.78.
+    """Return the same as `format_amount` without the currency, for columns that name it: 12345678 INR is 1,23,456.78.
 
-    Groups are as large as at the currency's home. Before the minor unit stands a point everywhere, as the words around
-    are English and no amount may be read in two ways; what parts the groups is the home's own sign where the point is
-    its decimal sign as well (1’234.56 in Switzerland), and a comma elsewhere.
+    The groups are as large as in the currency's own country. The decimal sign is always a point, because the text
+    around is English and an amount must not be read in two ways. Groups are separated by the country's own sign if its
+    decimal sign is a point too (1’234.56 in Switzerland), otherwise by a comma.
     """
     whole, point, fraction = decimal_text(abs(amount), currency).partition(".")
     last, other, separator = _grouping(currency)
@@ -98,15 +99,15 @@ def format_number(amount: int, currency: str) -> str:
 
 @functools.cache
 def _prefix(currency: str) -> str:
-    # Only the symbol is Babel's: its digits differ from ISO 4217 for some currencies.
+    # Only the symbol is from Babel, because its number of digits differs from ISO 4217 for some currencies.
     symbol = get_currency_symbol(currency, locale="en")
-    # Letters before digits need a space between them, which must not become a line break.
+    # A symbol of letters needs a space before the digits, at which no line may break.
     return symbol if unicodedata.category(symbol[-1]) == "Sc" else f"{symbol}\N{NO-BREAK SPACE}"
 
 
 @functools.cache
 def _grouping(currency: str) -> tuple[int, int, str]:
-    """Return how many digits the group before the point has, how many each other, and what stands between them."""
+    """Return the size of the group before the point, the size of all other groups, and the sign between groups."""
     home = _home(currency)
     if home is None:
         return 3, 3, ","
@@ -116,8 +117,8 @@ def _grouping(currency: str) -> tuple[int, int, str]:
 
 
 def _home(currency: str) -> Locale | None:
-    """Return the language and country a currency is at home in; None if it is that of several countries."""
-    # By ISO 4217 a code begins with its country's. X stands for none, EU for many.
+    """Return the language and country of a currency; None if it belongs to several countries or to none."""
+    # By ISO 4217 a currency's code starts with its country's code, with X for no country and EU for several.
     territory = currency[:2]
     for language in get_official_languages(territory, de_facto=True):
         try:

@@ -1,23 +1,23 @@
-"""IP addresses and networks, each written in one way only."""
+"""IP addresses and networks, each in one form only."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-# One customer's IPv6 addresses are as many as they like within their /64.
+# One customer usually has a whole /64 of IPv6 addresses, so it counts as one client.
 IPV6_PREFIX_BITS = 64
-# A server that listens on [::] sees the IPv4 clients there: 203.0.113.5 as ::ffff:203.0.113.5.
+# A server that listens on [::] sees IPv4 clients by mapped addresses: 203.0.113.5 as ::ffff:203.0.113.5.
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
 def parse_networks(texts: Iterable[str]) -> list[Network]:
-    """Return the networks that addresses such as 10.0.0.7 and ranges such as 10.0.0.0/8 name; raises ValueError."""
+    """Return the networks for addresses such as 10.0.0.7 and ranges such as 10.0.0.0/8; raises ValueError."""
     return [_unmapped(ip_network(text)) for text in texts]
 
 
 def client_network(text: str) -> str:
-    """Return what of a client's address names the client: all of an IPv4 address, the network of an IPv6 one."""
+    """Return the part of an address that identifies the client: a whole IPv4 address, or the /64 of an IPv6 one."""
     address = parse_address(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address), IPV6_PREFIX_BITS), strict=False))
@@ -25,7 +25,7 @@ def client_network(text: str) -> str:
 
 
 def parse_address(text: str) -> Address | None:
-    """Return the address, an IPv4 one where it is mapped into IPv6 and without the name of an interface."""
+    """Return the address, or None if `text` is none. A mapped address becomes IPv4; an interface's name is dropped."""
     try:
         address = ip_address(text)
     except ValueError:

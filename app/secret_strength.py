@@ -1,4 +1,4 @@
-"""Whether a secret out of the settings could be guessed: by its length, its looks, and what has been published."""
+"""Checks whether a secret in the settings could be guessed: too short, too regular, or published."""
 
 import re
 from itertools import pairwise
@@ -6,14 +6,14 @@ from itertools import pairwise
 from zxcvbn import zxcvbn
 
 SECRET_BYTES_MIN = 32
-# Of 32 random bytes, about 30 differ, and so do the steps from one to the next.
+# Of 32 random bytes, about 30 are distinct, and so are about 30 of the differences between neighbours.
 KEY_DISTINCT_BYTES_MIN = 16
-# As zxcvbn estimates. 32 random hexadecimal digits come to about 32, rows of keys and alphabets to a few.
+# As zxcvbn estimates it. 32 random hexadecimal digits reach about 32; keyboard rows and alphabets reach only a few.
 GUESSES_LOG10_MIN = 22.0
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
-# A secret out of somebody's tutorial is long enough and known to everybody.
+# Words of placeholders in tutorials. Such a secret may be long enough, but everybody knows it.
 PLACEHOLDER_WORDS = ("change", "default", "example", "fincore", "password", "placeholder", "secret", "your")
-# Published keys, in lower case. Whoever attacks a bank tries them first.
+# Published keys, in lower case. Attackers try them first.
 PUBLISHED = frozenset(
     {
         # RFC 8032, section 7: Ed25519's test vectors.
@@ -30,7 +30,7 @@ PUBLISHED = frozenset(
         # RFC 7515 and RFC 7520: keys of HMAC examples.
         "aym1sysppbydfgzld3umj1qzkobwvmkoqq-estjqlr_t-1qs0gzh75aktmn3yj0ips4hcguutwjazzr1z9caow",
         "hjtxiz2usn5kbqfbttnwbpdmhkv8fjg-onbc6mxccyg",
-        # The documentations of FastAPI and Flask, and tutorials that are copied a lot.
+        # Keys from the documentation of FastAPI and Flask, and from tutorials that are often copied.
         "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
         "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
         "404e635266556a586e3272357538782f413f4428472b4b6250645367566b5970",
@@ -41,7 +41,7 @@ PUBLISHED = frozenset(
 
 
 def fault_of_secret(value: str) -> str | None:
-    """Return why a secret in text could be guessed, or None."""
+    """Return why a secret text could be guessed, or None."""
     if len(value.encode()) < SECRET_BYTES_MIN:
         return f"It is shorter than {SECRET_BYTES_MIN} bytes."
     lower = value.lower()
@@ -64,11 +64,11 @@ def fault_of_key(value: str) -> str | None:
     steps = {(later - earlier) % 256 for earlier, later in pairwise(key)}
     if min(len(set(key)), len(steps)) < KEY_DISTINCT_BYTES_MIN:
         return "It repeats itself or follows a pattern, and can be guessed."
-    # By chance, 32 bytes are never all of them letters, digits and signs.
+    # 32 random bytes are practically never all printable ASCII. If they are, somebody typed a text.
     text = key.decode("ascii", "replace")
     return fault_of_secret(text) if text.isascii() and text.isprintable() else None
 
 
 def _is_repetition(value: str) -> bool:
-    # A string is a repetition of a shorter one exactly if it occurs inside its own double.
+    # A string repeats a shorter one exactly if it occurs inside itself written twice.
     return value in (value + value)[1:-1]

@@ -1,1 +1,1 @@
-"""Accounts: who owns them, what they are called, and whether they are open. Their money is in the ledger."""
+"""Accounts: their owners, names and status. Their money is in the ledger."""

@@ -1,4 +1,7 @@
-"""Accounts in the database. Their money is in the ledger."""
+"""Accounts in the database: {_id, user, name, kind, currency, status, created_at}. Their money is in the ledger.
+
+A treasury has no `user`.
+"""
 
 from bson import ObjectId
 from pymongo import ReturnDocument

@@ -43,7 +43,7 @@ bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Wh
 def create(body: dict[str, Any]) -> Any:
     """Open an account. A user has at most 1,000, closed ones included. Under an idempotency key it is opened once."""
     viewer, currency = current_user_id(), body.get("currency", current_app.config["DEFAULT_CURRENCY"])
-    # Asked first: once the account is open, nothing may fail any more that would make it look as if it were not.
+    # Read before the account is opened. If it failed afterwards, the account would seem not to exist.
     sees_all = reads_everything(viewer)
     account, replayed = service.open_account_once(
         user_id=viewer, currency=currency, name=body.get("name"), key=body.get("idempotency_key"), asked=body
@@ -68,7 +68,7 @@ def list_accounts() -> dict[str, Any]:
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:
-    """Return one account: to its owner, and any to administrators."""
+    """Return one account. Owners may read their own, administrators all."""
     return {"account": service.get_account(account_id, viewer=current_user_id())}
 
 
@@ -88,7 +88,7 @@ def rename_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound, AccountNotEmpty, InvalidStatusTransition, LedgerBusy)
 def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """Close an account for good, at balance zero and without open holds. The body may be left out."""
+    """Close an account for ever. It needs a balance of zero and no open holds. The body may be left out."""
     act = current_act(body.get("reason"))
     return {"account": service.change_status(account_id, AccountStatus.CLOSED, act=act, owner=current_user_id())}
 
@@ -99,5 +99,5 @@ def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, BalanceSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
 def get_balance(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """Return the balance as the ledger's newest entry has it, or as it stood at a time."""
+    """Return the balance after the account's newest entry, or as it stood at a given time."""
     return service.get_balance(account_id, viewer=current_user_id(), **query)

@@ -1,4 +1,4 @@
-"""What the account routes take and answer."""
+"""The requests and answers of the account routes."""
 
 from marshmallow import fields, validate
 
@@ -17,10 +17,10 @@ class AccountSchema(CamelSchema):
     currency = CurrencyCode(required=True)
     status = fields.String(required=True, validate=validate.OneOf([status.value for status in AccountStatus]))
     created_at = UtcDateTime(required=True)
-    user_id = Id(attribute="user", metadata={"description": "Whose it is. Shown to administrators; null: the bank's."})
+    user_id = Id(attribute="user", metadata={"description": "The owner; null: the bank. Shown to administrators only."})
     kind = fields.String(
         validate=validate.OneOf([kind.value for kind in AccountKind]),
-        metadata={"description": "Shown to administrators."},
+        metadata={"description": "Shown to administrators only."},
     )
 
 
@@ -28,7 +28,7 @@ class AccountWithBalanceSchema(AccountSchema):
     """An account with its money, in minor units."""
 
     balance = Money(required=True)
-    available_balance = Money(required=True, metadata={"description": "The balance less what holds set aside."})
+    available_balance = Money(required=True, metadata={"description": "The balance minus the amounts on hold."})
 
 
 class AccountAnswerSchema(CamelSchema):
@@ -40,32 +40,34 @@ class AccountListSchema(CamelSchema):
 
 
 class BalanceSchema(CamelSchema):
-    """A balance, and the entry it was read from."""
+    """A balance, and the entry from which it was read."""
 
     account_id = Id(required=True)
     currency = CurrencyCode(required=True)
     balance = Money(required=True)
     available_balance = Money(required=True)
-    sequence = fields.Integer(required=True, metadata={"description": "Of the journal's entry that says so."})
+    sequence = fields.Integer(required=True, metadata={"description": "Of the entry with this balance."})
     as_of = UtcDateTime(required=True)
     final = fields.Boolean(
         metadata={
-            "description": "Of a balance at a time: whether it is settled, for ever. An entry may still join a time of "
-            "the last 60 seconds."
+            "description": "For a balance at a given time: whether it can no longer change. In the last 60 seconds, "
+            "entries may still be added."
         }
     )
 
 
 class BalanceQuerySchema(CamelSchema):
     at = UtcDateTime(
-        metadata={"description": "As it stood then, with all entries of that millisecond. At most 10 s in the future."}
+        metadata={
+            "description": "The balance at this time, after all entries of its millisecond; at most 10 s in the future."
+        }
     )
 
 
 class CreateAccountSchema(CamelSchema):
     currency = CurrencyCode()
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX)
-    idempotency_key = IdempotencyKey(metadata={"description": "A repeat under it gets the same account."})
+    idempotency_key = IdempotencyKey(metadata={"description": "A repeat with the same key gets the same account."})
 
 
 class RenameAccountSchema(CamelSchema):

@@ -1,4 +1,4 @@
-"""Opening accounts, and reading them with what the ledger says of them."""
+"""Opening, renaming and closing accounts, and reading them with their balances from the ledger."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -20,17 +20,18 @@ from app.mongo import Document
 from app.outbox import messages
 from app.outbox import repository as outbox
 
-# The lists and histories of a user read the heads of all their accounts. Closed ones count, as they are in both.
+# Bounds the cost of a user's lists and histories, which read all of their accounts. Closed ones count, because they
+# are read too.
 ACCOUNTS_PER_USER_MAX = 1_000
 
 Result = TypeVar("Result")
 
 
 def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Document:
-    """Open an account, and with the first one in a currency the treasury in it; return the account.
+    """Open an account and return it. The first account in a currency also opens the treasury of that currency.
 
     Raises ValidationFailed if the user has ACCOUNTS_PER_USER_MAX. Blocks that run at the same moment do not see each
-    other's account, so a user may come to have a few more: this keeps reads fast and is no rule about money.
+    other's accounts, so a user may get a few more. That does no harm, because the limit only keeps reads fast.
     """
     account = _new_account(user_id, currency, name)
     _atomically(lambda session: _open_with_treasury(account, session))
@@ -40,11 +41,11 @@ def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Docum
 def open_account_once(
     *, user_id: ObjectId, currency: str, name: str | None, key: str | None, asked: Mapping[str, Any]
 ) -> tuple[Document, bool]:
-    """Open an account under an idempotency key, if there is one; return it, as it was first answered, and whether it
-    was there already.
+    """Open an account under an idempotency key, if one is given.
 
-    `asked` are the fields of the request, which a repeat has to have again. Raises IdempotencyKeyReused if the key was
-    spent on anything else, and as `open_account` does.
+    Return the account as it was first answered, and whether this is a repeat. `asked` are the fields of the request,
+    which must be the same in a repeat. Raises IdempotencyKeyReused if the key was used for anything else, and as
+    `open_account` does.
     """
     if key is None:
         return open_account(user_id=user_id, currency=currency, name=name), False
@@ -68,8 +69,8 @@ def open_account_once(
 
 
 def _atomically(block: Callable[[ClientSession], Result]) -> Result:
-    # Two first accounts in one currency race for its treasury, and two requests under one key for the key. Who loses
-    # finds it there in the second run.
+    # The first two accounts in a currency may race to open its treasury, and two requests with one key may race to use
+    # it. The loser runs again and finds the treasury or the key.
     return mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
 
 
@@ -116,11 +117,11 @@ def _open(account: Document, session: ClientSession) -> None:
 
 
 def readable_account(account_id: ObjectId, viewer: ObjectId) -> Document:
-    """Return an account that `viewer` may read: one's own, or any for an admin; raises AccountNotFound."""
+    """Return an account that `viewer` may read: their own, or any if they are an admin; raises AccountNotFound."""
     account = repository.find_account(account_id)
     if account is not None and account.get("user") == viewer:
         return account
-    # Asked for a missing one too: the time shall not tell it from somebody else's.
+    # Read for a missing account too, so that the time does not tell it from somebody else's.
     is_reader = reads_everything(viewer)
     if account is None or not is_reader:
         raise AccountNotFound
@@ -128,20 +129,20 @@ def readable_account(account_id: ObjectId, viewer: ObjectId) -> Document:
 
 
 def get_account(account_id: ObjectId, *, viewer: ObjectId) -> Document:
-    """Return an account as the viewer may see it; raises AccountNotFound, for a foreign one too."""
+    """Return an account as the viewer may see it; raises AccountNotFound, also if the viewer may not read it."""
     account = readable_account(account_id, viewer)
     return as_seen(account, sees_all=account.get("user") != viewer or reads_everything(viewer))
 
 
 def as_seen(account: Document, *, sees_all: bool) -> Document:
-    """Return the account as one may see it. Whose it is and of which kind is only for who reads everything."""
+    """Return the account as a viewer may see it. Only viewers with `sees_all` see its owner and its kind."""
     if sees_all:
         return {"user": None, **account}
     return {name: value for name, value in account.items() if name not in ("user", "kind")}
 
 
 def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Document:
-    """Rename the user's account and return it as seen by them; raises AccountNotFound, for a foreign one too."""
+    """Rename the user's account and return it as they see it; raises AccountNotFound if they have no such account."""
     sees_all = reads_everything(user_id)
     account = repository.rename(account_id, user_id, name)
     if account is None:
@@ -150,13 +151,13 @@ def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Doc
 
 
 def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owner: ObjectId | None = None) -> Document:
-    """Freeze, unfreeze or close an account as its `owner`, who may only close it, or as the bank.
+    """Freeze, unfreeze or close an account, as the bank or as its `owner`, who may only close it.
 
-    Return it as seen by who does it.
+    Return the account as whoever makes the change may see it.
 
     Raises AccountNotFound, InvalidStatusTransition, AccountNotEmpty, and as `GroupCommit.post` does.
     """
-    # Read first: once the change is done, nothing may fail any more that would make it look undone.
+    # Read before the change. If it failed afterwards, the change would seem not to have happened.
     sees_all = owner is None or reads_everything(owner)
     act = act if owner is not None else act.by_right_of(MAY_ADMINISTER)
     account = repository.find_account(account_id)
@@ -168,7 +169,7 @@ def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owne
 
 
 def list_accounts(*, user_id: ObjectId) -> list[Document]:
-    """Return the user's accounts as seen by them, with `balance` and `available_balance` as the journals' heads say."""
+    """Return the user's accounts as they see them, with `balance` and `available_balance` from the newest entries."""
     sees_all = reads_everything(user_id)
     return [as_seen(account, sees_all=sees_all) for account in with_balances(repository.find_accounts_of(user_id))]
 
@@ -179,17 +180,17 @@ def own_account_ids(user_id: ObjectId) -> list[ObjectId]:
 
 
 def with_balances(accounts: list[Document]) -> list[Document]:
-    """Return the accounts, each with `balance` and `available_balance` as its journal's head has them."""
+    """Return the accounts, each with `balance` and `available_balance` from its newest entry."""
     heads = ledger.heads([account["_id"] for account in accounts])
     return [{**account, **_money(heads[account["_id"]])} for account in accounts]
 
 
 def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None = None) -> Document:
-    """Return the account's balance, now or as it stood at a time, and the sequence it was read at.
+    """Return the account's balance, now or at a given time, and the sequence of the entry it was read from.
 
-    Of a time it also says whether that is `final`: until then an entry may still join it. Raises AccountNotFound
-    for an account that `viewer` may not read, ValidationFailed for a time before the account opened or further in the
-    future than clocks may differ.
+    With a time, `final` tells whether no entry can be added to that time any more. Raises AccountNotFound for an
+    account that `viewer` may not read, and ValidationFailed for a time before the account opened or more than LEEWAY
+    in the future.
     """
     account = readable_account(account_id, viewer)
     if at is None:

@@ -1,1 +1,1 @@
-"""What administrators see and do: users, roles, accounts, the audit log, the trial balance."""
+"""Administration: users, roles, accounts, the audit log, the trial balance."""

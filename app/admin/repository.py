@@ -1,7 +1,10 @@
-"""What administrators ask of users, accounts and the audit log, and the one thing they change themselves: roles.
+"""Lists of users, accounts and audit records for administrators, and changes of roles.
 
-Lists come newest first. Whatever a client sent goes into a query behind an operator of ours, so that it can never be
-read as one of its own.
+The repositories of auth and accounts have the shapes of their documents. An audit record is {_id, at, actor, action,
+subject, reason, before, after, request_id, address}.
+
+Lists come newest first. Values from clients go into queries behind an operator of ours, so that they can never be
+read as operators.
 """
 
 import re
@@ -27,7 +30,7 @@ def find_users(*, after: Position | None, limit: int) -> list[Document]:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What users are searched by: an id, how a name begins, or how an e-mail address does."""
+    """The terms of a search for users: an id, the start of a name, and the start of an e-mail address."""
 
     user_id: ObjectId | None
     name_key: str
@@ -35,10 +38,10 @@ class Search:
 
 
 def search_users(search: Search, *, after: list[Any] | None, limit: int) -> list[Document]:
-    """Return users by their id, then those whose name begins so, then those whose e-mail address does.
+    """Return the user with the id, then users whose name starts so, then users whose e-mail address does.
 
-    `after` is the `search_position` of the last user of the page before. Each of the
-    three is a range of an index, entered where the page before ended.
+    `after` is the `search_position` of the previous page's last user. Each of the three
+    is a range of an index, and each page seeks to where the previous one ended.
     """
     found: list[Document] = []
     for query, order in search_ranges(search, after):
@@ -48,7 +51,7 @@ def search_users(search: Search, *, after: list[Any] | None, limit: int) -> list
 
 
 def search_position(search: Search, user: Document) -> list[Any]:
-    """Return where `search_users` puts the user among its results."""
+    """Return the user's position in the results of `search_users`."""
     if user["_id"] == search.user_id:
         return ["id"]
     if user.get("name_key", "").startswith(search.name_key):
@@ -57,7 +60,7 @@ def search_position(search: Search, user: Document) -> list[Any]:
 
 
 def search_ranges(search: Search, after: list[Any] | None) -> list[tuple[Document, list[tuple[str, int]]]]:
-    """Return the queries that a search is made of, each with the order that its index has."""
+    """Return the queries of a search, each with its index's order."""
     user_id, name, email = search.user_id, _beginning(search.name_key), _beginning(search.email)
     others: Document = {"$ne": user_id}
     by_name = {"name_key": name, "_id": others}
@@ -74,11 +77,11 @@ def search_ranges(search: Search, after: list[Any] | None) -> list[tuple[Documen
         case [_, address]:
             return [({**by_email, "email": {**email, "$gt": address}}, _BY_EMAIL)]
         case _:
-            raise AssertionError(f"{after} is no position in a search.")
+            raise AssertionError(f"{after} is not a position in a search.")
 
 
 def _beginning(text: str) -> Document:
-    # An anchored expression without anything special in it is a range of the index.
+    # MongoDB answers an anchored expression without special characters from a range of the index.
     return {"$regex": "^" + re.escape(text)}
 
 
@@ -87,7 +90,7 @@ def find_user(user_id: ObjectId, session: ClientSession) -> Document | None:
 
 
 def find_first_user(role: str) -> Document | None:
-    """Return the oldest user who has the role."""
+    """Return the user who has the role and was created first."""
     return database().users.find_one({"role": {"$eq": role}}, sort=[("created_at", ASCENDING), ("_id", ASCENDING)])
 
 
@@ -101,10 +104,10 @@ def set_role(user_id: ObjectId, role: str, session: ClientSession) -> Document |
 
 
 def vouch_for_demotion(user_id: ObjectId, role: str, session: ClientSession) -> bool:
-    """Have a user vouch that one has the role still when `user_id` loses it; returns False if there is no other.
+    """Let another user who has the role vouch for the demotion of `user_id`; return False if there is no other.
 
-    To vouch is to be written to. Whoever demotes the voucher at the same time writes
-    the same document, and MongoDB lets only one of the two through.
+    To vouch means that a counter in the voucher's document is written. A demotion of the voucher at the same
+    time writes the same document, and MongoDB lets only one of the two through.
     """
     voucher = database().users.find_one_and_update(
         {"role": {"$eq": role}, "_id": {"$ne": user_id}},
@@ -116,18 +119,18 @@ def vouch_for_demotion(user_id: ObjectId, role: str, session: ClientSession) -> 
 
 
 def find_accounts(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
-    """Return the accounts whose fields have these values, newest first; the bank's own have None for a user."""
+    """Return the accounts with these values, newest first. The bank's own accounts have None as `user`."""
     found = database().accounts.find(_query(filters, "created_at", after)).sort(newest_first("created_at")).limit(limit)
     return [{"user": None, **account} for account in found]
 
 
 def find_audit_records(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
-    """Return the records whose fields have these values, newest first."""
+    """Return the records with these values, newest first."""
     return list(database().audit_log.find(_query(filters, "at", after)).sort(newest_first("at")).limit(limit))
 
 
 def find_audit_records_since(since: datetime, filters: Document) -> list[Document]:
-    """Return the records since then whose fields have these values, oldest first."""
+    """Return the records since `since` with these values, oldest first."""
     query = {**_query(filters, "at", None), "at": {"$gte": since}}
     return list(database().audit_log.find(query).sort([("at", ASCENDING), ("_id", ASCENDING)]))
 

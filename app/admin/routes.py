@@ -1,4 +1,4 @@
-"""Run the bank: its users, its accounts, its books, and the record of who did what."""
+"""Administer users and accounts, read the audit log, and add up the ledger."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def list_users(query: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, UserNotFound, LedgerBusy)
 def change_role(body: dict[str, Any], user_id: ObjectId) -> dict[str, Any]:
-    """Give a user another role: never oneself, and never the last SYSTEM user."""
+    """Give a user another role. Nobody can change their own role or that of the last SYSTEM user."""
     return {"user": service.change_role(user_id, Role(body["role"]), act=current_act(body.get("reason")))}
 
 
@@ -78,7 +78,7 @@ def change_role(body: dict[str, Any], user_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, AccountPageSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
 def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
-    """List accounts, the bank's own too, newest first."""
+    """List accounts, including the bank's own, newest first."""
     page, filters = read_page("admin_accounts", query)
     found = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
     return page.answer("accounts", accounts.with_balances(found), _position)
@@ -101,7 +101,7 @@ def change_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, AuditPageSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
 def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
-    """List what was done, newest first."""
+    """List the records of the audit log, newest first."""
     page, filters = read_page("audit_log", query)
     records = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
     return page.answer("records", records, lambda record: [record["at"], record["_id"]])
@@ -112,6 +112,6 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, TrialBalanceSchema())
 @bp.refusals(*ADMIN_PROBLEMS)
 def trial_balance() -> dict[str, Any]:
-    """Add up the whole ledger, currency by currency, as it stood at one moment."""
+    """Add up the whole ledger, currency by currency, as of one moment."""
     with heavy.documents.turn(current_user_id()):
         return proof.trial_balance()

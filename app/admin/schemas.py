@@ -1,4 +1,4 @@
-"""What the admin routes take and answer."""
+"""The requests and answers of the admin routes."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _ROLE = validate.OneOf([role.value for role in Role])
 
 
 class IdOrName(Id):
-    """An id, or the name of who or what has none, such as `cli:root`."""
+    """An id, or a name if there is no id, such as `cli:root`."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(metadata={"pattern": ".+", **kwargs.pop("metadata", {})}, **kwargs)
@@ -28,7 +28,7 @@ class UserQuerySchema(PageSchema):
     q = Line(
         length_min=1,
         length_max=SEARCH_LENGTH_MAX,
-        metadata={"description": "How the name or the e-mail address begins, in any case, or an id."},
+        metadata={"description": "An id, or the start of a name or an e-mail address, in upper or lower case."},
     )
 
 
@@ -64,12 +64,14 @@ class RoleSchema(CamelSchema):
 
 
 class AuditQuerySchema(PageSchema):
-    subject = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "What it was done to."})
-    actor = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "Who did it."})
+    subject = Line(
+        length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The id or name of what was acted on."}
+    )
+    actor = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The id or name of who acted."})
 
 
 class AuditRecordSchema(CamelSchema):
-    """Who did what to what, why and from where."""
+    """A record of the audit log: who did what to what, when, why and from where."""
 
     id = Id(attribute="_id", required=True)
     at = UtcDateTime(required=True)
@@ -77,8 +79,8 @@ class AuditRecordSchema(CamelSchema):
     action = fields.String(required=True)
     subject = IdOrName(required=True)
     reason = fields.String(required=True, allow_none=True)
-    before = fields.Dict(required=True, allow_none=True, metadata={"description": "What the act changed, as it was."})
-    after = fields.Dict(required=True, allow_none=True, metadata={"description": "The same as the act left it."})
+    before = fields.Dict(required=True, allow_none=True, metadata={"description": "The changed values before."})
+    after = fields.Dict(required=True, allow_none=True, metadata={"description": "The changed values after."})
     request_id = fields.String(required=True, allow_none=True)
     address = fields.String(required=True, allow_none=True)
 
@@ -89,19 +91,19 @@ class AuditPageSchema(CamelSchema):
 
 
 class CurrencySumsSchema(CamelSchema):
-    """All of the ledger in one currency, in minor units."""
+    """The sums of the ledger in one currency, in minor units."""
 
     currency = CurrencyCode(required=True)
-    total_debits = Total(required=True, metadata={"description": "The amounts of all DEBIT entries."})
-    total_credits = Total(required=True, metadata={"description": "The amounts of all CREDIT entries."})
-    treasury_balance = Total(required=True, metadata={"description": "Minus what the bank has issued."})
-    customer_balance = Total(required=True, metadata={"description": "What all customers have together."})
-    accounts = fields.Integer(required=True, metadata={"description": "How many there are, with the treasury."})
+    total_debits = Total(required=True, metadata={"description": "The sum of all DEBIT entries."})
+    total_credits = Total(required=True, metadata={"description": "The sum of all CREDIT entries."})
+    treasury_balance = Total(required=True, metadata={"description": "Minus the money that the bank has issued."})
+    customer_balance = Total(required=True, metadata={"description": "The balances of all customers together."})
+    accounts = fields.Integer(required=True, metadata={"description": "The number of accounts, with the treasury."})
 
 
 class TrialBalanceSchema(CamelSchema):
     currencies = fields.List(fields.Nested(CurrencySumsSchema), required=True)
     balanced = fields.Boolean(
         required=True,
-        metadata={"description": "In each currency, debits equal credits and all balances together are zero."},
+        metadata={"description": "Whether, in each currency, debits equal credits and all balances add up to zero."},
     )

@@ -1,4 +1,4 @@
-"""Running the bank: who may do what, and finding users and accounts."""
+"""Changes of roles, and the filters for finding users, accounts and audit records."""
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
@@ -17,9 +17,9 @@ from app.mongo import Document
 def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
     """Give a user another role and return the user.
 
-    Raises UserNotFound, and Forbidden for one's own role, for the last SYSTEM user's
-    and for an actor who is not a SYSTEM user any more. A role the user has already
-    is no change and leaves no record.
+    Raises UserNotFound. Raises Forbidden for the actor's own role, for the role of the last SYSTEM
+    user, and if the actor is no longer a SYSTEM user. If the user already has the role, nothing
+    changes and no record is written.
     """
     if act.actor == user_id:
         raise Forbidden("Nobody changes their own role.")
@@ -51,7 +51,7 @@ def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
 
 
 def _check_may_change_roles(act: Act, session: ClientSession) -> None:
-    # The request was let in a moment ago. A demotion that has come in between counts.
+    # The actor's role was checked when the request came in, but the actor may have been demoted since.
     if isinstance(act.actor, ObjectId):
         actor = repository.find_user(act.actor, session)
         if actor is None or actor["role"] not in MAY_CHANGE_ROLES:
@@ -59,19 +59,19 @@ def _check_may_change_roles(act: Act, session: ClientSession) -> None:
 
 
 def search_for(text: str) -> repository.Search:
-    """Return a search for users by a text, in which upper and lower case are the same."""
+    """Return a search for users by a text, ignoring case."""
     return repository.Search(read_id(text), name_key(text), email_beginning(text))
 
 
 def account_filters(filters: Document) -> Document:
-    """Return the filters of a list of accounts with the user, given by id or e-mail address, as an id."""
+    """Return the filters of a list of accounts, with the id of a user who is given by id or e-mail address."""
     if "user" not in filters:
         return filters
     user = find_user(filters["user"])
-    # A new id is nobody's, so nothing is found.
+    # For an unknown user, a new id matches no account.
     return {**filters, "user": user["_id"] if user else ObjectId()}
 
 
 def audit_filters(filters: Document) -> Document:
-    """Return the filters of the audit log with what is an id as one. Who has no id goes by a name."""
+    """Return the filters of the audit log with ids as ObjectIds. Other texts are names and stay as they are."""
     return {name: read_id(text) or text for name, text in filters.items()}

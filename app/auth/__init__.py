@@ -1,1 +1,1 @@
-"""Who somebody is: registration, sessions and their tokens, passwords and what guards them."""
+"""Who a caller is: registration, passwords and how they are protected, sessions and their tokens."""

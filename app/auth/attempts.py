@@ -1,10 +1,10 @@
-"""Wrong passwords: counted for who guesses and for what is guessed at, and answered with growing delays.
+"""Wrong passwords: counted per client and per account, and answered with growing delays.
 
-A delay falls on the guesser first: on the client's address at this account, then on that address at all accounts. The
-account itself gets slow only after so many guesses that many addresses must have made them, and even then not for
-addresses from which its owner has come before. Nobody can shut an owner out by guessing.
+Delays hit the guesser first: the client's address at this account, then that address at all accounts. The account
+itself gets a delay only after so many wrong guesses that many addresses must have made them, and even then not for
+addresses from which its owner has logged in before. So nobody can lock out an owner by guessing.
 
-A delay stands in the way of one thing only, the next check of a password. Sessions that exist go on, whoever guesses.
+A delay only blocks the next check of a password. Existing sessions go on.
 """
 
 import hashlib
@@ -18,20 +18,21 @@ from app.auth import repository
 from app.errors import TooManyAttempts
 from app.mongo import Document
 
-# This many failures of one account within this time are worth telling the operators.
+# After ALARM_FAILURES failures at one account within ALARM_WINDOW, the audit log tells the operators.
 ALARM_FAILURES = 5
 ALARM_WINDOW = timedelta(minutes=15)
-# An address from which a user came is known for so long after the last time.
+# How long an address stays known after a user last came from it.
 KNOWN_FOR = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How many failures are free, how long the delay after each further one may become, and when all is forgotten.
+    """How many failures are free, how long the delay may become, and when the failures are forgotten.
 
-    The delay is one second after the first failure that is not free and doubles with each one after it.
-    `from_first` forgets a time after the first failure instead of after the last. `of_many` counts what several people
-    did, so a refusal tells always the same and never how often others guessed.
+    The first failure that is not free causes a delay of one second, and each further one doubles it. Failures are
+    forgotten `memory` after the last one, or with `from_first` after the first one. With `of_many`, several people's
+    failures are counted together; a refusal then always names `delay_max`, so that it does not tell how often others
+    guessed.
     """
 
     free: int
@@ -41,17 +42,17 @@ class Policy:
     of_many: bool = False
 
 
-# Somebody guesses one person's password. The owner's next success from there forgets it all.
+# One client guesses one person's password. A login from that client clears the count.
 GUESSER = Policy(free=5, delay_max=timedelta(minutes=15), memory=timedelta(days=1))
-# Somebody guesses at many accounts. Many people may share an address, so it is more patient and the delay is short.
+# One address guesses at many accounts. Many people may share it, so more failures are free and the delays are short.
 ADDRESS = Policy(free=50, delay_max=timedelta(minutes=1), memory=timedelta(minutes=15), from_first=True)
-# Many addresses guess one person's password. One alone, which GUESSER slows, does not get this far in a day.
+# Many addresses guess one person's password. A single one, slowed by GUESSER, cannot make so many guesses in a day.
 ACCOUNT = Policy(free=150, delay_max=timedelta(minutes=1), memory=timedelta(days=1), of_many=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What guesses are counted for."""
+    """Something for which wrong guesses are counted: an account, an address, or a pair of both."""
 
     id: str
     policy: Policy
@@ -59,9 +60,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
-    """Guesses at one account from one client: what they are counted for, and where the account's owner is known.
+    """One client's guesses at one account.
 
-    `email` needs to be nobody's. Without a client's network the guesses count for the account alone, as one guesser's.
+    `email` need not belong to a user. Without a network, guesses count only for the account, by the policy GUESSER.
     """
 
     email: str
@@ -77,31 +78,31 @@ class Guesses:
 
     @property
     def targets(self) -> list[Target]:
-        """The account comes first: it is what the operators are told of."""
+        """The account comes first, because the operators are told about the first target."""
         if self.network is None:
             return [self.account]
         return [self.account, self.pair, Target(f"address:{self.network}", ADDRESS)]
 
     def admit(self) -> None:
-        """Let one check of the password go on; raises TooManyAttempts while a delay lasts.
+        """Admit one check of the password; raises TooManyAttempts while a delay lasts.
 
-        What others did to the account delays nobody who comes from where its owner has come from.
+        The account's own delay does not apply to addresses from which its owner has come before.
         """
         is_known = self.network is not None and repository.is_known(self._known_id, clock.now())
         admit([target for target in self.targets if not (is_known and target.policy.of_many)])
 
     def record_failure(self) -> bool:
-        """Count a wrong password; return whether it was the account's ALARM_FAILURES-th of late."""
+        """Count a wrong password; return whether it was the account's ALARM_FAILURES-th within ALARM_WINDOW."""
         return record_failure(self.targets)
 
     def forgive(self) -> None:
-        """Forget the failures at this account from here, and know the client from now on: it is its owner."""
+        """Forget this client's and the account's failures, and remember the client, because the owner came from it."""
         for target in (self.account, self.pair):
             forget(target)
         self.know()
 
     def know(self) -> None:
-        """Remember that the account's owner comes from here."""
+        """Remember that the account's owner came from this network."""
         if self.network is not None:
             repository.remember_known(self._known_id, clock.now() + KNOWN_FOR)
 
@@ -111,17 +112,17 @@ class Guesses:
 
 
 def session_holder(user_id: object) -> Target:
-    """Return the target of a session's guesses at its own user's password.
+    """Return the target for guesses at the current password, made by a session of the user's own.
 
-    It is apart from `Guesses`, so that nobody outside can keep the owner from changing the password.
+    It is separate from `Guesses`, so that nobody without a session can block the owner's change of the password.
     """
     return Target(f"holder:{user_id}", GUESSER)
 
 
 def admit(targets: Sequence[Target]) -> None:
-    """Let one check of a password go on; raises TooManyAttempts while a target's delay lasts.
+    """Admit one check of a password; raises TooManyAttempts while a target's delay lasts.
 
-    Once failures are no longer free, each delay admits one check, however many ask at the same moment.
+    Once failures are no longer free, only one check is admitted after each delay, even if many ask at the same moment.
     """
     now = clock.now()
     policies = {target.id: target.policy for target in targets}
@@ -143,26 +144,29 @@ def admit(targets: Sequence[Target]) -> None:
 
 
 def record_failure(targets: Sequence[Target]) -> bool:
-    """Count a wrong password for each target; return whether it was the first target's ALARM_FAILURES-th of late."""
+    """Count a wrong password for each target.
+
+    Return whether it was the first target's ALARM_FAILURES-th within ALARM_WINDOW.
+    """
     now = clock.now()
     rows = [repository.count_failure(target.id, _count(target.policy, now)) for target in targets]
-    # Reaching the number empties the list, so exactly one of many failures at the same moment sees it empty.
+    # The update that reaches ALARM_FAILURES empties the list, so exactly one of many failures at once sees it empty.
     return bool(rows) and not rows[0]["recent"]
 
 
 def forget(target: Target) -> None:
-    """Forget the target's failures: its owner has shown who they are."""
+    """Forget the target's failures, because the owner has given the right password."""
     repository.delete_failures(target.id)
 
 
 def forget_user(user: Document, *, network: str | None) -> None:
-    """Forget the failures at the user's password, and know the client: the owner has just set a new one from there."""
+    """Forget the failures and remember the client, because the owner has just set a new password from it."""
     forget(session_holder(user["_id"]))
     Guesses(user["email"], network).forgive()
 
 
 def delay_after(failures: int, policy: Policy) -> timedelta:
-    """Return how long to wait after so many failures."""
+    """Return how long to wait after this number of failures."""
     if failures < policy.free:
         return timedelta()
     doublings = min(failures - policy.free, 32)
@@ -170,7 +174,7 @@ def delay_after(failures: int, policy: Policy) -> timedelta:
 
 
 def _wait(row: Document, delay: timedelta, now: datetime) -> timedelta:
-    # Rows of version 1 have another member in its place. They are gone a day after the update.
+    # Rows of version 1 lack this member. They expire within a day after the update.
     since: datetime | None = row.get("last_failure_at")
     return timedelta() if since is None else since + delay - now
 

@@ -1,6 +1,14 @@
 """Users, the blocklist, reset tokens and wrong passwords in the database.
 
-Whatever a client sent goes into a query behind `$eq`, so that it can never be read as an operator.
+    users            {_id, email, name, name_key, password_hash, role, created_at, session_generation, spared_session,
+                     vouched}
+    revoked_tokens   {_id, expires_at, …}. The `_id` tells what ended: a session's id; a spent refresh token's id, with
+                     `spent_at` and `asked_at`; or "user:" and a user's id, with `generation` and `spared`
+    password_resets  {_id, token_hash, user, expires_at}
+    login_failures   {_id, failures, recent, last_failure_at, expires_at}
+    known_clients    {_id, expires_at}
+
+Values from clients go into queries behind `$eq`, so that they can never be read as operators.
 """
 
 import re
@@ -14,7 +22,7 @@ from pymongo.client_session import ClientSession
 from app.mongo import Document, database
 from app.mongo.shared import SharedRead, by_id
 
-# Every request with a token asks for these, so requests at the same time ask together.
+# Every request with a token reads these, so requests at the same moment share one read.
 _users: SharedRead[ObjectId, Document] = SharedRead(by_id("users"))
 _revocations: SharedRead[str, Document] = SharedRead(by_id("revoked_tokens"))
 
@@ -22,7 +30,7 @@ BEFORE_ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def insert_user(user: Document, session: ClientSession) -> None:
-    """Raises DuplicateKeyError when the e-mail address is taken: the unique index decides, nobody asks first."""
+    """Insert a user; raises DuplicateKeyError if the e-mail address is taken. The unique index decides that."""
     database().users.insert_one(user, session=session)
 
 
@@ -47,7 +55,7 @@ def find_users(ids: Collection[ObjectId]) -> list[Document]:
 
 
 def find_roles(ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
-    """Return the users' roles as of an atomic block, which no shared reading may answer."""
+    """Return the users' roles as an atomic block sees them. A shared read could be older than the block."""
     found = database().users.find({"_id": {"$in": list(ids)}}, {"role": 1}, session=session)
     return {user["_id"]: user["role"] for user in found}
 
@@ -60,17 +68,17 @@ def replace_password(
     spared: str | None,
     replaced_hash: str | None = None,
 ) -> Document | None:
-    """Set the user's password and begin their next generation of sessions, which the `spared` session outlives; return
-    the user as it is then.
+    """Set the user's password and start their next generation of sessions; return the changed user.
 
-    With `replaced_hash`, only if that is still the hash; else return None.
+    Only the `spared` session stays valid. With `replaced_hash`, change nothing and return None if the user's hash is
+    another by now.
     """
     still = {} if replaced_hash is None else {"password_hash": {"$eq": replaced_hash}}
     return _begin_generation({"_id": {"$eq": user_id}, **still}, {"password_hash": password_hash}, spared, session)
 
 
 def begin_generation(user_id: ObjectId, session: ClientSession) -> Document | None:
-    """Begin the user's next generation of sessions, which no session outlives; return the user as it is then."""
+    """Start the user's next generation of sessions, so that all present ones end; return the changed user."""
     return _begin_generation({"_id": {"$eq": user_id}}, {}, None, session)
 
 
@@ -86,22 +94,24 @@ def _begin_generation(
 
 
 def rehash_password(user_id: ObjectId, password_hash: str, *, replaced_hash: str) -> None:
-    """Keep the same password by another hash, unless it was changed meanwhile. No session ends by that."""
+    """Replace the hash by another one of the same password, unless the password has changed. No session ends."""
     database().users.update_one(
         {"_id": {"$eq": user_id}, "password_hash": {"$eq": replaced_hash}}, {"$set": {"password_hash": password_hash}}
     )
 
 
 def insert_revocation(revoked_id: str, expires_at: datetime) -> None:
-    """Put a session's id on the blocklist until the last token it stands for has expired by itself."""
+    """Put a session's id on the blocklist until `expires_at`, when its last token has expired."""
     database().revoked_tokens.update_one(
         {"_id": {"$eq": revoked_id}}, {"$max": {"expires_at": expires_at}}, upsert=True
     )
 
 
 def spend_token(token_id: str, expires_at: datetime) -> Document:
-    """Put a token's id on the blocklist unless it is there; return {spent_at, asked_at, …}: when it was put there, and
-    the time of this call. Both are the database's own times. What version 1 put there was spent before all time.
+    """Put a token's id on the blocklist unless it is there; return its row: {spent_at, asked_at, …}.
+
+    `spent_at` is when the id was put there, `asked_at` the time of this call, both by the database's clock. Rows of
+    version 1 lack `spent_at` and get BEFORE_ALL_TIME.
     """
     is_new = {"$eq": [{"$type": "$expires_at"}, "missing"]}
     spent = database().revoked_tokens.find_one_and_update(
@@ -125,7 +135,7 @@ def spend_token(token_id: str, expires_at: datetime) -> Document:
 def put_cut_off(
     cut_off_id: str, *, generation: int, spared: str | None, expires_at: datetime, session: ClientSession
 ) -> None:
-    """End a user's sessions of every generation before this one, but for the `spared` one."""
+    """End a user's sessions of every earlier generation than this one, except the `spared` session."""
     database().revoked_tokens.replace_one(
         {"_id": {"$eq": cut_off_id}},
         {"generation": generation, "spared": spared, "expires_at": expires_at},
@@ -139,7 +149,7 @@ def find_revocations(ids: Collection[str]) -> list[Document]:
 
 
 def is_reset_there(reset_id: str, now: datetime, session: ClientSession) -> bool:
-    """Tell whether the row is there and has not expired."""
+    """Tell whether the row exists and has not expired."""
     row = database().password_resets.find_one({"_id": {"$eq": reset_id}, "expires_at": {"$gt": now}}, session=session)
     return row is not None
 
@@ -147,7 +157,7 @@ def is_reset_there(reset_id: str, now: datetime, session: ClientSession) -> bool
 def put_reset(
     reset_id: str, *, token_hash: str, user_id: ObjectId | None, expires_at: datetime, session: ClientSession
 ) -> None:
-    """Keep the hash of a reset token, in place of what the row had before."""
+    """Write the hash of a reset token, replacing the row if it exists."""
     database().password_resets.replace_one(
         {"_id": {"$eq": reset_id}},
         {"token_hash": token_hash, "user": user_id, "expires_at": expires_at},
@@ -161,17 +171,18 @@ def find_reset(token_hash: str, now: datetime) -> Document | None:
 
 
 def take_reset(token_hash: str, now: datetime, session: ClientSession) -> Document | None:
-    """Remove a reset token and return it, or None if there is none: of two that ask, one gets it."""
+    """Remove a reset token and return it, or None if there is none. If two callers race, only one gets it."""
     return database().password_resets.find_one_and_delete(_usable(token_hash, now), session=session)
 
 
 def delete_resets(reset_id: str, session: ClientSession) -> None:
-    """Remove the row of this id and those whose ids start with it: all tokens of an address."""
+    """Remove all tokens of an address: the row with this id, and all rows whose ids start with it."""
     database().password_resets.delete_many({"_id": {"$regex": f"^{re.escape(reset_id)}"}}, session=session)
 
 
 def _usable(token_hash: str, now: datetime) -> Document:
-    # The TTL monitor comes by once a minute only. A decoy, written for an unknown address, has no user.
+    # `expires_at` is compared, because MongoDB removes expired rows only once a minute. Rows without a user are decoys,
+    # written for unknown addresses.
     return {"token_hash": {"$eq": token_hash}, "expires_at": {"$gt": now}, "user": {"$ne": None}}
 
 
@@ -180,7 +191,7 @@ def find_failures(ids: Collection[str], now: datetime) -> list[Document]:
 
 
 def claim_attempt(row: Document, now: datetime) -> bool:
-    """Let the row's delay run anew from now, unless somebody was faster; return whether this caller did it."""
+    """Restart the row's delay from now, unless another caller was faster; return whether this caller did it."""
     claimed = database().login_failures.update_one(
         {"_id": row["_id"], "last_failure_at": row.get("last_failure_at"), "failures": row["failures"]},
         {"$set": {"last_failure_at": now}},
@@ -189,7 +200,7 @@ def claim_attempt(row: Document, now: datetime) -> bool:
 
 
 def count_failure(target_id: str, update: list[Document]) -> Document:
-    """Apply the update and return what it made of the row."""
+    """Apply the update to the target's row and return the changed row."""
     counted = database().login_failures.find_one_and_update(
         {"_id": {"$eq": target_id}}, update, upsert=True, return_document=ReturnDocument.AFTER
     )

@@ -1,4 +1,4 @@
-"""Password resets: a token by mail, which sets a new password once."""
+"""Password resets: a token comes by mail and sets a new password once."""
 
 import base64
 import functools
@@ -19,16 +19,16 @@ from app.policies import AuthPolicy
 
 TOKEN_BYTES = 32
 TOKEN_LIFETIME = timedelta(minutes=30)
-# No second mail while a token is so young. So nobody can flood a mailbox, and whoever asks has a mail that is good for
-# at least the rest of a token's life.
+# While the last token is younger than this, no other is mailed. So nobody can flood a mailbox, and whoever asks has a
+# token that is valid for at least another 20 minutes.
 TOKEN_YOUTH = timedelta(minutes=10)
 
 
 def forget_password(email: str, *, policy: AuthPolicy) -> None:
-    """Mail the user of this address a token that resets their password once, unless the last one is still young.
+    """Mail the user with this address a token that resets their password once, unless one was mailed recently.
 
-    Tokens mailed before stay good for their time, so that nobody can void an owner's by asking for another. Does the
-    same work for an address that is nobody's, so that the time tells nothing either.
+    Earlier tokens stay valid until they expire, so nobody can void the owner's token by asking for another. An address
+    without a user costs the same work, so the time does not tell who is registered.
     """
     seed = secrets.token_urlsafe(TOKEN_BYTES)
     now = clock.now()
@@ -41,7 +41,8 @@ def forget_password(email: str, *, policy: AuthPolicy) -> None:
         reset_id = _reset_id(email)
         if repository.is_reset_there(reset_id, now, session):
             return
-        # The row of the address alone says that a token is young. Of two that ask at once, both write it: one waits.
+        # The row with the address's own id records that a token was mailed recently. Two requests at the same moment
+        # both write it, so MongoDB makes one of them run again and find it.
         put = functools.partial(repository.put_reset, session=session)
         put(reset_id, token_hash=_token_hash(f"young {seed}"), user_id=None, expires_at=now + TOKEN_YOUTH)
         put = functools.partial(put, expires_at=expires_at + clock.LEEWAY)
@@ -55,22 +56,22 @@ def forget_password(email: str, *, policy: AuthPolicy) -> None:
 
 
 def reset_token(seed: str, *, policy: AuthPolicy) -> str:
-    """Return the token that a mail brings, made of the seed in its outbox message and the bank's own secret.
+    """Return the token for a mail, computed from the seed in its outbox message and the bank's secret.
 
-    So the database has the token's hash and never the token: who reads the outbox can reset no password.
+    So the database has the token's hash but never the token, and reading the outbox is not enough to reset a password.
     """
     mac = hmac.digest(policy.secret.encode(), f"password-reset:{seed}".encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def reset_password(*, token: str, new_password: str, policy: AuthPolicy, network: str | None) -> None:
-    """Give the user to whom the token was mailed a new password and end all their sessions.
+    """Set a new password for the user to whom the token was mailed, and end all their sessions.
 
-    `network` is the client's, from which the user is known afterwards.
+    `network` is the client's; the user is known from there afterwards.
     Raises ResetTokenInvalid. Of two resets with one token, one succeeds.
     """
     token_hash = _token_hash(token.strip())
-    # Asked before the slow hash, so that made-up tokens cost nothing; decided in the block.
+    # Looked up before the slow hash, so that an invented token costs little. The block decides.
     if repository.find_reset(token_hash, clock.now()) is None:
         raise ResetTokenInvalid
     password_hash = passwords.hash_password(new_password, policy.bcrypt_rounds)
@@ -90,7 +91,7 @@ def reset_password(*, token: str, new_password: str, policy: AuthPolicy, network
 
 
 def void_reset(email: str, session: ClientSession) -> None:
-    """Void the resets that are under way: they were asked for by whoever had the old password or the mailbox then."""
+    """Void all tokens mailed to this address, because somebody else may have asked for them before the change."""
     repository.delete_resets(_reset_id(email), session)
 
 
@@ -99,5 +100,5 @@ def _reset_id(email: str) -> str:
 
 
 def _token_hash(token: str) -> str:
-    # The token is 256 random bits, so a fast hash keeps it as well as a slow one would.
+    # The token has 256 random bits, so a fast hash is as safe as a slow one.
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Roles, and all that is reserved for them."""
+"""The roles, and what each may do."""
 
 from collections.abc import Collection
 from enum import StrEnum
@@ -15,7 +15,7 @@ class Role(StrEnum):
     SYSTEM = "SYSTEM"
 
 
-# The roles that may do what is not everybody's to do.
+# The roles that may do what ordinary users may not.
 MAY_READ_EVERYTHING = (Role.ADMIN, Role.SYSTEM)
 MAY_ADMINISTER = (Role.ADMIN, Role.SYSTEM)
 MAY_REVERSE = (Role.ADMIN, Role.SYSTEM)
@@ -25,11 +25,11 @@ MAY_CHANGE_ROLES = (Role.SYSTEM,)
 
 
 def roles_of(user_ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
-    """Return the users' roles as of an atomic block."""
+    """Return the users' roles as an atomic block sees them."""
     return repository.find_roles(user_ids, session)
 
 
 def reads_everything(user_id: ObjectId) -> bool:
-    """Tell whether the user may now read what belongs to others, whatever their token was issued for."""
+    """Tell whether the user's present role allows reading what belongs to others."""
     user = repository.find_user(user_id)
     return user is not None and user["role"] in MAY_READ_EVERYTHING

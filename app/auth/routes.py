@@ -1,4 +1,4 @@
-"""Register, log in, keep a session going, log out; passwords and how to get back in without one."""
+"""Register, log in, refresh a session, log out; change or reset a password."""
 
 from http import HTTPStatus
 from typing import Any
@@ -36,7 +36,7 @@ _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good
 @bp.response(201, SessionSchema())
 @bp.refusals(EmailTaken, *BODY_PROBLEMS)
 def register(body: dict[str, Any]) -> Any:
-    """Register a user and begin a session."""
+    """Register a user and start a session."""
     user = service.register(**body, policy=tokens.policy(), network=tokens.current_network())
     return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.me")}
 
@@ -46,7 +46,7 @@ def register(body: dict[str, Any]) -> Any:
 @bp.response(200, SessionSchema())
 @bp.refusals(InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
 def login(body: dict[str, Any]) -> dict[str, Any]:
-    """Begin a session."""
+    """Start a session."""
     act = Act("anonymous", request_id=g.request_id, address=request.remote_addr)
     return tokens.begin_session(service.authenticate(**body, policy=tokens.policy(), act=act))
 
@@ -56,10 +56,10 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, SessionSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def refresh() -> dict[str, Any]:
-    """Trade the refresh token, sent as the bearer token, for new tokens of the same session.
+    """Exchange the refresh token, sent as the bearer token, for new tokens of the same session.
 
-    It is spent by that. Used again within 10 s, as by two tabs or after a lost answer, it gets the same tokens; used
-    again later, it ends the session.
+    This spends the refresh token. A second use within 10 s, as by two tabs or after a lost answer, gets the same
+    tokens. A later use ends the session.
     """
     return tokens.continue_session()
 
@@ -70,10 +70,9 @@ def refresh() -> dict[str, Any]:
 @bp.response(200, MessageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def logout(body: dict[str, Any]) -> dict[str, str]:
-    """End the session: its access and its refresh token stop working at once.
+    """End the session: its access token and its refresh token stop working at once.
 
-    Takes the access token, also one that has expired by itself, or the refresh token. With `everywhere`, every session
-    of the user ends.
+    Takes the refresh token or the access token, even an expired one. With `everywhere`, every session of the user ends.
     """
     everywhere = bool(body.get("everywhere"))
     tokens.leave_session(everywhere=everywhere)
@@ -85,7 +84,7 @@ def logout(body: dict[str, Any]) -> dict[str, str]:
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def me() -> dict[str, Any]:
-    """Return the user the token belongs to."""
+    """Return the token's user."""
     return {"user": tokens.current_user()}
 
 
@@ -108,7 +107,7 @@ def rename_me(body: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, MessageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
 def change_password(body: dict[str, Any]) -> dict[str, str]:
-    """Change the password. Every other session ends; this one goes on."""
+    """Change the password. Every other session ends; this one continues."""
     service.change_password(
         tokens.current_user(),
         **body,
@@ -124,9 +123,9 @@ def change_password(body: dict[str, Any]) -> dict[str, str]:
 @bp.response(202, MessageSchema())
 @bp.refusals(*BODY_PROBLEMS)
 def forgot_password(body: dict[str, Any]) -> dict[str, str]:
-    """Ask for a mail with a token that resets the password. The answer tells nothing about who is registered.
+    """Ask for a mail with a token that resets the password. The answer does not tell who is registered.
 
-    While the last token is younger than 10 minutes, no other is mailed.
+    If a token was mailed less than 10 minutes ago, no other is mailed.
     """
     resets.forget_password(body["email"], policy=tokens.policy())
     return {"message": "If the address is registered, a mail with a token is on its way. It is good for 30 minutes."}
@@ -137,6 +136,6 @@ def forgot_password(body: dict[str, Any]) -> dict[str, str]:
 @bp.response(200, MessageSchema())
 @bp.refusals(ResetTokenInvalid, *BODY_PROBLEMS)
 def reset_password(body: dict[str, Any]) -> dict[str, str]:
-    """Set a new password with the token out of the mail, once. Every session ends."""
+    """Set a new password, once, with the token from the mail. Every session ends."""
     resets.reset_password(**body, policy=tokens.policy(), network=tokens.current_network())
     return {"message": "Password changed. Every session has ended; log in."}

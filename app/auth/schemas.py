@@ -1,4 +1,4 @@
-"""What the auth routes take and answer."""
+"""The requests and answers of the auth routes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ NAME_LENGTH_MAX = 100
 
 
 class EmailAddress(fields.String):
-    """An e-mail address in its normal form, by its syntax alone."""
+    """An e-mail address, converted to its normal form. Only its syntax is checked."""
 
     default_error_messages = {"invalid": "Not an e-mail address."}
 
@@ -29,9 +29,9 @@ class EmailAddress(fields.String):
 
 
 class LoginName(fields.String):
-    """What somebody logs in as: an e-mail address in its normal form, or text that is nobody's.
+    """The name given at a login: an e-mail address in its normal form, or any other text as it is.
 
-    Only what could belong to a user is looked up; the rest is as wrong as a wrong password.
+    Other text is no validation error. It matches no user, so the answer is the same as for a wrong password.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -40,11 +40,10 @@ class LoginName(fields.String):
 
 
 class NewPassword(fields.String):
-    """A password that is not among the first guesses, and that bcrypt keeps whole: its limits count bytes, and a NUL
-    is its end mark."""
+    """A new password. It is not among the most used ones, and bcrypt reads all of it: at most 72 bytes and no NUL."""
 
     def __init__(self, **kwargs: Any) -> None:
-        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8 after NFKC, and none of the most used."
+        limits = f"{PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes in UTF-8 after NFKC. The most used are refused."
         super().__init__(load_only=True, metadata={"format": "password", "description": limits}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -70,7 +69,7 @@ class UserAnswerSchema(CamelSchema):
 
 
 class SessionSchema(CamelSchema):
-    """A new session: the user, a short-lived access token, and the refresh token that gets the next one."""
+    """A session: the user, a short-lived access token, and the refresh token that gets new tokens."""
 
     user = fields.Nested(UserSchema, required=True)
     token = fields.String(required=True)
@@ -114,6 +113,6 @@ class ForgotPasswordSchema(CamelSchema):
 
 class ResetPasswordSchema(CamelSchema):
     token = fields.String(
-        required=True, load_only=True, metadata={"description": "From the mail; blanks around it do not matter."}
+        required=True, load_only=True, metadata={"description": "From the mail. Blanks around it are ignored."}
     )
     new_password = NewPassword(required=True)

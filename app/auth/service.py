@@ -1,4 +1,4 @@
-"""Who the users are: registration, credentials, and the end of sessions."""
+"""Users: registration, checking credentials, changing names and passwords, finding users."""
 
 import re
 import unicodedata
@@ -22,7 +22,7 @@ from app.outbox import messages
 from app.outbox import repository as outbox
 from app.policies import AuthPolicy
 
-# A name of a hundred characters can have a key of thousands, and cursors carry it.
+# Case folding and NFKC can turn a name of 100 characters into a key of thousands, and cursors contain the key.
 NAME_KEY_LENGTH_MAX = 150
 
 _ID = re.compile(r"[0-9a-fA-F]{24}")
@@ -31,14 +31,14 @@ _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Whom a mail goes to."""
+    """The addressee of a mail."""
 
     name: str
     email: str
 
 
 class NotTheSystemUser(Exception):
-    """The address for the bank's own user is somebody else's."""
+    """The e-mail address for the bank's own user belongs to another user."""
 
 
 def register(
@@ -51,9 +51,9 @@ def register(
     act: Act | None = None,
     network: str | None = None,
 ) -> Document:
-    """Make a user and return it; raises EmailTaken. `email` is in its normal form, `network` is the client's.
+    """Create a user and return it; raises EmailTaken. `email` is in its normal form, `network` is the client's.
 
-    With `act`, somebody else registers the user, which is a matter for the audit log.
+    If somebody else registers the user, `act` says who, and the audit log records it.
     """
     user: Document = {
         "_id": ObjectId(),
@@ -83,10 +83,10 @@ def register(
 
 
 def authenticate(*, email: str, password: str, policy: AuthPolicy, act: Act) -> Document:
-    """Return the user whose credentials these are.
+    """Return the user with these credentials.
 
-    Raises InvalidCredentials, the same and after the same time whatever is wrong, and,
-    where guesses are limited, TooManyAttempts. `act` tells who asks from where.
+    Raises InvalidCredentials, with the same text and after the same time whatever is wrong. Raises
+    TooManyAttempts if the policy delays guesses. `act` tells who asks, and from where.
     """
     guesses = attempts.Guesses(email, client_network(act.address) if act.address else None)
     if policy.delays_guesses:
@@ -101,16 +101,16 @@ def authenticate(*, email: str, password: str, policy: AuthPolicy, act: Act) -> 
     guesses.forgive()
     is_as_new = passwords.is_costed(password_hash, policy.bcrypt_rounds)
     if not (is_as_new and passwords.is_normal_hash(password, password_hash)) and passwords.is_hashable(password):
-        # Or else the time of a login would tell who exists: an unknown user's check costs what is configured now.
+        # Otherwise the time of a login would tell who exists, because an unknown user's check has the present cost.
         costlier = passwords.hash_password(password, policy.bcrypt_rounds)
         repository.rehash_password(user["_id"], costlier, replaced_hash=password_hash)
     return user
 
 
 def ensure_system_user(*, email: str, password: str, policy: AuthPolicy) -> bool:
-    """Make the bank's own user unless it is there already; return whether it was made.
+    """Create the bank's own user unless it exists; return whether it was created.
 
-    Raises NotTheSystemUser if the address is that of somebody who has another role.
+    Raises NotTheSystemUser if the address belongs to a user with another role.
     """
     if _is_system_user(email):
         return False
@@ -134,7 +134,7 @@ def change_name(user_id: ObjectId, name: str) -> Document | None:
 
 
 def has_password(email: str, password: str) -> bool:
-    """Tell whether the user with this address has this password, without a delay or a record: nobody logs in."""
+    """Tell whether the user with this address has this password. Not a login: no delay, no failure counted."""
     user = repository.find_user_by_email(email)
     return user is not None and passwords.matches(password, user["password_hash"])
 
@@ -148,9 +148,9 @@ def change_password(
     policy: AuthPolicy,
     network: str | None,
 ) -> None:
-    """Give the user a new password and end all their sessions but this one.
+    """Give the user a new password and end all their sessions except this one.
 
-    Raises InvalidCredentials, also when another change was faster, and TooManyAttempts.
+    Raises TooManyAttempts, and InvalidCredentials if the current password is wrong or another change was faster.
     """
     holder = attempts.session_holder(user["_id"])
     if policy.delays_guesses:
@@ -175,12 +175,12 @@ def change_password(
 
 
 def name_key(name: str) -> str:
-    """Return the name as a search compares it: without regard to case, width and the like."""
+    """Return the form of the name that searches compare. It ignores case, width and the like."""
     return unicodedata.normalize("NFKC", name).casefold()[:NAME_KEY_LENGTH_MAX]
 
 
 def find_user(id_or_email: str) -> Document | None:
-    """Return the user whom a person names by id or by e-mail address, or None."""
+    """Return the user with this id or e-mail address, as a person typed it, or None."""
     name = id_or_email.strip()
     if _ID.fullmatch(name):
         return repository.find_user(ObjectId(name))
@@ -188,13 +188,13 @@ def find_user(id_or_email: str) -> Document | None:
 
 
 def recipients(ids: Collection[ObjectId]) -> dict[ObjectId, Recipient]:
-    """Return who those of the users are that exist, for writing to them."""
+    """Return the addressee for each of these users who exists."""
     return {user["_id"]: Recipient(user["name"], user["email"]) for user in repository.find_users(ids)}
 
 
 def _record_guessing(email: str, act: Act) -> None:
-    # Some people type their password where the address belongs, and attackers what would act on an operator's screen.
-    # What is no address is not kept.
+    # Only an address is recorded. Some people type their password into the address field, and attackers send escape
+    # sequences that would act on an operator's screen.
     if not (_ADDRESS.fullmatch(email) and email.isprintable()):
         return
     after = {"failures": str(attempts.ALARM_FAILURES)}

@@ -1,7 +1,7 @@
-"""Sessions: how they end, one by one or all of a user's.
+"""How sessions end: one session, or all sessions of a user.
 
-A row on the blocklist ends a session in every process at once. It is kept until the last token
-that it stands for has expired by itself, by the lifetime that the token was issued with.
+A row on the blocklist ends a session in every process at once. The row is kept until the session's last
+token has expired, by the lifetime with which that token was issued.
 """
 
 from collections.abc import Mapping
@@ -17,20 +17,21 @@ from app.errors import TokenRevoked
 from app.mongo import Document
 from app.policies import REFRESH_LIFETIME_MAX
 
-# A blocklist row outlives the tokens it stands for by what the clocks of several hosts, and a token that is made
-# while its session ends, may differ.
+# A blocklist row is kept this much longer than the tokens it revokes, because hosts' clocks differ and a token may be
+# issued while its session ends.
 REVOCATION_MARGIN = timedelta(minutes=2)
-# Two tabs, or a lost answer that is asked for again, use one refresh token twice within a moment.
+# A refresh token may be used again for this long, because two tabs may refresh at once, or a client may retry after a
+# lost answer.
 REFRESH_GRACE = timedelta(seconds=10)
 
 
 def end_session(session_id: str, *, lifetime: timedelta) -> None:
-    """Revoke every token of the session, in every process at once. `lifetime` is that of its longest token."""
+    """Revoke every token of the session, in every process at once. No token of it is valid longer than `lifetime`."""
     repository.insert_revocation(session_id, _margined(clock.now() + lifetime))
 
 
 def end_all_sessions(user_id: ObjectId) -> None:
-    """Revoke every token that the user has, in every process at once."""
+    """Revoke every token of the user, in every process at once."""
 
     def block(session: ClientSession) -> None:
         ended = repository.begin_generation(user_id, session)
@@ -43,10 +44,10 @@ def end_all_sessions(user_id: ObjectId) -> None:
 def spend_refresh_token(
     token_id: str, *, expires_at: datetime, session_id: str, session_lifetime: timedelta
 ) -> tuple[datetime, timedelta]:
-    """Use up a refresh token; return when it was first used and how long ago that is, by the database's clock.
+    """Spend a refresh token; return when it was first used and how long ago that is, by the database's clock.
 
-    Raises TokenRevoked, and ends the session, if it was used more than REFRESH_GRACE ago:
-    somebody has a copy, and nobody can tell which of the two is the owner.
+    If it was first used more than REFRESH_GRACE ago, this ends the session and raises TokenRevoked:
+    somebody has a copy of the token, and nobody can tell which of the two is the owner.
     """
     spent = repository.spend_token(token_id, _margined(expires_at))
     spent_at: datetime = spent["spent_at"]
@@ -58,34 +59,34 @@ def spend_refresh_token(
 
 
 def end_sessions_of(user: Document, session: ClientSession) -> None:
-    """End all sessions of the generations before the user's present one, but for the one that the user spares."""
+    """End all sessions of earlier generations than the user's present one, except the user's spared session."""
     repository.put_cut_off(
         cut_off_id(str(user["_id"])),
         generation=user["session_generation"],
         spared=user["spared_session"],
-        # One row a user, so it can be kept for as long as a token may ever have been issued for.
+        # There is one row per user, so keeping it for the longest lifetime that a token may have costs little.
         expires_at=_margined(clock.now() + REFRESH_LIFETIME_MAX),
         session=session,
     )
 
 
 def has_ended(user: Document, *, generation: int, session_id: str) -> bool:
-    """Tell whether the user's own generation has ended the session, whatever is left on the blocklist."""
+    """Tell by the user's own document whether the session has ended. This needs no row on the blocklist."""
     present = {"generation": user.get("session_generation", 0), "spared": user.get("spared_session")}
     return is_cut_off(present, generation=generation, session_id=session_id)
 
 
 def cut_off_id(user_id: str) -> str:
-    """Return the id of the blocklist row that ends a user's sessions."""
+    """Return the id of the cut-off row: the blocklist row that ends a user's sessions."""
     return f"user:{user_id}"
 
 
 def is_cut_off(row: Mapping[str, Any], *, generation: int, session_id: str) -> bool:
     """Tell whether a cut-off row ends the session.
 
-    A session is of the generation that its user was in when the password was checked,
-    read in one document with the hash. So a login with the old password, however it races
-    with the change, makes a session that has ended. No clock is involved.
+    A session has the generation that its user had when the password was checked, and both are read
+    in one document. So a login with the old password that races with a change of the password makes
+    a session that has already ended. No clock is involved.
     """
     return bool(generation < row["generation"] and session_id != row["spared"])
 

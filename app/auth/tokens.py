@@ -1,12 +1,12 @@
 """Bearer tokens: issuing them, checking them, and every flask-jwt-extended callback.
 
-A session is one login. Its id (`sid`) is in each of its tokens, so that a logout
-revokes all of them with one row on the blocklist. So is its generation (`gen`), so
-that a change of the password revokes all sessions of the generations before with
-one row. A refresh token is spent by its use; its own id is then on the blocklist.
+A session is one login. Each of its tokens contains the session's id (`sid`), so a logout revokes all
+of them with one row on the blocklist. Each also contains the session's generation (`gen`), so a change
+of the password revokes all sessions of earlier generations with one row. A refresh token is spent by
+its use; its own id is then on the blocklist.
 
-The tokens that follow a refresh token are made of its id, of the time at which it was spent, and of the bank's secret.
-So a second use of it within a moment gets the same ones, and they are kept nowhere.
+The successors of a refresh token are computed from its id, the time at which it was spent, and the bank's secret.
+So a second use within `sessions.REFRESH_GRACE` gets the same tokens, and no token needs to be stored.
 """
 
 import hashlib
@@ -42,22 +42,23 @@ ISSUER = "fincore"
 AUDIENCE = "fincore-api"
 SESSION_CLAIM = "sid"
 GENERATION_CLAIM = "gen"
-# In an access token: for how many seconds its session's refresh token was made. What ends the session lives as long.
+# An access token says for how many seconds its session's refresh token was issued. The blocklist row that ends the
+# session is kept that long.
 LASTS_CLAIM = "lasts"
 REFRESH = "refresh"
 SECURITY_SCHEME = "bearer"
-# What any call with a token may be refused for.
+# Every call with a token may be refused with these.
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
 
-# A verified token costs about 400 bytes here. Beyond this number the one goes that was used longest ago.
+# How many verified tokens are remembered, at about 400 bytes each. The least recently used one is dropped first.
 VERIFIED_TOKENS_MAX = 10_000
 
 
 class _RememberingManager(JWTManager):
-    """The extension, but a token whose signature was verified is not verified again.
+    """The JWT extension, with a memory of verified tokens, so that no signature is verified twice.
 
-    Same bytes and same key mean same claims, so nothing can become untrue but the time, which is
-    looked at each time. Whether the token was revoked is asked each time too, by the library as ever.
+    The same bytes and the same key give the same claims. Only the expiry can change the result, so it is
+    checked each time. The library also checks each time whether the token was revoked.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class _RememberingManager(JWTManager):
     def _decode_jwt_from_config(
         self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
     ) -> dict[str, Any]:
-        # The key is part of it: an application with another key must not believe this one's tokens.
+        # With the key, because an application with another key must not accept this one's tokens.
         known = (encoded_token, current_app.config["JWT_SECRET_KEY"])
         with self._lock:
             claims = self._verified.get(known)
@@ -89,7 +90,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class _Scheme(str):
-    """A scheme as HTTP compares it, whatever its case; the JWT extension takes == for that."""
+    """An authentication scheme. HTTP ignores its case, and the JWT extension compares it with ==."""
 
     __slots__ = ()
 
@@ -101,7 +102,7 @@ class _Scheme(str):
 
 
 def configure(app: Flask, policy: AuthPolicy) -> None:
-    """Bind the JWT extension with one algorithm, our issuer and our audience."""
+    """Configure the JWT extension: one algorithm, our issuer and our audience."""
     app.config.update(
         AUTH=policy,
         JWT_SECRET_KEY=policy.secret,
@@ -112,21 +113,21 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_TOKEN_LOCATION=["headers"],
-        # No token is in a cookie. The claim would be random, and successors of one token have to be equal.
+        # No token is in a cookie. Also, the CSRF claim would be random, and a token's successors have to be equal.
         JWT_COOKIE_CSRF_PROTECT=False,
         JWT_HEADER_TYPE=_Scheme("Bearer"),
         JWT_DECODE_LEEWAY=int(clock.LEEWAY.total_seconds()),
         JWT_ACCESS_TOKEN_EXPIRES=policy.access_lifetime,
         JWT_REFRESH_TOKEN_EXPIRES=policy.refresh_lifetime,
     )
-    # What the guards below refer to in the API's description.
+    # The decorators below refer to this scheme in the API's description.
     scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     app.config["API_SPEC_OPTIONS"] = {"components": {"securitySchemes": {SECURITY_SCHEME: scheme}}}
     jwt.init_app(app)
 
 
 def begin_session(user: Document) -> dict[str, Any]:
-    """Return the answer to a login: the user, as the password was checked against it, with a new session's tokens."""
+    """Start a session for the user and return the answer to a login. `user` is as read for the password check."""
     return _session(
         user,
         session_id=uuid.uuid4().hex,
@@ -153,7 +154,7 @@ def continue_session() -> dict[str, Any]:
 
 
 def leave_session(*, everywhere: bool) -> None:
-    """End the session of the token that `session_token_required` let through, or all sessions of its user."""
+    """End the session of the token that `session_token_required` admitted, and with `everywhere` all of its user's."""
     claims = g.session_claims
     sessions.end_session(claims[SESSION_CLAIM], lifetime=_session_lifetime(claims))
     if everywhere and (user_id := read_id(claims["sub"])) is not None:
@@ -163,7 +164,7 @@ def leave_session(*, everywhere: bool) -> None:
 def _session(
     user: Document, *, session_id: str, generation: int, seed: str, at: datetime, age: timedelta = timedelta()
 ) -> dict[str, Any]:
-    """Return the answer to a login, `age` after its tokens were made. Whoever calls with the same gets the same."""
+    """Return the answer to a login whose tokens were issued `age` ago. Equal arguments give equal tokens."""
     lives, lasts = policy().access_lifetime, policy().refresh_lifetime
     claims = {SESSION_CLAIM: session_id, GENERATION_CLAIM: generation, "iat": at, "nbf": at}
     access = {**claims, "jti": _token_id(seed, "access"), "exp": at + lives, LASTS_CLAIM: int(lasts.total_seconds())}
@@ -182,41 +183,41 @@ def _token_id(seed: str, use: str) -> str:
 
 
 def _session_lifetime(claims: dict[str, Any]) -> timedelta:
-    """Return for how long a token of the session may still be good, whatever the lifetime was when it was made."""
+    """Return the longest time that any token of the session may be valid, even if the policy has changed since."""
     if claims["type"] == REFRESH:
         made_for = claims["exp"] - claims["iat"]
     else:
-        # Version 1 did not say.
+        # Tokens of version 1 lack the claim.
         made_for = claims.get(LASTS_CLAIM, REFRESH_LIFETIME_MAX.total_seconds())
     return max(policy().refresh_lifetime, timedelta(seconds=made_for))
 
 
 def policy() -> AuthPolicy:
-    """Return the policy that the current application was configured with."""
+    """Return the auth policy of the current application."""
     chosen: AuthPolicy = current_app.config["AUTH"]
     return chosen
 
 
 def token_required(view: View) -> View:
-    """Let only requests with a good access token through."""
+    """Admit only requests with a valid access token."""
     return _guarded(view, "token", _verify)
 
 
 def refresh_token_required(view: View) -> View:
-    """Let only requests with a good refresh token through."""
+    """Admit only requests with a valid refresh token."""
     return _guarded(view, "refresh token", lambda: _verify(refresh=True))
 
 
 def session_token_required(view: View) -> View:
-    """Let requests with any token of a session that goes on through: who leaves needs no token that is good for more.
+    """Admit requests with any token of a session that has not ended. A logout needs no more than that.
 
-    That is the refresh token, though it was spent, or an access token, though it has expired by itself.
+    The token may be a refresh token that was spent, or an access token that has expired.
     """
     return _guarded(view, "token of the session", _verify_session)
 
 
 def role_required(*roles: Role) -> Callable[[View], View]:
-    """Let only users through who have one of these roles in the database now, whatever their token was issued for."""
+    """Admit only users who have one of these roles in the database now. A token contains no role."""
     access = f"role {' or '.join(roles)}"
 
     def admit() -> None:
@@ -233,12 +234,12 @@ def _guarded(view: View, access: str, admit: Callable[[], None]) -> View:
 
 
 def _verify(*, refresh: bool = False) -> None:
-    """Raise unless the request has a good token, and count the request for its user or else its address."""
+    """Raise unless the request has a valid token; count the request for its user, or without one for its address."""
     _count(lambda: _good_claims(refresh=refresh))
 
 
 def _verify_session() -> None:
-    """Like `_verify`, for any token of a session that goes on."""
+    """Like `_verify`, but accept any token of a session that has not ended."""
     g.session_claims = _count(_claims_of_session)
 
 
@@ -254,7 +255,7 @@ def _claims_of_session() -> dict[str, Any]:
         verify_jwt_in_request(verify_type=False)
         claims = get_jwt()
     except ExpiredSignatureError as error:
-        # The library has verified all but the time, and leaves what it found with its error.
+        # The library has verified everything except the expiry, and its error carries the claims.
         claims = error.jwt_data  # type: ignore[attr-defined] # set by flask_jwt_extended
         if claims["type"] == REFRESH:
             raise
@@ -267,13 +268,13 @@ def _claims_of_session() -> dict[str, Any]:
 
 
 def _refuse_outlived(claims: dict[str, Any], lifetime: timedelta) -> None:
-    """Raise TokenExpired for a token that would not be good any more, had it been made for today's lifetime."""
+    """Raise TokenExpired if the token is older than `lifetime`, which may have been longer when it was issued."""
     if clock.now() > datetime.fromtimestamp(claims["iat"], UTC) + lifetime + clock.LEEWAY:
         raise TokenExpired
 
 
 def _count(read_claims: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the claims of the request's token, and count the request for its user or else its address."""
+    """Return the claims of the request's token, and count the request for its user, or without one for its address."""
     try:
         claims = read_claims()
     except TokenExpired:
@@ -282,10 +283,10 @@ def _count(read_claims: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except (JWTExtendedException, PyJWTError, IndexError, RecursionError) as error:
         rate_limits.check_address()
         if isinstance(error, IndexError | RecursionError):
-            # The libraries trip over a header of commas and blanks, and over claims nested very deep.
+            # The libraries fail on a header of commas and blanks, and on very deeply nested claims.
             raise TokenInvalid from None
         raise
-    # Counted here, where the user is known and the token was checked once.
+    # Counted here, because the user is known now.
     rate_limits.check_user(claims["sub"])
     return claims
 
@@ -298,7 +299,7 @@ def current_user_id() -> ObjectId:
 
 
 def current_user() -> Document:
-    """Return the token's user as the database has it; raises TokenInvalid if there is none any more."""
+    """Return the token's user from the database; raises TokenInvalid if the user no longer exists."""
     user = repository.find_user(current_user_id())
     if user is None:
         raise TokenInvalid("The token's user does not exist.")
@@ -306,12 +307,12 @@ def current_user() -> Document:
 
 
 def current_act(reason: str | None = None) -> Act:
-    """Return what the audit log keeps of who makes this request, from where and why."""
+    """Return the act for the audit log: who makes this request, from where and why."""
     return Act(current_user_id(), reason, request_id=g.request_id, address=request.remote_addr)
 
 
 def current_network() -> str | None:
-    """Return what of the client's address names the client, or None without an address."""
+    """Return the client's network (see `client_network`), or None if the address is unknown."""
     return client_network(request.remote_addr) if request.remote_addr else None
 
 

@@ -1,4 +1,4 @@
-"""The operator's commands: `flask --app wsgi …`, one module a subject."""
+"""The operator's commands: `flask --app wsgi …`, one module per subject."""
 
 from flask import Flask
 

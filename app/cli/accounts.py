@@ -1,6 +1,6 @@
 """The operator's commands for accounts: `flask --app wsgi accounts …`.
 
-They go through the services that the API uses, and are audited as `cli:` and the name of whoever runs them.
+They use the same services as the API. The audit log records them under `cli:` and the operator's user name.
 """
 
 import click
@@ -48,7 +48,7 @@ def unfreeze_account(account: ObjectId, reason: str, as_json: bool) -> None:
 @reason_option
 @json_option
 def close_account(account: ObjectId, reason: str, as_json: bool) -> None:
-    """Close an account for good, at balance zero and without open holds."""
+    """Close an account for ever. It needs a balance of zero and no open holds."""
     _change_status(account, AccountStatus.CLOSED, reason, as_json=as_json)
 
 

@@ -15,8 +15,8 @@ from app.cli.terminal import LIST_LENGTH_MAX, OperatorGroup, json_option, show_t
 
 TAIL_LENGTH_DEFAULT = 20
 FOLLOW_POLL_S = 1.0
-# A record's id is made before its block commits, on a machine whose clock is its own: younger ids may come to light
-# first. Following looks back this far, so that none is missed.
+# Records do not become visible in the order of their times: they are written before their blocks commit, by machines
+# whose clocks differ. `--follow` reads this far back each time, so that it misses none.
 FOLLOW_LOOKBACK = timedelta(seconds=60)
 _COLUMNS = ("at", "actor", "action", "subject", "before", "after", "reason")
 
@@ -25,16 +25,16 @@ group = OperatorGroup("audit", help="Who did what to what, when and why.")
 
 @group.command("tail")
 @click.option("-n", "count", type=click.IntRange(0, LIST_LENGTH_MAX), default=TAIL_LENGTH_DEFAULT, show_default=True)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is being done, until interrupted.")
-@click.option("--subject", help="Only what was done to this: an id or a name.")
-@click.option("--actor", help="Only what this one did: an id or a name.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new records until interrupted.")
+@click.option("--subject", help="Only records of acts on this: an id or a name.")
+@click.option("--actor", help="Only records of acts by this actor: an id or a name.")
 @json_option
 def tail_audit_log(count: int, follow: bool, subject: str | None, actor: str | None, as_json: bool) -> None:
-    """Show the newest records of the audit log, the newest last."""
+    """Show the last records of the audit log, the newest at the end."""
     given = {"subject": subject, "actor": actor}
     filters = service.audit_filters({name: value for name, value in given.items() if value is not None})
     since = clock.now() - FOLLOW_LOOKBACK
-    # In this order, so that what is recorded between the two is shown by one of them.
+    # `seen` is read first. A record written between the two reads is then shown as one of the latest, or by following.
     seen = {record["_id"] for record in repository.find_audit_records_since(since, filters)} if follow else set()
     latest = repository.find_audit_records(filters, after=None, limit=count) if count else []
     show_table(AuditRecordSchema(many=True).dump(latest[::-1]), _COLUMNS, as_json=as_json)

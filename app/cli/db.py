@@ -1,4 +1,4 @@
-"""The operator's commands on the database's shape: `flask --app wsgi db …`."""
+"""The operator's commands for the database's schema: `flask --app wsgi db …`."""
 
 import click
 from pymongo.errors import OperationFailure
@@ -11,15 +11,16 @@ UNAUTHORIZED = 13
 # docs/architecture.md, "When the database hangs".
 BLOCK_LIFETIME_MAX_S = 10
 
-group = OperatorGroup("db", help="The database's shape.")
+group = OperatorGroup("db", help="The database's schema.")
 
 
 @group.command("init")
 def init() -> None:
-    """Make collections, validators, indexes and the restricted role.
+    """Create collections, validators, indexes and the restricted role, and upgrade data.
 
     Run it with an administrator's MONGO_URI, before the first start and after each
-    update. It may run again at any time and leaves data as it is.
+    update. It may run again at any time. It converts data of earlier versions and
+    leaves all other data as it is.
     """
     database = mongo.database()
     try:
@@ -28,7 +29,7 @@ def init() -> None:
         if error.code != UNAUTHORIZED:
             raise
         raise click.ClickException(
-            "The user of MONGO_URI may not shape the database. Use an administrator's."
+            "The user of MONGO_URI may not change the schema. Use an administrator's."
         ) from error
     click.echo(
         f"The schema of database {database.name!r} is in place. Give the application's user the role {schema.ROLE!r}."
@@ -36,6 +37,6 @@ def init() -> None:
     lifetime_s = schema.block_lifetime_s(database.client)
     if lifetime_s is not None and lifetime_s > BLOCK_LIFETIME_MAX_S:
         click.echo(
-            f"Advice: the server keeps the blocks of clients that went away for {lifetime_s} s, and their accounts are "
-            f"busy so long. Set transactionLifetimeLimitSeconds to {BLOCK_LIFETIME_MAX_S} or less."
+            f"Advice: if a client disappears, the server keeps its open transaction for {lifetime_s} s, and the "
+            f"accounts in it stay locked. Set transactionLifetimeLimitSeconds to {BLOCK_LIFETIME_MAX_S} or less."
         )

@@ -1,4 +1,4 @@
-"""The operator's commands on the ledger: `flask --app wsgi ledger …`."""
+"""The operator's commands for the ledger: `flask --app wsgi ledger …`."""
 
 import sys
 import time
@@ -20,21 +20,21 @@ from app.transactions.schemas import TransactionSchema
 
 VERIFY_EXIT_CODES = (
     "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; "
-    "3 not done, so that it is not known whether there are: the settings, the database or the output failed."
+    "3 not finished, so it is not known whether there are faults: the settings, the database or the output failed."
 )
 
-group = OperatorGroup("ledger", help="The ledger's proofs.")
+group = OperatorGroup("ledger", help="Verify the ledger, anchor it, and sign receipts.")
 
 
 @group.command("verify", epilog=VERIFY_EXIT_CODES)
-@click.option("--account", metavar="ID", type=IdType(), help="One account and its transactions instead of all.")
-@click.option("--anchor", "anchored", type=click.File("r"), help="Compare with what `ledger anchor` wrote, too.")
+@click.option("--account", metavar="ID", type=IdType(), help="Check only this account and its transactions.")
+@click.option("--anchor", "anchored", type=click.File("r"), help="Also compare with a file that `ledger anchor` wrote.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
 def verify(account: ObjectId | None, anchored: TextIO | None, as_json: bool) -> None:
-    """Check the whole ledger and name each fault.
+    """Check the whole ledger and list its faults.
 
-    It reads every entry and every transaction once, changes nothing, and may run while
-    the bank goes on.
+    The command reads every entry and every transaction once and changes nothing. It may
+    run while the bank is working.
     """
     begun = time.perf_counter()
     report = _verified(account)
@@ -53,9 +53,9 @@ def verify(account: ObjectId | None, anchored: TextIO | None, as_json: bool) -> 
 @group.command("anchor")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def write_anchor(file: Path) -> None:
-    """Write the ledger's counts and heads to a new FILE, signed, for `verify --anchor`.
+    """Write a signed FILE with the ledger's counts and newest entries, for `verify --anchor`.
 
-    Keep it where nobody who can write to the database can write.
+    Keep the file where nobody who can write to the database can change it.
     """
     lines = anchor.draw(_signing_key())
     try:
@@ -68,11 +68,11 @@ def write_anchor(file: Path) -> None:
 
 @group.command("receipt")
 @click.argument("transaction", metavar="ID", type=IdType())
-@click.option("--account", metavar="ID", type=IdType(), help="Only this account's entries, and what its owner may see.")
+@click.option("--account", metavar="ID", type=IdType(), help="Only this account's entries, as its owner may see them.")
 def receipt(transaction: ObjectId, account: ObjectId | None) -> None:
     """Print a signed receipt of a transaction.
 
-    Without --account it shows both sides, which is for the bank's own use.
+    Without --account it shows both sides. Such a receipt is for the bank's own use only.
     """
     key = _signing_key()
     found: Any
@@ -89,12 +89,12 @@ def _signing_key() -> Ed25519PrivateKey:
 
 
 def _compare(anchored: TextIO, report: Report) -> None:
-    """Add to the report what is not any more as an anchor has it."""
+    """Add a fault to the report for each difference from an anchor."""
     try:
         for fault in anchor.compare(anchored, _signing_key()):
             report.add(fault)
     except (anchor.NotAnAnchor, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"This is no anchor of this bank. {error}", param_hint="--anchor") from None
+        raise click.BadParameter(f"This is not an anchor of this bank. {error}", param_hint="--anchor") from None
 
 
 def _verified(account: ObjectId | None) -> Report:

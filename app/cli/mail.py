@@ -1,4 +1,4 @@
-"""The operator's commands about mail: `flask --app wsgi mail …`."""
+"""The operator's commands for mail: `flask --app wsgi mail …`."""
 
 import signal
 from datetime import datetime, timedelta
@@ -18,11 +18,11 @@ from app.policies import MailPolicy
 
 DEAD_SHOWN_MAX = 20
 
-group = OperatorGroup("mail", help="Mail on its way to the users.")
+group = OperatorGroup("mail", help="Deliver mail to users, and see what waits.")
 
 
 @group.command("deliver")
-@click.option("--loop", is_flag=True, help="Go on delivering what becomes due, until Ctrl-C or SIGTERM.")
+@click.option("--loop", is_flag=True, help="Keep delivering mail as it becomes due, until Ctrl-C or SIGTERM.")
 def deliver(loop: bool) -> None:
     """Deliver the mail that is due. Any number of deliverers may run at the same time."""
     _require_server()
@@ -40,7 +40,7 @@ def deliver(loop: bool) -> None:
 
 @group.command("status")
 def status() -> None:
-    """Tell the settings, whether the server answers, and what waits or is dead."""
+    """Show the settings, whether the server answers, and which mail is waiting or dead."""
     _tell_settings()
     now = clock.now()
     waiting = outbox.find_oldest(MessageState.PENDING, 1)
@@ -59,7 +59,7 @@ def status() -> None:
 @click.argument("message_id", metavar="ID", required=False)
 @click.option("--dead", is_flag=True, help="All dead messages.")
 def retry(message_id: str | None, dead: bool) -> None:
-    """Make a message, or all dead ones, due at once with all attempts ahead."""
+    """Make a message, or all dead ones, due at once, with its attempts counted from zero."""
     if dead == (message_id is not None):
         raise click.UsageError("Give either the ID of a message or --dead.")
     now = clock.now()

@@ -1,4 +1,4 @@
-"""How the operator's commands speak: aligned text for people, JSON lines for scripts, and exit codes."""
+"""The output of the operator's commands: aligned text for people, JSON lines for scripts, and exit codes."""
 
 import contextlib
 import os
@@ -29,20 +29,20 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 refused, the reason is on standard error; 2 wrong usage; "
     "3 not done, or not known whether it was done: the settings, the database or the output failed."
 )
-# Of what can be listed at once. MongoDB takes no number that needs more than 64 bits.
+# How many records a command lists at most. A limit beyond 64 bits would be an error in MongoDB.
 LIST_LENGTH_MAX = 1_000_000
 
 Record = Mapping[str, Any]
 
 
 class NotDone(click.ClickException):
-    """What the command needs is not there; the text says what."""
+    """The command cannot run because something is missing or does not work; the text says what."""
 
     exit_code = EXIT_NOT_DONE
 
 
 class OperatorGroup(AppGroup):
-    """Commands whose help names the exit codes, and that end with one of them and one line instead of a traceback."""
+    """A group of commands. Their help lists the exit codes, and a failure ends with one line instead of a traceback."""
 
     def command(self, *args: Any, **kwargs: Any) -> Any:
         return super().command(*args, **{"epilog": EXIT_CODES, **kwargs})
@@ -61,11 +61,11 @@ class OperatorGroup(AppGroup):
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """End the command with one line on standard error and its exit code if what is done here fails."""
+    """If the code in this context fails, end the command with one line on standard error and an exit code."""
     try:
         yield
     except (click.ClickException, Exit):
-        # Click says the rest, with 1 for a refusal and 2 for wrong usage.
+        # Click prints these, with exit code 1 for a refusal and 2 for wrong usage.
         raise
     except DomainError as refusal:
         _end(f"{refusal.detail} [{refusal.code}]", EXIT_REFUSED if refusal.status < 500 else EXIT_NOT_DONE)
@@ -77,8 +77,8 @@ def _one_line() -> Iterator[None]:
         _end("Interrupted.")
     except OSError as error:
         _discard_output()
-        _end(f"What the command reads or writes failed: {error.strerror or error}.")
-    except Exception:  # noqa: BLE001 -- by default Python's exit code is 1, which here means a refusal or a fault
+        _end(f"The command could not read or write: {error.strerror or error}.")
+    except Exception:  # noqa: BLE001 -- Python's own exit code is 1, which here means a refusal or faults
         _end(f"{traceback.format_exc()}This is a bug in Fincore.")
 
 
@@ -90,22 +90,23 @@ def _end(line: str, code: int = EXIT_NOT_DONE) -> None:
 
 def _database_says(error: PyMongoError) -> str:
     if mongo.is_away(error):
-        return "The database can not be reached."
+        return "The database cannot be reached."
     if getattr(error, "code", None) in NOT_ALLOWED:
         return "The database refuses the user of MONGO_URI: the password is wrong, or rights are missing."
-    # What follows in the driver's message is the whole reply. What a URI could not be read for may be its password.
+    # The driver's message ends with the server's whole reply, which is left out. Other errors show only their names,
+    # because the text of a malformed MONGO_URI may contain its password.
     reason = str(error).partition(", full error")[0] if isinstance(error, OperationFailure) else type(error).__name__
-    return f"The database can not be used: {reason}. Check MONGO_URI."
+    return f"The database cannot be used: {reason}. Check MONGO_URI."
 
 
 def _discard_output() -> None:
-    # What is still buffered would fail again when Python ends, and change the exit code.
+    # Python writes buffered output when it ends. That would fail again and change the exit code.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_text(argument: str) -> bool:
-    # Python carries bytes that are not UTF-8 through as lone surrogates.
+    # Python decodes arguments that are not UTF-8 with lone surrogates.
     return not any("\udc80" <= char <= "\udcff" for char in argument)
 
 
@@ -122,21 +123,23 @@ class IdType(click.ParamType[ObjectId]):
 
 
 reason_option = click.option("--reason", required=True, help="For the audit log.")
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as the API writes them.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line, as the API writes them."
+)
 
 
 def command_line_act(reason: str | None = None) -> Act:
-    """Return what the audit log keeps of who runs this command, where and why."""
+    """Return the act for the audit log: who runs this command, on which machine and why."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        # A container may run us as a user that has no name there.
+        # In a container the user may have no name.
         name = str(os.getuid())
     return Act(f"cli:{name}", reason, address=socket.gethostname())
 
 
 def checked(schema: Schema, values: Record) -> Any:
-    """Return the values as the API's schema loads them; what the API would refuse with 422 is wrong usage here."""
+    """Return the values as the API's schema loads them; raises UsageError where the API would answer 422."""
     try:
         return schema.load(values)
     except ValidationError as error:
@@ -145,7 +148,7 @@ def checked(schema: Schema, values: Record) -> Any:
 
 
 def show(record: Record, *, as_json: bool) -> None:
-    """Print one record: a line for each of its fields."""
+    """Print one record, one line per field."""
     if as_json:
         click.echo(orjson.dumps(record))
         return
@@ -155,7 +158,7 @@ def show(record: Record, *, as_json: bool) -> None:
 
 
 def show_table(records: Iterable[Record], columns: Sequence[str], *, as_json: bool, header: bool = True) -> None:
-    """Print records: a line for each, below the names of the columns if `header`."""
+    """Print records, one line each. With `header`, the names of the columns come first."""
     if as_json:
         for record in records:
             click.echo(orjson.dumps(record))
@@ -172,6 +175,6 @@ def _text(value: Any) -> str:
     if value is None:
         return "-"
     text = orjson.dumps(value).decode() if isinstance(value, Mapping) else str(value)
-    # Much of it was written by people who are not the operator. Escape sequences would act on the terminal, and marks
-    # of direction show one thing for another.
+    # Users wrote much of this text. Escape sequences would act on the operator's terminal, and direction marks would
+    # show text in another order.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,6 +1,6 @@
 """The operator's commands for transactions: `flask --app wsgi transactions …`.
 
-They go through the services that the API uses, and are audited as `cli:` and the name of whoever runs them.
+They use the same services as the API. The audit log records them under `cli:` and the operator's user name.
 """
 
 import uuid
@@ -22,7 +22,7 @@ group = OperatorGroup("transactions", help="Look at transactions and reverse the
 @click.argument("transaction", type=IdType())
 @json_option
 def show_transaction(transaction: ObjectId, as_json: bool) -> None:
-    """Show a transaction, but for its idempotency key, which is its initiator's alone."""
+    """Show a transaction, without its idempotency key, which only its initiator may see."""
     found = service.get_transaction(transaction, viewer=_system_user_id())
     show(TransactionSchema(exclude=["idempotency_key"]).dump(found), as_json=as_json)
 
@@ -30,10 +30,10 @@ def show_transaction(transaction: ObjectId, as_json: bool) -> None:
 @group.command("reverse")
 @click.argument("transaction", type=IdType())
 @reason_option
-@click.option("--key", help="Idempotency key, for a script that tries again. By default a new one.")
+@click.option("--key", help="Idempotency key, for scripts that may try again. Default: a new key.")
 @json_option
 def reverse_transaction(transaction: ObjectId, reason: str, key: str | None, as_json: bool) -> None:
-    """Move the money of a completed transaction back, once, in the name of the bank's system user."""
+    """Move the money of a completed transaction back, once. The bank's system user is recorded as its initiator."""
     wanted = checked(ReverseSchema(), {"idempotencyKey": key or f"cli:{uuid.uuid4()}", "reason": reason})
     act = command_line_act(wanted["reason"])
     command = service.reverse_command(transaction, wanted, user_id=_system_user_id(), act=act)
@@ -42,7 +42,7 @@ def reverse_transaction(transaction: ObjectId, reason: str, key: str | None, as_
 
 
 def _system_user_id() -> ObjectId:
-    """Return the user in whose name the command line moves money: the bank's own."""
+    """Return the id of the bank's own user, who initiates the command line's movements of money."""
     user = repository.find_first_user(Role.SYSTEM)
     if user is None:
         raise UserNotFound("There is no user with the role SYSTEM. Make one with `flask users create --role SYSTEM`.")

@@ -1,6 +1,6 @@
 """The operator's commands for users: `flask --app wsgi users …`.
 
-They go through the services that the API uses, and are audited as `cli:` and the name of whoever runs them.
+They use the same services as the API. The audit log records them under `cli:` and the operator's user name.
 """
 
 import sys
@@ -18,7 +18,7 @@ from app.errors import UserNotFound
 
 LIST_LENGTH_DEFAULT = 50
 
-group = OperatorGroup("users", help="Who can log in, and in which role.")
+group = OperatorGroup("users", help="Create and list users, and change their roles.")
 
 _role = click.Choice([role.value for role in Role])
 
@@ -30,7 +30,7 @@ _role = click.Choice([role.value for role in Role])
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
 @json_option
 def create_user(email: str, name: str, role: str, password_stdin: bool, as_json: bool) -> None:
-    """Register a user. The password is asked for, and never an argument."""
+    """Create a user. The command asks for the password, which is never an argument."""
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
@@ -60,11 +60,11 @@ def promote_user(user: str, role: str, reason: str | None, as_json: bool) -> Non
 
 
 @group.command("list")
-@click.option("--search", help="How the name or the e-mail address begins, or an id.")
+@click.option("--search", help="An id, or the start of a name or an e-mail address.")
 @click.option("--limit", type=click.IntRange(1, LIST_LENGTH_MAX), default=LIST_LENGTH_DEFAULT, show_default=True)
 @json_option
 def list_users(search: str | None, limit: int, as_json: bool) -> None:
-    """List users, newest first, or those that a search finds."""
+    """List users, newest first, or search for them."""
     if search:
         found = repository.search_users(service.search_for(search), after=None, limit=limit)
     else:

@@ -1,1 +1,1 @@
-"""The HTTP shape of everything: how requests are read, limited and refused, and how routes declare themselves."""
+"""Everything about HTTP: how requests are read, limited and refused, and how routes declare what they take."""

@@ -1,23 +1,23 @@
-"""What a client would rather have: the header Accept (RFC 9110, section 12.5.1), read in one place."""
+"""Chooses the media type that a client prefers by its header Accept (RFC 9110, section 12.5.1)."""
 
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-# Of the header; no client names more than fits, and reading quotes that never end costs the square of it.
+# How much of the header is read. Real clients send less, and quotes that never end take quadratic time.
 READ_CHARACTERS_MAX = 1_000
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
-# A comma or a semicolon inside quotes separates nothing.
+# A comma or a semicolon inside quotes is no separator.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _RANGE = re.compile(rf"(?:[^,\"]|{_QUOTED})+")
 _PARAMETER = re.compile(rf"(?:[^;\"]|{_QUOTED})+")
 
 
 def preferred(header: str, offered: Sequence[str]) -> str | None:
-    """Return which of the `offered` media types a client would rather have, or None if it takes none of them.
+    """Return the `offered` media type that a client prefers, or None if it takes none of them.
 
-    The highest quality wins; among equals the one that the client names more exactly, then the one it names first,
-    then the one offered first. Parameters of media types do not matter. A part that cannot be read is passed over.
+    The highest quality wins. Among equals it is the type that the client names more exactly, then the one it names
+    first, then the one offered first. Parameters of media types are ignored, and so is a part that cannot be read.
     """
     ranges = list(_ranges(header))
     best: tuple[Decimal, int, int, int] | None = None
@@ -27,7 +27,7 @@ def preferred(header: str, offered: Sequence[str]) -> str | None:
                     if (exactness := _exactness(name, media_type))]  # fmt: skip
         if not matching:
             continue
-        # What is said of the type itself counts, not what is said of all.
+        # The most exact range decides: a client may refuse one type and accept all others.
         exactness, quality, at = max(matching)
         if quality and (best is None or (quality, exactness, at, -place) > best):
             best, chosen = (quality, exactness, at, -place), media_type
@@ -35,7 +35,7 @@ def preferred(header: str, offered: Sequence[str]) -> str | None:
 
 
 def _exactness(media_range: str, media_type: str) -> int:
-    """Return how exactly a range names a media type: 3 by its name, 2 by its first half, 1 as anything, 0 not."""
+    """Return how exactly a range names a media type: 3 by its full name, 2 as `type/*`, 1 as `*/*`, 0 not at all."""
     if media_range == media_type:
         return 3
     if media_range == f"{media_type.partition('/')[0]}/*":
@@ -52,7 +52,7 @@ def _ranges(header: str) -> Iterator[tuple[str, Decimal]]:
 
 
 def _quality(parameters: Sequence[str]) -> Decimal | None:
-    """Return the quality that a range has, 1 if it says none, or None if it says nonsense."""
+    """Return the range's quality: 1 if it states none, None if it is malformed."""
     for parameter in parameters:
         name, _, value = (word.strip() for word in parameter.partition("="))
         if name.lower() == "q":

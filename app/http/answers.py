@@ -1,4 +1,4 @@
-"""How an answer goes out: what the server adds to the application's, and its own refusals of what is no request."""
+"""The server's part of an answer: headers about the connection, and refusals of what is not a valid request."""
 
 from http import HTTPStatus
 from typing import Any
@@ -19,31 +19,31 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
 
 
 class Answer(Response):
-    """gunicorn's response, which says whether the connection goes on, and for how long it is kept."""
+    """gunicorn's response. It also tells the client whether the connection is kept, and for how long."""
 
     def __init__(self, request: Any, sock: Any, settings: Any, connection: Connection) -> None:
         super().__init__(request, connection, settings)
         self._connection = connection
 
     def should_close(self) -> bool:
-        """Where a part of the request is unread, nobody knows where the next one begins."""
+        """Also close if a part of the request is unread, because nobody knows where the next one starts."""
         return bool(super().should_close() or not self._connection.is_read)
 
     def default_headers(self) -> list[str]:
         if self.should_close():
-            # Said once and kept to, although the rest may be read after this.
+            # The client is told now, so it must stay so, even if the rest of the request is read later.
             self.force_close()
             return list(super().default_headers())
         return [*super().default_headers(), f"Keep-Alive: timeout={self.cfg.keepalive}\r\n"]
 
 
 def status_of(fault: errors.ParseException) -> HTTPStatus:
-    """Return with which status the server refuses what has this fault."""
+    """Return the status with which the server refuses a request that has this fault."""
     return next((status for kind, status in _STATUSES.items() if isinstance(fault, kind)), HTTPStatus.BAD_REQUEST)
 
 
 def refusal(status: HTTPStatus, request_id: str) -> bytes:
-    """Return the whole answer that refuses, behind which the connection ends."""
+    """Return a complete answer that refuses a request and says that the connection ends."""
     body = orjson.dumps(blank_problem(status, request_id)) + b"\n"
     retry = "Retry-After: 2\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
     head = (

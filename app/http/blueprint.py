@@ -11,11 +11,11 @@ from marshmallow import Schema
 
 from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailable, ValidationFailed
 from app.fields import CamelSchema, IdempotencyKey
-from app.http.contract import contract_of, declare, held
+from app.http.contract import contract_of, declare, hold_to_contract
 from app.http.parsing import PARSER
 from app.http.problems import PROBLEM_CONTENT_TYPE, REPLAYED_HEADER, ProblemSchema
 
-# What any call may be refused for.
+# Every call may be refused with these.
 _PROBLEMS_OF_ALL: tuple[type[DomainError], ...] = (ValidationFailed, RateLimited, InternalError, ServiceUnavailable)
 _PROBLEM_SCHEMA = ProblemSchema()
 
@@ -23,11 +23,11 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class IdempotencyHeader(IdempotencyKey):
-    """An idempotency key of visible ASCII. Of anything else in a header, clients make different things."""
+    """An idempotency key of visible ASCII, because clients encode other characters in headers differently."""
 
     default_error_messages = {
-        "invisible": "As a header, a key has visible ASCII characters only, and no blanks. In the body it may have any "
-        "printable ones."
+        "invisible": "In the header, a key may have visible ASCII characters only, and no blanks. In the body it may "
+        "have any printable ones."
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -39,17 +39,20 @@ class IdempotencyHeader(IdempotencyKey):
 class IdempotencyHeaderSchema(CamelSchema):
     """The header that may carry the idempotency key instead of the body."""
 
-    idempotency_key = IdempotencyHeader(data_key="Idempotency-Key", metadata={"description": "Instead of the body's."})
+    idempotency_key = IdempotencyHeader(
+        data_key="Idempotency-Key", metadata={"description": "Instead of the one in the body."}
+    )
 
 
 class PageBlueprint(flask.Blueprint):
-    """A blueprint of routes that are not in the API's description, held to what they declare all the same."""
+    """A blueprint whose routes are not in the API's description. They are still held to their contracts."""
 
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **kwargs: Any
     ) -> None:
-        """Register a route, and hold it to what it declares."""
-        super().add_url_rule(rule, endpoint, None if view_func is None else held(view_func), *args, **kwargs)
+        """Register a route, and hold it to its contract."""
+        view = None if view_func is None else hold_to_contract(view_func)
+        super().add_url_rule(rule, endpoint, view, *args, **kwargs)
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -60,8 +63,8 @@ class Blueprint(flask_smorest.Blueprint):
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **kwargs: Any
     ) -> None:
-        """Register a route, and hold it to what it declares."""
-        super().add_url_rule(rule, endpoint, held(view_func), *args, **kwargs)
+        """Register a route, and hold it to its contract."""
+        super().add_url_rule(rule, endpoint, hold_to_contract(view_func), *args, **kwargs)
 
     def arguments(self, schema: Schema, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
         decorate = super().arguments(schema, location=location, **kwargs)
@@ -84,7 +87,7 @@ class Blueprint(flask_smorest.Blueprint):
                 elif key_required:
                     raise ValidationFailed(
                         "An idempotency key is needed.",
-                        errors={"idempotencyKey": ["Missing here and as the header Idempotency-Key."]},
+                        errors={"idempotencyKey": ["Missing here and in the header Idempotency-Key."]},
                     )
                 return view(*outer, body, **view_args)
 
@@ -98,7 +101,7 @@ class Blueprint(flask_smorest.Blueprint):
         return self.alt_response(  # type: ignore[no-any-return]
             200,
             schema=schema,
-            description="The first outcome again: the key was spent on this same request before.",
+            description="The first outcome again: the key was used for this same request before.",
             headers={
                 REPLAYED_HEADER: {"description": "Marks a repeat.", "schema": {"type": "string", "enum": ["true"]}}
             },
@@ -106,7 +109,7 @@ class Blueprint(flask_smorest.Blueprint):
         )
 
     def refusals(self, *problems: type[DomainError]) -> Callable[[View], View]:
-        """Document what a route refuses, one response for each status, and that it may fail as all may."""
+        """Document the problems of a route, and those that every call has: one response for each status."""
         by_status: dict[int, list[type[DomainError]]] = defaultdict(list)
         for problem in dict.fromkeys((*problems, *_PROBLEMS_OF_ALL)):
             by_status[problem.status].append(problem)

@@ -1,7 +1,7 @@
-"""One client's connection: what has come of its next request, and what of the last answer it has not taken yet.
+"""One client's connection: the part of its next request that has arrived, and the part of the last answer still unsent.
 
-Nothing here waits for a client but `ArrivingBody.read` and `Connection.sendall`, which
-threads call; both give up on a client that does not keep up.
+Only `ArrivingBody.read` and `Connection.sendall` wait for a client. They run on threads, and both
+give up on a client that is too slow.
 """
 
 import enum
@@ -21,42 +21,49 @@ from app.http.framing import Body
 
 RECEIVE_BYTES = 64 * 1024
 SEND_BYTES = 64 * 1024
-# A body up to this size is read before a thread hears of the request.
+# A body up to this size is read completely before the request goes to a thread.
 SMALL_BODY_BYTES_MAX = 64 * 1024
-# As much of an answer is kept for a client that takes its time; beyond it the thread that answers waits.
+# How much of an answer is buffered for a slow client. If there is more, the thread that answers waits.
 UNSENT_BYTES_MAX = 256 * 1024
-# Slower than this, after REQUEST_TIMEOUT_S, is as good as standing still.
+# A client that is still slower than this after REQUEST_TIMEOUT_S is treated as if it had stopped.
 RATE_MIN_BYTES_S = 20_000
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class IncompleteBody(OSError):
-    """The client broke off, or stopped for too long, before the end of the body that it announced."""
+    """The client closed the connection, or paused too long, before it had sent the body that it announced.
+
+    `ArrivingBody` raises this for large bodies. `worker` refuses small ones, and `parsing` checks again, whatever the
+    server.
+    """
 
 
 class Stage(enum.Enum):
-    """What a connection is waiting for."""
+    """How far a connection has come with its request and its answer."""
 
-    IDLE = "nothing of a request has come"
-    HEAD = "a part of a head has come"
-    BODY = "a head and a part of a small body have come"
-    SERVED = "a thread has it"
-    FLUSHED = "an answer is there and the client has not taken all of it"
-    LINGERING = "our side has ended, the client may still be sending"
-    CLOSED = "over"
+    IDLE = "no part of a request has arrived"
+    HEAD = "a part of a head has arrived"
+    BODY = "a head and a part of a small body have arrived"
+    SERVED = "a thread is answering"
+    FLUSHING = "the client has not yet taken all of the answer"
+    LINGERING = "our side is closed, the client may still be sending"
+    CLOSED = "both sides are closed"
 
 
 class Progress(enum.Enum):
-    """What can be done with what has come."""
+    """What to do with a request, given how much of it has arrived."""
 
     INCOMPLETE = "wait for more"
     WHOLE = "answer it"
-    ARRIVING = "answer it with a body of which the rest is read meanwhile"
+    ARRIVING = "answer it and read the rest of its body meanwhile"
 
 
 class Pace:
-    """How long to wait for a client who has to send or take bytes: never `patience_s` for nothing at all, and after
-    as long altogether no slower than RATE_MIN_BYTES_S."""
+    """How long to wait for a client that has to send or take bytes.
+
+    The wait ends when no byte has moved for `patience_s`. After the first `patience_s` it also ends when
+    the average rate is below RATE_MIN_BYTES_S.
+    """
 
     def __init__(self, patience_s: float, now: float) -> None:
         self._patience_s = patience_s
@@ -74,7 +81,7 @@ class Pace:
 
 
 class Connection:
-    """A client's socket, never blocking, with what was read from it and what is still to be written to it."""
+    """A client's non-blocking socket, with the bytes received from it and the bytes still to be sent to it."""
 
     def __init__(self, sock: socket.socket, client: Any, server: Any, *, patience_s: float, slow_takers: Any) -> None:
         self.sock = sock
@@ -83,10 +90,10 @@ class Connection:
         self.stage = Stage.IDLE
         self.deadline = 0.0
         self.has_ended = False  # the client's side
-        self.wire = bytearray()  # received, and not yet part of a request
+        self.wire = bytearray()  # received, not yet parsed
         self.unsent = bytearray()
-        self.watched_for = 0  # the event that the main thread is told of
-        self.keeps = False  # whether it goes on behind the answer
+        self.watched_for = 0  # the event for which the main thread polls the socket; 0: none
+        self.keeps = False  # whether the connection is kept after the answer
         self.lingered_bytes = 0
         self.lingers_until = 0.0
         self.patience_s = patience_s
@@ -96,7 +103,7 @@ class Connection:
         sock.setblocking(False)
 
     def expect_next(self) -> None:
-        """Forget the request that was answered; what came behind it is the beginning of the next one."""
+        """Forget the request that was answered. The bytes after it are the start of the next one."""
         self.request: Request | None = None
         self.handed_over_at = 0.0  # to the threads
         self.body: Body | None = None
@@ -107,11 +114,11 @@ class Connection:
 
     @property
     def is_read(self) -> bool:
-        """Whether the request was read to its end, so that what follows on the wire is another one."""
+        """Whether the request was read to its end, so that the next bytes on the wire start another one."""
         return self.fault is None and self.body is not None and self.body.is_whole
 
     def receive(self) -> int:
-        """Read what is there, without waiting; return how much. Raises OSError if the connection is broken."""
+        """Read what has arrived, without waiting; return how many bytes. Raises OSError if the connection is broken."""
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -121,9 +128,9 @@ class Connection:
         return len(data)
 
     def advance(self, settings: Any) -> Progress:
-        """Make a request of what has come, as far as possible; raises ParseException where it is none.
+        """Parse the received bytes as far as possible; raises ParseException if the head is invalid.
 
-        A fault within a body is for whoever reads the body to raise.
+        A fault in the body is kept in `fault`, for the thread that reads the body to raise.
         """
         if self.request is None and not self._take_head(settings):
             return Progress.INCOMPLETE
@@ -139,7 +146,7 @@ class Connection:
 
     def _take_head(self, settings: Any) -> bool:
         if self.wire == b"\r\n":
-            # What some clients send behind a body (RFC 9112, section 2.2) begins no request.
+            # Some clients send an empty line after a body (RFC 9112, section 2.2). It is not a request.
             self.wire.clear()
         end = framing.find_head_end(self.wire, self._searched)
         if end is None:
@@ -150,22 +157,23 @@ class Connection:
         self.request = framing.parse_head(bytes(self.wire[:end]), settings, self.client)
         self.body = framing.body_of(self.request)
         del self.wire[:end]
-        # gunicorn would tell it to go on before anybody has looked at the request.
+        # gunicorn would tell the client to go on before the application has seen the request.
         self.awaits_continue = self.request._expected_100_continue and not self.wire
         self.request._expected_100_continue = False
         return True
 
     def let_continue(self) -> None:
-        """Tell a client that sends its body only when told to (RFC 9110, section 10.1.1)."""
+        """Tell a client to send its body, if it waits to be told (RFC 9110, section 10.1.1)."""
         if self.awaits_continue:
             self.awaits_continue = False
             self.sendall(CONTINUE)
             self.flush()
 
     def sendall(self, data: bytes) -> None:
-        """Keep what is to be sent until it is much, or `flush`; raises OSError if the client takes too little of it.
+        """Buffer `data`, and send the buffer once it is large; raises OSError if the client takes it too slowly.
 
-        gunicorn's responses write through this as if it were the socket, a head and a body apart.
+        gunicorn's responses call this as if this were the socket, first with the head and then with the body. The
+        buffer lets both leave in one packet.
         """
         self.unsent += data
         if len(self.unsent) > SEND_BYTES:
@@ -174,7 +182,7 @@ class Connection:
                 self._wait_until_taken()
 
     def flush(self) -> int:
-        """Send of what is kept as much as the client takes at once; return how much."""
+        """Send as much of the buffer as the socket takes without waiting; return how many bytes."""
         if not self.unsent:
             return 0
         try:
@@ -201,9 +209,9 @@ class Connection:
 
 
 class ArrivingBody(io.RawIOBase):
-    """A body of which a part is still on its way. Who reads it waits for a client that has to keep up a rate.
+    """A body that is still arriving. Reading it waits for the client, as long as the client keeps up the `Pace`.
 
-    Raises IncompleteBody for a client that does not, and ParseException where what comes is no body.
+    Raises IncompleteBody if the client is too slow or closes its side, and ParseException if the body is malformed.
     """
 
     def __init__(self, connection: Connection) -> None:

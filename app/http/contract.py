@@ -1,7 +1,7 @@
-"""What a route declares about itself, and how it is held to that.
+"""The contract of a route: what it declares about itself, and how that is enforced.
 
-Decorators declare; `Blueprint.add_url_rule` holds each route to it when it is registered,
-so that no route can miss it.
+Decorators write the contract. `Blueprint.add_url_rule` enforces it when a route is registered,
+so no route can miss it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class NothingSchema(CamelSchema):
-    """What a call takes that asks for nothing."""
+    """The input of a call that takes none."""
 
     may_be_absent = True
 
@@ -29,8 +29,8 @@ class NothingSchema(CamelSchema):
 class Contract:
     """What a route declares: who may call it, and which parts of a request it reads.
 
-    `admit` raises unless the caller may call; without one, anybody may. `reads` names the locations of
-    the parser: json, query, headers.
+    `access` describes the required token or role; None: anybody may call. `admit` raises unless the caller has it.
+    `reads` holds the parser's names for the parts: json, query, headers.
     """
 
     access: str | None = None
@@ -56,8 +56,8 @@ def declare(view: View, **declared: Any) -> View:
     return view
 
 
-def held(view: View) -> View:
-    """Return the view as it is served: it admits its caller, refuses what it does not read, and then answers."""
+def hold_to_contract(view: View) -> View:
+    """Return the view as it is served: admit the caller, refuse what the view does not read, then call it."""
     contract = contract_of(view)
 
     @wraps(view)
@@ -71,14 +71,13 @@ def held(view: View) -> View:
 
 
 def _refuse_unread(reads: frozenset[str]) -> None:
-    """Raise a problem of the query, the body or the idempotency key, if the request has one that its call does not
-    read."""
+    """Raise a problem if the request has a query, a body or an idempotency key that its call does not read."""
     if request.query_string and "query" not in reads:
         PARSER.parse(_NOTHING, location="query")
-    # An empty object is as good as no body.
+    # An empty JSON object is accepted like no body.
     if "json" not in reads and checks.has_body(request):
         PARSER.parse(_NOTHING, location="json")
-    # Whoever sends one relies on it. What is safe may be repeated anyway.
+    # A client that sends a key relies on it. Safe methods can be repeated anyway.
     if "headers" not in reads and request.method not in _SAFE_METHODS and _KEY_HEADER in request.headers:
         raise ValidationFailed(
             "This call takes no idempotency key: a repeat would be carried out again.",

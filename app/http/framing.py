@@ -1,8 +1,8 @@
-"""Where a request begins and ends on the wire: rules without I/O, fed with what has come so far.
+"""Finds where a request starts and ends in the bytes received so far. These rules do no I/O.
 
-Heads are read by gunicorn's own parser, and by it alone: two readers of one message
-could differ in where it ends, which is how one client's bytes become another's request.
-What that parser lets pass and RFC 9112 does not is refused here.
+Only gunicorn's own parser reads heads. If two parsers read one message, they could disagree about
+where it ends, and a client could smuggle bytes into another client's request. This module also
+refuses what gunicorn's parser accepts against RFC 9112.
 """
 
 import re
@@ -14,11 +14,11 @@ from gunicorn.http.body import CHUNK_EXT_RE
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import Unreader
 
-# More than gunicorn's limits for a line (4 kB) and a field (8 kB) leave an honest client any use for.
+# gunicorn limits a request line to 4 kB and a field to 8 kB; no honest client needs more than this in all.
 HEAD_BYTES_MAX = 64 * 1024
 CHUNK_LINE_BYTES_MAX = 1024
 TRAILERS_BYTES_MAX = 8 * 1024
-# Of these the API reads one value. Readers that meet two differ in which one counts.
+# The API reads one value of each of these headers. If one is sent twice, readers differ in which value they use.
 SINGLE_HEADERS = {
     "AUTHORIZATION": "Authorization",
     "CONTENT-ENCODING": "Content-Encoding",
@@ -27,14 +27,14 @@ SINGLE_HEADERS = {
     "ORIGIN": "Origin",
     "X-REQUEST-ID": "X-Request-ID",
 }
-# What decides where a message ends, and what becomes of the connection behind it.
+# These headers decide where a message ends and whether the connection is kept.
 FRAMING_FIELDS = ("CONNECTION", "CONTENT-LENGTH", "HOST", "TRANSFER-ENCODING", "UPGRADE")
 
-# An empty line, also where its line ends are not what they have to be; gunicorn's parser refuses those.
+# An empty line. It matches bare line feeds too, which gunicorn's parser then refuses.
 _HEAD_END = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
-# RFC 3986, section 3.2.2: an IPv6 address in brackets, or a name; and perhaps a port.
+# RFC 3986, section 3.2.2: an IPv6 address in brackets or a name, and an optional port.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(:[0-9]{0,5})?")
 
 
@@ -44,9 +44,9 @@ class Body(Protocol):
     is_whole: bool
 
     def feed(self, wire: bytearray) -> bytes:
-        """Take what belongs to the body off the front of `wire` and return what it says; the rest stays there.
+        """Remove the body's bytes from the front of `wire` and return the decoded content; the rest stays in `wire`.
 
-        Raises ParseException where that is no body. What follows on the wire then means nothing.
+        Raises ParseException if the body is malformed. The rest of `wire` then has no meaning.
         """
 
 
@@ -66,7 +66,7 @@ class LengthBody:
 
 
 class ChunkedBody:
-    """A body in chunks (RFC 9112, section 7.1), each of which says its own length."""
+    """A body in chunks (RFC 9112, section 7.1). Each chunk states its own length."""
 
     def __init__(self, check_trailers: Callable[[bytes], Any]) -> None:
         self._check_trailers = check_trailers
@@ -136,13 +136,13 @@ class ChunkedBody:
 
 
 def find_head_end(wire: bytearray, searched: int) -> int | None:
-    """Return where the head at the front of `wire` ends, if it does; `searched` bytes of it were looked at before."""
+    """Return where the head at the front of `wire` ends, or None. The first `searched` bytes were searched before."""
     found = _HEAD_END.search(wire, max(0, searched - 2))
     return found.end() if found else None
 
 
 def parse_head(head: bytes, settings: Any, client: Any) -> Request:
-    """Return the request that this head announces; `settings` are gunicorn's. Raises ParseException if it is none."""
+    """Return the request with this head; raises ParseException if the head is invalid. `settings` are gunicorn's."""
     unread = _Read(head)
     try:
         request = Request(settings, unread, client)
@@ -150,7 +150,7 @@ def parse_head(head: bytes, settings: Any, client: Any) -> Request:
         raise errors.InvalidRequestLine("a head that ends before it ends") from None
     if unread.take_buffered():
         raise errors.InvalidHeader("a head that ends twice")
-    # Whatever minor version a client speaks beyond ours, it understands ours.
+    # A client with a later minor version of HTTP/1 understands ours.
     request.version = min(request.version, (1, 1))
     fields = _framing_fields(request)
     _check_host(fields["HOST"], is_optional=request.version < (1, 1))
@@ -161,13 +161,13 @@ def parse_head(head: bytes, settings: Any, client: Any) -> Request:
     if any(option.strip(" \t") == "close" for value in fields["CONNECTION"] for option in value.lower().split(",")):
         request.force_close()
     if fields["UPGRADE"]:
-        # We speak nothing that one could upgrade to, so that the request goes on as it is (RFC 9110, section 7.8).
+        # We support no other protocol, so the request goes on without its upgrade (RFC 9110, section 7.8).
         request.headers = [(name, value) for name, value in request.headers if name != "UPGRADE"]
     return request
 
 
 def body_of(request: Request) -> Body:
-    """Return what takes the request's body off the wire."""
+    """Return the reader of the request's body."""
     fields = _framing_fields(request)
     if fields["TRANSFER-ENCODING"]:
         return ChunkedBody(lambda trailers: request.parse_headers(trailers, from_trailer=True))
@@ -175,7 +175,7 @@ def body_of(request: Request) -> Body:
 
 
 def fault_of_endless_head(head: bytes, settings: Any, client: Any) -> errors.ParseException:
-    """Return what is wrong with a head that has grown beyond HEAD_BYTES_MAX."""
+    """Return the fault of a head that is longer than HEAD_BYTES_MAX."""
     try:
         Request(settings, _Read(head), client)
     except errors.ParseException as fault:
@@ -186,7 +186,7 @@ def fault_of_endless_head(head: bytes, settings: Any, client: Any) -> errors.Par
 
 
 def repeated_headers(names: Iterable[str]) -> list[str]:
-    """Return which of the headers that have one value occur more than once among these names."""
+    """Return the SINGLE_HEADERS that occur more than once among these names."""
     seen = [name for name in names if name in SINGLE_HEADERS]
     if len(seen) < 2:
         return []
@@ -194,7 +194,7 @@ def repeated_headers(names: Iterable[str]) -> list[str]:
 
 
 class _Read(Unreader):
-    """All that there is to read has been read."""
+    """gunicorn's source of bytes, with all bytes already read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class _Read(Unreader):
 def _check_host(hosts: list[str], *, is_optional: bool) -> None:
     if not hosts and is_optional:
         return
-    # gunicorn's parser refuses two.
+    # gunicorn's parser refuses a second one.
     if not hosts or not _HOST.fullmatch(hosts[0]):
         raise errors.InvalidHeader("HOST")
 

@@ -1,4 +1,4 @@
-"""Response headers that tell browsers what not to do, and which origins may call from a page."""
+"""Response headers that restrict what browsers do, and name the origins whose pages may call the API."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from flask_cors import CORS
 HSTS_S = 365 * 24 * 3600
 CORS_MAX_AGE_S = 600
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-# Everything a page needs is served from here. Swagger UI's style sheet has pictures in data: URLs.
+# Pages load everything from this server. Swagger UI's style sheet has pictures in data: URLs.
 _PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -34,7 +34,7 @@ _EXPOSED_HEADERS = [
 
 
 def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
-    """Let pages of these origins call the API. Without any, browsers keep all foreign pages out."""
+    """Let pages of these origins call the API. Without any, browsers block the pages of all other origins."""
     if cors_origins:
         CORS(
             app,
@@ -42,7 +42,7 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
             origins=list(cors_origins),
             allow_headers=_REQUEST_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
-            # Tokens travel in a header that a page sets itself; there is no cookie to send along.
+            # A page sends its token in a header. There are no cookies.
             supports_credentials=False,
             max_age=CORS_MAX_AGE_S,
         )
@@ -60,5 +60,5 @@ def protect(response: Response) -> None:
 
 
 def _may_hold_secrets() -> bool:
-    # The API's description and Swagger UI's files are the same for everybody. All else here has money or tokens.
+    # The API's description and Swagger UI's files are the same for everybody. All other answers may hold secrets.
     return request.path.startswith("/api/") and not request.path.startswith(("/api/docs", "/api/openapi.json"))

@@ -1,9 +1,8 @@
-"""The one way to page through a list: a limit, and an opaque cursor that says where the page before ended.
+"""The one way to page through a list: a limit, and an opaque cursor that says where the previous page ended.
 
-A page is found by seeking to that position in the index the list is ordered by, so
-that it costs the same however deep it is. A cursor is bound to its list and to the
-filters it was made with by a signature; changed, forged or taken elsewhere it is refused.
-It is no secret and grants nothing: the query still decides who sees what.
+The query seeks to that position in the index that orders the list, so every page costs the same. A signature
+binds a cursor to its list and its filters: a cursor that was changed, forged or made for another list is refused.
+A cursor is no secret and grants nothing, because the query still decides who sees what.
 """
 
 import hashlib
@@ -26,10 +25,10 @@ from app.fields import CamelSchema
 PAGE_LIMIT_DEFAULT = 50
 PAGE_LIMIT_MAX = 200
 CURSOR_LENGTH_MAX = 1_000
-# What any call that pages may be refused for.
+# Every call that pages may be refused with these.
 PAGE_PROBLEMS = (InvalidCursor, ValidationFailed)
 
-# The library passes over other characters, as base64 does.
+# Checked here because the library ignores other characters, as base64 decoders do.
 _CURSOR = re.compile(rf"[A-Za-z0-9._-]{{1,{CURSOR_LENGTH_MAX}}}")
 _PURPOSE = b"fincore: page cursor"
 _CODEC: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
@@ -38,7 +37,7 @@ Item = TypeVar("Item")
 
 
 class Count(fields.Integer):
-    """How many at most, as digits in the query."""
+    """A number in the query, from `least` to `most`."""
 
     def __init__(self, least: int, most: int, *, default: int, error: str = "From {min} to {max}.") -> None:
         super().__init__(load_default=default, validate=validate.Range(least, most, error=error), allow_none=False)
@@ -52,7 +51,7 @@ class Count(fields.Integer):
 
 
 class Limit(Count):
-    """How many items a page has at most."""
+    """The largest number of items on a page."""
 
     def __init__(self) -> None:
         error = "A page has {min} to {max} items."
@@ -64,17 +63,17 @@ class PageSchema(CamelSchema):
 
     limit = Limit()
     cursor = fields.String(
-        metadata={"description": "`nextCursor` of the page before, with the same filters. None: the first page."}
+        metadata={"description": "`nextCursor` of the previous page, with the same filters. None: the first page."}
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list was asked for.
+    """The page of a list that a client asks for.
 
-    `after` is the position of the last item of the page before, or None on the first
-    page. A query returns up to `fetch` items beyond it: one more than the page holds
-    tells whether there is a next one.
+    `after` is the position of the previous page's last item, or None on the first page.
+    A query returns up to `fetch` items after it. That is one more than the page holds,
+    which shows whether there is a next page.
     """
 
     limit: int
@@ -86,9 +85,9 @@ class Page:
         return self.limit + 1
 
     def answer(self, name: str, items: Iterable[Item], position: Callable[[Item], Any]) -> dict[str, Any]:
-        """Return {name: the page's items, "next_cursor": …}; `position` tells where an item is in the list.
+        """Return {name: the page's items, "next_cursor": …}. `position` returns an item's position in the list.
 
-        A position is whatever the query seeks by: an id, a number, a time, a text, or a list of them.
+        A position is the value that the query seeks by: an id, a number, a time, a text, or a list of these.
         """
         found = list(islice(items, self.fetch))
         shown = found[: self.limit]
@@ -99,8 +98,8 @@ class Page:
 def read_page(list_name: str, query: Mapping[str, Any], **scope: Any) -> tuple[Page, dict[str, Any]]:
     """Return the page that a loaded `PageSchema` asks for, and the query's filters.
 
-    `list_name` tells this list from all others, `scope` what it is a list of beside
-    its filters, such as the account. Raises InvalidCursor.
+    `list_name` distinguishes this list from all others. `scope` has what else the list depends on,
+    such as the account. Raises InvalidCursor.
     """
     filters = {name: value for name, value in query.items() if name not in ("limit", "cursor")}
     bound = orjson.dumps([list_name, filters, scope], default=str, option=orjson.OPT_SORT_KEYS)
@@ -124,7 +123,7 @@ def _position(cursor: str, scope: bytes) -> Any:
 
 
 class _Bson:
-    """Positions as BSON, which knows ids and times."""
+    """Writes positions as BSON, because BSON has ids and times."""
 
     @staticmethod
     def dumps(value: dict[str, Any]) -> bytes:
@@ -136,7 +135,7 @@ class _Bson:
 
 
 def _serializer(scope: bytes) -> URLSafeSerializer:
-    # A signature of SHA-384 fills its base64 to the last bit, so that a cursor can be written in one way only.
+    # The 48 bytes of SHA-384 fill base64 without spare bits, so each cursor has only one spelling.
     signing = {"key_derivation": "hmac", "digest_method": hashlib.sha384}
     return URLSafeSerializer(
         current_app.config["JWT_SECRET_KEY"], salt=_PURPOSE + scope, serializer=_Bson, signer_kwargs=signing

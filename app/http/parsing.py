@@ -1,4 +1,4 @@
-"""Reading requests as the contract wants them: strict JSON, nothing unknown, our own refusals."""
+"""Reads the data of requests: strict JSON, no unknown fields, and our own refusals."""
 
 import json
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, Reque
 from app.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, ValidationFailed
 from app.fields import CamelSchema, flat_messages
 
-# What any call with a body may be refused for.
+# Every call with a body may be refused with these.
 BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
-# Deeper than anything the contract takes, and far from the depth that would exhaust a parser's stack.
+# Deeper than any body in the contract, and far below the depth that would exhaust a parser's stack.
 JSON_DEPTH_MAX = 32
-# Of what a refusal repeats: fields, and characters of each one's name.
+# How many invalid fields a refusal names, and how many characters of each name it repeats.
 NAMED_FIELDS_MAX = 100
 NAMED_FIELD_LENGTH_MAX = 100
 
 
 class StrictParser(FlaskParser):
-    """Request data as the contract wants it: JSON of one meaning only, no unknown fields, our own refusals."""
+    """Accepts only JSON that every reader reads alike, and no unknown fields."""
 
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
@@ -38,7 +38,7 @@ class StrictParser(FlaskParser):
             raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
         body = _read_body(req, bytes_max=_bytes_max(schema))
         may_be_absent = isinstance(schema, CamelSchema) and schema.may_be_absent
-        # Generated clients send null where they have nothing to send.
+        # Generated clients send null when they have nothing to send.
         if may_be_absent and body.strip() in (b"", b"null"):
             return {}
         if not req.is_json:
@@ -48,7 +48,7 @@ class StrictParser(FlaskParser):
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         repeated = [name for name, values in req.args.lists() if len(values) > 1]
         if repeated:
-            # Readers differ in which one counts, so that what was checked could be another than what is done.
+            # Readers differ in which value they use, so one could check the first and another act on the last.
             raise _validation_failed({name: ["Occurs more than once."] for name in repeated})
         return super().load_querystring(req, schema)
 
@@ -70,7 +70,7 @@ def _number_reader(schema: Schema) -> Callable[[str], Any]:
 
 
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
-    """Return the refusal of what a client named, which may be far more, and far longer, than it is worth answering."""
+    """Return the refusal of these fields. Their number and length are cut, because the client chose the names."""
     named = {_cut(name): errors[name] for name in sorted(errors)[:NAMED_FIELDS_MAX]}
     more = f" and {len(errors) - NAMED_FIELDS_MAX} more" if len(errors) > NAMED_FIELDS_MAX else ""
     return ValidationFailed(f"Invalid: {', '.join(named)}{more}.", errors=named)
@@ -81,13 +81,13 @@ def _cut(name: str) -> str:
 
 
 def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
-    """Return what the body says; raises MalformedJson unless it is JSON that every reader reads alike.
+    """Return the body's value; raises MalformedJson unless it is JSON that every reader reads alike.
 
-    Refused beyond the grammar: invalid UTF-8, lone surrogates, NaN, numbers beyond
+    Besides syntax errors, this refuses invalid UTF-8, lone surrogates, NaN, numbers beyond
     a double, nesting deeper than JSON_DEPTH_MAX, and a name that occurs twice in one object.
     """
     try:
-        # orjson for its strictness, the standard library for exact integers and repeated names.
+        # orjson is strict. The standard library keeps large integers exact and shows repeated names.
         orjson.loads(body)
         value = json.loads(body, object_pairs_hook=_unique_object, parse_float=parse_float)
         if _is_deeper_than(value, JSON_DEPTH_MAX):
@@ -103,21 +103,25 @@ def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
 
 
 def _read_body(req: Request, *, bytes_max: int) -> bytes:
-    """Return the body; raises BodyTooLarge, MalformedJson if it is sent in broken chunks, and RequestTimeout if not
-    all of it comes.
+    """Return the body.
 
-    Servers differ in whether they tell, and ours says that it does, so that Werkzeug asks no more (`input_terminated`).
-    What a client broke off may still be JSON, and means nothing.
+    Raises BodyTooLarge; MalformedJson if the body's chunks are malformed; RequestTimeout if the body is shorter than
+    announced. The first part of a body may be valid JSON too, but the client did not mean it.
+
+    Our own server refuses short bodies: `worker` the small ones, `connections.ArrivingBody` the large ones. The length
+    is compared here again, because another server may not, and Werkzeug does not where the server sets
+    `wsgi.input_terminated`.
     """
-    # Without a length in its head, a body just seems to end where the limit is; the byte behind tells that it does not.
+    # Werkzeug cuts off a chunked body at the limit and raises nothing. One byte more shows that there was more.
     req.max_content_length = bytes_max + 1
     try:
         body = req.get_data()
     except RequestEntityTooLarge:
         raise BodyTooLarge from None
     except ParseException:
-        # The server decodes chunks while we read. Where they end is then unknown, so it closes the connection.
-        raise MalformedJson("The body can not be read: its chunks are malformed.") from None
+        # The server decodes chunks while we read. It cannot know where a malformed body ends, so it closes the
+        # connection.
+        raise MalformedJson("The body cannot be read: its chunks are malformed.") from None
     except (ClientDisconnected, OSError):
         raise RequestTimeout from None
     if len(body) > bytes_max:

@@ -48,21 +48,21 @@ class ProblemSchema(CamelSchema):
     type = fields.String(required=True, metadata={"description": "The page that explains this problem."})
     title = fields.String(required=True)
     status = fields.Integer(required=True)
-    detail = fields.String(required=True, metadata={"description": "What is wrong with this very request."})
-    code = fields.String(required=True, metadata={"description": "Stable; for programs to decide by."})
+    detail = fields.String(required=True, metadata={"description": "What is wrong with this request."})
+    code = fields.String(required=True, metadata={"description": "Stable, so that programs can act on it."})
     request_id = Line(length_max=64, required=True)
     transaction_id = fields.String(
-        metadata={"description": "Of a declined posting: the FAILED transaction that records it."}
+        metadata={"description": "For a declined posting: the FAILED transaction that records it."}
     )
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata={"description": "Of a refused request: each field, or the first 100, with what is wrong with it."},
+        metadata={"description": "For invalid fields: each field, or the first 100, with what is wrong with it."},
     )
 
 
 def register(app: Flask) -> None:
-    """Have every error of the application answered with a problem document."""
+    """Answer every error of the application with a problem document."""
     app.register_error_handler(DomainError, problem_response)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(PyMongoError, _on_database_error)
@@ -99,7 +99,7 @@ def problem_response(error: DomainError) -> Response:
 
 def _challenge(error: DomainError) -> str:
     if error.bearer_error is None:
-        # Who sent no token is told no error (RFC 6750, section 3.1).
+        # Without a token in the request, the challenge names no error (RFC 6750, section 3.1).
         return "Bearer"
     return f'Bearer error="{error.bearer_error}", error_description="{error.title}"'
 
@@ -108,7 +108,7 @@ def _on_http_exception(error: HTTPException) -> Response:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response()  # type: ignore[return-value]
     if error.code == HTTPStatus.REQUEST_TIMEOUT:
-        # Of HTTP itself: the request did not come as it was announced.
+        # No problem of ours, but HTTP's own: the request was shorter than announced.
         document = orjson.dumps(blank_problem(HTTPStatus.REQUEST_TIMEOUT, g.get("request_id", ""))) + b"\n"
         return Response(document, error.code, content_type=PROBLEM_CONTENT_TYPE)
     kind = _HTTP_PROBLEMS.get(

@@ -1,4 +1,4 @@
-"""The client's address behind proxies, believed only from those that the operator named."""
+"""Finds the client's address behind proxies. Only proxies that the operator named are believed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
 
 
 class ClientAddress:
-    """WSGI middleware: takes the client's address and scheme from X-Forwarded-* as far as trusted proxies wrote them.
+    """WSGI middleware: takes the client's address and scheme from X-Forwarded-* headers that trusted proxies wrote.
 
-    Anybody can send these headers. So they count only if the peer is a trusted proxy,
-    and of X-Forwarded-For, to which each proxy appends its own peer, only the part
-    from the right up to the first address that is no trusted proxy: the client.
+    Anybody can send these headers, so they count only if the peer is a trusted proxy. Each proxy
+    appends its own peer to X-Forwarded-For. So the list is read from the right, and the first
+    address that is no trusted proxy is the client.
 
-    Whoever the client is, and without any proxies too, the address is written one way: limits and the audit log
-    shall not take one client for two because it came in by IPv4 first and by a mapped address then.
+    The address is always rewritten in one form, even without proxies. Otherwise limits and the audit log could take
+    one client for two, because an IPv4 address can also arrive as an IPv4-mapped IPv6 address.
     """
 
     def __init__(self, wsgi_app: Any, networks: Sequence[Network]) -> None:
@@ -28,7 +28,7 @@ class ClientAddress:
         peer = parse_address(request.get("REMOTE_ADDR", ""))
         if peer is not None:
             request["REMOTE_ADDR"] = str(self._client(peer, request.get(FORWARDED_FOR, "")))
-            # The nearest proxy's word: it knows how it was reached.
+            # The nearest proxy wrote the last value. It knows how it was reached.
             scheme = request.get(FORWARDED_PROTO, "").rpartition(",")[2].strip()
             if scheme in ("http", "https") and self._is_trusted(peer):
                 request["wsgi.url_scheme"] = scheme

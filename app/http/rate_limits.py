@@ -1,9 +1,8 @@
-"""How often somebody may ask: request limits that all workers and hosts share.
+"""Request limits, shared by all workers and hosts.
 
-The library's fixed windows count on `LeasedCounters`: the count is MongoDB's, and a
-process takes numbers out of it in small leases, so that most requests cost no round
-trip. A limit is never exceeded by that, all processes together; what a process
-leased and did not use is lost to the others, a few per cent of the window at most.
+The library's fixed windows count with `LeasedCounters`. MongoDB keeps the count, and each process leases
+a few numbers of it at a time, so most requests need no round trip. All processes together never exceed
+a limit. Numbers that a process leased and did not use are lost to the others: a few per cent of the limit at most.
 """
 
 import hashlib
@@ -35,7 +34,7 @@ LEASES_PER_WINDOW_MIN = 30
 
 @dataclass(slots=True)
 class _Lease:
-    """Numbers of a window's count that belong to this process: from `next` to `last`."""
+    """The numbers of a window's count that this process may still use: from `next` to `last`."""
 
     ends_at: float
     next: int = 1
@@ -44,9 +43,9 @@ class _Lease:
 
 
 class LeasedCounters(Storage):
-    """The library's storage: counters in MongoDB, of which this process takes `lease_size` numbers at a time.
+    """The library's storage: counters in MongoDB, from which this process leases `lease_size` numbers at a time.
 
-    Losing the last moments of a count in a failover costs nothing, so writes are not waited for on a majority.
+    Writes do not wait for a majority, because it does no harm if a failover loses the newest counts.
     """
 
     STORAGE_SCHEME = ["fincore"]
@@ -63,10 +62,10 @@ class LeasedCounters(Storage):
         return PyMongoError
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Return the number that the last of `amount` hits has in the current window; raises PyMongoError."""
+        """Count `amount` hits and return the last one's number in the current window; raises PyMongoError."""
         window = int(time.time() // expiry)
         lease = self._lease(key, window, ends_at=(window + 1) * expiry)
-        # One of a client's parallel requests takes the lease, and the others wait for it.
+        # If a client sends requests in parallel, one of them takes the lease and the others wait for it.
         with lease.lock:
             for _ in range(amount):
                 if lease.next > lease.last:
@@ -133,7 +132,7 @@ class _Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """Where a client is in a window."""
+    """How much of its limit a client has left in the current window."""
 
     limit: int
     remaining: int
@@ -155,13 +154,13 @@ def register(app: Flask, policy: HttpPolicy) -> None:
 def check(name: str, key: str) -> None:
     """Count one request of `key` under the named limit; raises RateLimited.
 
-    A database that is away is not taken for permission: the request needs it as well,
-    so the PyMongoError goes on and becomes the 503 it would be a moment later.
+    If the database is away, the PyMongoError is raised and becomes a 503. The request needs
+    the database anyway, so it would fail a moment later.
     """
     limit: _Limit | None = current_app.extensions[EXTENSION].get(name)
     if limit is None:
         return
-    # Fixed length, whatever a client sends, and no client's e-mail address in a collection that is nobody's record.
+    # A hash has a fixed length, and it keeps users' ids and clients' addresses out of this collection.
     is_within, standing = limit.hit(hashlib.sha256(key.encode()).hexdigest()[:32])
     g.rate_limit_standing = standing
     if not is_within:
@@ -176,12 +175,12 @@ def check_user(user_id: str) -> None:
 
 
 def check_address() -> None:
-    """Count the current request by its client's address, for want of a verified user; raises RateLimited."""
+    """Count the current request, which has no verified user, for its client's address; raises RateLimited."""
     check(_name_for_request(), f"address:{client_network(request.remote_addr or '')}")
 
 
 def add_headers(response: Response) -> None:
-    """Tell the client where it stands, if its request was counted."""
+    """Tell the client how much of its limit is left, if its request was counted."""
     standing: _Standing | None = g.get("rate_limit_standing")
     if standing is not None:
         response.headers["RateLimit-Limit"] = str(standing.limit)
@@ -196,8 +195,10 @@ def _name_for_request() -> str:
 
 
 def _check_anonymous() -> None:
-    """Count requests to calls of the API that ask for no token. Those with one are counted by their guard, for
-    their user. Health, documents and pages are not counted."""
+    """Count calls of the API that need no token. Where a token is needed, its check counts the call.
+
+    Health, documents and pages are not counted.
+    """
     if request.blueprint in (None, "operations") or request.method == "OPTIONS":
         return
     if contract_of(current_app.view_functions[request.endpoint or ""]).access is None:

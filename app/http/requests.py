@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its line in the log, the headers of its answer."""
+"""What every request gets: an id, a line in the log, and the headers of its answer."""
 
 import time
 import uuid
@@ -74,8 +74,10 @@ def _finish(response: Response) -> Response:
 
 
 class _Told:
-    """An answer that is made while it is sent. Its line in the log is written at its end and tells how that was:
-    `sent` is all of it, or broken off by a fault of ours, or left by the client."""
+    """An answer that is made while it is sent. Its line in the log is written at the end.
+
+    `sent` in that line says whether all of it was sent, our side failed, or the client left.
+    """
 
     def __init__(self, pieces: Iterable[Any], line: Mapping[str, Any], *, request_id: str, begun: float) -> None:
         self._pieces = iter(pieces)
@@ -96,7 +98,7 @@ class _Told:
             self._sent = "in part: broken off"
             is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
             known = {"request_id": self._line["request_id"], "error": type(error).__name__}
-            # Raised again, so that the server breaks the connection: nobody takes for whole what is not.
+            # Raised again, so that the server breaks the connection and the client does not take a part for the whole.
             if is_away:
                 log.warning("database_away", **known)
             else:

@@ -1,4 +1,4 @@
-"""Ids in paths, and which methods a path has."""
+"""Ids in paths, and the methods that a path has."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from app.fields import MALFORMED_ID, read_id
 
 
 class IdConverter(BaseConverter):
-    """An id in a path. What can not be an id names nothing, so that the route answers that it was not found."""
+    """An id in a path. Text that is no id becomes MALFORMED_ID, so the route answers that nothing was found."""
 
     def to_python(self, value: str) -> Any:
         return read_id(value) or MALFORMED_ID
@@ -20,19 +20,19 @@ class IdConverter(BaseConverter):
 
 
 def register(app: Flask) -> None:
-    """Teach the application's paths ids."""
+    """Let the application's paths have ids."""
     app.url_map.converters["id"] = IdConverter
-    # A path means itself; merging would redirect to whatever host the client named.
+    # Merging would redirect, and to whatever host the client named.
     app.url_map.merge_slashes = False
 
 
 def methods_of(path: str) -> set[str]:
-    """Return what the routes with this very path take, not those with an id in place of its last word."""
+    """Return the methods of the routes with exactly this path, without routes that have an id in place of a word."""
     rules = current_app.url_map.iter_rules()
     return {method for rule in rules if rule.rule == path for method in rule.methods or ()}
 
 
 def refuse_call_as_id() -> None:
-    """Raise MethodNotAllowed if what is taken for an id is the last word of another call, such as `create`."""
+    """Raise MethodNotAllowed if the path's id is really a word of another call's path, such as `create`."""
     if MALFORMED_ID in (request.view_args or {}).values() and (methods := methods_of(request.path)):
         raise MethodNotAllowed(methods)

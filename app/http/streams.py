@@ -1,4 +1,8 @@
-"""Answers that take long to make begin when most of what can go wrong has not, and end whole or visibly broken."""
+"""Large answers, sent while they are made.
+
+The first READY_BYTES_MAX are made before anything is sent, so most failures can still be answered with a problem
+document. If a later piece fails, the connection breaks, so no client takes a part for the whole.
+"""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -8,18 +12,17 @@ from flask import Response, request
 
 from app.heavy import Work
 
-# Made before the answer begins: until then, whatever goes wrong is answered as the problem it is.
 READY_BYTES_MAX = 4 * 1024**2
 MEMORY_BYTES_MAX = 1024**2
 SENT_AT_ONCE_BYTES = 64 * 1024
 
 
 def answer(pieces: Iterator[bytes], work: Work, *, mimetype: str) -> Response:
-    """Return an answer of these pieces, which are made in the work's turns. Closes the work in the end.
+    """Return an answer of these pieces. They are made in the work's turns; the work is closed at the end.
 
-    What needs more than READY_BYTES_MAX goes on being made while it is sent, in chunks, of which a missing last one
-    tells that it broke off. HTTP/1.0 has no such sign, so there all of it is made first. Raises as `Work.turn` and the
-    making of the pieces do.
+    An answer of more than READY_BYTES_MAX is made and sent in chunks. If it breaks off, the last chunk is missing, and
+    the client can tell. HTTP/1.0 has no chunks, so there the whole answer is made first. Raises as `Work.turn` and
+    `pieces` do.
     """
     bytes_max = READY_BYTES_MAX if request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0" else None
     ready = SpooledTemporaryFile[bytes](MEMORY_BYTES_MAX)
@@ -33,7 +36,7 @@ def answer(pieces: Iterator[bytes], work: Work, *, mimetype: str) -> Response:
     size = ready.tell()
     ready.seek(0)
     if is_whole:
-        # Who takes the answer slowly keeps nobody else from working.
+        # Closed now, so that a client that reads slowly does not keep others from working.
         work.close()
     body = _read(ready) if is_whole else chain(_read(ready), _in_turns(pieces, work))
     response = Response(body, mimetype=mimetype)
@@ -45,7 +48,7 @@ def answer(pieces: Iterator[bytes], work: Work, *, mimetype: str) -> Response:
 
 
 def _write(pieces: Iterator[bytes], file: SpooledTemporaryFile[bytes], bytes_max: int | None) -> bool:
-    """Write pieces into a file until it has `bytes_max`, and return whether those were all."""
+    """Write pieces into a file until it has `bytes_max`; return whether all pieces were written."""
     for piece in pieces:
         file.write(piece)
         if bytes_max is not None and file.tell() >= bytes_max:
@@ -59,7 +62,7 @@ def _read(file: SpooledTemporaryFile[bytes]) -> Iterator[bytes]:
 
 
 def _in_turns(pieces: Iterator[bytes], work: Work) -> Iterator[bytes]:
-    """Yield the pieces. A turn lasts while one is made, not while it is sent."""
+    """Yield the pieces. A turn lasts while a piece is made, not while it is sent."""
     while True:
         with work.turn():
             piece = next(pieces, None)

@@ -1,19 +1,20 @@
-"""gunicorn's threaded worker for clients that nobody vouches for: threads get whole requests only.
+"""gunicorn's threaded worker, made safe against slow clients: no client can occupy a thread by sending slowly.
 
-The main thread reads what clients send, without ever waiting for one of them, and hands
-a request to a thread when its head and its body are there. A connection goes round:
+The main thread reads what clients send and never waits for any of them. It hands a small request
+to a thread once its head and its body have arrived. A connection goes through these stages:
 
-    IDLE → HEAD → BODY → SERVED (a thread) → FLUSHED → IDLE …, or → LINGERING → closed
+    IDLE → HEAD → BODY → SERVED (by a thread) → FLUSHING → IDLE …, or → LINGERING → closed
 
-Requests with bodies of more than SMALL_BODY_BYTES_MAX, and those whose client wants to be
-told before it sends its body, are answered while the rest of the body arrives. They have
-a few threads of their own, so that slow ones wait for each other and for nobody else.
+A thread starts earlier, while the body is still arriving, in two cases: the body is larger than
+SMALL_BODY_BYTES_MAX, or the client asked to be told before it sends the body (`Expect: 100-continue`).
+A few separate threads do this, so slow senders delay only each other.
 
-A message that is cut off, by its client or by time, is answered with 408 and never
-carried out, and nothing is read of what follows it. At the end of a connection our
-side is closed first and what still comes is thrown away for a while: if the socket
-were closed at once, the kernel would tell the client that it is broken, and the client would
-lose the answer.
+If the client or a timeout cuts a request off, it is never carried out. The client gets status 408, and
+nothing after the request is read. This file does so for small bodies, `connections.ArrivingBody` for those
+that are still arriving, and `parsing` checks again, whatever the server.
+
+When a connection ends, our side closes first, and for a while we discard what the client still sends.
+If we closed the socket at once, the kernel would reset the connection and the client could lose the answer.
 """
 
 import errno
@@ -39,29 +40,29 @@ from app.http.connections import ArrivingBody, Connection, Pace, Progress, Stage
 
 log = structlog.get_logger(__name__)
 
-# How often the time of those is looked at who wait.
+# How often the deadlines of connections are checked.
 SWEEP_S = 0.5
-# After an answer that ends the connection: how long and how much a client may go on sending, and how long pause.
+# After the last answer a client may go on sending for LINGER_S, pause for LINGER_PAUSE_S, and send LINGER_BYTES_MAX.
 LINGER_S = 30.0
 LINGER_PAUSE_S = 5.0
 LINGER_BYTES_MAX = 16 * 1024**2
-# A kept connection is closed a little later than announced: a request may be on its way.
+# An idle connection is closed a little later than announced, because a request may be on its way.
 KEEP_ALIVE_LEEWAY_S = 1.0
-# Of the threads, one to so many is added for bodies that are still arriving.
+# For every THREADS_PER_ARRIVING_BODY threads there is one more, for bodies that are still arriving.
 THREADS_PER_ARRIVING_BODY = 4
-# Requests that wait for one of those threads, for each of them.
+# How many requests may wait for each of these extra threads.
 ARRIVING_QUEUE_MAX = 4
-# When a worker stops, this long is left to clients to take their last answers.
+# How long a worker that stops waits for clients to take their last answers.
 STOP_LINGER_S = 1.0
 
 
 class PatientWorker(ThreadWorker):
-    """Reads requests on the main thread and answers them in others."""
+    """Reads requests on the main thread and answers them on other threads."""
 
     request_timeout_s = 15
 
     def init_process(self) -> None:
-        self.connections: dict[Connection, None] = {}  # in the order in which they came
+        self.connections: dict[Connection, None] = {}  # oldest first
         self.arriving = 0
         arriving_threads = max(1, self.cfg.threads // THREADS_PER_ARRIVING_BODY)
         self.arriving_max = arriving_threads
@@ -81,7 +82,7 @@ class PatientWorker(ThreadWorker):
         self._stop()
 
     def _turn(self) -> None:
-        """Deal with what has happened, or wait a moment until something does."""
+        """Handle the events that are there, or wait up to SWEEP_S for one. Then check the deadlines."""
         self.wait_for_and_dispatch_events(SWEEP_S)
         now = time.monotonic()
         if now >= self._sweep_at:
@@ -91,7 +92,7 @@ class PatientWorker(ThreadWorker):
                 self._guard(connection, self._give_up)
 
     def _stop(self) -> None:
-        """Finish what has begun. Idle connections end at once: clients know that these may end at any time."""
+        """Finish the requests that have started. Idle connections are closed at once, as HTTP allows at any time."""
         for connection in [c for c in self.connections if c.stage is Stage.IDLE]:
             self._guard(connection, self._on_readable)  # a request may have come just now
             if connection.stage is Stage.IDLE:
@@ -112,7 +113,7 @@ class PatientWorker(ThreadWorker):
             listener.close()
 
     def _has_room(self) -> bool:
-        """Whether one more connection can be taken; if need be, the one goes that has waited longest for nothing."""
+        """Return whether one more connection can be accepted. If all are taken, close the oldest one that is idle."""
         if time.monotonic() < self._accepts_again_at:
             return False
         return len(self.connections) < self.worker_connections or self._end_an_idle_one()
@@ -147,7 +148,7 @@ class PatientWorker(ThreadWorker):
         # Most clients send at once.
         self._guard(connection, self._on_readable)
 
-    # What becomes of a connection
+    # One connection
 
     def _watch(self, connection: Connection, event: int) -> None:
         if not connection.watched_for:
@@ -163,20 +164,20 @@ class PatientWorker(ThreadWorker):
             connection.watched_for = 0
 
     def _react(self, connection: Connection) -> None:
-        """Do what is to be done when the client has sent something, or has taken something."""
+        """Respond to a socket that has become readable or writable."""
         match connection.stage:
             case Stage.IDLE | Stage.HEAD | Stage.BODY:
                 self._on_readable(connection)
             case Stage.SERVED:
-                # It speaks out of turn. Most do not, and stay watched, which is cheaper than to begin it again.
+                # The client sends before it has its answer. Few do, so watching all sockets meanwhile is cheaper.
                 self._unwatch(connection)
-            case Stage.FLUSHED:
+            case Stage.FLUSHING:
                 self._on_writable(connection)
             case Stage.LINGERING:
                 self._on_lingering(connection)
 
     def _guard(self, connection: Connection, react: Callable[..., None], *details: Any) -> None:
-        """Let no connection's fault end the loop, which is everybody's."""
+        """Close a connection whose handling fails, so that the loop goes on for all others."""
         try:
             react(connection, *details)
         except Exception as error:
@@ -195,7 +196,7 @@ class PatientWorker(ThreadWorker):
             self._give_up(connection)
 
     def _advance(self, connection: Connection, received: int) -> None:
-        """Go on with what has come of a request."""
+        """Handle the bytes of a request that have arrived so far."""
         now = time.monotonic()
         if connection.stage is Stage.IDLE:
             connection.stage = Stage.HEAD
@@ -222,14 +223,14 @@ class PatientWorker(ThreadWorker):
         connection.deadline = connection.pace.deadline
 
     def _serve_arriving(self, connection: Connection, *, can_wait: bool) -> None:
-        """Answer a request whose body is not there, by a thread that may wait for it, if there is one."""
+        """Answer a request whose body is still arriving, on one of the extra threads; it may queue if `can_wait`."""
         if self.arriving < self.arriving_max * (1 + ARRIVING_QUEUE_MAX if can_wait else 1):
             self.arriving += 1
             self._serve(connection, is_arriving=True)
         elif can_wait:
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "too many large bodies")
         else:
-            # Its body may be a small one, for which no thread has to wait.
+            # The body may be small. Then the main thread reads it and no thread has to wait.
             connection.let_continue()
             self._read_on(connection, 0, time.monotonic())
 
@@ -244,15 +245,15 @@ class PatientWorker(ThreadWorker):
         )
 
     def _finish(self, connection: Connection, future: Future[bool], is_arriving: bool) -> None:
-        """Go on with a connection that a thread is done with."""
+        """Take back a connection from the thread that answered on it."""
         self.arriving -= is_arriving
         connection.keeps = not future.cancelled() and future.exception() is None and future.result()
         self._flush(connection)
 
     def _flush(self, connection: Connection) -> None:
-        """Go on behind the answer, once the client has taken it."""
+        """Wait until the client has taken the answer. Then keep the connection or end it."""
         if connection.unsent:
-            connection.stage = Stage.FLUSHED
+            connection.stage = Stage.FLUSHING
             connection.pace = Pace(self.request_timeout_s, time.monotonic())
             connection.deadline = connection.pace.deadline
             self._watch(connection, selectors.EVENT_WRITE)
@@ -272,7 +273,7 @@ class PatientWorker(ThreadWorker):
             self._flush(connection)
 
     def _keep(self, connection: Connection) -> None:
-        """Wait for the next request, which may have come already."""
+        """Wait for the next request. A part of it may have arrived already."""
         connection.expect_next()
         connection.stage = Stage.IDLE
         connection.deadline = time.monotonic() + self.cfg.keepalive + KEEP_ALIVE_LEEWAY_S
@@ -281,17 +282,20 @@ class PatientWorker(ThreadWorker):
             self._advance(connection, len(connection.wire))
 
     def _give_up(self, connection: Connection) -> None:
-        """Expect no more of a client that has ended, or whose time is over."""
+        """Stop waiting for a client that has closed its side or has run out of time.
+
+        A request of which only a part has arrived is refused; `connections.ArrivingBody` and `parsing` do the same.
+        """
         if connection.stage in (Stage.HEAD, Stage.BODY):
             self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, "incomplete")
         else:
             self._close(connection)
 
     def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
-        """Answer what is no request, and read nothing behind it."""
+        """Refuse bytes that are not a valid request, and read nothing after them."""
         request_id = uuid.uuid4().hex
         address = connection.client[0] if connection.client else ""
-        # What the client sent has no place in a log.
+        # The log must not repeat what the client sent.
         log.warning("request_unreadable", reason=reason, address=address, request_id=request_id)
         connection.keeps = False
         connection.wire.clear()
@@ -304,7 +308,7 @@ class PatientWorker(ThreadWorker):
             self._flush(connection)
 
     def _linger(self, connection: Connection) -> None:
-        """End our side, and throw away what the client still sends."""
+        """Close our side, and discard what the client still sends."""
         try:
             connection.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -334,14 +338,14 @@ class PatientWorker(ThreadWorker):
         connection.sock.close()
         self.connections.pop(connection, None)
 
-    # In a thread
+    # On a thread
 
     def _answer(self, connection: Connection) -> bool:
-        """Answer a request; return whether the connection goes on."""
+        """Answer a request; return whether the connection is kept."""
         answer = None
         try:
             if time.monotonic() > connection.handed_over_at + self.request_timeout_s and not connection.is_read:
-                # Behind others for so long; the client had better come back than send on.
+                # The request has queued too long. The client should come back later instead of sending the rest.
                 connection.sendall(answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, uuid.uuid4().hex))
                 return False
             answer, environ = self._begin(connection)
@@ -356,7 +360,7 @@ class PatientWorker(ThreadWorker):
             connection.flush()
             return not answer.should_close()
         except OSError as error:
-            # The client is not there any more, or does not take its answer.
+            # The client has gone, or does not take its answer.
             log.debug("client_away", error=type(error).__name__)
             connection.unsent.clear()
             return False
@@ -368,7 +372,7 @@ class PatientWorker(ThreadWorker):
             return False
 
     def _begin(self, connection: Connection) -> tuple[Any, dict[str, Any]]:
-        """Return the answer, still empty, and what WSGI tells the application of the request."""
+        """Return the answer, still empty, and the request's WSGI environ."""
         request = connection.request
         assert request is not None
         answer, environ = wsgi.create(

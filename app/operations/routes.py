@@ -1,4 +1,4 @@
-"""What operators and programs need to find: health, readiness, the API's description, and pages on problems."""
+"""Health, readiness, the API's description, the public key for receipts, and pages that explain problems."""
 
 import gzip
 import hashlib
@@ -29,7 +29,7 @@ def health() -> dict[str, str]:
 
 @bp.get("/readyz")
 def readiness() -> dict[str, str]:
-    """Answer 200 while the database's primary can be reached, has the schema and agrees on the time, 503 otherwise."""
+    """Answer 200 if the database's primary can be reached, has the schema and agrees on the time; otherwise 503."""
     clocks.check_host()
     schema.check_schema(mongo.database())
     return {"status": "ready"}
@@ -37,29 +37,29 @@ def readiness() -> dict[str, str]:
 
 @bp.get("/.well-known/jwks.json")
 def public_keys() -> dict[str, list[dict[str, str]]]:
-    """Return the public key that checks receipts, if this bank signs them."""
+    """Return the public key for checking receipts, if this bank signs them."""
     key = current_app.config["RECEIPT_KEY"]
     return {"keys": [receipts.public_key(key)] if key else []}
 
 
 @bp.get("/api/openapi.json")
 def openapi() -> Response:
-    """Return the OpenAPI 3.1 document, generated from the schemas that validate."""
+    """Return the OpenAPI 3.1 document, generated from the schemas that validate requests."""
     document, compressed, tag = _described(current_app)
     is_gzip = request.accept_encodings["gzip"] > 0
     response = Response(compressed if is_gzip else document, mimetype="application/json")
     if is_gzip:
         response.headers["Content-Encoding"] = "gzip"
     response.vary.add("Accept-Encoding")
-    response.cache_control.no_cache = True  # kept, and asked again whether it changed
-    # Weak: the same document, whichever way it is sent.
+    response.cache_control.no_cache = True  # clients may cache it, and must ask each time whether it has changed
+    # Weak, because the tag is the same for the compressed document.
     response.set_etag(tag, weak=True)
     response.make_conditional(request)
     return response
 
 
 def _described(app: Flask) -> tuple[bytes, bytes, str]:
-    """Return the document as it is, the same compressed, and what tells it from others; made once."""
+    """Return the document, the compressed document, and its ETag. They are made once."""
     if "openapi" not in app.extensions:
         document = orjson.dumps(api.spec.to_dict()) + b"\n"
         tag = hashlib.sha256(document).hexdigest()[:32]
@@ -82,7 +82,7 @@ def docs_file(name: str) -> Response:
 
 @bp.get("/problems/<code>")
 def problem(code: str) -> str:
-    """Explain a problem's code to people."""
+    """Explain a problem code on a page."""
     if code not in PROBLEMS:
-        raise NotFound("There is no problem of this name.")
+        raise NotFound("There is no problem with this code.")
     return render_template("problem.html", problem=PROBLEMS[code])

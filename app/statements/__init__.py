@@ -1,1 +1,1 @@
-"""What the ledger says of an account: its entries, and statements as JSON, CSV and PDF."""
+"""An account's journal: its entries, its balance over time, and statements as JSON, CSV and PDF."""

@@ -1,4 +1,4 @@
-"""Lines of glyphs become text of a PDF that can be read, searched and copied, with no more of a font than it shows."""
+"""Writes lines of glyphs into a PDF as text that can be read, searched and copied. Embeds only the glyphs it shows."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -13,18 +13,20 @@ from reportlab.pdfgen.canvas import Canvas
 from app.statements.typefaces import Typeface, Weight, sans
 from app.statements.typesetting import Cluster, Glyph, Line, Run, is_simple, line_width, set_line
 
-# What a PDF reader needs of a font, and what the shapes of a weight are made from. A reader does not set text again, so
-# the rules of joining and spacing stay out.
+# The tables of a font that a PDF reader needs, and those from which the shapes of a weight are made. Tables with rules
+# for joining and spacing are left out, because a reader does not shape the text again.
 _TABLES = {"glyf", "loca", "head", "hhea", "hmtx", "maxp", "CFF "} | {"CFF2", "fvar", "gvar", "avar", "HVAR", "MVAR"}
 _CAP_HEIGHT, _STEM = 714, {Weight.REGULAR: 90, Weight.BOLD: 150}
 _SYMBOLIC = 4
 _MAPPINGS_AT_ONCE = 100
-# A code has two bytes. No font of the kind that needs these has more than 10,000 glyphs; letters can be without end.
+# A code has two bytes, so a font has at most 65,535. This many may be used for pairs of a glyph and a text, because
+# there is no limit to such pairs. The rest is enough for glyphs without text: these fonts have at most 10,000.
 CODES_WITH_TEXT_MAX = 40_000
-# Readers take no more letters for one.
+# PDF readers accept no more letters than this for one code.
 CODE_TEXT_MAX = 8
 CLUSTERS_KEPT = 5_000
-# In thousandths of the size. No script piles its marks so high; who does writes over the rows of other entries.
+# In thousandths of the size. Marks that are shifted further are left out: no script stacks marks so high, and they
+# would be drawn over the rows of other entries.
 MARK_SHIFT_MAX = 500
 
 
@@ -34,7 +36,7 @@ class Scribe:
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
         self._document: Any = canvas._doc  # type: ignore[attr-defined] # no public way to it
-        # Pages need it among their resources.
+        # Every page lists this dictionary in its resources.
         self.forms = PDFDictionary()
         self._marks: dict[tuple[str, int], str] = {}
         self._fonts: dict[str, _EmbeddedFont] = {}
@@ -53,13 +55,13 @@ class Scribe:
             runs = set_line(line, weight)
             shown = " ".join(self._runs(runs, size))
         drawn = [f"BT 1 0 0 1 {x:.2f} {y:.2f} Tm {shown} ET", *self._draw_marks(x, y, runs, size)]
-        self._canvas._code.extend(drawn)  # type: ignore[attr-defined] # it writes in fonts of its own kinds alone
+        self._canvas._code.extend(drawn)  # type: ignore[attr-defined] # its own methods take only its own fonts
 
     def _font(self, typeface: Typeface) -> "_EmbeddedFont":
         if typeface.name not in self._fonts:
             font = _EmbeddedFont(typeface, f"T{len(self._fonts) + 1}")
             self._fonts[typeface.name] = font
-            # The library asks these for their objects once all pages are drawn.
+            # The library calls `addObjects` of these fonts once all pages are drawn.
             self._document.delayedFonts.append(font)
         return self._fonts[typeface.name]
 
@@ -74,8 +76,8 @@ class Scribe:
                 yield font.shown(cluster, size, is_leftward=run.is_leftward)
 
     def _draw_marks(self, x: float, y: float, runs: Iterable[Run], size: float) -> Iterator[str]:
-        # A mark says nothing of its own. Readers take a glyph that says nothing for a gap between words, or for one
-        # that says its code, so marks are drawn and not written.
+        # Marks are drawn as shapes, not written as text, because a mark has no text of its own. Readers take a glyph
+        # without text for a gap between words, or show its code.
         for run in runs:
             scale = size / 1_000 * run.typeface.per_mille
             for cluster in run.clusters:
@@ -88,7 +90,7 @@ class Scribe:
                 x += cluster.advance * size / 1_000
 
     def _form(self, typeface: Typeface, glyph: int) -> str:
-        """Return the name of the glyph's outline, which is in the document once."""
+        """Return the name of the form with the glyph's outline. Each outline is in the document only once."""
         key = typeface.name, glyph
         if key not in self._marks:
             self._marks[key] = name = f"M{len(self._marks) + 1}"
@@ -106,7 +108,7 @@ class Scribe:
 
 
 class _Shown(NamedTuple):
-    """What a code of a font stands for."""
+    """The glyph and the text that a code of a font stands for."""
 
     glyph: int
     text: str
@@ -114,8 +116,11 @@ class _Shown(NamedTuple):
 
 
 class _EmbeddedFont:
-    """A typeface in a document. A glyph has a code for each text it stands for, so that all can be copied; in fonts of
-    the CFF kind it has one, and another text is noted where it stands for that."""
+    """A typeface in a document.
+
+    A glyph has a separate code for each text that it stands for, so that the right text is copied. In CFF fonts a
+    glyph has only one code. Where it stands for another text, `ActualText` in the page says so.
+    """
 
     def __init__(self, typeface: Typeface, name: str) -> None:
         self.name = name
@@ -127,8 +132,11 @@ class _EmbeddedFont:
         self._operators: dict[tuple[Cluster, float, bool], str] = {}
 
     def code(self, glyph: int, text: str, *, advance: float | None = None, is_one_of_few: bool = False) -> int:
-        """Return the code of a glyph that stands for this text: for the beginning of a long one, for none if there are
-        too many already."""
+        """Return the code for a glyph that stands for this text.
+
+        The code's text is cut to CODE_TEXT_MAX. It is empty if the font already has CODES_WITH_TEXT_MAX codes, unless
+        `is_one_of_few`. In CFF fonts the code is the glyph's number, with the first text that the glyph stood for.
+        """
         width = self._width(glyph) if advance is None or self._is_cff else advance
         text = text[:CODE_TEXT_MAX]
         if self._is_cff:
@@ -166,10 +174,10 @@ class _EmbeddedFont:
         return f"/Span <</ActualText <FEFF{_utf16(cluster.text)}>>> BDC {' '.join(parts)} EMC"
 
     def _shared_out(self, cluster: Cluster, *, is_leftward: bool) -> Iterator[tuple[Glyph, str]]:
-        """Yield each glyph of a cluster with what it says, so that they say its text together.
+        """Yield each glyph of a cluster with a part of its text, so that all glyphs together have the whole text.
 
-        They may stand in another order than their letters are written in: who copies text gets it as it was written,
-        and no glyph is taken for a gap because it says nothing.
+        A glyph may get another letter than the one it shows. What matters is that copied text is in the written
+        order, and that every glyph has text, because readers take one without for a gap.
         """
         glyphs, text = cluster.glyphs, cluster.text
         if not is_leftward or self._is_cff:
@@ -177,19 +185,19 @@ class _EmbeddedFont:
             for at, glyph in enumerate(glyphs):
                 yield glyph, text[at:] if at == last else text[at]
             return
-        # Readers turn letters round, also those of one glyph. So each has its own, and what is left (points on
-        # Hebrew letters, say) is a blank without width. PDFium leaves those out, poppler has them.
+        # Readers reverse text that runs leftward, even within one glyph. So each glyph gets one letter. The remaining
+        # letters (such as points on Hebrew letters) get blanks without width, which PDFium omits and poppler keeps.
         for letter in reversed(text[len(glyphs) :]):
             yield Glyph(self._blank, 0.0, 0.0, 0.0), letter
         for glyph, letter in zip(glyphs, reversed(text[: len(glyphs)]), strict=True):
             yield glyph, letter
 
     def _width(self, glyph: int) -> float:
-        # How far the glyph moves the pen unless told otherwise, in thousandths of the size.
+        # The font's own advance width for the glyph, in thousandths of the size.
         return float(self._typeface.font.get_glyph_h_advance(glyph)) * self._typeface.per_mille
 
     def addObjects(self, document: Any) -> None:  # noqa: N802 -- the library calls it so
-        """Add the font to the document, with what was shown of it."""
+        """Add the font to the document, with only the glyphs that were shown."""
         typeface = self._typeface
         font_name = PDFName(f"{_tag(self._glyphs.items())}+{typeface.name}")
         program, head, hhea = self._subset()
@@ -234,7 +242,7 @@ class _EmbeddedFont:
         return reference
 
     def _subset(self) -> tuple[PDFStream, bytes, bytes]:
-        """Return the font program with the glyphs that are shown, and its tables of measures."""
+        """Return the font program with only the glyphs that are shown, and its tables `head` and `hhea`."""
         face, wanted = self._typeface.face, hb.SubsetInput()
         wanted.glyph_set.update({shown.glyph for shown in self._glyphs.values()})
         wanted.pin_axis_location(face, "wght", float(self._typeface.weight))
@@ -267,7 +275,7 @@ class _EmbeddedFont:
         return bytes(numbers)
 
     def _letters(self) -> bytes:
-        """Return what each code means, in the form in which PDF has it."""
+        """Return the text of each code as a PDF `ToUnicode` map."""
         mappings = [
             f"<{code:04X}> <{_utf16(shown.text)}>" for code, shown in sorted(self._glyphs.items()) if shown.text
         ]
@@ -286,7 +294,7 @@ class _EmbeddedFont:
 
 
 class _SimpleCodes(dict[str, str]):
-    """The codes of characters that need no setting, in hexadecimal digits, each made when it is first asked for."""
+    """The codes of simple characters, in hexadecimal digits. Each is made when it is first needed."""
 
     def __init__(self, font: _EmbeddedFont, weight: Weight) -> None:
         self.font = font
@@ -299,12 +307,12 @@ class _SimpleCodes(dict[str, str]):
 
 
 def text_width(line: Line | str, weight: Weight, size: float) -> float:
-    """Return how wide a line of this size is, in points."""
+    """Return the width of a line at this font size, in points."""
     return line_width(Line(line) if isinstance(line, str) else line, weight) * size / 1_000
 
 
 class _Pen:
-    """Writes an outline down as PDF has it, which knows no quadratic curves."""
+    """Writes an outline as PDF operators. PDF has no quadratic curves, so they become cubic ones."""
 
     def __init__(self) -> None:
         self.operators: list[str] = []
@@ -346,6 +354,6 @@ def _number(value: float) -> str:
 
 
 def _tag(glyphs: Iterable[object]) -> str:
-    """Return the six letters by which readers tell parts of one font apart."""
+    """Return the six letters that distinguish this subset from other subsets of the same font."""
     number = zlib.crc32(repr(sorted(map(repr, glyphs))).encode())
     return "".join(chr(ord("A") + number // 26**place % 26) for place in range(6))

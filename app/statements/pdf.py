@@ -1,4 +1,4 @@
-"""Statements as PDF, drawn page by page while the entries are read."""
+"""Draws statements as PDF, page by page while the entries are read."""
 
 import zlib
 from collections.abc import Sequence
@@ -37,17 +37,17 @@ _PAGE_COUNT = "pageCount"
 
 
 def draw(statement: Statement, file: IO[bytes]) -> None:
-    """Write the document into a file, once all of it is drawn."""
+    """Draw the whole document, and then write it into a file."""
     _Document(statement, file).draw()
 
 
 class _Document:
-    """A statement on its way to paper. `y` is where the next thing goes."""
+    """Draws one statement. `y` is the height on the page where the next element goes."""
 
     def __init__(self, statement: Statement, file: IO[bytes]) -> None:
         self._statement = statement
         self._currency: str = statement.account["currency"]
-        # With `invariant`, one statement is one sequence of bytes, whenever it is drawn.
+        # With `invariant`, a statement always gives the same bytes, whenever it is drawn.
         self._canvas = Canvas(file, pagesize=A4, invariant=1, pageCompression=1)
         self._canvas.setTitle(f"Account statement {statement.account['_id']}")
         self._canvas.setAuthor("Fincore")
@@ -86,7 +86,7 @@ class _Document:
         self._rule(_HEIGHT - 24 * mm, _ACCENT, 0.8)
         self._rule(_BOTTOM - 5 * mm, _RULE, 0.5)
         self._text(_LEFT, _BOTTOM - 10 * mm, f"Account {self._statement.account['_id']}", size=7, color=_FAINT)
-        # How many pages there are is drawn by reference and said once the last one is.
+        # The number of pages is not known yet. Each page refers to a form that is defined after the last page.
         self._text_right(_RIGHT - 8 * mm, _BOTTOM - 10 * mm, f"Page {self._page} of", size=7, color=_FAINT)
         canvas.saveState()
         canvas.translate(_RIGHT - 7 * mm, _BOTTOM - 10 * mm)
@@ -95,8 +95,10 @@ class _Document:
         self.y = _HEIGHT - 33 * mm
 
     def _end_page(self) -> None:
-        """Close the page and keep it small: the library compresses only when it saves all of them at once, and gives
-        each its own list of the same fonts."""
+        """Close the page and compress it now, because the library compresses only when it saves all pages.
+
+        All pages share one list of resources. The library would give each page its own copy.
+        """
         self._canvas.showPage()
         page = self._canvas._doc.idToObject[f"Page{self._page}"]  # type: ignore[attr-defined] # no public way to it
         if self._resources is None:
@@ -164,7 +166,7 @@ class _Document:
         self.y -= 6 * mm
 
     def _draw_steps(self, xs: Sequence[float], ys: Sequence[float]) -> None:
-        # A balance stays what it is until the next entry, so it goes in steps.
+        # A balance stays the same until the next entry, so the line goes in steps.
         canvas = self._canvas
         area, line = canvas.beginPath(), canvas.beginPath()
         area.moveTo(xs[0], self.y)
@@ -249,7 +251,7 @@ class _Document:
         return format_amount(amount, self._currency)
 
     def _amount(self, x: float, y: float, amount: int, weight: Weight = _TEXT) -> None:
-        """Write an amount that ends at `x`, smaller if it would not fit its column."""
+        """Write an amount that ends at `x`, in a smaller size if it would not fit its column."""
         text = format_number(amount, self._currency)
         size = min(8.0, 8.0 * _AMOUNT_WIDTH / text_width(text, weight, 8))
         self._text_right(x, y, text, weight=weight, size=size)
@@ -293,7 +295,7 @@ def _detail(entry: Document, amount: str) -> str:
 
 
 def _scaled(values: Sequence[int], low: float, high: float) -> list[float]:
-    """Return the values stretched from `low` to `high`; a flat line lies in the middle."""
+    """Return the values scaled to the range from `low` to `high`. If all are equal, return the middle for each."""
     first, last = min(values), max(values)
     if first == last:
         return [(low + high) / 2] * len(values)

@@ -1,9 +1,9 @@
-"""PDFs are drawn by a process of their own beside each worker, its press, so that they never hold up its other threads.
+"""The press: a process beside each worker that draws PDFs, so that drawing never blocks the worker's other threads.
 
-The worker keeps the turns and the places of those who wait (`app.heavy`). The press has a connection to the database of
-its own and writes into a file that the worker gave it. It is started when it is first needed and ends when the worker's
-end of their socket is closed, which the kernel does however the worker ends. One that is lost is replaced by the next
-order; who waited for it is told to come back.
+The worker decides who may draw and who waits (`app.heavy`). The press has its own connection to the database and
+writes into a file that the worker gives it. It starts when it is first needed. It ends when the worker's end of their
+socket closes, which the kernel does however the worker ends. If a press is lost, the requests that waited for it are
+refused with ServiceUnavailable, and the next order starts a new one.
 """
 
 import gc
@@ -35,15 +35,15 @@ from app.statements.service import Period
 
 log = structlog.get_logger(__name__)
 
-# Drawing them takes 10 to 30 seconds, the longer the more scripts they are in, and, as they wait for the last one, up
-# to 110 MB.
+# Drawing this many takes 10 to 30 seconds, depending on how many scripts the texts use. The document is kept until it
+# is complete, which takes up to 110 MB.
 ENTRIES_MAX = 100_000
 BYTES_AT_ONCE = 64 * 1024
-# Others go first where both want a processor.
+# The press has lower priority, so other processes get a busy processor first.
 NICENESS = 5
-# The press says something after every 1,000 entries. One that is silent for so long hangs.
+# The press sends a message after every 1,000 entries. If it is silent for this long, it hangs.
 SILENCE_MAX_S = 120.0
-# An order has an account and two entries, what is told of a fault has a traceback.
+# An order has an account and two entries; the report of a bug has a traceback.
 MESSAGE_BYTES_MAX = 64 * 1024
 TRACE_LETTERS_MAX = 10_000
 
@@ -57,11 +57,11 @@ _DECODED: bson.CodecOptions[Document] = bson.CodecOptions(tz_aware=True)
 
 
 class DrawingFailed(Exception):
-    """A bug in the press, told by its traceback."""
+    """There is a bug in the code that draws; the text is its traceback."""
 
 
 class Press:
-    """The press of this process."""
+    """Starts this worker's press and sends it orders."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Press:
         self._orders: socket.socket | None = None
 
     def configure(self, policy: MongoPolicy) -> None:
-        """Say which replica set to read."""
+        """Set the replica set that the press reads."""
         self.close()
         self._policy = policy
 
@@ -81,17 +81,17 @@ class Press:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process that draws, if there is one."""
+        """The process id of the press, if it runs."""
         return self._process.pid if self._process else None
 
     def draw(self, period: Period, pause: Callable[[], None], file: IO[bytes]) -> None:
-        """Have the statement of a period drawn into a file. Calls `pause` now and then, for others to go first.
+        """Let the press draw a period's statement into a file. Calls `pause` regularly, so that others can go first.
 
-        Raises ServiceUnavailable if the database is away or the press is lost, DrawingFailed for a bug.
+        Raises ServiceUnavailable if the database is away or the press is lost, and DrawingFailed for a bug.
         """
         process, told = self._ask(period, pause, file)
         if not told:
-            # It ended before it took the order up, which is nobody's affair.
+            # The press ended before it took up the order, so it is safe to try again.
             self._replace(process)
             process, told = self._ask(period, pause, file)
         if told in (b"", _TAKEN):
@@ -107,15 +107,17 @@ class Press:
     def _ask(
         self, period: Period, pause: Callable[[], None], file: IO[bytes]
     ) -> "tuple[subprocess.Popen[bytes], bytes]":
-        """Return who had the order and what was told of it last: nothing if it was not even taken up, _TAKEN if it was
-        and no end came of it."""
+        """Send an order; return the process that got it, and its last message.
+
+        The message is empty if the order was not taken up, and _TAKEN if it was taken up but never finished.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             with theirs:
                 process = self._send(_order(period), theirs, file)
             ours.settimeout(SILENCE_MAX_S)
             last = b""
-            with suppress(OSError):  # silent for too long, or gone
+            with suppress(OSError):  # the press was silent for too long, or has ended
                 while told := ours.recv(MESSAGE_BYTES_MAX):
                     if told not in (_TAKEN, _PAUSE):
                         return process, told
@@ -126,7 +128,7 @@ class Press:
         return process, last
 
     def _send(self, order: bytes, theirs: socket.socket, file: IO[bytes]) -> "subprocess.Popen[bytes]":
-        """Give an order to the press, or to another one if that one has ended since; returns who has it."""
+        """Send an order to the press, or to a new one if the press has ended; return the process that got it."""
         handles = [theirs.fileno(), file.fileno()]
         try:
             with self._lock:
@@ -149,9 +151,9 @@ class Press:
             assert self._policy is not None, "configure() was not called."
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                # No fork of this process, in which the locks of other threads lie in wait, and no signal when the
-                # thread that starts it ends, as that may be any.
-                self._process = subprocess.Popen(  # noqa: S603 -- nothing in it is from outside
+                # A new program, because a fork would copy locks that other threads hold. It is not told to end with
+                # its parent by `app.leash`, because the kernel would end it with the thread that starts it.
+                self._process = subprocess.Popen(  # noqa: S603 -- no argument is from outside
                     [sys.executable, "-P", "-c", _PROGRAM, str(_ROOT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -159,7 +161,7 @@ class Press:
                 )
             self._orders = ours
             ours.settimeout(SILENCE_MAX_S)
-            # Not on its command line, which everybody on this machine can read.
+            # Not on the command line, because everybody on this machine can read it.
             ours.send(bson.encode({"uri": self._policy.uri, "timeout_ms": self._policy.timeout_ms}))
         return self._process, self._orders
 
@@ -173,30 +175,30 @@ class Press:
             self._process = None
 
     def _replace(self, process: "subprocess.Popen[bytes]") -> None:
-        """Have the next order start another press than this one."""
+        """End this press, unless it has been replaced already. The next order starts a new one."""
         with self._lock:
             if self._process is process:
                 self._end()
 
 
 def _lost() -> ServiceUnavailable:
-    return ServiceUnavailable("Drawing the document broke off. Nothing was done: try again.")
+    return ServiceUnavailable("Drawing the document failed. Nothing was done: try again.")
 
 
 press = Press()
 
 
 def as_pdf(period: Period, pause: Callable[[], None]) -> Iterator[bytes]:
-    """Yield the bytes of a period's statement, once all of it is drawn.
+    """Yield a period's statement as PDF, once it is complete.
 
-    Raises ValidationFailed if it has too many entries, and as `Press.draw` does.
+    Raises ValidationFailed if the period has too many entries, and as `Press.draw` does.
     """
     if period.span.size > ENTRIES_MAX:
         raise ValidationFailed(
             "The period has too many entries for a PDF.",
             errors={"format": [f"A PDF has at most {ENTRIES_MAX:,} entries. Take a shorter period, CSV or JSON."]},
         )
-    # It has no name, so nothing is left of it whoever is killed.
+    # The file has no name, so nothing is left of it if a process is killed.
     with TemporaryFile() as file:
         press.draw(period, pause, file)
         file.seek(0)
@@ -220,8 +222,8 @@ def _order(period: Period) -> bytes:
 
 
 def serve(handle: int) -> None:
-    """Draw what is ordered over this socket until its other end is closed."""
-    # Who stops the bank tells the worker, which may still wait for a document.
+    """Draw the documents that are ordered over this socket, until its other end is closed."""
+    # These signals are for the worker, which may still wait for a document when the bank stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(NICENESS)
@@ -232,20 +234,20 @@ def serve(handle: int) -> None:
     while True:
         order, handles, _, _ = socket.recv_fds(orders, MESSAGE_BYTES_MAX, 2)
         if not order:
-            # At once: nobody is left to whom a document would matter.
+            # End at once, because nobody waits for a document any more.
             os._exit(0)
         threading.Thread(target=_fill, args=(order, *handles), daemon=True).start()
 
 
 def _pdf() -> ModuleType:
-    # Only here: the worker needs neither the fonts nor the library, which take 20 MB and half a second.
+    # Imported only in the press. The worker does not need the fonts and the library: 20 MB and half a second.
     from app.statements import pdf
 
     return pdf
 
 
 def _fill(order: bytes, connection: int, handle: int) -> None:
-    """Carry out an order, and tell how it went."""
+    """Carry out an order, and send the worker the result."""
     with suppress(OSError), socket.socket(fileno=connection) as worker, os.fdopen(handle, "wb") as file:
         worker.send(_TAKEN)
         worker.send(_drawn(order, worker, file))
@@ -267,6 +269,6 @@ def _drawn(order: bytes, worker: socket.socket, file: IO[bytes]) -> bytes:
         if mongo.is_away(error):
             return _AWAY + type(error).__name__.encode()
         return _FAULT + traceback.format_exc()[-TRACE_LETTERS_MAX:].encode()
-    except Exception:  # noqa: BLE001 -- it is told to whom it belongs
+    except Exception:  # noqa: BLE001 -- the worker gets the traceback and raises
         return _FAULT + traceback.format_exc()[-TRACE_LETTERS_MAX:].encode()
     return _DRAWN

@@ -1,7 +1,8 @@
-"""Journals and statements out of the database.
+"""Reads journals for entries, balances and statements.
 
-Every query here is a seek and a walk in one index, however much lies before and
-after what it returns. Its order is the index's own, so nothing is sorted in memory.
+The documents are the entries of `ledger_entries`; `ledger.repository.to_entry` reads their members. Every query
+seeks in one index and reads on from there, so its cost does not depend on the rest of the journal. Results come in
+the index's order, so nothing is sorted in memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,9 +27,9 @@ MILLISECOND = timedelta(milliseconds=1)
 def find_entries(
     account_id: ObjectId, filters: Mapping[str, Any], *, after: int | None, limit: int
 ) -> Iterator[Document]:
-    """Yield up to `limit` entries of the account, newest first, beginning below the sequence `after`.
+    """Yield up to `limit` entries of the account with sequences below `after`, newest first.
 
-    `filters` may have type, from_time and to_time (excluded).
+    `filters` may have type, from_time and to_time. to_time is exclusive.
     """
     span = find_span(account_id, filters.get("from_time"), filters.get("to_time"))
     last = span.last if after is None else min(span.last, after - 1)
@@ -40,7 +41,7 @@ def find_entries(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a journal: the entries after `before`, up to and with `end`; empty if that is no later."""
+    """A part of a journal: the entries after `before`, up to and including `end`. Empty if `end` is not later."""
 
     before: Document | None
     end: Document | None
@@ -63,39 +64,39 @@ class Span:
 
 
 def find_sides(transaction_id: ObjectId, session: ClientSession) -> list[Document]:
-    """Return the entries of a transaction, account by account."""
+    """Return the entries of a transaction, ordered by account and sequence."""
     entries = database().ledger_entries.find({"transaction": transaction_id}, session=session)
     return sorted(entries, key=lambda entry: (entry["account"], entry["sequence"]))
 
 
 def find_span(account_id: ObjectId, from_time: datetime | None, to_time: datetime | None) -> Span:
-    """Return which entries of a journal fall in a period, with one seek for each of its ends.
+    """Return the entries of a journal that fall in a period, as a span. Each end of the period costs one seek.
 
-    Entries are only ever added at the end, and never with a time before the head's. But a
-    block that began before an end of the period may commit after that end was looked for,
-    so another look may find more: whatever is said of the period goes by this one.
+    Entries are only added after the newest one, and never with an earlier time. But a block that
+    started before the period's end may commit after this read, so a later call may find more.
+    A statement must use one span throughout.
     """
-    # The end comes first. The other way round, an entry from before the period that appears in between would be taken
-    # for one of it.
+    # The end is read first. Otherwise an entry from before the period that is committed between the two reads would
+    # be counted as a part of the period.
     end = find_entry_before(account_id, to_time)
     before = find_entry_before(account_id, from_time) if from_time is not None else None
     return Span(before, end)
 
 
 def cut_span(account_id: ObjectId, span: Span, last: int) -> Span:
-    """Return what the span was while `last`, which is before its end, was the account's newest entry."""
+    """Return the span as it was while the entry `last` was the account's newest. `last` is before the span's end."""
     end = database().ledger_entries.find_one({"account": account_id, "sequence": last}, hint=JOURNAL_INDEX)
     return Span(span.before if last >= span.first else end, end)
 
 
 def find_sealed(account_id: ObjectId, sequences: range, hash_: bytes | None) -> Document | None:
-    """Return the entry with this hash among those of these sequences."""
+    """Return the entry with this hash, if its sequence is one of these."""
     query = {"account": account_id, "sequence": {"$gte": sequences.start, "$lt": sequences.stop}, "hash": hash_}
     return database().ledger_entries.find_one(query, hint=JOURNAL_INDEX)
 
 
 def find_entry_before(account_id: ObjectId, moment: datetime | None) -> Document | None:
-    """Return the newest entry before `moment`, or the head; None if there is none."""
+    """Return the newest entry before `moment`, or the newest of all without a moment; None if there is none."""
     query: Document = {"account": account_id}
     if moment is not None:
         query["created_at"] = {"$lt": at_or_after(moment)}
@@ -103,8 +104,10 @@ def find_entry_before(account_id: ObjectId, moment: datetime | None) -> Document
 
 
 def read_span(account_id: ObjectId, span: Span, pause: Callable[[], None]) -> Iterator[Document]:
-    """Yield the entries of a span, oldest first, without holding a cursor open between the reads. Calls `pause` there,
-    for whoever works on them to let others go first."""
+    """Yield the entries of a span, oldest first, READ_AT_ONCE per read.
+
+    No cursor stays open between the reads. Before each read, `pause` is called, so that other work can go first.
+    """
     position = span.first
     while position <= span.last:
         pause()
@@ -115,8 +118,7 @@ def read_span(account_id: ObjectId, span: Span, pause: Callable[[], None]) -> It
 
 
 def read_sealed_span(account_id: ObjectId, span: Span, pause: Callable[[], None]) -> Iterator[tuple[Document, bool]]:
-    """Yield the entries of a span, as `read_span` does, each with whether it is what was sealed and follows from the
-    one before."""
+    """Yield the entries of a span as `read_span` does, each with whether its hash is right and continues the chain."""
     previous = bytes(span.before["hash"]) if span.before else GENESIS_HASH
     for document in read_span(account_id, span, pause):
         entry = to_entry(document)
@@ -125,14 +127,15 @@ def read_sealed_span(account_id: ObjectId, span: Span, pause: Callable[[], None]
 
 
 def find_balances(account_id: ObjectId, moments: Sequence[datetime]) -> list[int]:
-    """Return the balance at each of these moments, which are in their order: 0 before the account opened.
+    """Return the balance at each of these moments, which must be in ascending order; 0 before the account opened.
 
-    Seeks where something has changed in between only, so that a quiet account costs two seeks whatever the number.
+    The search looks between two moments only if the balance's entry differs, so an account without new entries costs
+    two seeks, however many moments there are.
     """
     balances = [0] * len(moments)
 
     def entry_at(index: int) -> Document | None:
-        # With all entries of that millisecond.
+        # Includes all entries of the moment's millisecond.
         return find_entry_before(account_id, moments[index] + MILLISECOND)
 
     def fill(first: int, last: int, before: Document | None, after: Document | None) -> None:
@@ -159,7 +162,7 @@ def _balance(entry: Document | None) -> int:
 
 
 def sample_balances(account_id: ObjectId, span: Span, points: int) -> list[tuple[datetime, int]]:
-    """Return up to `points` balances, evenly spread over a span's entries and with its last, and their times."""
+    """Return up to `points` balances with their times, evenly spread over a span's entries and including its last."""
     if span.is_empty:
         return []
     step = max(1, -(-(span.last - span.first) // (points - 1)))
@@ -173,7 +176,7 @@ def sum_span(account_id: ObjectId, span: Span) -> dict[EntryType, int]:
     """Return the total of each type of entry in a span."""
     stages: list[Document] = [
         {"$match": {"account": account_id, "sequence": {"$gte": span.first, "$lte": span.last}}},
-        # A sum of int64 that overflows would go on as a float.
+        # As decimals, because MongoDB turns a sum of int64 that overflows into a float.
         {"$group": {"_id": "$type", "total": {"$sum": {"$toDecimal": "$amount"}}}},
     ]
     found = database().ledger_entries.aggregate(stages, hint=dict(JOURNAL_INDEX))

@@ -1,4 +1,4 @@
-"""Statements as JSON and CSV, entry by entry: what is written is never held as a whole."""
+"""Writes statements as JSON and CSV in small pieces, so that no statement is in memory as a whole."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ from app.statements.schemas import EntrySchema, StatementHeadSchema
 from app.statements.service import Statement
 
 WRITTEN_AT_ONCE = 500
-# Without it, Excel takes a file for one in the local code page and garbles every letter beyond ASCII.
+# Without this mark, Excel reads the file in the local code page and garbles every character beyond ASCII.
 _BYTE_ORDER_MARK = "\ufeff"
-# What a spreadsheet takes for a formula at the begin of a cell, in its own and in East Asian full-width characters.
-# Where the decimal sign is a comma, it separates cells by semicolons. It then cuts a file like this one at those, and
-# quotes, which do not begin a cell there, do not keep a text together.
+# Text that a spreadsheet takes for a formula at the start of a cell, in ASCII or in East Asian full-width characters.
+# Where the decimal sign is a comma, spreadsheets separate cells by semicolons. They then also cut this file inside
+# quoted text, so a formula could start after any semicolon, bar or tab.
 _FORMULA_BEGINNING = re.compile(r"""(^|[;|\t])((?:[^\S\t]|")*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])""")
 _CSV_HEADER = (
     "Sequence", "Date (UTC)", "Time (UTC)", "Type", "Description", "Counterparty", "Transaction",
@@ -41,26 +41,26 @@ def head_as_json(statement: Statement) -> dict[str, Any]:
 
 
 def sealed_entries_as_json(statement: Statement) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield the entries one by one, each with whether it is what was sealed and follows from the one before."""
+    """Yield the entries one by one, each with whether its hash is right and continues the chain."""
     for documents in _chunks(statement.sealed_entries()):
         entries = _ENTRIES.dump([document for document, _ in documents])
         yield from zip(entries, (is_sealed for _, is_sealed in documents), strict=True)
 
 
 def as_json(statement: Statement) -> Iterator[bytes]:
-    """Yield the statement as the contract has it."""
+    """Yield the statement as the JSON of `StatementSchema`."""
     head: bytes = orjson.dumps(_HEAD.dump(statement))
     yield head.removesuffix(b"}") + b',"entries":['
     separator = b""
     for documents in _chunks(statement.entries()):
-        # The brackets of the list go, so that the lists of all chunks make one.
+        # The brackets of each chunk's list are removed, so that all chunks make one list.
         yield separator + orjson.dumps(_ENTRIES.dump(documents))[1:-1]
         separator = b","
     yield b"]}\n"
 
 
 def as_csv(statement: Statement) -> Iterator[bytes]:
-    """Yield one line for each entry below a header (RFC 4180, UTF-8), amounts as decimals of the main unit."""
+    """Yield a header and one line per entry (RFC 4180, UTF-8). Amounts are decimals of the main unit."""
     currency = statement.account["currency"]
     lines = chain([_CSV_HEADER], (_csv_line(document, currency) for document in statement.entries()))
     beginning = _BYTE_ORDER_MARK
@@ -72,7 +72,7 @@ def as_csv(statement: Statement) -> Iterator[bytes]:
 
 
 def inert(text: str) -> str:
-    """Return a text no part of which a spreadsheet takes for a formula: after an apostrophe it shows it as it is."""
+    """Return the text with an apostrophe before each part that a spreadsheet would take for a formula."""
     return _FORMULA_BEGINNING.sub(r"\1'\2", text)
 
 

@@ -54,8 +54,8 @@ _FILES = {
     "text/csv": {"schema": {"type": "string"}},
     "application/pdf": {"schema": {"type": "string", "contentMediaType": "application/pdf"}},
 }
-# A statement with more entries is heavy work. Fewer are read and written in a few hundredths of a second, as long as
-# nothing has to be drawn.
+# A statement with more entries than this is heavy work. JSON or CSV with fewer takes a few hundredths of a second.
+# A PDF is always heavy work.
 LIGHT_ENTRIES_MAX = 1_000
 
 
@@ -120,11 +120,11 @@ def get_statement_as_pdf(query: dict[str, Any], account_id: ObjectId) -> Respons
 @bp.response(200, VerdictSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
 def verify_statement(body: dict[str, Any]) -> Verdict:
-    """Tell whether a JSON statement is genuine and complete, and name the first entry that is not.
+    """Tell whether a JSON statement is genuine and complete, and name the first difference.
 
-    Values are compared, not how they are written. Entries can join the last 60 seconds of a period after its statement
-    was drawn up: it is genuine still, and not complete, with as many `joinedLater`. The body may have up to 4 MiB, the
-    period 100,000 entries.
+    Values are compared, not their spelling. Entries may be added to the last 60 seconds of a period after its statement
+    was drawn up. The statement is then still genuine but not complete, and `joinedLater` counts these entries. The body
+    may have up to 4 MiB, the period 100,000 entries.
     """
     claimed, viewer = body["claimed"], current_user_id()
     with heavy.documents.turn(viewer) as work:
@@ -156,7 +156,7 @@ def _statement(name: str, query: dict[str, Any], account_id: ObjectId) -> Respon
 
 
 def _written(name: str, period: Period, pause: Callable[[], None]) -> Iterator[bytes]:
-    # Read first when it is asked for, which is in the work's turn.
+    # A generator, so that the first read happens in the work's turn.
     if name == "pdf":
         yield from press.as_pdf(period, pause)
     else:

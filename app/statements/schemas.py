@@ -1,4 +1,4 @@
-"""What the routes of journals and statements take and answer."""
+"""The requests and answers of the routes for journals and statements."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from app.fields import CamelSchema, CurrencyCode, Id, Money, Total, UtcDateTime,
 from app.http.paging import Count, PageSchema
 from app.ledger.records import EntryType
 
-# About 8,000 entries. A longer statement can be verified in shorter periods.
+# Room for about 8,000 entries. A longer statement can be verified as several shorter ones.
 VERIFIED_BYTES_MAX = 4 * 1024**2
 HISTORY_POINTS_DEFAULT = 60
 HISTORY_POINTS_MAX = 500
@@ -29,14 +29,14 @@ class Hash(fields.Field[bytes]):
 
 
 class Available(Money):
-    """What an entry leaves to spend: the balance less what holds set aside."""
+    """The balance after an entry that can be spent: the balance minus the amounts on hold."""
 
     def get_value(self, obj: Any, attr: str, accessor: Any = None, default: Any = None) -> Any:
         return obj["balance"] - obj["held"]
 
 
 class EntrySchema(CamelSchema):
-    """One leg in an account's journal, with the balances after it."""
+    """One entry in an account's journal, with the balances after it."""
 
     id = Id(attribute="_id", required=True)
     account_id = Id(attribute="account", required=True)
@@ -48,17 +48,15 @@ class EntrySchema(CamelSchema):
     transaction_id = Id(attribute="transaction", required=True, allow_none=True)
     counterparty = Id(required=True, allow_none=True, metadata={"description": "The other account."})
     description = fields.String(
-        required=True, allow_none=True, metadata={"description": "Of a STATUS entry: the account's new status."}
+        required=True, allow_none=True, metadata={"description": "For a STATUS entry: the account's new status."}
     )
     created_at = UtcDateTime(required=True)
     previous_hash = Hash(required=True)
     hash = Hash(required=True)
-    # Entries of version 1 have neither, as statements that people kept of them have not.
+    # Entries of version 1 lack both members, because old statements that people kept lack them too.
     hash_version = fields.Integer(attribute="version", metadata={"description": "How the hash was made. Left out: 1."})
     record_hash = Hash(
-        metadata={
-            "description": "What the hash covers besides the entry: the transaction's record, or whose the account is."
-        }
+        metadata={"description": "Covered by `hash` too: a hash of the transaction's record or the account's owner."}
     )
 
 
@@ -74,20 +72,20 @@ class EntryListSchema(CamelSchema):
 
 
 class PeriodQuerySchema(CamelSchema):
-    from_time = UtcDateTime(data_key="from", metadata={"description": "Inclusive. Default: the begin of the month."})
+    from_time = UtcDateTime(data_key="from", metadata={"description": "Inclusive. Default: the start of the month."})
     to_time = UtcDateTime(data_key="to", metadata={"description": "Exclusive, at most 366 days later. Default: now."})
 
 
 class StatementQuerySchema(PeriodQuerySchema):
     format = fields.String(
         validate=validate.OneOf(["json", "csv", "pdf"]),
-        metadata={"description": "Before the header `Accept`; `json` if neither asks for anything."},
+        metadata={"description": "Overrides the header `Accept`. Without either: `json`."},
     )
 
 
 class HistoryQuerySchema(CamelSchema):
     from_time = UtcDateTime(data_key="from", metadata={"description": "Default: 30 days before `to`."})
-    to_time = UtcDateTime(data_key="to", metadata={"description": "Default, and at the latest: now."})
+    to_time = UtcDateTime(data_key="to", metadata={"description": "Default and latest: now."})
     points = Count(2, HISTORY_POINTS_MAX, default=HISTORY_POINTS_DEFAULT)
 
 
@@ -99,19 +97,19 @@ class PointSchema(CamelSchema):
 
 
 class BalanceHistorySchema(CamelSchema):
-    """How a balance changed, for charts: at the begin and the end of a period, and evenly spread in between."""
+    """How a balance changed, for charts: at the start and the end of a period, and evenly spread in between."""
 
     account_id = Id(required=True)
     currency = CurrencyCode(required=True)
     points = fields.List(
         fields.Nested(PointSchema),
         required=True,
-        metadata={"description": "Oldest first, `points` of the query at most. 0 before the account opened."},
+        metadata={"description": "Oldest first, at most `points` of the query. 0 before the account opened."},
     )
 
 
 class StatementHeadSchema(CamelSchema):
-    """A statement but for its entries."""
+    """A statement without its entries."""
 
     account_id = Id(attribute="account._id", required=True)
     name = fields.String(attribute="account.name", required=True, allow_none=True)
@@ -127,26 +125,24 @@ class StatementHeadSchema(CamelSchema):
     last_hash = Hash(
         required=True,
         allow_none=True,
-        metadata={
-            "description": "Of the newest entry before `to`: it stands for all that the journal says until then."
-        },
+        metadata={"description": "The hash of the newest entry before `to`. It covers all of the journal until then."},
     )
 
 
 class StatementSchema(StatementHeadSchema):
-    """What happened on an account in a period, oldest first."""
+    """The entries of an account in a period, oldest first, with sums and balances."""
 
     entries = fields.List(fields.Nested(EntrySchema), required=True)
 
 
 class ClaimedStatementSchema(CamelSchema):
-    """A statement as `GET /api/accounts/{id}/statement` gave it out. What it says is compared, not validated."""
+    """A statement as `GET /api/accounts/{id}/statement` answered it. Its values are compared, not validated."""
 
     class Meta:
         unknown = INCLUDE
 
     body_bytes_max = VERIFIED_BYTES_MAX
-    # `5.0` is 5; what a double would round is not.
+    # `5.0` equals 5, but a number that a double would round to 5 does not.
     exact_numbers = True
 
     account_id = Id(required=True)
@@ -160,20 +156,23 @@ class ClaimedStatementSchema(CamelSchema):
 
 
 class Said(fields.Raw):
-    """Any value of JSON."""
+    """Any JSON value."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         return exact_number(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class DifferenceSchema(CamelSchema):
-    """The first thing that is not so."""
+    """The first difference between a statement and the ledger."""
 
     sequence = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "Of the entry; none if it is the statement's own."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "Of the entry that differs; null if the difference is outside the entries."},
     )
     field = fields.String(
-        required=True, metadata={"description": "`sequence` of an entry that is missing or too much."}
+        required=True,
+        metadata={"description": "The member that differs; `sequence` if an entry is missing or should not be there."},
     )
     expected = Said(required=True, allow_none=True, metadata={"description": "What the ledger says."})
     found = Said(required=True, allow_none=True, metadata={"description": "What the statement says."})
@@ -182,22 +181,24 @@ class DifferenceSchema(CamelSchema):
 class VerdictSchema(CamelSchema):
     """Whether a statement is what the ledger says."""
 
-    genuine = fields.Boolean(required=True, metadata={"description": "All it says is so, but for what is `unchecked`."})
+    genuine = fields.Boolean(
+        required=True, metadata={"description": "Everything in it is right, except what is `unchecked`."}
+    )
     complete = fields.Boolean(
         required=True,
-        metadata={"description": "It leaves no entry of its period out. Only then is its end the period's."},
+        metadata={"description": "No entry of its period is missing. Only then is its closing balance the period's."},
     )
     joined_later = fields.Integer(
         required=True,
         metadata={
             "format": "int64",
-            "description": "How many entries come after the statement's last until the period's end. They joined "
-            "later, or were left out. `fault` names the first of them, if nothing before it is at fault.",
+            "description": "How many entries the ledger has between the statement's last entry and the period's end. "
+            "They were added later, or were left out. `fault` names the first one, unless something earlier differs.",
         },
     )
     unchecked = fields.List(
         fields.String(),
         required=True,
-        metadata={"description": "Members that were not compared: the account's name, which its owner can change."},
+        metadata={"description": "The members that were not compared: the account's name, because it can change."},
     )
     fault = fields.Nested(DifferenceSchema, required=True, allow_none=True)

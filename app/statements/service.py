@@ -1,4 +1,4 @@
-"""Statements: what happened on an account in a period, as one consistent whole."""
+"""Draws up statements: the entries of an account in a period, with sums and balances that agree with them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from app.statements import queries
 from app.statements.queries import MILLISECOND, Span
 
 PERIOD_MAX = timedelta(days=366)
-# As many as a PDF has. A body of 4 MiB holds about 8,000 of them.
+# The same limit as for a PDF. A request body of 4 MiB holds about 8,000 entries.
 VERIFIED_ENTRIES_MAX = 100_000
 HISTORY_DEFAULT = timedelta(days=30)
 _DAWN = datetime.min.replace(tzinfo=UTC)
@@ -28,7 +28,7 @@ def never_pause() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Which entries of an account's journal a statement is about. Drawing it up reads them all."""
+    """The part of an account's journal that a statement covers. `draw_up` reads all of its entries."""
 
     account: Document
     from_time: datetime
@@ -44,8 +44,8 @@ class Period:
 class Statement:
     """A statement without its entries, which `entries` reads.
 
-    The span is fixed first and all else read from it. Its entries can not change and
-    no other can get in between, so all parts agree however long the reading takes.
+    The span is fixed first, and everything else is read from it. Its entries cannot change, and
+    none can be added in between. So all parts agree, however long the reading takes.
     """
 
     account: Document
@@ -57,7 +57,7 @@ class Statement:
     closing_balance: int
     span: Span
     last_hash: bytes | None
-    # Called while entries are read, for others to go first.
+    # Called between reads, so that other work can go first.
     pause: Callable[[], None] = never_pause
 
     @property
@@ -73,17 +73,17 @@ class Statement:
         return queries.read_span(self.account["_id"], self.span, self.pause)
 
     def sealed_entries(self) -> Iterator[tuple[Document, bool]]:
-        """Read the entries, oldest first, each with whether it is what was sealed and follows from the one before."""
+        """Read the entries, oldest first, each with whether its hash is right and continues the chain."""
         return queries.read_sealed_span(self.account["_id"], self.span, self.pause)
 
 
 def find_period(
     account_id: ObjectId, viewer: ObjectId, *, from_time: datetime | None = None, to_time: datetime | None = None
 ) -> Period:
-    """Return what a statement of a period is about: by default the calendar month in UTC until now.
+    """Return the period of a statement; by default the current calendar month in UTC, until now.
 
-    A period that reaches into the future ends now. Raises AccountNotFound for an account
-    that `viewer` may not read, ValidationFailed for a period that is none or is too long.
+    A period that reaches into the future ends now. Raises AccountNotFound for an account that
+    `viewer` may not read, and ValidationFailed for a period that ends before it starts or is too long.
     """
     account = readable_account(account_id, viewer)
     from_time, to_time = _period(from_time, to_time, _now(account_id))
@@ -99,20 +99,22 @@ def find_period_again(
     last_sequence: int | None,
     last_hash: bytes | None,
 ) -> tuple[Period, range]:
-    """Return a period as it was when its last entry was `last_sequence`, or, if it had none, when the account's newest
-    entry was the one with `last_hash`, and the sequences of what has joined it since.
+    """Return a period as it was when a statement of it was drawn up, and the sequences of entries that joined it later.
 
-    Of the last `SETTLING` before the period's end, entries after that one may have joined. An older entry never has.
-    Raises as `find_period` does, and ValidationFailed for a period with more entries than are compared.
+    `last_sequence` is that of the statement's last entry. If the statement has no entries, it is None, and `last_hash`
+    is the hash of the account's newest entry at that time. Entries can join later only in the last `SETTLING` before
+    the period's end; older ones always belong to the returned period.
+
+    Raises as `find_period` does, and ValidationFailed if the period has more than VERIFIED_ENTRIES_MAX entries.
     """
     account = readable_account(account_id, viewer)
-    # Whoever drew it up may have a clock that is ahead of this one.
+    # The host that drew up the statement may have a clock that is ahead of this one.
     from_time, to_time = _period(from_time, to_time, _now(account_id) + LEEWAY)
     whole = queries.find_span(account_id, from_time, to_time)
     if whole.size > VERIFIED_ENTRIES_MAX:
         raise ValidationFailed(
             "The period has too many entries to be compared.",
-            errors={"from": [f"At most {VERIFIED_ENTRIES_MAX:,} entries are compared. Take statements of less time."]},
+            errors={"from": [f"At most {VERIFIED_ENTRIES_MAX:,} entries are compared. Use shorter statements."]},
         )
     settled = queries.find_entry_before(account_id, _before(to_time, SETTLING))
     settled_sequence = settled["sequence"] if settled else -1
@@ -152,11 +154,11 @@ def balance_history(
     from_time: datetime | None = None,
     to_time: datetime | None = None,
 ) -> Document:
-    """Return an account's balance at the begin of a period, at its end and at moments in between, evenly spread:
-    `points` of them at most. By default the period is the last HISTORY_DEFAULT until now.
+    """Return an account's balance at up to `points` moments, from the start of a period to its end, evenly spread.
 
-    A period that reaches into the future ends now, and before the account opened its balance is 0. Raises
-    AccountNotFound, and ValidationFailed for a period that ends before it begins.
+    By default the period is the last HISTORY_DEFAULT until now. A period that reaches into the future ends now. Before
+    the account opened, its balance is 0. Raises AccountNotFound, and ValidationFailed for a period that ends before it
+    starts.
     """
     account = readable_account(account_id, viewer)
     now = clock.now()
@@ -177,7 +179,7 @@ def balance_history(
 def _now(account_id: ObjectId) -> datetime:
     now = clock.now()
     head = queries.find_entry_before(account_id, None)
-    # A clock elsewhere may be ahead of ours; what is in the journal has happened by now.
+    # Another host's clock may be ahead of ours. Every entry in the journal is in the past.
     return max(now, head["created_at"] + MILLISECOND) if head else now
 
 
@@ -188,7 +190,7 @@ def _before(moment: datetime, duration: timedelta) -> datetime:
 def _period(from_time: datetime | None, to_time: datetime | None, now: datetime) -> tuple[datetime, datetime]:
     to_time = now if to_time is None else min(at_or_after(to_time), now)
     if from_time is None:
-        # The month of the period's last moment, which is the one before `to`.
+        # The period's last moment is just before `to`; take its month.
         last_moment = _before(to_time, MILLISECOND)
         from_time = last_moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     from_time = at_or_after(from_time)
@@ -204,6 +206,6 @@ def _period(from_time: datetime | None, to_time: datetime | None, now: datetime)
 
 def _ends_before_it_begins(to_time: datetime) -> ValidationFailed:
     return ValidationFailed(
-        "The period ends before it begins.",
+        "The period ends before it starts.",
         errors={"from": [f"After the period's end, {to_time:%Y-%m-%d %H:%M:%S} UTC."]},
     )

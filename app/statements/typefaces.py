@@ -1,4 +1,4 @@
-"""The fonts of printed statements: which there are, and which one shows a character."""
+"""The fonts of printed statements, and the choice of the font that shows a character."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ EMOJI_STYLE, TEXT_STYLE = "\ufe0f", "\ufe0e"
 _KEYCAP = "\u20e3"
 _ZERO_WIDTH_JOINER = "\u200d"
 _SANS, _SYMBOLS, _EMOJI, _CJK = "NotoSans", "NotoSansSymbols", "NotoEmoji", "NotoSansCJK"
-# In the order in which they are asked for a character: the letters of Europe and the signs of currencies, then one
-# font for each script, then what has signs and pictures, then the one that has most of everything.
+# The order in which the fonts are searched for a character: first the letters of Europe and currency signs, then one
+# font per script, then symbols and emoji, and last the font with the most characters.
 _FAMILIES = (
     _SANS,
     *(
@@ -29,12 +29,12 @@ _FAMILIES = (
     _CJK,
 )  # fmt: skip
 _JAPANESE, _KOREAN, _SIMPLIFIED, _TRADITIONAL = range(4)
-# Of these scripts a text has many characters, each of them once.
+# Chinese, Japanese and Korean scripts. For their characters the CJK font is searched first.
 _EAST_ASIAN = {"Hani", "Hira", "Kana", "Hang", "Bopo"}
 
 
 class Weight(IntEnum):
-    """How heavy letters are."""
+    """The weight of a font."""
 
     REGULAR = 400
     BOLD = 700
@@ -42,7 +42,7 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Typeface:
-    """A font in one weight. Two of one name have the same glyphs, and differ in which they take for a character."""
+    """A font in one weight. Two typefaces with one name have the same glyphs, but may choose others for a character."""
 
     name: str
     weight: Weight
@@ -51,13 +51,13 @@ class Typeface:
 
     @property
     def per_mille(self) -> float:
-        """What turns a length of the font into thousandths of its size."""
+        """The factor that converts a length in font units into thousandths of the font's size."""
         return 1_000 / float(self.face.upem)
 
 
 @cache
 def typeface(family: str, weight: Weight, index: int = 0) -> Typeface:
-    """Return a family's typeface; of the Chinese, Japanese and Korean one that of the language at `index`."""
+    """Return a family's typeface. In the CJK family, `index` chooses the language."""
     face = _face(family, index)
     font = hb.Font(face)
     font.set_variations({"wght": float(weight)})
@@ -65,12 +65,12 @@ def typeface(family: str, weight: Weight, index: int = 0) -> Typeface:
 
 
 def sans(weight: Weight) -> Typeface:
-    """Return the typeface of the statement's own words."""
+    """Return the typeface for the statement's own words."""
     return typeface(_SANS, weight)
 
 
 def typeface_for(family: str | None, weight: Weight, text: str) -> Typeface:
-    """Return the family's typeface as readers of this text expect it: Han characters differ between languages."""
+    """Return the family's typeface for this text. Han characters look different in different languages."""
     return typeface(family or _SANS, weight, _east_asian_language(text) if family == _CJK else 0)
 
 
@@ -78,7 +78,7 @@ def typeface_for(family: str | None, weight: Weight, text: str) -> Typeface:
 def family_for(character: str, before: str | None) -> str | None:
     """Return the family that shows a character and the marks on it; None if no font has them.
 
-    What belongs to no script of its own (spaces, dandas, Arabic commas) stays in the family `before` it.
+    A character that belongs to no single script (spaces, dandas, Arabic commas) stays in the family `before` it.
     """
     script = script_of(character[0])
     families = [_CJK, *_FAMILIES] if script in _EAST_ASIAN else list(_FAMILIES)
@@ -92,7 +92,7 @@ def family_for(character: str, before: str | None) -> str | None:
 
 @lru_cache(maxsize=10_000)
 def script_of(character: str) -> str | None:
-    """Return the character's script (ISO 15924); None if it is common to many."""
+    """Return the character's script (ISO 15924); None if several scripts share it."""
     buffer = hb.Buffer()
     buffer.add_str(character)
     buffer.guess_segment_properties()
@@ -101,13 +101,13 @@ def script_of(character: str) -> str | None:
 
 
 def name_of_script(character: str) -> str:
-    """Return what English calls the script that a character is of."""
+    """Return the English name of a character's script."""
     name: str | None = Locale("en").scripts.get(script_of(character) or "")
     return name or "this character"
 
 
 def characters(text: str) -> list[str]:
-    """Return the text in what a reader takes for one character each: letters with their marks, joined pictures."""
+    """Split the text into what a reader sees as single characters: letters with their marks, joined emoji."""
     found: list[str] = []
     for code_point in text:
         if found and _is_joined(found[-1], code_point):
@@ -118,13 +118,13 @@ def characters(text: str) -> list[str]:
 
 
 def showable(text: str) -> list[str]:
-    """Return the text's characters; one that no font has as a whole, though it may have its parts, comes apart."""
+    """Split the text into characters as `characters` does. One that no font has as a whole is split into its parts."""
     parts = (character if family_for(character, None) else list(character) for character in characters(text))
     return [part for some in parts for part in ([some] if isinstance(some, str) else some)]
 
 
 def is_invisible(code_point: str) -> bool:
-    """Tell whether no font needs to have it: joiners, selectors, marks of direction, controls."""
+    """Tell whether the code point shows nothing, so no font needs it: joiners, selectors, direction marks, controls."""
     return unicodedata.category(code_point) in ("Cf", "Cc") or _is_variation_selector(code_point)
 
 
@@ -134,7 +134,7 @@ def _face(family: str, index: int) -> hb.Face:
         file = files("manimgx_fonts_cjk") / f"{family}-VF.otf.ttc"
     else:
         file = files("manimgx_fonts") / f"{family}[wght].ttf"
-    # The file is mapped, not read: of its megabytes only what is used gets into memory.
+    # The file is mapped, not read, so only the parts that are used get into memory.
     return hb.Face(hb.Blob.from_file_path(str(file)), index)
 
 
@@ -150,7 +150,10 @@ def _has(family: str, character: str) -> bool:
 
 @lru_cache(maxsize=100)
 def _east_asian_language(text: str) -> int:
-    """Tell by its letters which language a text is likely to be in: of Han alone, the first that has them all."""
+    """Return the index of the likely language of a text.
+
+    Kana mean Japanese and Hangul Korean. For Han characters alone it is the first language whose charset has them all.
+    """
     scripts = {script_of(character) for character in text}
     if scripts & {"Hira", "Kana"}:
         return _JAPANESE
@@ -173,7 +176,7 @@ def _is_joined(before: str, code_point: str) -> bool:
         or unicodedata.category(code_point) in ("Mn", "Mc", "Me")
         or code_point in (_ZERO_WIDTH_JOINER, "\u200c")
         or _is_variation_selector(code_point)
-        or "\U0001f3fb" <= code_point <= "\U0001f3ff"  # the colour of a skin
+        or "\U0001f3fb" <= code_point <= "\U0001f3ff"  # skin tones
         or "\U000e0020" <= code_point <= "\U000e007f"  # the letters of a flag's tag
     )
 

@@ -1,4 +1,4 @@
-"""Words become lines of glyphs: directions, fonts, joined letters, and where a line ends."""
+"""Sets text as lines of glyphs: breaks lines, orders text by direction, chooses fonts and shapes letters."""
 
 import re
 import unicodedata
@@ -27,17 +27,17 @@ from app.statements.typefaces import (
 )
 
 ELLIPSIS = "…"
-# What many entries have alike is set once: whole descriptions, and words that are no longer than words are.
+# Many entries share descriptions and words, so these are cached. Words longer than WORD_KEPT_MAX are not.
 TEXTS_KEPT, WORDS_KEPT = 200, 4_000
 WORD_KEPT_MAX = 24
-# Lines are measured, and soon after written.
+# A line is first measured and soon after written, so a small cache is enough.
 LINES_KEPT = 50
 _WORDS = re.compile(r"\s+|\S+")
-# Spaces at which a line does not end are no spaces here.
+# Spaces at which a line may end, so without the no-break spaces.
 _BREAKING_SPACES = re.compile(r"[^\S\u00a0\u2007\u202f]+")
-# Between these, a line may end anywhere: their scripts put no spaces between words.
+# These scripts put no spaces between words, so a line may end between any two of their characters.
 _SPACELESS = {"Hani", "Hira", "Kana", "Bopo"}
-# But with one of these no line begins.
+# A line must not start with one of these.
 _NEVER_FIRST = frozenset("、。，．・：；？！）］｝」』】〕〉》ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ…‥’”)]}.,:;?!%")
 _DIRECTIONAL = {"R", "AL", "AN", "RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI"}
 _RESOLVABLE = {"L", "R", "AL", "EN", "ES", "ET", "AN", "CS", "NSM", "BN", "B", "S", "WS", "ON"} | {
@@ -46,7 +46,7 @@ _RESOLVABLE = {"L", "R", "AL", "EN", "ES", "ET", "AN", "CS", "NSM", "BN", "B", "
 
 
 class Glyph(NamedTuple):
-    """A shape of a font: how far it moves the pen, and where it stands off it, in thousandths of the font's size."""
+    """A glyph of a font: how far it moves the pen, and its offset from the pen, in thousandths of the font's size."""
 
     number: int
     advance: float
@@ -55,7 +55,7 @@ class Glyph(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """Glyphs that stand for some letters together, and the marks on them, which do not move the pen."""
+    """Glyphs that together stand for some letters, and the marks on them. Marks do not move the pen."""
 
     text: str
     glyphs: tuple[Glyph, ...]
@@ -72,7 +72,7 @@ class Run(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """What is shaped by itself: no more than a word, of one level, typeface and script."""
+    """A piece of text that is shaped by itself: at most a word, with one level, one typeface and one script."""
 
     level: int
     typeface: Typeface
@@ -81,7 +81,7 @@ class _Stretch(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of a paragraph, which as a whole begins at the left (0) or at the right (1)."""
+    """A line of a paragraph. `direction` is the paragraph's: 0 starts at the left, 1 at the right."""
 
     text: str
     direction: int = 0
@@ -91,8 +91,8 @@ class Line(NamedTuple):
 def wrapped(text: str, weight: Weight, width: float, *, lines_max: int) -> tuple[Line, ...]:
     """Return the text in lines that are no wider than `width`, in thousandths of the font's size.
 
-    They end at spaces, between Han characters and kana, and inside a word where it is too long for a line. A text that
-    takes more than `lines_max` ends with an ellipsis. What no font has is replaced by words that say so.
+    Lines end at spaces, between Han characters and kana, and inside a word that is too long for a line. A text of more
+    than `lines_max` lines is cut and ends with an ellipsis. Characters that no font has are replaced by a note.
     """
     text = _legible(text)
     direction = _direction(text)
@@ -107,14 +107,14 @@ def wrapped(text: str, weight: Weight, width: float, *, lines_max: int) -> tuple
 
 
 def line_width(line: Line, weight: Weight) -> float:
-    """Return how wide a line is, in thousandths of the font's size."""
+    """Return the width of a line, in thousandths of the font's size."""
     if is_simple(line.text):
         return sum(map(_advances(weight).__getitem__, line.text))
     return sum(cluster.advance for run in set_line(line, weight) for cluster in run.clusters)
 
 
 def is_simple(text: str) -> bool:
-    """Tell whether every character is one glyph of the sans, from left to right, and nothing needs setting."""
+    """Tell whether every character is one glyph of the sans font, from left to right, so that no shaping is needed."""
     return _simple_characters().issuperset(text)
 
 
@@ -129,12 +129,12 @@ def set_line(line: Line, weight: Weight) -> tuple[Run, ...]:
 
 
 def _stretches(line: Line, weight: Weight) -> list[_Stretch]:
-    """Return the line in the order in which it is read."""
+    """Split the line into stretches, in reading order."""
     levels = _levels(line)
     found: list[_Stretch] = []
     at, family = 0, None
     for word in _WORDS.findall(line.text):
-        for family, script, text in _in_one_font(word, family):  # noqa: B020 -- a word goes on as the last one ended
+        for family, script, text in _in_one_font(word, family):  # noqa: B020 -- each word starts with the family in which the last one ended
             typeface = typeface_for(family, weight, line.text)
             if levels is None:
                 found.append(_Stretch(0, typeface, script, text))
@@ -147,7 +147,7 @@ def _stretches(line: Line, weight: Weight) -> list[_Stretch]:
 
 @lru_cache(maxsize=WORDS_KEPT)
 def _in_one_font(word: str, before: str | None) -> tuple[tuple[str | None, str | None, str], ...]:
-    """Return a word's family, script and text, in parts where it has several."""
+    """Split a word where its family or script changes; return the family, script and text of each part."""
     found: list[tuple[str | None, str | None, str]] = []
     family = before
     for character in showable(word):
@@ -186,9 +186,10 @@ def _shape_word(text: str, typeface: Typeface, script: str | None, is_leftward: 
 
 
 def _cluster(text: str, glyphs: list[Glyph]) -> Cluster:
-    """Return glyphs, from left to right, as a cluster; each mark's place is told from where the cluster begins.
+    """Return these glyphs, from left to right, as a cluster. The offset of a mark is from the start of the cluster.
 
-    More glyphs than letters (a vowel around a consonant) are marks on the last one, which is wider by them.
+    If there are more glyphs than letters (a vowel around a consonant), the extra glyphs become marks, and the last
+    glyph gets their width.
     """
     moving: list[Glyph] = []
     marks: list[Glyph] = []
@@ -205,7 +206,7 @@ def _cluster(text: str, glyphs: list[Glyph]) -> Cluster:
 
 
 def _mirrored(clusters: tuple[Cluster, ...]) -> tuple[Cluster, ...]:
-    """Return clusters of a stretch from right to left with the brackets that they show: readers turn them back."""
+    """Return the clusters of a leftward stretch with their brackets mirrored, because PDF readers mirror them back."""
     return tuple(cluster._replace(text=MIRRORED.get(cluster.text, cluster.text)) for cluster in clusters)
 
 
@@ -223,8 +224,10 @@ def _visual(stretches: list[_Stretch]) -> list[_Stretch]:
 
 
 def _levels(line: Line) -> list[int] | None:
-    """Return how deep each code point is in text of the other direction, odd ones run from right to left; None if all
-    of the line runs from left to right."""
+    """Return the bidirectional level of each code point; None if the whole line runs from left to right.
+
+    Text with an odd level runs from right to left.
+    """
     text, direction = line
     if not direction and not _is_directional(text):
         return None
@@ -233,7 +236,7 @@ def _levels(line: Line) -> list[int] | None:
     bidi.get_embedding_levels(text, storage)
     for at, one in enumerate(storage["chars"]):
         one["at"] = at
-        # The library does not know isolates, nor what Unicode has not assigned.
+        # The library does not know isolates and unassigned code points.
         if one["type"] not in _RESOLVABLE:
             one["type"] = "ON"
     everything = storage["chars"]
@@ -245,7 +248,7 @@ def _levels(line: Line) -> list[int] | None:
     levels = [-1] * len(text)
     for one in storage["chars"]:
         levels[one["at"]] = one["level"]
-    # Joiners and marks of direction have no level of their own.
+    # Joiners and direction marks have no level of their own. They get that of the code point before them.
     for at, level in enumerate(levels):
         if level < 0 or is_invisible(text[at]):
             levels[at] = levels[at - 1] if at else direction
@@ -261,7 +264,7 @@ def _is_directional(text: str) -> bool:
 
 
 def _legible(text: str) -> str:
-    """Return the text with words where no font has its letters, for words say more than boxes."""
+    """Return the text with a note in place of characters that no font has. A note says more than empty boxes."""
     if is_simple(text):
         return text
     parts: list[str] = []
@@ -269,11 +272,11 @@ def _legible(text: str) -> str:
     for character in showable(text):
         found = family_for(character, family)
         if character.isspace():
-            # Of spaces there are more kinds than any font has, and none shows.
+            # No font has all kinds of spaces, and none of them is visible, so a plain one will do.
             parts.append(character if found or character == "\n" else " ")
         elif found is None:
             note = f"[no font for {name_of_script(character[0])}]"
-            # One note is enough for words of one script.
+            # One note is enough for several words of one script.
             while parts and parts[-1].isspace() and note in parts[-2:-1]:
                 parts.pop()
             if note in parts[-1:]:
@@ -297,7 +300,7 @@ def _broken(text: str, weight: Weight, width: float) -> Iterator[str]:
     space_width = width_of(" ")
     line, line_is = "", 0.0
     for space, part in _parts(text):
-        # What may be parted is not joined, so each is measured once, and a line is as wide as its parts together.
+        # Parts are not joined to each other, so each is measured once, and a line is as wide as the sum of its parts.
         part_is = width_of(part)
         longer_is = line_is + part_is + (space_width if space else 0.0)
         if line and longer_is <= width:
@@ -313,11 +316,11 @@ def _broken(text: str, weight: Weight, width: float) -> Iterator[str]:
 
 
 def _cut(word: str, weight: Weight, width: float, direction: int) -> Iterator[str]:
-    """Yield a word that is too long for a line in pieces that are not, but for one that cannot be parted."""
+    """Split a word that is too long for a line into pieces that fit. A single cluster that does not fit stays whole."""
     pieces = _breakable(Line(word, direction), weight)
     first = 0
     while first < len(pieces):
-        # Letters are a little wider or narrower where a line ends, as they have none to join.
+        # At the end of a line, letters have no neighbour to join, so their width may differ. Measure again.
         ends = range(first + 1, len(pieces) + 1)
         sums = list(accumulate(advance for _, advance in pieces[first:]))
         end = ends[max(0, bisect_right(sums, width) - 1)]
@@ -332,7 +335,7 @@ def _text_of(pieces: Iterable[tuple[str, float]]) -> str:
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
-    """Yield what stays on one line, each after the space that parts it from the one before."""
+    """Yield (space, part): each part of the text that stays on one line, and the space before it, if any."""
     for word in _BREAKING_SPACES.split(text):
         space, part = " ", ""
         for character in characters(word):
@@ -353,8 +356,7 @@ def _may_end_between(last: str, first: str) -> bool:
 
 
 def _breakable(line: Line, weight: Weight) -> list[tuple[str, float]]:
-    """Return the line in pieces none of which comes apart, with their widths: a syllable of Hindi is more than one
-    letter."""
+    """Split the line into its smallest pieces that stay whole, with their widths. A syllable of Hindi is one piece."""
     if is_simple(line.text):
         advances = _advances(weight)
         return [(character, advances[character]) for character in line.text]

@@ -1,7 +1,7 @@
-"""Whether a statement that somebody shows is what the ledger says. Pure: it is compared with the true one.
+"""Compares a statement that a client sends with the true one. Without I/O.
 
-What is compared are values, whatever their spelling. A program that reads a statement and writes it again may write
-`…:00.000Z` as `…:00Z`, `0` as `0.0` and members in another order, and may leave out those that are null.
+Values are compared, not their spelling. A program that reads a statement and writes it again may write `…:00.000Z` as
+`…:00Z` and `0` as `0.0`, may reorder members, and may leave out members that are null.
 """
 
 import json
@@ -17,18 +17,18 @@ Json = Mapping[str, Any]
 INTEGER_MAX = 2**63
 TEXT_LENGTH_MAX = 300
 NAME_LENGTH_MAX = 100
-# Members of a statement that are not compared. The owner may have renamed the account since.
+# These members are not compared, because the owner may have renamed the account since.
 UNCHECKED = ("name",)
 
 _MOMENTS = frozenset({"from", "to", "createdAt"})
 _HEXADECIMAL = frozenset({"accountId", "id", "transactionId", "counterparty", "lastHash", "previousHash", "hash"})
-# RFC 3339; of a fraction, what is beyond microseconds apart.
+# RFC 3339. The digits of a fraction beyond microseconds are a group of their own.
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,6})?)(?:(?<=\.\d{6})(\d+))?([Zz]|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first thing in a statement that is not so: of the entry `sequence`, or of the statement as a whole."""
+    """A difference between a statement and the ledger: in the entry `sequence`, or outside the entries if None."""
 
     sequence: int | None
     field: str
@@ -38,8 +38,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`genuine`: all it says is so, but for what is `unchecked`. `complete`: no entry of its period is missing, of
-    which `joined_later` may have joined it after it was drawn up."""
+    """The result of a comparison.
+
+    `genuine`: everything in the statement is right, except what is `unchecked`. `complete`: no entry of its period is
+    missing. `joined_later`: how many entries follow its last one; they may have been added after it was drawn up.
+    """
 
     genuine: bool
     complete: bool
@@ -51,8 +54,8 @@ class Verdict:
 def compare(claimed: Json, true_head: Json, true_entries: Iterable[tuple[Json, bool]], joined: range) -> Verdict:
     """Compare a statement with the true one of the same account, period and end, both as JSON.
 
-    Each true entry comes with whether the chain of hashes holds at it; where it does not, nobody can tell any more
-    what is genuine. `joined` are the sequences of entries that the true one has without this end.
+    Each true entry comes with whether its hash is right and continues the chain. If not, the journal was changed, and
+    nobody can tell what is genuine. `joined` has the sequences of entries that follow this end in the same period.
     """
     missing: Difference | None = None
     wrong: Difference | None = None
@@ -75,13 +78,13 @@ def compare(claimed: Json, true_head: Json, true_entries: Iterable[tuple[Json, b
 
 
 def last_sequence(claimed: Json) -> int | None:
-    """Return the highest sequence that a statement speaks of, or None."""
+    """Return the highest sequence in a statement, or None."""
     named = [_integer(claimed.get("lastSequence")), *map(_number, claimed["entries"])]
     return max((number for number in named if number is not None), default=None)
 
 
 def last_hash(claimed: Json) -> bytes | None:
-    """Return the hash that a statement ends with, or None if it says none."""
+    """Return the statement's `lastHash`, or None if it has no valid one."""
     try:
         return bytes.fromhex(claimed.get("lastHash", ""))
     except (TypeError, ValueError):
@@ -89,7 +92,7 @@ def last_hash(claimed: Json) -> bytes | None:
 
 
 def _entry_differences(claimed: Sequence[Json], true_entries: Iterable[tuple[Json, bool]]) -> Iterator[Difference]:
-    """Yield what differs, in the order of the claimed entries, with what is left out at its place."""
+    """Yield the differences, in the order of the claimed entries. Missing entries are reported at their places."""
     waiting = iter(claimed)
     shown = next(waiting, None)
     for true, is_sealed in true_entries:
@@ -127,11 +130,11 @@ def _differences(sequence: int | None, claimed: Json, true: Json) -> Iterator[Di
 
 
 def _is_same(name: str, expected: Any, found: Any) -> bool:
-    """Tell whether a member says what it should, in whatever spelling."""
+    """Tell whether a member has the expected value, in any spelling."""
     if expected is None or found is None:
         return expected is found
     if isinstance(expected, int):
-        # In Python, True is 1.
+        # bool is excluded, because in Python True equals 1.
         return isinstance(found, int | Decimal) and not isinstance(found, bool) and bool(found == expected)
     if not isinstance(found, str):
         return False
@@ -141,7 +144,7 @@ def _is_same(name: str, expected: Any, found: Any) -> bool:
 
 
 def _moment(text: str) -> datetime | None:
-    """Return the moment that a text writes, or None if it writes none that the ledger could have kept."""
+    """Return the moment in `text`, or None if it is none, or is finer than microseconds."""
     written = _MOMENT.fullmatch(text)
     if written is None or (written[2] or "").strip("0"):
         return None
@@ -161,7 +164,7 @@ def _number(entry: Json) -> int | None:
 
 
 def _integer(value: Any) -> int | None:
-    """Return a claimed integer if it is one that the ledger could have said and that an answer can repeat."""
+    """Return a claimed value as an integer if it is one and fits into 64 bits; otherwise None."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal) or not _is_small(value):
         return None
     number = int(value)
@@ -169,7 +172,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _is_small(value: int | Decimal) -> bool:
-    # abs() of a Decimal would round it.
+    # abs() would round a Decimal.
     return -INTEGER_MAX < value < INTEGER_MAX
 
 
@@ -179,7 +182,7 @@ def _shown_sequence(entry: Json) -> Any:
 
 
 def _printable(value: Any) -> Any:
-    """Return a claimed value as an answer can repeat it: not everything that can be read can be written."""
+    """Return a claimed value in a form that fits into an answer: large numbers and objects become text, cut if long."""
     if isinstance(value, int | Decimal) and _is_small(value):
         return float(value) if isinstance(value, Decimal) else value
     if value is None:

@@ -1,1 +1,1 @@
-"""Movements of money: what was asked for, what became of it, and receipts."""
+"""Movements of money: posting them, reading their history, and receipts."""

@@ -1,7 +1,7 @@
-"""Receipts: what the ledger says of a transaction, signed, for anybody to check without asking the bank.
+"""Receipts: signed copies of a transaction, which anybody can check without asking the bank.
 
-A receipt is a JSON Web Signature (RFC 7515) with Ed25519 (RFC 8037). Its key is the
-bank's own and has no other use: a receipt has to outlive every change of another secret.
+A receipt is a JSON Web Signature (RFC 7515) with Ed25519 (RFC 8037). The bank uses the key for nothing
+else, because receipts must stay valid when another secret changes.
 """
 
 import base64
@@ -26,14 +26,14 @@ _ENTRIES = EntrySchema(many=True)
 
 
 def load_key(seed: str) -> Ed25519PrivateKey:
-    """Return the private key of a seed of 64 hexadecimal digits."""
+    """Return the private key for a seed of 64 hexadecimal digits."""
     return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed))
 
 
 def sign(
     transaction_id: ObjectId, transaction: dict[str, Any], entries: Iterable[Document], key: Ed25519PrivateKey
 ) -> str:
-    """Return the receipt of a transaction, as JSON, with some of its entries."""
+    """Return a signed receipt with the transaction, as the API shows it, and these of its entries."""
     claims = {
         "iss": ISSUER,
         "sub": str(transaction_id),
@@ -45,7 +45,7 @@ def sign(
 
 
 def public_key(key: Ed25519PrivateKey) -> dict[str, str]:
-    """Return the key that checks signatures, as JWK. Its id is its thumbprint (RFC 7638)."""
+    """Return the public key as a JWK. Its id is its thumbprint (RFC 7638)."""
     required = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(key.public_key().public_bytes_raw())}
     thumbprint = hashlib.sha256(orjson.dumps(required, option=orjson.OPT_SORT_KEYS)).digest()
     return {**required, "alg": ALGORITHM, "use": "sig", "kid": _base64url(thumbprint)}

@@ -1,4 +1,7 @@
-"""Recorded transactions, for reading. They are written by the ledger alone."""
+"""Reads recorded transactions. Only the ledger writes them, with the members of `ledger.records.Transaction`.
+
+`accounts` lists both accounts of a transaction, for the index by which a history is read.
+"""
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +18,12 @@ from app.mongo import Document, database
 from app.mongo.lists import Position, behind, newest_first
 
 HISTORY_INDEX = [("accounts", 1), ("created_at", 1), ("_id", 1)]
-# MongoDB merges the index ranges of at most this many accounts in their order; of more, it would sort what it found.
+# For up to this many accounts, MongoDB merges the index ranges in order. For more, it would sort the results.
 MERGED_ACCOUNTS_MAX = 100
 
 
 def find_transaction(transaction_id: ObjectId, session: ClientSession | None = None) -> Transaction | None:
-    # The collection also has what else idempotency keys were spent on.
+    # The collection also has documents for other uses of idempotency keys.
     query = {"_id": transaction_id, "kind": {"$in": [kind.value for kind in TransactionKind]}}
     document = database().transactions.find_one(query, session=session)
     return to_transaction(document) if document else None
@@ -36,8 +39,8 @@ def find_history(
 ) -> Iterator[Transaction]:
     """Yield up to `limit` transactions of these accounts, newest first.
 
-    `filters` may have direction, status, kind, from_time and to_time (of created_at, to_time
-    excluded). Of the declined ones only those of the user `declines_of` are listed, or all for None.
+    `filters` may have direction, status, kind, from_time and to_time. The times are compared with created_at;
+    to_time is exclusive. Declined transactions are listed only if the user `declines_of` initiated them; None: all are.
     """
     query = _history_query(filters, accounts, after)
     if declines_of is not None:
@@ -45,7 +48,7 @@ def find_history(
     groups = [accounts[first : first + MERGED_ACCOUNTS_MAX] for first in range(0, len(accounts), MERGED_ACCOUNTS_MAX)]
     walks = (_walk_history(group, query, limit) for group in groups)
     merged = heapq.merge(*walks, key=_position, reverse=True)
-    # A transfer between two groups is found in both.
+    # A transfer between accounts of two groups is found in both.
     unique = (next(same) for _, same in groupby(merged, key=_position))
     return map(to_transaction, unique)
 

@@ -1,4 +1,4 @@
-"""Move money, and look at what was moved."""
+"""Move money, list and read transactions, and get receipts."""
 
 from http import HTTPStatus
 from typing import Any
@@ -99,7 +99,7 @@ _BATCH_EXAMPLE = {
 @bp.replays(PostedSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
 def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Transfer money from an account of the user's to any account in the same currency."""
+    """Transfer money from one of the user's accounts to any account in the same currency."""
     return _posted(service.transfer_command(body, user_id=current_user_id()), "Transfer completed.", **query)
 
 
@@ -111,7 +111,7 @@ def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.replays(PostedSchema())
 @bp.refusals(Forbidden, *POSTING_PROBLEMS)
 def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Credit an account out of its currency's treasury."""
+    """Credit an account from the treasury of its currency."""
     return _posted(
         service.fund_command(body, user_id=current_user_id(), act=current_act(body.get("description"))),
         "Initial funds credited.",
@@ -127,7 +127,7 @@ def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.replays(PostedSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
 def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Set money aside for a payee: it leaves the available balance, not the balance."""
+    """Set money aside for a payee. This reduces the available balance but not the balance."""
     return _posted(service.hold_command(body, user_id=current_user_id()), "Hold placed.", **query)
 
 
@@ -138,7 +138,7 @@ def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.response(200, PostedSchema())
 @bp.refusals(CaptureExceedsHold, *SETTLING_PROBLEMS)
 def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
-    """Pay out of a hold, as its payee or as the bank. What is not captured is released."""
+    """Pay out of a hold, as its payee or as the bank. The rest of the hold is released."""
     command = service.capture_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank())
     return _posted(command, "Hold captured.", first_status=HTTPStatus.OK, **query)
 
@@ -163,10 +163,10 @@ def void(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
 @bp.replays(BatchAnswerSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
 def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Make 1 to 500 transfers in order, in one atomic block; each may spend what an earlier one brought.
+    """Make 1 to 500 transfers in order, in one atomic block. Each may spend money from an earlier one.
 
-    An atomic batch is refused as a whole with 422, the code of its first refused item and that item's `index`.
-    The body may have up to 4 MiB.
+    If an item of an atomic batch is refused, the whole batch is. The answer has status 422, the code of the first
+    refused item and its `index`. The body may have up to 4 MiB.
     """
     return _posted(service.batch_command(body, user_id=current_user_id()), **query)
 
@@ -220,7 +220,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, TransactionAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound)
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
-    """Return a transaction: to either party, and any to administrators."""
+    """Return a transaction. Both parties may read it, administrators all."""
     viewer = current_user_id()
     return {"transaction": service.as_seen_by(viewer, service.get_transaction(transaction_id, viewer=viewer))}
 
@@ -230,7 +230,7 @@ def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, ReceiptSchema())
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound, NotFound)
 def get_receipt(transaction_id: ObjectId) -> dict[str, str]:
-    """Return a signed receipt with the entries on the asker's own accounts; an admin's has all."""
+    """Return a signed receipt with the entries on the caller's own accounts. For an admin it has all entries."""
     transaction, entries = service.get_own_side(transaction_id, viewer=current_user_id())
     key = current_app.config["RECEIPT_KEY"]
     if key is None:
@@ -245,7 +245,7 @@ def _posted(
     if dry_run:
         rehearsal = service.rehearse(command, user_id=current_user_id())
         outcome = rehearsal.outcome
-        # A repeat was recorded the first time; nothing else of a dry run has an id.
+        # Only a repeat has been recorded, the first time, and so has an id. A dry run records nothing.
         made = _made(outcome, _REHEARSED, is_recorded=outcome.replayed)
         body = {"dry_run": True, "balances": rehearsal.accounts, **made}
         first_status = HTTPStatus.OK
@@ -261,7 +261,7 @@ def _posted(
 
 
 def _made(outcome: Outcome, message: str, *, is_recorded: bool = True) -> dict[str, Any]:
-    """Return what the outcome made, or raise its refusal. What is not recorded is shown without ids."""
+    """Return the answer's members for an outcome, or raise its refusal. An unrecorded outcome is shown without ids."""
     if outcome.error is not None and not is_recorded:
         outcome.error.members.pop("transactionId", None)
     outcome.raise_error()

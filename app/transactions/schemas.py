@@ -1,4 +1,4 @@
-"""What the transaction routes take and answer."""
+"""The requests and answers of the transaction routes."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from app.ledger.records import TransactionKind, TransactionStatus, chosen_key
 DESCRIPTION_LENGTH_MAX = 200
 REASON_LENGTH_MAX = 200
 BATCH_TRANSFERS_MAX = 500
-# 500 transfers with all that each may say, in ASCII. With much in other scripts, fewer go into one batch.
+# Room for 500 transfers with all members at their longest, in ASCII. Other scripts need more bytes, so then fewer fit.
 BATCH_BYTES_MAX = 4 * 1024**2
 _DAY_S = 24 * 60 * 60
 HOLD_LIFETIME_DEFAULT_S = 7 * _DAY_S
@@ -30,21 +30,21 @@ HOLD_LIFETIME_MAX_S = 30 * _DAY_S
 
 
 class ChosenKey(fields.String):
-    """An idempotency key as its client chose it."""
+    """An idempotency key as the client chose it."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         return None if value is None else chosen_key(value)
 
 
 class FailureSchema(CamelSchema):
-    """Why money did not move."""
+    """Why a transaction was declined."""
 
     code = fields.String(required=True)
     detail = fields.String(required=True)
 
 
 class TransactionSchema(CamelSchema):
-    """The bank's record of a movement of money, made or refused."""
+    """The bank's record of a movement of money, completed or declined."""
 
     id = Id(required=True)
     kind = fields.String(required=True, validate=validate.OneOf([kind.value for kind in TransactionKind]))
@@ -52,7 +52,7 @@ class TransactionSchema(CamelSchema):
     from_account = Id(required=True)
     to_account = Id(required=True)
     amount = Money(required=True)
-    held_amount = Money(required=True, allow_none=True, metadata={"description": "What a hold set aside."})
+    held_amount = Money(required=True, allow_none=True, metadata={"description": "The amount that the hold set aside."})
     currency = CurrencyCode(required=True)
     description = fields.String(required=True, allow_none=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True, allow_none=True)
@@ -72,15 +72,16 @@ class TransactionAnswerSchema(CamelSchema):
 
 
 class ReceiptSchema(CamelSchema):
-    """A signed receipt: a JSON Web Signature that the keys at /.well-known/jwks.json check."""
+    """A signed receipt: a JSON Web Signature. The keys to check it are at /.well-known/jwks.json."""
 
     receipt = fields.String(required=True)
 
 
 class HistoryQuerySchema(PageSchema):
-    account = Id(metadata={"description": "Only what went in or out of this account."})
+    account = Id(metadata={"description": "Only transactions of this account."})
     direction = fields.String(
-        validate=validate.OneOf(["in", "out"]), metadata={"description": "Seen from `account`, or else from the user."}
+        validate=validate.OneOf(["in", "out"]),
+        metadata={"description": "Seen from `account`, or without it from the user."},
     )
     status = fields.String(validate=validate.OneOf([status.value for status in TransactionStatus]))
     kind = fields.String(validate=validate.OneOf([kind.value for kind in TransactionKind]))
@@ -94,13 +95,13 @@ class TransactionListSchema(CamelSchema):
 
 
 class PostedTransactionSchema(TransactionSchema):
-    """A transaction in the answer to the call that made it, or that would make it."""
+    """A transaction in the answer to the call that made it, or to a dry run of that call."""
 
     id = Id(required=True, allow_none=True, metadata={"description": "null in a dry run."})
 
 
 class OwnBalanceSchema(CamelSchema):
-    """An account of the user's as a dry run would leave it."""
+    """One of the user's accounts, as the call of a dry run would leave it."""
 
     account_id = Id(attribute="id", required=True)
     currency = CurrencyCode(required=True)
@@ -109,22 +110,22 @@ class OwnBalanceSchema(CamelSchema):
 
 
 class _RehearsableSchema(CamelSchema):
-    dry_run = fields.Boolean(metadata={"description": "true if nothing was written; else absent."})
+    dry_run = fields.Boolean(metadata={"description": "true in a dry run, which writes nothing; otherwise absent."})
     balances = fields.List(
         fields.Nested(OwnBalanceSchema),
-        metadata={"description": "Of a dry run: the user's own accounts as it would leave them."},
+        metadata={"description": "In a dry run: the user's own accounts, as the call would leave them."},
     )
 
 
 class PostedSchema(_RehearsableSchema):
-    """A movement of money that took effect."""
+    """A movement of money that took effect, or would in a dry run."""
 
     message = fields.String(required=True)
     transaction = fields.Nested(PostedTransactionSchema, required=True)
 
 
 class ItemProblemSchema(CamelSchema):
-    """Why a transfer of a batch was refused: a problem without a request id, so that a repeat is the same."""
+    """Why a transfer of a batch was refused. It has no request id, so that the answer to a repeat is the same."""
 
     type = fields.String(required=True)
     title = fields.String(required=True)
@@ -132,12 +133,14 @@ class ItemProblemSchema(CamelSchema):
     detail = fields.String(required=True)
     code = fields.String(required=True)
     transaction_id = fields.String(
-        data_key="transactionId", attribute="transactionId", metadata={"description": "Of a decline: its record."}
+        data_key="transactionId",
+        attribute="transactionId",
+        metadata={"description": "For a declined transfer: its record."},
     )
 
 
 class BatchResultSchema(CamelSchema):
-    """What became of one transfer of a batch: a transaction, or the problem in its way."""
+    """The result of one transfer of a batch: a transaction or a problem."""
 
     index = fields.Integer(required=True)
     transaction = fields.Nested(PostedTransactionSchema)
@@ -153,12 +156,12 @@ class DryRunSchema(CamelSchema):
         truthy={"true"},
         falsy={"false"},
         load_default=False,
-        metadata={"description": "Answer what would happen, and write nothing, not even the key."},
+        metadata={"description": "true: answer what would happen, and write nothing, not even the key."},
     )
 
 
 class _KeyedSchema(CamelSchema):
-    idempotency_key = IdempotencyKey(metadata={"description": "Here, or as the header Idempotency-Key."})
+    idempotency_key = IdempotencyKey(metadata={"description": "Here, or in the header Idempotency-Key."})
 
 
 class FundSchema(_KeyedSchema):
@@ -195,12 +198,12 @@ class HoldSchema(TransferSchema):
         strict=True,
         load_default=HOLD_LIFETIME_DEFAULT_S,
         validate=validate.Range(1, HOLD_LIFETIME_MAX_S),
-        metadata={"description": "Seconds until the hold voids itself."},
+        metadata={"description": "Seconds until the hold expires and is released."},
     )
 
 
 class CaptureSchema(_KeyedSchema):
-    amount = Amount(metadata={"description": "What to pay out of the hold; all of it if left out."})
+    amount = Amount(metadata={"description": "How much to pay out of the hold; all of it if left out."})
 
 
 class VoidSchema(_KeyedSchema):
@@ -210,7 +213,7 @@ class VoidSchema(_KeyedSchema):
 class BatchSchema(_KeyedSchema):
     body_bytes_max = BATCH_BYTES_MAX
 
-    atomic = StrictBoolean(load_default=True, metadata={"description": "All or none, else each on its own."})
+    atomic = StrictBoolean(load_default=True, metadata={"description": "true: all or none. false: each on its own."})
     transfers = fields.List(
         fields.Nested(BatchItemSchema), required=True, validate=validate.Length(1, BATCH_TRANSFERS_MAX)
     )

@@ -1,4 +1,4 @@
-"""Moving money: from requests to ledger commands, and what the ledger made of them."""
+"""Turns requests into ledger commands, posts them, and reads transactions as a viewer may see them."""
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -31,8 +31,8 @@ SWEEP_LEASE_DURATION = timedelta(seconds=10)
 SWEEP_SIZE_MAX = 200
 SWEEP_IDLE_S = 2.0
 
-# Holds that this process could not release. It lets them lie for the others' sake, and tries again once it has so many
-# of them, or is started anew.
+# Overdue holds that this process could not release. They are skipped, so that the others can be released. A hold is
+# tried again when UNWRITABLE_KEPT_MAX later ones have pushed it out, or when the process restarts.
 UNWRITABLE_KEPT_MAX = 1_000
 _unwritable: deque[ObjectId] = deque(maxlen=UNWRITABLE_KEPT_MAX)
 
@@ -41,14 +41,14 @@ Request = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a command would come to now, and the user's own accounts as it would leave them."""
+    """The outcome that a command would have now, and the user's own accounts as it would leave them."""
 
     outcome: Outcome
     accounts: list[Account]
 
 
 def post(command: Command) -> Outcome:
-    """Post one command and return its outcome, whose error, if any, is one that `journal.decide` names.
+    """Post one command and return its outcome. If the outcome has an error, it is one that `journal.decide` names.
 
     Raises LedgerBusy and PyMongoError as `GroupCommit.post` does.
     """
@@ -56,26 +56,26 @@ def post(command: Command) -> Outcome:
 
 
 def rehearse(command: Command, *, user_id: ObjectId) -> Rehearsal:
-    """Return what posting the command would come to, and write nothing, not even its key."""
+    """Return the outcome that posting the command would have, and write nothing, not even its key."""
     outcome, accounts = ledger.rehearse(command)
     return Rehearsal(outcome, [account for account in accounts.values() if account.user == user_id])
 
 
 def transfer_command(request: Request, *, user_id: ObjectId) -> Transfer:
-    """Move money from an account of the user's to any other in the same currency."""
+    """Return the command that moves money from one of the user's accounts to any other in the same currency."""
     return Transfer(**_keyed("create", request, user_id), **_movement(request), kind=TransactionKind.TRANSFER)
 
 
 def hold_command(request: Request, *, user_id: ObjectId) -> Hold:
-    """Set money aside, for the payee to capture within `expires_in` seconds."""
+    """Return the command that sets money aside, for the payee to capture within `expires_in` seconds."""
     lifetime = timedelta(seconds=request["expires_in"])
     return Hold(**_keyed("hold", request, user_id), **_movement(request), lifetime=lifetime)
 
 
 def fund_command(request: Request, *, user_id: ObjectId, act: Act) -> Transfer:
-    """Move money from the currency's treasury to a customer's account."""
+    """Return the command that moves money from the currency's treasury to a customer's account."""
     payee = ledger.accounts([request["to_account"]]).get(request["to_account"])
-    # Without a payee there is no treasury either. The journal says so, once it has seen whether the key was spent.
+    # Without a payee there is no currency and no treasury. The journal refuses that, after it has checked the key.
     treasury = treasury_id(payee.currency if payee else NO_CURRENCY)
     movement = _movement({**request, "from_account": treasury})
     return Transfer(
@@ -87,19 +87,19 @@ def fund_command(request: Request, *, user_id: ObjectId, act: Act) -> Transfer:
 
 
 def capture_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, act: Act | None) -> Capture:
-    """Pay out of a hold, all of it or `amount`, as its payee or, with `act`, as the bank."""
+    """Return the command that pays out of a hold, all of it or `amount`, as its payee or, with `act`, as the bank."""
     keyed = _keyed("capture", {"id": hold_id, **request}, user_id)
     return Capture(**keyed, hold=hold_id, amount=request.get("amount"), act=_for_the_bank(act))
 
 
 def void_command(hold_id: ObjectId, request: Request, *, user_id: ObjectId, act: Act | None) -> Void:
-    """Release a hold without paying, as its payee or, with `act`, as the bank."""
+    """Return the command that releases a hold without paying, as its payee or, with `act`, as the bank."""
     keyed = _keyed("void", {"id": hold_id, **request}, user_id)
     return Void(**keyed, hold=hold_id, reason=request.get("reason"), act=_for_the_bank(act))
 
 
 def reverse_command(transaction_id: ObjectId, request: Request, *, user_id: ObjectId, act: Act) -> Reversal:
-    """Move the money of a completed transaction back, once, as a user whose role allows it."""
+    """Return the command that moves a transaction's money back, once, by the right of the user's role."""
     keyed = _keyed("reverse", {"id": transaction_id, **request}, user_id)
     return Reversal(**keyed, original=transaction_id, act=act.by_right_of(MAY_REVERSE))
 
@@ -109,7 +109,7 @@ def _for_the_bank(act: Act | None) -> Act | None:
 
 
 def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
-    """Make several transfers in one atomic block: all or none if `atomic`, else each on its own."""
+    """Return the command for several transfers in one block: all or none if `atomic`, otherwise each by itself."""
     items = tuple(
         Transfer(
             id=ObjectId(),
@@ -125,7 +125,7 @@ def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
 
 
 def release_expired_holds() -> float:
-    """Void holds whose time is over, and return in how many seconds to look again. One worker at a time does it."""
+    """Release holds that have expired; return after how many seconds to look again. One worker at a time does this."""
     if not ledger.expired_holds(clock.now(), limit=1, besides=_unwritable) or not leases.acquire(
         SWEEP_LEASE, SWEEP_LEASE_DURATION
     ):
@@ -137,15 +137,15 @@ def release_expired_holds() -> float:
     except Exception as error:
         if not commands or is_for_everybody(error):
             raise
-        # One of them cannot be written. Alone, each of the others still can.
+        # One of these holds cannot be written. The others can, if each is posted alone.
         outcomes = [outcome for command in commands for outcome in _release_alone(command)]
-    # By the primary's clock, which decides, some may not be over yet.
+    # The primary's clock decides, and by it some holds may not have expired yet.
     released = sum(outcome.error is None for outcome in outcomes)
     return 0.0 if released and len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
 
 
 def _release_alone(command: Expire) -> list[Outcome]:
-    """Release one hold, or note that it cannot be, so that the next ones have their turn."""
+    """Release one hold. If that fails, remember the hold, so that later sweeps skip it."""
     try:
         return ledger.post([command])
     except Exception as error:
@@ -161,8 +161,8 @@ def find_history(
 ) -> Iterator[Transaction]:
     """Yield up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first.
 
-    `filters` are those of `repository.find_history`. In one's own history a declined transaction is
-    its initiator's alone: it moved nothing, and its payee must not learn what the payer has.
+    `filters` are those of `repository.find_history`. A user's own history has only the declined transactions
+    that the user initiated. A declined one moved nothing, and its payee must not learn what the payer has.
     """
     accounts = [account["_id"]] if account else own_account_ids(viewer)
     is_own = account is None or account.get("user") == viewer
@@ -171,15 +171,15 @@ def find_history(
 
 
 def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transaction:
-    """Return a transaction that `viewer` is a party to, or any to an admin; raises TransactionNotFound.
+    """Return a transaction to which `viewer` is a party, or any if `viewer` is an admin; raises TransactionNotFound.
 
-    A declined one is its initiator's alone, as in their history.
+    A declined transaction is shown only to its initiator and to admins.
     """
     transaction = repository.find_transaction(transaction_id)
     if transaction is not None and _sees(viewer, transaction, _own_accounts(transaction, viewer)):
         return transaction
     if transaction is None:
-        # Reads what is read for somebody else's, so that the time does not tell the two apart.
+        # Makes the same read as for somebody else's transaction, so that the time does not tell the two apart.
         ledger.accounts([transaction_id])
     is_reader = reads_everything(viewer)
     if transaction is None or not is_reader:
@@ -188,9 +188,9 @@ def get_transaction(transaction_id: ObjectId, *, viewer: ObjectId) -> Transactio
 
 
 def get_sides(transaction_id: ObjectId) -> tuple[Transaction, list[Document]]:
-    """Return a transaction and all its entries as of one moment; raises TransactionNotFound.
+    """Return a transaction and all its entries, read at one moment; raises TransactionNotFound.
 
-    What settles a hold writes both, so read one after the other they may contradict each other.
+    Settling a hold changes both, so two separate reads could contradict each other.
     """
     with mongo.moment() as session:
         transaction = repository.find_transaction(transaction_id, session)
@@ -200,10 +200,10 @@ def get_sides(transaction_id: ObjectId) -> tuple[Transaction, list[Document]]:
 
 
 def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Document, list[Document]]:
-    """Return a transaction as `viewer` may see it with the entries on their own accounts, as of one moment.
+    """Return a transaction as `viewer` may see it, with the entries on their own accounts, read at one moment.
 
-    An admin who is no party gets all entries; for others, and for who is no more than the other party
-    of a declined one, it raises TransactionNotFound.
+    An admin who is not a party gets all entries. Raises TransactionNotFound for any other viewer who is not a party,
+    and if the transaction was declined and somebody else initiated it.
     """
     transaction, entries = get_sides(transaction_id)
     own = _own_accounts(transaction, viewer)
@@ -214,27 +214,26 @@ def get_own_side(transaction_id: ObjectId, *, viewer: ObjectId) -> tuple[Documen
 
 
 def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Document, list[Document]]:
-    """Return a transaction as the owner of one of its accounts may see it with the entries on that account, as of one
-    moment.
+    """Return a transaction as the owner of one of its accounts may see it, with the entries on that account.
 
-    Raises TransactionNotFound, for a declined one that somebody else initiated too, and AccountNotFound for an account
-    that is no party.
+    Both are read at one moment. Raises TransactionNotFound, also if the transaction was declined and somebody else
+    initiated it, and AccountNotFound if the account is not a party.
     """
     transaction, entries = get_sides(transaction_id)
     if account_id not in (transaction.from_account, transaction.to_account):
-        raise AccountNotFound("The transaction has no entries on this account: it is no party.")
+        raise AccountNotFound("This account is not a party to the transaction.")
     owner = ledger.accounts([account_id])[account_id].user
     if not _sees(owner, transaction, {account_id}):
         raise TransactionNotFound(
-            "The transaction was declined, and is not this account's owner's: its initiator's alone."
+            "The transaction was declined. Only its initiator may see it, and this account's owner is somebody else."
         )
     return as_seen_by(owner, transaction), [entry for entry in entries if entry["account"] == account_id]
 
 
 def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
-    """Return the members of a transaction as the viewer may see them; None is nobody in particular.
+    """Return the members of a transaction as the viewer may see them. None stands for no particular viewer.
 
-    The key belongs to who chose it, and so does the detail of a failure, which names what the payer has.
+    Only the initiator sees the idempotency key, and the detail of a failure, because that can name the payer's balance.
     """
     members = {each.name: getattr(transaction, each.name) for each in fields(transaction)}
     if transaction.user == viewer:
@@ -265,10 +264,10 @@ def _movement(request: Request) -> dict[str, Any]:
 
 
 def _sees(viewer: ObjectId | None, transaction: Transaction, own: Collection[ObjectId]) -> bool:
-    """Tell whether a transaction is shown to the owner of those of its accounts.
+    """Tell whether a viewer who owns the accounts `own` of a transaction may see it.
 
-    A declined one moved nothing, and its record tells what the payer tried. Its id protects nothing: ids are counted
-    up, and who knows some can guess others.
+    A declined transaction moved nothing, and its record tells what the payer tried, so only its initiator sees it.
+    That its id is unknown to others would not protect it, because ids are counted up and can be guessed.
     """
     return bool(own) and (transaction.status is not TransactionStatus.FAILED or transaction.user == viewer)
 

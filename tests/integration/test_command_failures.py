@@ -27,7 +27,7 @@ def test_a_database_that_is_away_has_an_exit_code_of_its_own(command: tuple[str,
     nowhere = f"mongodb://127.0.0.1:{free_port()}/fincore?replicaSet=rs0"
 
     assert (
-        failed(nowhere, *command, MONGO_TIMEOUT_MS="1000", POST_TIMEOUT_MS="1000") == "The database can not be reached."
+        failed(nowhere, *command, MONGO_TIMEOUT_MS="1000", POST_TIMEOUT_MS="1000") == "The database cannot be reached."
     )
 
 
