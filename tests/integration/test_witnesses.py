@@ -9,6 +9,7 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from app import ledger
+from app.auth.roles import roles_of
 from app.ledger.posting import Witness
 from app.ledger.state import Decided
 from app.mongo import Document
@@ -27,11 +28,13 @@ def broken(config: Config, witness: Witness) -> Iterator[None]:
         witness(decided, session)
         raise RuntimeError("The witness fails.")
 
-    ledger.configure(config.ledger, witnesses=tuple(fail if each is witness else each for each in WITNESSES))
+    ledger.configure(
+        config.ledger, witnesses=tuple(fail if each is witness else each for each in WITNESSES), roles=roles_of
+    )
     try:
         yield
     finally:
-        ledger.configure(config.ledger, witnesses=WITNESSES)
+        ledger.configure(config.ledger, witnesses=WITNESSES, roles=roles_of)
 
 
 def everything(database: Database[Document]) -> dict[str, list[Any]]:

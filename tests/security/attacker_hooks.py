@@ -69,16 +69,20 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
+    """Send no null in place of a body: where a body may be left out, null is none."""
+    return {} if body is None else _mapped(body)
+
+
+def _mapped(body: Any) -> Any:
     """Let every second well-formed id be one that exists. To JSON Schema 5.0 is an integer, to us it is none."""
     if isinstance(body, list):
-        return [map_body(context, member) for member in body]
+        return [_mapped(member) for member in body]
     if not isinstance(body, dict):
         return int(body) if isinstance(body, float) and body.is_integer() else body
     if isinstance(body.get("currentPassword"), str) and len(body["currentPassword"]) % 2:
         body = {**body, "currentPassword": PASSWORD}
     return {
-        _shown(name): _existing(_shown(map_body(context, value)), _IDS_BY_FIELD.get(name, []))
-        for name, value in body.items()
+        _shown(name): _existing(_shown(_mapped(value)), _IDS_BY_FIELD.get(name, [])) for name, value in body.items()
     }
 
 

@@ -73,6 +73,7 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("POST", "/api/auth/logout"): logged_in(200),
     ("POST", "/api/auth/refresh"): logged_in(200, refresh=True),
     ("GET", "/api/auth/me"): logged_in(200),
+    ("PATCH", "/api/auth/me"): logged_in(200, body={"name": "Renamed"}),
     ("PUT", "/api/auth/password"): logged_in(200, body={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}),
     ("POST", "/api/auth/password/forgot"): everybody(202, body={"email": "{email}"}),
     ("POST", "/api/auth/password/reset"): everybody(422, body={"token": "made up", "newPassword": NEW_PASSWORD}),
