@@ -221,6 +221,16 @@ INDEXES: dict[str, list[IndexModel]] = {
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
         IndexModel([("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        # A user's own history: what was not declined, and what was and is the user's own, so that no stranger's vain
+        # attempts are in the way. A hint names an index by its keys, and `kind` sets these apart from those above.
+        IndexModel(
+            [("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING), ("kind", ASCENDING)],
+            partialFilterExpression={"status": {"$in": ["PENDING", "COMPLETED", "REVERSED", "VOIDED"]}},
+        ),
+        IndexModel(
+            [("user", ASCENDING), ("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)],
+            partialFilterExpression={"status": "FAILED"},
+        ),
         # Only COMPLETED ones, because a declined reversal keeps its link and must not block a later one.
         IndexModel(
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
