@@ -11,7 +11,7 @@ Documents = Database[dict[str, Any]]
 
 _INDEX_NOT_FOUND = 27
 # Indexes of earlier versions whose place others have taken.
-_SUPERSEDED_INDEXES = (("transactions", "accounts_1"),)
+_SUPERSEDED_INDEXES = (("transactions", "accounts_1"), ("transactions", "accounts_1_created_at_1__id_1"))
 
 
 def drop_superseded_indexes(database: Documents) -> None:

@@ -107,7 +107,7 @@ def test_what_strangers_tried_in_vain_costs_a_page_nothing(
     vain = {"fromAccount": poor, "toAccount": account, "amount": 1}
     batch = {"idempotencyKey": "vain", "atomic": False, "transfers": [vain] * 100}
     before = person.get(path).body
-    assert stranger.post("/api/transactions/batch", batch).status == 200
+    assert stranger.post("/api/transactions/batch", batch).status == 201
     assert database.transactions.count_documents({"accounts": ObjectId(account), "status": "FAILED"}) == 100
 
     with profiled(database) as done:
