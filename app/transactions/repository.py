@@ -1,6 +1,6 @@
 """Reads recorded transactions. Only the ledger writes them, with the members of `ledger.records.Transaction`.
 
-`accounts` lists both accounts of a transaction, for the index by which a history is read.
+`accounts` lists both accounts of a transaction, for the indexes by which a history is read.
 """
 
 import heapq
