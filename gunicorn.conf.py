@@ -46,22 +46,38 @@ if os.access("/dev/shm", os.W_OK):  # noqa: S108 (gunicorn makes unguessable nam
 
 def on_starting(server: Arbiter) -> None:
     """Refuse to start, with one line and exit code 1, if the settings or the database are unfit."""
+    if not _passes(server.log):
+        sys.exit(1)
+    reload_now = server.handle_hup
+
+    def reload_if_it_can_serve() -> None:
+        if _passes(server.log):
+            reload_now()
+        else:
+            server.log.error("Not reloaded, for the reason above. What runs goes on as it is.")
+
+    server.handle_hup = reload_if_it_can_serve
+
+
+def _passes(log: Logger) -> bool:
     # In a process of its own, because the workers would inherit the imported modules and still run them after a reload.
-    check = multiprocessing.get_context("fork").Process(target=_check, args=(server.log,))
+    check = multiprocessing.get_context("fork").Process(target=_check, args=(log,))
     check.start()
     check.join()
-    if check.exitcode:
-        sys.exit(1)
+    return check.exitcode == 0
 
 
 def _check(log: Logger) -> None:
+    _forget_imports()
     from pymongo.errors import ConnectionFailure, PyMongoError
 
+    import config as settings  # as it lies on the disk now
     from app.leash import end_with
     from app.mongo.schema import NotReady, check_database
 
     end_with(multiprocessing.parent_process().pid)
     try:
+        settings.load_server()
         chosen = settings.load()
         check_database(chosen.mongo.uri, timeout_ms=chosen.mongo.timeout_ms)
     except (settings.ConfigError, NotReady) as error:
@@ -75,6 +91,10 @@ def _check(log: Logger) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
     """Make the worker import the application itself, because after a reload the master's modules are outdated."""
+    _forget_imports()
+
+
+def _forget_imports() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "config")]:
         del sys.modules[name]
 

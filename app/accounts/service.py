@@ -64,7 +64,9 @@ def open_account_once(
     if opened is None:
         return account, False
     found = repository.find_account(opened)
-    assert found is not None, "Accounts are never removed."
+    # A key's use can be tampered with. An answer must not show a stranger's account even then.
+    if found is None or found.get("user") != user_id:
+        raise RuntimeError(f"A key of user {user_id} was spent on the account {opened}, which is not theirs.")
     return {**found, "name": name, "status": AccountStatus.ACTIVE.value}, True
 
 

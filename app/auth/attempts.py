@@ -9,9 +9,12 @@ A delay only blocks the next check of a password. Existing sessions go on.
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
+
+from pymongo.errors import PyMongoError
 
 from app import clock
 from app.auth import repository
@@ -103,8 +106,10 @@ class Guesses:
 
     def know(self) -> None:
         """Remember that the account's owner came from this network."""
-        if self.network is not None:
-            repository.remember_known(self._known_id, clock.now() + KNOWN_FOR)
+        # The call has taken effect by now, so nothing here may make it look as if it had failed.
+        with suppress(PyMongoError):
+            if self.network is not None:
+                repository.remember_known(self._known_id, clock.now() + KNOWN_FOR)
 
     @property
     def _known_id(self) -> str:
@@ -155,8 +160,12 @@ def record_failure(targets: Sequence[Target]) -> bool:
 
 
 def forget(target: Target) -> None:
-    """Forget the target's failures, because the owner has given the right password."""
-    repository.delete_failures(target.id)
+    """Forget the target's failures, because the owner has given the right password.
+
+    If the database is away, they are remembered until they expire.
+    """
+    with suppress(PyMongoError):
+        repository.delete_failures(target.id)
 
 
 def forget_user(user: Document, *, network: str | None) -> None:

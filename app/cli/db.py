@@ -24,7 +24,7 @@ def init() -> None:
     """
     database = mongo.database()
     try:
-        schema.ensure_schema(database)
+        shared = schema.ensure_schema(database)
     except OperationFailure as error:
         if error.code != UNAUTHORIZED:
             raise
@@ -34,6 +34,11 @@ def init() -> None:
     click.echo(
         f"The schema of database {database.name!r} is in place. Give the application's user the role {schema.ROLE!r}."
     )
+    for address in shared:
+        click.echo(
+            f"Attention: the users {address.holder} and {address.other} have one and the same address. The first keeps "
+            f"it. The address of {address.other} was left as it is, and they cannot log in with it: decide whose it is."
+        )
     lifetime_s = schema.block_lifetime_s(database.client)
     if lifetime_s is not None and lifetime_s > BLOCK_LIFETIME_MAX_S:
         click.echo(

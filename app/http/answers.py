@@ -29,6 +29,11 @@ class Answer(Response):
         """Also close if a part of the request is unread, because nobody knows where the next one starts."""
         return bool(super().should_close() or not self._connection.is_read)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was announced was written. Otherwise the client would take the next answer for the rest."""
+        return self._omits_body or self.response_length in (None, self.sent)
+
     def default_headers(self) -> list[str]:
         if self.should_close():
             # The client is told now, so it must stay so, even if the rest of the request is read later.
@@ -42,8 +47,11 @@ def status_of(fault: errors.ParseException) -> HTTPStatus:
     return next((status for kind, status in _STATUSES.items() if isinstance(fault, kind)), HTTPStatus.BAD_REQUEST)
 
 
-def refusal(status: HTTPStatus, request_id: str) -> bytes:
-    """Return a complete answer that refuses a request and says that the connection ends."""
+def refusal(status: HTTPStatus, request_id: str, *, is_head: bool) -> bytes:
+    """Return a complete answer that refuses a request and says that the connection ends.
+
+    The answer to a HEAD request has no body.
+    """
     body = orjson.dumps(blank_problem(status, request_id)) + b"\n"
     retry = "Retry-After: 2\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
     head = (
@@ -55,4 +63,4 @@ def refusal(status: HTTPStatus, request_id: str) -> bytes:
         "X-Content-Type-Options: nosniff\r\n"
         f"{retry}X-Request-ID: {request_id}\r\n\r\n"
     )
-    return head.encode() + body
+    return head.encode() + (b"" if is_head else body)

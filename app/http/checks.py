@@ -31,5 +31,7 @@ def refuse_ambiguous(request: Request) -> None:
         )
     # An encoded slash is a part of a path segment (RFC 3986, section 2.2), and no segment of ours has one. WSGI decodes
     # it, so the application would answer another path than the one that a proxy in front saw.
-    if "%2f" in request.environ.get("RAW_URI", "").partition("?")[0].lower():
+    # Werkzeug takes several slashes at the start for one, and a fragment is no part of a request's target.
+    path = request.environ.get("RAW_URI", "").partition("?")[0]
+    if "%2f" in path.lower() or path.startswith("//") or "#" in path:
         raise NotFound

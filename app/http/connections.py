@@ -11,6 +11,8 @@ import select
 import socket
 import threading
 import time
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from gunicorn.http.errors import ParseException
@@ -83,7 +85,9 @@ class Pace:
 class Connection:
     """A client's non-blocking socket, with the bytes received from it and the bytes still to be sent to it."""
 
-    def __init__(self, sock: socket.socket, client: Any, server: Any, *, patience_s: float, slow_takers: Any) -> None:
+    def __init__(
+        self, sock: socket.socket, client: Any, server: Any, *, patience_s: float, slow_takers: "SlowTakers"
+    ) -> None:
         self.sock = sock
         self.client = client
         self.server = server
@@ -96,9 +100,10 @@ class Connection:
         self.keeps = False  # whether the connection is kept after the answer
         self.lingered_bytes = 0
         self.lingers_until = 0.0
+        self.queued: Future[bool] | None = None  # a request that may still be waiting for a thread for large bodies
         self.patience_s = patience_s
         self.pace = Pace(patience_s, 0.0)
-        self._slow_takers: threading.Semaphore = slow_takers
+        self._slow_takers = slow_takers
         self.expect_next()
         sock.setblocking(False)
 
@@ -116,6 +121,11 @@ class Connection:
     def is_read(self) -> bool:
         """Whether the request was read to its end, so that the next bytes on the wire start another one."""
         return self.fault is None and self.body is not None and self.body.is_whole
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the request, if there is one, asks for no body."""
+        return self.request is not None and self.request.method == "HEAD"
 
     def receive(self) -> int:
         """Read what has arrived, without waiting; return how many bytes. Raises OSError if the connection is broken."""
@@ -196,8 +206,7 @@ class Connection:
         return sent
 
     def _wait_until_taken(self) -> None:
-        if not self._slow_takers.acquire(blocking=False):
-            raise BrokenPipeError(errno.EPIPE, "Too many clients do not take their answers.")
+        self._slow_takers.enter(self)
         try:
             pace = Pace(self.patience_s, time.monotonic())
             while len(self.unsent) > UNSENT_BYTES_MAX:
@@ -205,7 +214,34 @@ class Connection:
                     raise BrokenPipeError(errno.EPIPE, "The client does not take the answer.")
                 pace.move(self.flush(), time.monotonic())
         finally:
-            self._slow_takers.release()
+            self._slow_takers.leave(self)
+
+
+class SlowTakers:
+    """The connections whose threads are waiting for the client to take an answer: `places` of them at most.
+
+    One more is let in, and the connection that has been waiting longest is ended for it. So a client
+    that takes its answer quickly is never ended for the sake of slow ones.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._lock = threading.Lock()
+        self._waiting: dict[Connection, None] = {}  # oldest first
+
+    def enter(self, connection: Connection) -> None:
+        with self._lock:
+            if len(self._waiting) >= self._places:
+                slowest = next(iter(self._waiting))
+                del self._waiting[slowest]
+                # Its thread wakes up and finds that it cannot send any more.
+                with suppress(OSError):
+                    slowest.sock.shutdown(socket.SHUT_RDWR)
+            self._waiting[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        with self._lock:
+            self._waiting.pop(connection, None)
 
 
 class ArrivingBody(io.RawIOBase):

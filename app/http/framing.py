@@ -18,6 +18,8 @@ from gunicorn.http.unreader import Unreader
 HEAD_BYTES_MAX = 64 * 1024
 CHUNK_LINE_BYTES_MAX = 1024
 TRAILERS_BYTES_MAX = 8 * 1024
+# Framing of a chunked body that is free. Beyond it, a body has no more framing than content.
+FRAMING_BYTES_FREE = 4 * 1024
 # The API reads one value of each of these headers. If one is sent twice, readers differ in which value they use.
 SINGLE_HEADERS = {
     "AUTHORIZATION": "Authorization",
@@ -71,7 +73,7 @@ class ChunkedBody:
     def __init__(self, check_trailers: Callable[[bytes], Any]) -> None:
         self._check_trailers = check_trailers
         self._take: Callable[[bytearray], bytes | None] = self._take_size
-        self._left = 0
+        self._left = self._said_bytes = self._framing_bytes = 0
         self.is_whole = False
 
     def feed(self, wire: bytearray) -> bytes:
@@ -95,6 +97,9 @@ class ChunkedBody:
             raise errors.InvalidChunkSize(b"no size")
         if not CHUNK_EXT_RE.fullmatch(line[len(size) :]):
             raise errors.InvalidChunkExtension("invalid chunk extension")
+        self._framing_bytes += end + 4
+        if self._framing_bytes > FRAMING_BYTES_FREE + self._said_bytes:
+            raise errors.InvalidChunkSize(b"more framing than body")
         del wire[: end + 2]
         self._left = int(size, 16)
         self._take = self._take_data if self._left else self._take_trailers
@@ -104,6 +109,7 @@ class ChunkedBody:
         part = bytes(wire[: self._left])
         del wire[: len(part)]
         self._left -= len(part)
+        self._said_bytes += len(part)
         if self._left == 0:
             self._take = self._take_data_end
         return part or None

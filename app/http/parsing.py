@@ -93,7 +93,7 @@ def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
         if _is_deeper_than(value, JSON_DEPTH_MAX):
             raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
         return value
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         reason = (
             str(error)
             if isinstance(error, orjson.JSONDecodeError | _Refused)

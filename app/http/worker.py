@@ -18,7 +18,6 @@ If we closed the socket at once, the kernel would reset the connection and the c
 """
 
 import errno
-import io
 import selectors
 import socket
 import time
@@ -26,22 +25,21 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
-from threading import BoundedSemaphore
 from typing import Any
 
 import structlog
-from gunicorn.http import wsgi
 from gunicorn.http.errors import ParseException
-from gunicorn.workers.gthread import ThreadWorker
 
-from app.http import answers, framing
-from app.http.checks import REPEATED_HEADERS
-from app.http.connections import ArrivingBody, Connection, Pace, Progress, Stage
+from app.http import answers
+from app.http.answering import AnsweringWorker
+from app.http.connections import Connection, Pace, Progress, SlowTakers, Stage
 
 log = structlog.get_logger(__name__)
 
 # How often the deadlines of connections are checked.
 SWEEP_S = 0.5
+# If there is no room for another connection, a head that has been incomplete for so long gives way.
+HEAD_GRACE_S = 1.0
 # After the last answer a client may go on sending for LINGER_S, pause for LINGER_PAUSE_S, and send LINGER_BYTES_MAX.
 LINGER_S = 30.0
 LINGER_PAUSE_S = 5.0
@@ -50,16 +48,16 @@ LINGER_BYTES_MAX = 16 * 1024**2
 KEEP_ALIVE_LEEWAY_S = 1.0
 # For every THREADS_PER_ARRIVING_BODY threads there is one more, for bodies that are still arriving.
 THREADS_PER_ARRIVING_BODY = 4
+# For every THREADS_PER_SLOW_TAKER threads, one may wait for a client that takes a large answer slowly.
+THREADS_PER_SLOW_TAKER = 8
 # How many requests may wait for each of these extra threads.
 ARRIVING_QUEUE_MAX = 4
 # How long a worker that stops waits for clients to take their last answers.
 STOP_LINGER_S = 1.0
 
 
-class PatientWorker(ThreadWorker):
+class PatientWorker(AnsweringWorker):
     """Reads requests on the main thread and answers them on other threads."""
-
-    request_timeout_s = 15
 
     def init_process(self) -> None:
         self.connections: dict[Connection, None] = {}  # oldest first
@@ -67,7 +65,7 @@ class PatientWorker(ThreadWorker):
         arriving_threads = max(1, self.cfg.threads // THREADS_PER_ARRIVING_BODY)
         self.arriving_max = arriving_threads
         self.arriving_pool = ThreadPoolExecutor(arriving_threads)
-        self.slow_takers = BoundedSemaphore(max(1, self.cfg.threads // 2))
+        self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
         self._sweep_at = self._accepts_again_at = 0.0
         super().init_process()
 
@@ -88,6 +86,9 @@ class PatientWorker(ThreadWorker):
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
             self.notify()
+            for connection in self.connections:
+                if connection.queued is not None and connection.handed_over_at + self.request_timeout_s <= now:
+                    connection.queued.cancel()  # does nothing if a thread has it
             for connection in [c for c in self.connections if c.deadline <= now and c.stage is not Stage.SERVED]:
                 self._guard(connection, self._give_up)
 
@@ -97,6 +98,8 @@ class PatientWorker(ThreadWorker):
             self._guard(connection, self._on_readable)  # a request may have come just now
             if connection.stage is Stage.IDLE:
                 self._close(connection)
+        for connection in [c for c in self.connections if c.stage is Stage.HEAD]:
+            connection.deadline = min(connection.deadline, time.monotonic() + STOP_LINGER_S)
         ends_at = time.monotonic() + self.cfg.graceful_timeout
         while time.monotonic() < ends_at and any(c.stage is not Stage.LINGERING for c in self.connections):
             self._turn()
@@ -119,10 +122,19 @@ class PatientWorker(ThreadWorker):
         return len(self.connections) < self.worker_connections or self._end_an_idle_one()
 
     def _end_an_idle_one(self) -> bool:
-        idle = next((c for c in self.connections if c.stage in (Stage.IDLE, Stage.LINGERING)), None)
-        if idle is not None:
-            self._close(idle)
-        return idle is not None
+        for stage in (Stage.LINGERING, Stage.IDLE):
+            for connection in [c for c in self.connections if c.stage is stage]:
+                if stage is Stage.IDLE:
+                    self._guard(connection, self._on_readable)  # a request may have come just now
+                if connection.stage is stage:
+                    self._close(connection)
+                if connection.stage is Stage.CLOSED:
+                    return True
+        # None is idle. The client whose head has been incomplete for longest is told to come back.
+        slow = next((c for c in self.connections if c.stage is Stage.HEAD), None)
+        if slow is not None and slow.deadline < time.monotonic() + self.request_timeout_s - HEAD_GRACE_S:
+            self._guard(slow, self._give_up)
+        return False
 
     def accept(self, listener: Any) -> None:
         try:
@@ -197,7 +209,7 @@ class PatientWorker(ThreadWorker):
 
     def _advance(self, connection: Connection, received: int) -> None:
         """Handle the bytes of a request that have arrived so far."""
-        now = time.monotonic()
+        now, rests_until = time.monotonic(), connection.deadline
         if connection.stage is Stage.IDLE:
             connection.stage = Stage.HEAD
             connection.deadline = now + self.request_timeout_s
@@ -214,6 +226,7 @@ class PatientWorker(ThreadWorker):
             self._read_on(connection, received, now)
         elif not connection.wire:
             connection.stage = Stage.IDLE
+            connection.deadline = rests_until
 
     def _read_on(self, connection: Connection, received: int, now: float) -> None:
         if connection.stage is not Stage.BODY:
@@ -240,6 +253,7 @@ class PatientWorker(ThreadWorker):
         connection.stage = Stage.SERVED
         connection.handed_over_at = time.monotonic()
         future = (self.arriving_pool if is_arriving else self.tpool).submit(self._answer, connection)
+        connection.queued = future if is_arriving else None
         future.add_done_callback(
             lambda future: self.method_queue.defer(self._guard, connection, self._finish, future, is_arriving)
         )
@@ -247,7 +261,11 @@ class PatientWorker(ThreadWorker):
     def _finish(self, connection: Connection, future: Future[bool], is_arriving: bool) -> None:
         """Take back a connection from the thread that answered on it."""
         self.arriving -= is_arriving
-        connection.keeps = not future.cancelled() and future.exception() is None and future.result()
+        connection.queued = None
+        if future.cancelled():
+            self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "waited too long behind large bodies")
+            return
+        connection.keeps = future.exception() is None and future.result()
         self._flush(connection)
 
     def _flush(self, connection: Connection) -> None:
@@ -276,6 +294,9 @@ class PatientWorker(ThreadWorker):
         """Wait for the next request. A part of it may have arrived already."""
         connection.expect_next()
         connection.stage = Stage.IDLE
+        # Behind those who have rested for longer.
+        del self.connections[connection]
+        self.connections[connection] = None
         connection.deadline = time.monotonic() + self.cfg.keepalive + KEEP_ALIVE_LEEWAY_S
         self._watch(connection, selectors.EVENT_READ)
         if connection.wire:
@@ -300,7 +321,7 @@ class PatientWorker(ThreadWorker):
         connection.keeps = False
         connection.wire.clear()
         try:
-            connection.sendall(answers.refusal(status, request_id))
+            connection.sendall(answers.refusal(status, request_id, is_head=connection.is_head))
             connection.flush()
         except OSError:
             self._close(connection)
@@ -337,62 +358,3 @@ class PatientWorker(ThreadWorker):
         connection.stage = Stage.CLOSED
         connection.sock.close()
         self.connections.pop(connection, None)
-
-    # On a thread
-
-    def _answer(self, connection: Connection) -> bool:
-        """Answer a request; return whether the connection is kept."""
-        answer = None
-        try:
-            if time.monotonic() > connection.handed_over_at + self.request_timeout_s and not connection.is_read:
-                # The request has queued too long. The client should come back later instead of sending the rest.
-                connection.sendall(answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, uuid.uuid4().hex))
-                return False
-            answer, environ = self._begin(connection)
-            parts = self.wsgi(environ, answer.start_response)
-            try:
-                for part in parts:
-                    answer.write(part)
-                answer.close()
-            finally:
-                if hasattr(parts, "close"):
-                    parts.close()
-            connection.flush()
-            return not answer.should_close()
-        except OSError as error:
-            # The client has gone, or does not take its answer.
-            log.debug("client_away", error=type(error).__name__)
-            connection.unsent.clear()
-            return False
-        except Exception as error:
-            request_id = uuid.uuid4().hex
-            log.error("bug", request_id=request_id, exc_info=error)
-            if answer is None or not answer.headers_sent:
-                connection.sendall(answers.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, request_id))
-            return False
-
-    def _begin(self, connection: Connection) -> tuple[Any, dict[str, Any]]:
-        """Return the answer, still empty, and the request's WSGI environ."""
-        request = connection.request
-        assert request is not None
-        answer, environ = wsgi.create(
-            request,
-            connection.sock,
-            connection.client,
-            connection.server,
-            self.cfg,
-            response_class=answers.Answer,
-            response_args=(connection,),
-        )
-        is_there = connection.is_read
-        environ["wsgi.multithread"] = True
-        environ["wsgi.input"] = (
-            io.BytesIO(connection.content) if is_there else io.BufferedReader(ArrivingBody(connection))
-        )
-        environ[REPEATED_HEADERS] = framing.repeated_headers(name for name, _ in request.headers)
-        self.nr += 1
-        if self.nr >= self.max_requests:
-            self.alive = False
-        if not self.alive:
-            answer.force_close()
-        return answer, environ

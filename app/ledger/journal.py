@@ -155,7 +155,7 @@ def _capture(command: Capture, state: State, at: datetime) -> Decision:
     at = max(at, payer.at, payee.at)
     key_use = _key_use(command, KeyUseKind.CAPTURE, at, hold)
     try:
-        _check_active(payer, payee)
+        _check_active(payer, payee, tells_payer=command.user == payer.user)
         payer, release = append(payer, EntryType.RELEASE, hold.amount, at=at, transaction=hold, counterparty=payee.id)
         captured = replace(hold, status=TransactionStatus.COMPLETED, amount=amount, completed_at=at)
         moved = _move(captured, payer, payee)
@@ -385,9 +385,9 @@ def _key_use(command: Keyed, kind: KeyUseKind, at: datetime, hold: Transaction |
     )
 
 
-def _check_active(payer: Account, payee: Account) -> None:
+def _check_active(payer: Account, payee: Account, *, tells_payer: bool = True) -> None:
     if payer.status is not AccountStatus.ACTIVE:
-        raise AccountNotActive(f"The paying account is {payer.status}.")
+        raise AccountNotActive(f"The paying account is {payer.status if tells_payer else 'not active'}.")
     if payee.status is not AccountStatus.ACTIVE:
         raise AccountNotActive("The receiving account is not active.")
 

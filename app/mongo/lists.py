@@ -8,6 +8,7 @@ from datetime import datetime
 from bson import ObjectId
 from pymongo import DESCENDING
 
+from app.errors import InvalidCursor
 from app.mongo.client import Document
 
 # The place of an item in a list: its time, and its id among items of the same time.
@@ -23,6 +24,11 @@ def behind(time: str, position: Position | None) -> list[Document]:
     """Return the query conditions for the items after a position in this order, or for all items if it is None."""
     if position is None:
         return []
-    at, id_ = position
+    match position:
+        case [datetime() as at, ObjectId() as id_]:
+            pass
+        case _:
+            # A cursor of version 1, which ordered lists by ids alone.
+            raise InvalidCursor
     # The second condition implies the first, but only the first bounds the scan of the index.
     return [{time: {"$lte": at}}, {"$or": [{time: {"$lt": at}}, {"_id": {"$lt": id_}}]}]

@@ -302,11 +302,12 @@ class Standalone(NotReady):
     """The server is not a member of a replica set, which no schema can fix."""
 
 
-def ensure_schema(database: Database[Document]) -> None:
+def ensure_schema(database: Database[Document]) -> list[upgrades.SharedAddress]:
     """Create or update the collections, validators, indexes and the role `fincore_app`.
 
     It may run again at any time. It needs an administrator's rights and a replica set, and raises
-    Standalone without one. Existing documents are brought to the form that this version needs.
+    Standalone without one. Existing documents are brought to the form that this version needs. Return the users
+    whose addresses could not be, because each is another user's too.
     """
     _refuse_standalone(database.client)
     for name, validator in VALIDATORS.items():
@@ -320,9 +321,11 @@ def ensure_schema(database: Database[Document]) -> None:
             database[name].create_indexes(INDEXES[name])
     _ensure_role(database)
     upgrades.drop_superseded_indexes(database)
-    upgrades.normalise_emails(database)
+    shared = upgrades.normalise_emails(database)
     upgrades.keep_spared_sessions(database)
+    upgrades.mark_urgent_mail(database)
     database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
+    return shared
 
 
 def check_database(uri: str, *, timeout_ms: int) -> None:

@@ -92,6 +92,7 @@ def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) ->
     If there are more than `size_max` in all, the last readers are left out. A single reader
     with more than `size_max` gets the first ones.
     """
+    # All that `find_urgent` leaves, so that nothing is left out. Security mail of version 1 has no `urgent`.
     waiting = {"user": {"$in": list(readers)}, **_due(now), "urgent": {"$ne": True}}
     order = [("user", 1), ("next_attempt_at", 1)]
     found = list(database().outbox.find(waiting, projection=_OUTLINE).sort(order).hint(_BY_READER).limit(size_max + 1))
@@ -150,8 +151,9 @@ def mark_dead(ids: Collection[ObjectId], lease: ObjectId, *, error: str) -> None
 
 
 def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
-    """Put off a reader's due messages, except urgent ones, until a time; then they go in one letter."""
-    waiting = {"user": reader, **_due(now), "urgent": {"$ne": True}}
+    """Put off a reader's due messages, except security mail, until a time; then they go in one letter."""
+    # By kind, as letters are counted. Security mail of version 1 has no `urgent`, and must not wait.
+    waiting = {"user": reader, **_due(now), "kind": {"$nin": sorted(URGENT)}}
     database().outbox.update_many(waiting, {"$set": {"next_attempt_at": until, "deferred": True}})
 
 

@@ -89,6 +89,20 @@ def test_another_users_key_is_another_key(bank: Bank) -> None:
     assert answers[0].body["account"]["id"] != answers[1].body["account"]["id"]
 
 
+def test_a_key_that_was_made_to_name_a_strangers_account_does_not_show_it(
+    bank: Bank, database: Database[Document]
+) -> None:
+    asha = bank.register()
+    _, strangers = bank.customer()
+    asha.post(CREATE, {"idempotencyKey": "a"})
+    database.transactions.update_one({"kind": "ACCOUNT"}, {"$set": {"account": ObjectId(strangers)}})
+
+    answer = asha.post(CREATE, {"idempotencyKey": "a"})
+
+    assert answer.status == 500
+    assert strangers not in answer.content.decode()
+
+
 def test_a_refused_opening_does_not_spend_the_key(bank: Bank) -> None:
     person = bank.register()
 

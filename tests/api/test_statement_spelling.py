@@ -89,9 +89,18 @@ def test_members_may_come_in_any_order_and_those_that_are_null_may_be_left_out(
     assert verdict(person, turned) == verdict(person, short) == SOUND
 
 
+def test_a_number_that_no_reader_can_hold_is_refused(asha: tuple[Person, Statement]) -> None:
+    person, statement = asha
+    text = json.dumps({**statement, "closingBalance": "NUMBER"}).replace('"NUMBER"', "1e-99999999999999999999")
+
+    answer = person.post("/api/statements/verify", data=text.encode())
+
+    assert (answer.status, answer.code) == (400, "malformed_json")
+
+
 def test_ids_and_hashes_may_be_in_capitals(asha: tuple[Person, Statement]) -> None:
     person, statement = asha
-    names = ("accountId", "id", "transactionId", "counterparty", "lastHash", "previousHash", "hash")
+    names = ("accountId", "id", "transactionId", "counterparty", "lastHash", "previousHash", "hash", "recordHash")
 
     loud = respelled(statement, lambda name, value: value.upper() if value and name in names else value)
 

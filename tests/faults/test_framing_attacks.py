@@ -255,3 +255,25 @@ def test_a_get_with_a_body_is_refused(port: int, bank: Bank, path: str, is_chunk
     assert (answers[0].status, answers[0].body["errors"]) == (422, {"amount": ["Unknown field."]})
     assert answers[1] is not None
     assert answers[1].status == 200
+
+
+@pytest.mark.parametrize("target", ["//healthz", "/healthz#x", "/api%2Fdocs"])
+def test_a_target_that_a_proxy_could_take_for_another_names_nothing(port: int, target: str) -> None:
+    with wire(port) as client:
+        client.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = client.answer()
+
+    assert answer is not None
+    assert answer.status in (400, 404)
+
+
+def test_a_refused_head_request_is_answered_without_a_body(port: int) -> None:
+    with wire(port) as client:
+        client.send(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        client.end()
+        received = b""
+        while data := client.socket.recv(65_536):
+            received += data
+
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert received.endswith(b"\r\n\r\n")

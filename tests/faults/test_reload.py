@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from config import ROOT
@@ -22,17 +23,27 @@ def page(port: int) -> str:
         return connection.getresponse().read().decode()
 
 
-def test_a_reload_takes_over_what_the_master_had_imported_too(mongo_uri: str, tmp_path: Path) -> None:
+@contextmanager
+def served_copy(mongo_uri: str, place: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Serve a copy of the program, which a test may change."""
     for name in ("app", "local"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
-        shutil.copy(ROOT / name, tmp_path / name)
+        shutil.copy(ROOT / name, place / name)
     port = free_port()
-    given = {"ENV_FILE": os.devnull, "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET, "PORT": str(port)}
+    given = {"ENV_FILE": os.devnull, "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET, "PORT": str(port), **settings}
     environment = {**os.environ, **given, "LOG_LEVEL": "ERROR", "WEB_CONCURRENCY": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    server = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=tmp_path, env=environment)
+    server = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=place, env=environment)
     try:
         assert holds_within(START_TIMEOUT_S, lambda: is_ready(port))
+        yield server, port
+    finally:
+        server.terminate()
+        server.wait(STOP_TIMEOUT_S)
+
+
+def test_a_reload_takes_over_what_the_master_had_imported_too(mongo_uri: str, tmp_path: Path) -> None:
+    with served_copy(mongo_uri, tmp_path) as (server, port):
         assert "Not enough money" not in page(port)
         errors = tmp_path / "app" / "errors.py"
         assert OLD in errors.read_text()
@@ -41,6 +52,15 @@ def test_a_reload_takes_over_what_the_master_had_imported_too(mongo_uri: str, tm
         server.send_signal(signal.SIGHUP)
 
         assert holds_within(START_TIMEOUT_S, lambda: "Not enough money" in page(port))
-    finally:
-        server.terminate()
-        server.wait(STOP_TIMEOUT_S)
+
+
+def test_a_reload_with_unfit_settings_leaves_the_bank_running(mongo_uri: str, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.env"
+    settings.write_text("THREADS=4\n")
+    with served_copy(mongo_uri, tmp_path, ENV_FILE=str(settings)) as (server, port):
+        settings.write_text("THREADS=many\n")
+
+        server.send_signal(signal.SIGHUP)
+
+        assert not holds_within(5.0, lambda: server.poll() is not None)
+        assert holds_within(START_TIMEOUT_S, lambda: is_ready(port))

@@ -71,6 +71,27 @@ def test_a_refusal_that_is_gone(app: Flask, tampered: Ledger, anchored: Path) ->
     assert "anchor: expected transactions: " in found.output
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("ACCOUNT", {"account": ObjectId()}), ("BATCH", {"results": []})],
+)
+def test_what_a_key_was_spent_on_is_anchored(
+    app: Flask, bank: Bank, tampered: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, changes: Any
+) -> None:
+    monkeypatch.setattr(clock, "SETTLING", timedelta(0))
+    asha, account = bank.customer(10)
+    asha.post("/api/accounts/create", {"idempotencyKey": "a"})
+    transfers = [{"fromAccount": account, "toAccount": str(tampered.ravi), "amount": 1}]
+    asha.post("/api/transactions/batch", {"idempotencyKey": "b", "transfers": transfers})
+    file = tmp_path / "anchor"
+    assert run(app, "anchor", str(file)).exit_code == 0
+    assert run(app, "verify", "--anchor", str(file)).exit_code == 0
+
+    tampered.database.transactions.update_one({"kind": kind}, {"$set": changes})
+
+    assert "anchor: expected transactions: " in run(app, "verify", "--anchor", str(file)).output
+
+
 def test_what_the_bank_did_not_sign_is_no_anchor(app: Flask, anchored: Path) -> None:
     lines = anchored.read_text().splitlines()
     account, sequence, hash_ = lines[1].split()

@@ -1,6 +1,7 @@
 """The outbox: written with what it tells of, or not at all, and leased to one deliverer at a time."""
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,9 +13,12 @@ from app import ledger, mongo
 from app.ledger.commands import Transfer
 from app.ledger.group import GroupCommit
 from app.ledger.records import TransactionKind
+from app.mail.rounds import Rounds
 from app.mongo import Document
+from app.mongo.upgrades import mark_urgent_mail
 from app.outbox import messages
 from app.outbox import repository as outbox
+from app.outbox.messages import OutboxMessage
 from app.outbox.repository import MessageState
 from tests.integration.branch import process
 from tests.people import Bank, Person
@@ -244,3 +248,39 @@ def test_the_search_for_due_messages_reads_nothing_else(database: Database[Docum
 
     assert explained["executionStats"]["totalDocsExamined"] == 2
     assert explained["executionStats"]["totalKeysExamined"] == 2
+
+
+def opened(reader: ObjectId) -> OutboxMessage:
+    account = {"_id": ObjectId(), "user": reader, "name": None, "currency": "INR", "created_at": NOW}
+    return messages.account_opened(account)
+
+
+def as_version_1(told: Sequence[OutboxMessage], database: Database[Document]) -> None:
+    mongo.atomically(lambda session: outbox.insert(told, session))
+    database.outbox.update_many({}, {"$unset": {"urgent": "", "moment": ""}})
+
+
+def test_security_mail_that_version_1_wrote_is_not_put_off(database: Database[Document]) -> None:
+    reader = ObjectId()
+    changed = [messages.password_changed({"_id": reader}, NOW) for _ in range(2)]
+    as_version_1([*changed, *(opened(reader) for _ in range(3))], database)
+
+    for _ in range(5):
+        # A lease that is over at once, as if every letter failed.
+        Rounds().claim(ObjectId(), now=NOW, until=NOW, letters_per_day=1)
+
+    put_off = database.outbox.distinct("kind", {"next_attempt_at": {"$gt": NOW}})
+    assert put_off == ["account_opened"]
+    assert database.outbox.count_documents({"kind": "password_changed", "attempts": {"$gt": 0}}) == 2
+
+
+def test_an_update_marks_the_security_mail_that_version_1_wrote(database: Database[Document]) -> None:
+    reader = ObjectId()
+    as_version_1([messages.password_changed({"_id": reader}, NOW), opened(reader)], database)
+    assert due() == []
+
+    for _ in range(2):
+        mark_urgent_mail(database)
+
+    (marked,) = due()
+    assert database.outbox.find_one({"_id": marked}, {"_id": 0, "kind": 1}) == {"kind": "password_changed"}

@@ -292,6 +292,25 @@ def test_the_operator_makes_the_schema_and_may_do_so_again(
     check_schema(empty_database)
 
 
+def test_two_old_users_whose_addresses_become_one_are_named_and_do_not_stop_the_upgrade(
+    app: Flask, empty_database: Database[Document], replica_set: ReplicaSet
+) -> None:
+    ensure_schema(empty_database)
+    users = empty_database.users
+    addresses = ("jos\u0301e@fincore.example", "jo\u015be@fincore.example", "ve\u0301ra@fincore.example")
+    ids = [users.insert_one({**USER, "email": email}).inserted_id for email in addresses]
+
+    for _ in range(2):
+        result = db_init(app, replica_set.admin_uri)
+
+        assert result.exit_code == 0, result.output
+        (told,) = [line for line in result.stdout.splitlines() if line.startswith("Attention")]
+        assert all(str(id_) in told for id_ in ids[:2])
+    check_schema(empty_database)
+    kept = [user["email"] for user in users.find().sort("_id", 1)]
+    assert kept == [addresses[0], addresses[1], "v\u00e9ra@fincore.example"]
+
+
 def test_the_operator_is_advised_of_a_server_that_keeps_what_nobody_wants(
     app: Flask, empty_database: Database[Document], replica_set: ReplicaSet
 ) -> None:

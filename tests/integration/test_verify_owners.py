@@ -174,6 +174,71 @@ def test_a_batch_without_its_items_or_its_key(bank: Bank, database: Database[Doc
     assert faults() == [("key_use", None, None, failed[1]["_id"])]
 
 
+@pytest.mark.parametrize(
+    ("tampering", "named"),
+    [
+        ({"$set": {"results.0": {"code": "insufficient_funds", "detail": "x"}}}, [0]),
+        ({"$pop": {"results": 1}}, [1]),
+        ({"$pop": {"results": -1}}, [0, 1]),
+        ({"$unset": {"results": ""}}, [0, 1]),
+    ],
+    ids=["relabelled", "without its last item", "without its first item", "without results"],
+)
+def test_an_item_that_is_not_in_its_place_in_its_batch(
+    bank: Bank, database: Database[Document], tampering: Document, named: list[int]
+) -> None:
+    asha, account = bank.customer(500)
+    _, other = bank.customer()
+    transfers = [{"fromAccount": account, "toAccount": other, "amount": amount} for amount in (1, 2)]
+    asha.post("/api/transactions/batch", {"idempotencyKey": new_key(), "transfers": transfers})
+    results = (database.transactions.find_one({"kind": "BATCH"}) or {})["results"]
+    assert faults() == []
+
+    database.transactions.update_one({"kind": "BATCH"}, tampering)
+
+    assert sorted(faults()) == sorted(("key_use", None, None, results[place]) for place in named)
+
+
+def test_an_item_named_twice_in_its_batch(bank: Bank, database: Database[Document]) -> None:
+    asha, account = bank.customer(500)
+    _, other = bank.customer()
+    transfers = [{"fromAccount": account, "toAccount": other, "amount": amount} for amount in (1, 2)]
+    asha.post("/api/transactions/batch", {"idempotencyKey": new_key(), "transfers": transfers})
+    first, second = (database.transactions.find_one({"kind": "BATCH"}) or {})["results"]
+
+    database.transactions.update_one({"kind": "BATCH"}, {"$set": {"results": [first, first]}})
+
+    assert {fault[3] for fault in faults()} == {first, second}
+
+
+def test_a_key_that_opened_an_account_and_names_a_strangers(
+    bank: Bank, tampered: Ledger, database: Database[Document]
+) -> None:
+    person = bank.register()
+    person.post("/api/accounts/create", {"idempotencyKey": "a"})
+    assert faults() == []
+
+    database.transactions.update_one({"kind": "ACCOUNT"}, {"$set": {"account": tampered.ravi}})
+    assert faults() == [("key_use", tampered.ravi, None, None)]
+    # Nor does the account's document help, because its journal says whose it is.
+    database.accounts.update_one({"_id": tampered.ravi}, {"$set": {"user": ObjectId(person.id)}})
+    assert ("key_use", tampered.ravi, None, None) in faults()
+    database.transactions.update_one({"kind": "ACCOUNT"}, {"$unset": {"account": ""}})
+    assert ("key_use", None, None, None) in faults()
+
+
+def test_a_journal_that_goes_back_to_the_hash_that_seals_less(tampered: Ledger) -> None:
+    entries = tampered.database.ledger_entries
+    for account, sequence in ((tampered.asha, 4), (tampered.ravi, 3)):
+        entry = replace(repository.to_entry(tampered.entry(account, sequence)), version=1, record_hash=None).sealed()
+        changes: Document = {"$set": {"hash": entry.hash, "description": "Gift"}}
+        changes["$unset"] = {"version": "", "record_hash": ""}
+        entries.update_one({"account": account, "sequence": sequence}, changes)
+    tampered.change_transaction(2, description="Gift")
+
+    assert set(faults()) == {("hash", tampered.asha, 4, None), ("hash", tampered.ravi, 3, None)}
+
+
 def append(ledger: Ledger, account: ObjectId, status: AccountStatus) -> Entry:
     """Forge a change of status, in the journal and in the account."""
     head = ledger.database.ledger_entries.find_one({"account": account}, sort=[("sequence", -1)])

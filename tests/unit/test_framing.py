@@ -1,10 +1,12 @@
 """Where a message ends, whatever pieces it comes in; and how long a client may take."""
 
+import socket
+
 import pytest
 from gunicorn.http.errors import ParseException
 
-from app.http.connections import RATE_MIN_BYTES_S, Pace
-from app.http.framing import Body, ChunkedBody, LengthBody, find_head_end, repeated_headers
+from app.http.connections import RATE_MIN_BYTES_S, Connection, Pace, SlowTakers
+from app.http.framing import FRAMING_BYTES_FREE, Body, ChunkedBody, LengthBody, find_head_end, repeated_headers
 
 CHUNKS = b'3;a="b"\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n'
 NEXT = b"GET / HTTP/1.1\r\n"
@@ -71,3 +73,34 @@ def test_a_client_may_pause_for_so_long_and_then_has_to_keep_up_a_rate() -> None
     slow = Pace(15, now=100)
     slow.move(RATE_MIN_BYTES_S, now=114)
     assert slow.deadline == 116
+
+
+def test_a_body_in_chunks_has_little_more_framing_than_content() -> None:
+    honest = b"400\r\n" + b"x" * 1024 + b"\r\n"
+    content, left = fed(chunked(), honest * 100 + b"0\r\n\r\n", 4096)
+    assert (len(content), left) == (102_400, b"")
+
+    with pytest.raises(ParseException):
+        fed(chunked(), b"1\r\nx\r\n" * FRAMING_BYTES_FREE, 4096)
+    with pytest.raises(ParseException):
+        fed(chunked(), (b"1;" + b"a" * 900 + b"\r\nx\r\n") * 10, 4096)
+
+
+def test_who_waits_longest_for_a_client_makes_room_for_the_next() -> None:
+    takers = SlowTakers(2)
+    pairs = [socket.socketpair() for _ in range(3)]
+    waiting = [Connection(near, None, None, patience_s=1.0, slow_takers=takers) for near, _ in pairs]
+    try:
+        for connection in waiting:
+            takers.enter(connection)
+
+        assert [far.recv(1) for _, far in pairs[:1]] == [b""]
+        for _, far in pairs[1:]:
+            far.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                far.recv(1)
+        takers.leave(waiting[0])
+    finally:
+        for near, far in pairs:
+            near.close()
+            far.close()

@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 
 from app.errors import InvalidCursor
 from app.http.paging import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageSchema, read_page
+from app.mongo.lists import behind
 
 ITEMS = list(range(100, 0, -1))
 ACCOUNT = ObjectId()
@@ -90,6 +91,11 @@ def test_a_cursor_belongs_to_its_list_its_filters_and_its_scope() -> None:
         read_page("letters", {"limit": 10, "cursor": cursor}, account=ACCOUNT)
     with pytest.raises(InvalidCursor):
         read_page("numbers", {"limit": 10, "cursor": cursor}, account=ObjectId())
+
+
+def test_a_position_of_a_list_that_was_ordered_by_ids_alone_is_refused() -> None:
+    with pytest.raises(InvalidCursor):
+        behind("created_at", ObjectId())  # type: ignore[arg-type] # as a cursor of an earlier version has it
 
 
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "+1", "1.0", "1e1", "1_0", " 5", "٥", "", "all", "9" * 5_000])

@@ -26,6 +26,11 @@ ALGORITHM = "EdDSA"
 MEDIA_TYPE = "anchor+jwt"
 _HEADS_AT_ONCE = 500
 _COUNTED = ("transactions", "audit_log")
+# All of these are written once. The last three say what a key was spent on.
+_IDENTIFYING = {
+    "user": 1, "idempotency_key": 1, "kind": 1, "actor": 1, "action": 1, "subject": 1,
+    "account": 1, "results": 1, "transaction": 1,
+}  # fmt: skip
 _TIME_OF = {"transactions": "created_at", "audit_log": "at"}
 
 
@@ -84,8 +89,7 @@ def _compare_heads(heads: list[str]) -> Iterator[Fault]:
 
 def _count(name: str, until: datetime, session: ClientSession | None) -> Document:
     """Return how many records there are up to a time, and a hash over the fields that identify them."""
-    fields = {"user": 1, "idempotency_key": 1, "kind": 1, "actor": 1, "action": 1, "subject": 1}
-    found = database()[name].find({_TIME_OF[name]: {"$lte": until}}, fields, session=session).sort("_id", 1)
+    found = database()[name].find({_TIME_OF[name]: {"$lte": until}}, _IDENTIFYING, session=session).sort("_id", 1)
     number, digest = 0, hashlib.sha256()
     for record in found:
         number += 1

@@ -43,6 +43,7 @@ class JournalCheck:
         self.status: str | None = None
         self._hash = GENESIS_HASH
         self._at = -(2**63)
+        self._version = 1
         self._overdrawn = False
         # Set after an unreadable entry, because the next one cannot be compared with it.
         self._lost = False
@@ -81,7 +82,7 @@ class JournalCheck:
                 continue
             yield from self._examine(entry, at, computed)
             self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
-            self._hash, self._at = entry.hash, at
+            self._hash, self._at, self._version = entry.hash, at, max(self._version, entry.version)
 
     def _examine(self, entry: Entry, at: int, computed: bytes) -> Iterator[Fault]:
         """Yield the faults of one entry."""
@@ -97,6 +98,10 @@ class JournalCheck:
         if computed != entry.hash:
             self._other_hash = computed
             yield self._fault(FaultKind.HASH, sequence, computed.hex(), entry.hash.hex())
+        if entry.version < self._version:
+            # An older hash seals less, so whoever goes back to it can change what the newer one sealed.
+            expected = f"version {self._version} of the hash"
+            yield self._fault(FaultKind.HASH, sequence, expected, f"version {entry.version}")
         if at < self._at:
             yield self._fault(FaultKind.TIME, sequence, f"{self._at} ms or later", f"{at} ms")
         if (entry.amount > 0) == is_status or (entry.transaction is None) != is_status or entry.held < 0:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.ledger.proof.checks import described
 from app.ledger.proof.faults import Fault, FaultKind, Report
 from app.ledger.proof.legs import transaction_faults
 from app.ledger.proof.reading import Identities, collection, read_all, read_each
@@ -42,6 +43,7 @@ def check_movements(report: Report, identities: Identities, advanced: Callable[[
         suspects = _settle_many(report, identities, suspects)
         _check_reversals(report, movements)
         _check_batches(report, batch)
+        _check_openings(report, identities, batch)
         advanced(len(batch))
     suspects += sorted({*entries.skipped_before(None), *uses.skipped_before(None)})
     for first in range(0, len(suspects), SETTLED_AT_ONCE):
@@ -164,22 +166,35 @@ def _check_batches(report: Report, records: Sequence[Document]) -> None:
     for record in records:
         if record.get("kind") == KeyUseKind.BATCH and isinstance(record.get("results"), list):
             _check_batch(report, record)
-    items = {
-        (record.get("user"), chosen_key(key)): record["_id"]
-        for record in records
-        if isinstance(key := record.get("idempotency_key"), str) and chosen_key(key) != key
-    }
-    for (user, key), item in items.items():
-        batch = {"user": user, "idempotency_key": key, "kind": KeyUseKind.BATCH.value}
-        if collection("transactions").find_one(batch, {"_id": 1}) is None:
-            report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected="the BATCH that it is an item of"))
+    items: dict[tuple[Any, str], list[ObjectId]] = {}
+    for record in records:
+        key = record.get("idempotency_key")
+        if isinstance(key, str) and chosen_key(key) != key:
+            items.setdefault((record.get("user"), chosen_key(key)), []).append(record["_id"])
+    for (user, key), made in items.items():
+        batch = collection("transactions").find_one(
+            {"user": user, "idempotency_key": key, "kind": KeyUseKind.BATCH.value}, {"results": 1}
+        )
+        for item in made:
+            if batch is None:
+                report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected="the BATCH that it is an item of"))
+            elif item not in _results(batch):
+                # If it is there at a wrong place, the check of the batch names that.
+                expected = f"a place in the results of the batch {batch['_id']}"
+                report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected=expected))
+
+
+def _results(batch: Document) -> list[Any]:
+    results = batch.get("results")
+    return results if isinstance(results, list) else []
 
 
 def _check_batch(report: Report, batch: Document) -> None:
-    made = {result: index for index, result in enumerate(batch["results"]) if isinstance(result, ObjectId)}
+    made = [(index, result) for index, result in enumerate(batch["results"]) if isinstance(result, ObjectId)]
     fields = {"user": 1, "idempotency_key": 1}
-    found = {item["_id"]: item for item in collection("transactions").find({"_id": {"$in": list(made)}}, fields)}
-    for result, index in made.items():
+    wanted = {"$in": [result for _, result in made]}
+    found = {item["_id"]: item for item in collection("transactions").find({"_id": wanted}, fields)}
+    for index, result in made:
         item = found.get(result, {})
         expected = item_key(str(batch.get("idempotency_key")), index)
         if (item.get("user"), item.get("idempotency_key")) != (batch.get("user"), expected):
@@ -189,5 +204,26 @@ def _check_batch(report: Report, batch: Document) -> None:
                     transaction=result,
                     expected=f"item {index} of the batch {batch['_id']}",
                     found="another transaction" if item else None,
+                )
+            )
+
+
+def _check_openings(report: Report, identities: Identities, records: Sequence[Document]) -> None:
+    """Compare the uses of keys that opened accounts with the accounts' owners. One block wrote both, as for batches."""
+    openings = [record for record in records if record.get("kind") == KeyUseKind.ACCOUNT]
+    named = {account for opening in openings if isinstance(account := opening.get("account"), ObjectId)}
+    whose = identities.of(named) if named else {}
+    for opening in openings:
+        account = opening.get("account")
+        if not isinstance(account, ObjectId):
+            account = None
+        identity = None if account is None else whose[account]
+        if identity is None or identity.user is None or identity.user != opening.get("user"):
+            report.add(
+                Fault(
+                    kind=FaultKind.KEY_USE,
+                    account=account,
+                    expected=f"an account of user {opening.get('user')}, as the key use {opening['_id']} says",
+                    found=None if identity is None else described(identity),
                 )
             )
