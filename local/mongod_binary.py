@@ -12,7 +12,8 @@ from pathlib import Path
 
 from local.private import check_program, open_private
 
-MONGOD_VERSION_MIN = (5, 0)
+# The first that knows $in in the condition of a partial index.
+MONGOD_VERSION_MIN = (6, 0)
 VERSION_TIMEOUT_S = 60.0
 
 # The Debian or Ubuntu packages of the libraries that mongod needs and a slim image may lack.

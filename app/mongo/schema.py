@@ -203,6 +203,9 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
+_HISTORY = [("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]
+_NOT_DECLINED = ["PENDING", "COMPLETED", "REVERSED", "VOIDED"]
+
 INDEXES: dict[str, list[IndexModel]] = {
     "users": [
         IndexModel("email", unique=True),
@@ -220,7 +223,11 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
-        IndexModel([("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        # Histories: what was not declined, what was, and what was by initiator, so that no stranger's vain attempts are
+        # in the way of a user's own. A declined transaction stays declined, so none moves from one to another.
+        IndexModel(_HISTORY, name="not_declined", partialFilterExpression={"status": {"$in": _NOT_DECLINED}}),
+        IndexModel(_HISTORY, name="declined", partialFilterExpression={"status": "FAILED"}),
+        IndexModel([("user", ASCENDING), *_HISTORY], name="own_declined", partialFilterExpression={"status": "FAILED"}),
         # Only COMPLETED ones, because a declined reversal keeps its link and must not block a later one.
         IndexModel(
             "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}

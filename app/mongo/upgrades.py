@@ -12,7 +12,7 @@ Documents = Database[dict[str, Any]]
 
 _INDEX_NOT_FOUND = 27
 # Indexes of earlier versions whose place others have taken.
-_SUPERSEDED_INDEXES = (("transactions", "accounts_1"),)
+_SUPERSEDED_INDEXES = (("transactions", "accounts_1"), ("transactions", "accounts_1_created_at_1__id_1"))
 # The kinds of security mail of version 1.
 _URGENT_KINDS = ("welcome", "password_changed", "password_reset")
 

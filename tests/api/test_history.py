@@ -110,6 +110,25 @@ def test_a_declined_transfer_is_in_its_initiators_history_alone(bank: Bank) -> N
     assert amounts(history(bank.administrator(), account=account)) == [6]
 
 
+def test_declined_ones_are_in_their_place_among_the_others_page_by_page(bank: Bank) -> None:
+    asha, account = bank.customer(100)
+    stranger, foreign = bank.customer()
+    second = asha.open_account()
+    for amount in (1, 2_000, 2, 4_000, 3):
+        asha.transfer(account, second, amount)
+        assert stranger.transfer(foreign, account, 9).status == 422
+
+    for name, value in (("account", account), ("kind", "TRANSFER"), ("direction", "out")):
+        seen: list[int] = []
+        query = {name: value, "limit": "2"}
+        while query.get("cursor", "") is not None:
+            page = asha.get(f"/api/transactions?{urlencode(query)}").body
+            seen += amounts(page["transactions"])
+            query["cursor"] = page["nextCursor"]
+        assert seen == [3, 4_000, 2, 2_000, 1] + [100] * (name == "account")
+    assert amounts(history(bank.administrator(), account=account)) == [9, 3, 9, 4_000, 9, 2, 9, 2_000, 9, 1, 100]
+
+
 def test_the_key_is_its_initiators_alone(bank: Bank) -> None:
     payer, from_account = bank.customer(5)
     payee, to_account = bank.customer()

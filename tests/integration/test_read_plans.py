@@ -97,6 +97,43 @@ def test_a_late_page_examines_no_more_than_the_first(
     assert max(examined) <= 6 * LIMIT
 
 
+@pytest.mark.parametrize("query", ["", "&account={account}", "&status=COMPLETED", "&status=FAILED", "&direction=in"])
+def test_what_strangers_tried_in_vain_costs_a_page_nothing(
+    long_history: dict[str, Any], bank: Bank, database: Database[Document], query: str
+) -> None:
+    person, account = long_history["person"], long_history["account"]
+    path = f"/api/transactions?limit={LIMIT}" + query.format(account=account)
+    stranger, poor = bank.customer()
+    vain = {"fromAccount": poor, "toAccount": account, "amount": 1}
+    batch = {"idempotencyKey": "vain", "atomic": False, "transfers": [vain] * 100}
+    before = person.get(path).body
+    assert stranger.post("/api/transactions/batch", batch).status == 201
+    assert database.transactions.count_documents({"accounts": ObjectId(account), "status": "FAILED"}) == 100
+
+    with profiled(database) as done:
+        assert person.get(path).body["transactions"] == before["transactions"]
+
+    for cost in ("keysExamined", "docsExamined"):
+        assert sum(operation.get(cost, 0) for operation in done) <= 6 * LIMIT, done
+
+
+@pytest.mark.parametrize("query", ["", "&status=FAILED"])
+def test_ones_own_declines_of_other_accounts_cost_a_page_of_this_one_nothing(
+    bank: Bank, database: Database[Document], query: str
+) -> None:
+    person, account = bank.customer(100)
+    poor, payee = person.open_account(), bank.customer()[1]
+    assert person.transfer(account, payee, 101).status == 422
+    for _ in range(10):
+        assert person.transfer(poor, payee, 1).status == 422
+
+    with profiled(database) as done:
+        page = person.get(f"/api/transactions?limit={LIMIT}&account={account}{query}").body
+
+    assert page["transactions"][0]["amount"] == 101
+    assert sum(operation.get("docsExamined", 0) for operation in done) <= LIMIT
+
+
 def test_a_balance_at_a_time_is_a_seek_for_the_head_and_one_for_the_time(
     long_history: dict[str, Any], database: Database[Document]
 ) -> None:
