@@ -367,3 +367,9 @@ def test_every_route_says_who_may_call_it(app: Flask) -> None:
 )
 def test_a_route_declares_the_access_that_guards_it(app: Flask, endpoint: str, access: str) -> None:
     assert contract_of(app.view_functions[endpoint]).access == access
+
+
+def test_every_change_has_to_pass_the_lint_and_the_tests() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+
+    assert [line for line in lines if line.startswith("make ")] == ["make lint", "make test"]
