@@ -1,15 +1,17 @@
 """Statements as PDF: what readers see, find and copy. PDFium, which Chromium has too, reads them back."""
 
+import io
 import re
 import unicodedata
 from collections.abc import Iterator
 
 import pypdfium2
 import pytest
+from bson import ObjectId
 from reportlab.lib.units import mm
 
 from app import money
-from app.statements import embedding, press
+from app.statements import embedding, pdf, press, service
 from tests.people import Bank, Person
 
 DESCRIPTIONS = {
@@ -225,10 +227,10 @@ def test_marks_on_letters_are_seen(bank: Bank) -> None:
     """They are drawn, not written, so no text tells that they are there."""
     asha, account = bank.customer(10)
     asha.transfer(account, asha.open_account(), 1, description="ค่า")
-    with_marks = _ink(printed(asha, account))
+    with_marks = _ink(drawn_here(asha, account))
     embedding.MARK_SHIFT_MAX, usual = -1, embedding.MARK_SHIFT_MAX
     try:
-        without = _ink(printed(asha, account))
+        without = _ink(drawn_here(asha, account))
     finally:
         embedding.MARK_SHIFT_MAX = usual
 
@@ -242,7 +244,7 @@ def test_a_document_with_more_combinations_than_it_has_codes_is_read_as_well(
     asha, account = bank.customer(10)
     asha.transfer(account, asha.open_account(), 1, description="किराया क्षेत्र")
 
-    found = "".join("".join(lines(printed(asha, account))).split())
+    found = "".join("".join(lines(drawn_here(asha, account))).split())
 
     assert "किरायाक्षेत्र" in found
     assert "".join(account.split()) in found
@@ -272,7 +274,7 @@ def test_a_currency_that_iso_4217_drops_still_prints(bank: Bank, monkeypatch: py
     asha, account = bank.customer(1_234_567, "KWD")
     monkeypatch.delitem(money._EXPONENTS, "KWD")
 
-    assert "1,234.567" in " ".join(lines(printed(asha, account)))
+    assert "1,234.567" in " ".join(lines(drawn_here(asha, account)))
     csv = asha.get(f"/api/accounts/{account}/statement?format=csv")
     assert "1234.567" in csv.content.decode()
     assert asha.get(f"/api/accounts/{account}/statement").body["currency"] == "KWD"
@@ -286,6 +288,14 @@ def test_more_entries_than_a_pdf_holds_are_refused(bank: Bank, monkeypatch: pyte
     answer = asha.get(f"/api/accounts/{account}/statement?format=pdf")
 
     assert (answer.status, answer.code, list(answer.body["errors"])) == (422, "validation_failed", ["format"])
+
+
+def drawn_here(person: Person, account: str) -> bytes:
+    """Return the PDF as this process draws it, for tests that change how."""
+    file = io.BytesIO()
+    period = service.find_period(ObjectId(account), ObjectId(person.id))
+    pdf.draw(service.draw_up(period), file)
+    return file.getvalue()
 
 
 def _ink(content: bytes) -> int:

@@ -17,7 +17,7 @@ OLD, NEW = '"Insufficient funds"', '"Not enough money"'
 
 
 def page(port: int) -> str:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", "/problems/insufficient_funds")
         return connection.getresponse().read().decode()
 

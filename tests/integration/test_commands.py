@@ -49,7 +49,8 @@ class Operator:
         return json.loads(line)
 
     def records(self) -> list[Document]:
-        return list(self._database.audit_log.find())
+        """Return what the commands were recorded for. Initial funds came through the API."""
+        return list(self._database.audit_log.find({"action": {"$ne": "funds_credited"}}))
 
     def record(self) -> Document:
         """Return the one record there is."""

@@ -210,13 +210,13 @@ def test_contention_that_outlasts_a_posting_is_told_as_such_wherever_its_time_en
 
     def post() -> type[Exception] | None:
         try:
-            process(timeout_ms=500).post([payer.pay(payee)])
+            process(timeout_ms=1_500).post([payer.pay(payee)])
         except Exception as error:  # noqa: BLE001 -- which one it is, is the question
             return type(error)
         return None
 
     with branch.blocked(payer):
-        told = at_once([post] * 20)
+        told = at_once([post] * 8)
 
     assert set(told) == {LedgerBusy}
     assert branch.recorded(payer) == 0
