@@ -20,7 +20,7 @@ from app.transactions.schemas import TransactionSchema
 
 VERIFY_EXIT_CODES = (
     "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; "
-    "3 not finished, so it is not known whether there are faults: the settings, the database or the output failed."
+    "3 not done, so it is not known whether there are faults: the settings, the database or the output failed."
 )
 
 group = OperatorGroup("ledger", help="Verify the ledger, anchor it, and sign receipts.")
