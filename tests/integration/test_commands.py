@@ -77,7 +77,7 @@ def test_the_ledgers_commands_explain_their_exit_codes(operator: Operator) -> No
         " ".join(operator.run("ledger", name, "--help").stdout.split()) for name in ("verify", "receipt")
     )
 
-    assert "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; 3 not finished" in verify
+    assert "Exit codes: 0 the ledger is sound; 1 there are faults; 2 wrong usage; 3 not done" in verify
     assert "Exit codes: 0 done; 1 refused" in receipt
 
 
