@@ -1,5 +1,6 @@
 """A bank whose ledger the tests post to directly, as the threads and processes of a server do."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from app.mongo import Document
 from app.policies import LedgerPolicy
 from tests.commands import WITNESSES, transfer
 from tests.people import Bank, Person
+
+QUIET_S = 0.2
+QUIET_LOOKS_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,16 @@ class Branch:
         return self.database.transactions.count_documents({"user": customer.user})
 
     def blocks(self) -> int:
-        """Return how many atomic blocks the server has committed so far."""
+        """Return how many atomic blocks the server has committed, once nobody else's are still under way there."""
+        seen = self._committed()
+        for _ in range(QUIET_LOOKS_MAX):
+            time.sleep(QUIET_S)
+            before, seen = seen, self._committed()
+            if seen == before:
+                break
+        return seen
+
+    def _committed(self) -> int:
         committed: int = self.database.command("serverStatus")["transactions"]["totalCommitted"]
         return committed
 
