@@ -98,7 +98,7 @@ def _decide_all(
     """Return the decisions, the state that they leave, and the primary's time that they were made at.
 
     The last decisions are those for `commands`, in order. Before them come the releases of
-    overdue holds that were in the way of a debit or a close.
+    overdue holds whose money a debit needed, or that kept a close from happening.
     """
     state, at = _read_state(commands, session, roles)
     decisions = _fold(commands, state, at)

@@ -223,8 +223,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
-        # Histories: what was not declined, what was, and what was by initiator, so that no stranger's vain attempts are
-        # in the way of a user's own. A declined transaction stays declined, so none moves from one to another.
+        # Histories: what was not declined, what was, and the latter by initiator. So a page never reads past strangers'
+        # declined attempts. A declined transaction stays declined, so none moves from one index to another.
         IndexModel(_HISTORY, name="not_declined", partialFilterExpression={"status": {"$in": _NOT_DECLINED}}),
         IndexModel(_HISTORY, name="declined", partialFilterExpression={"status": "FAILED"}),
         IndexModel([("user", ASCENDING), *_HISTORY], name="own_declined", partialFilterExpression={"status": "FAILED"}),
