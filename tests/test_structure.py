@@ -63,7 +63,7 @@ PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "recor
 PURE_LIBRARIES = {"babel", "bson", "iso4217"}
 IMPURE_STANDARD_LIBRARIES = {"os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}
 FLASK = {"flask", "flask_cors", "flask_jwt_extended", "flask_smorest", "flask_limiter", "webargs", "werkzeug"}
-DATABASE = {"app.mongo", "app.mongo.client", "app.mongo.blocks", "app.mongo.schema", "pymongo"}
+DATABASE = {"app.mongo", "app.mongo.client", "app.mongo.blocks", "app.mongo.readiness", "app.mongo.schema", "pymongo"}
 # Readiness is about the database itself.
 ROUTES_THAT_ASK_THE_DATABASE = {"app.operations.routes"}
 # What anybody may call without a token.
