@@ -33,8 +33,8 @@ from app.ledger.records import (
 from app.mongo import Document, database
 from app.mongo.shared import SharedRead
 
-# The fields of a transaction that may change. All others stay as they were recorded.
-_MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
+# The fields of a transaction that may change. All others stay as they were recorded, and so does a salt.
+_MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by", "salt")
 
 # One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: it costs one seek for each
 # account, however long its journal is.
@@ -124,9 +124,7 @@ def find_recorded(
     by_user: dict[ObjectId, list[str]] = defaultdict(list)
     for user, key in keys:
         by_user[user].append(key)
-    branches: list[Document] = [
-        {"user": user, "idempotency_key": {"$in": of_user}} for user, of_user in by_user.items()
-    ]
+    branches: list[Document] = [{"user": user, "idempotency_key": {"$in": its}} for user, its in by_user.items()]
     if ids:
         branches.append({"_id": {"$in": list(ids)}})
     if not branches:
@@ -313,6 +311,7 @@ def to_transaction(document: Document) -> Transaction:
         currency=document["currency"],
         status=TransactionStatus(document["status"]),
         created_at=document["created_at"],
+        salt=bytes(document["salt"]) if "salt" in document else None,
         held_amount=document.get("held_amount"),
         failure=_to_failure(document.get("failure")),
         description=document.get("description"),
@@ -374,6 +373,7 @@ def _from_key_use(key_use: KeyUse) -> Document:
 
 def _from_transaction(transaction: Transaction) -> Document:
     optional: dict[str, Any] = {
+        "salt": None if transaction.salt is None else Binary(transaction.salt),
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "failure": _from_failure(transaction.failure),
         "description": transaction.description,
