@@ -13,6 +13,8 @@ from app.ledger.fingerprints import fingerprint
 from app.ledger.records import AccountStatus, TransactionKind, item_key, treasury_id
 
 STAFF = ObjectId("c" * 24)
+# A salt need not be random where nobody guesses.
+SALT = b"s" * 16
 STAFF_ROLES = frozenset({"SYSTEM"})
 ITEMS_MAX = 5
 AMOUNT_MAX = 60
@@ -56,6 +58,7 @@ def command_of(request: Request) -> Command:
         "user": request.user,
         "idempotency_key": request.key,
         "fingerprint": fingerprint(request.call, _said(request)),
+        "salt": SALT,
     }
     moved = {"from_account": request.payer, "to_account": request.payee, "amount": request.amount}
     text = {"description": request.text}
@@ -96,6 +99,7 @@ def _items(request: Request) -> tuple[Transfer, ...]:
             user=request.user,
             idempotency_key=item_key(request.key, index),
             fingerprint={},
+            salt=SALT,
             kind=TransactionKind.TRANSFER,
             from_account=payer,
             to_account=payee,

@@ -51,6 +51,7 @@ def record_hash(is_transaction: bool, about: Document) -> bytes:
             milliseconds(about["created_at"]),
             None if reverses is None else str(reverses),
             None if expires_at is None else milliseconds(expires_at),
+            about["salt"].hex(),
         ]
     )
 
