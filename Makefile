@@ -15,7 +15,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test simulate lint audit format lock clean
+.PHONY: help run test simulate drill lint audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -29,6 +29,9 @@ test: $(INSTALLED) ## run every test; some of them: make test ARGS='-k holds'
 
 simulate: $(INSTALLED) ## run the ledger on a scripted database, a seed at a time: make simulate SEED=7 STEPS=100000 SEEDS=1
 	@.venv/bin/python -m tests.simulator --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --steps $(or $(STEPS),100000)
+
+drill: $(INSTALLED) ## hurt a bank under load and count what is lost: make drill NAME=kill-mongod ROUNDS=10, or all of them
+	@.venv/bin/python -m tests.drills $(if $(NAME),--name $(NAME)) --rounds $(or $(ROUNDS),10)
 
 lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .

@@ -92,15 +92,11 @@ class Schedule:
         self._yield(task)
 
     def sleep(self, seconds: float) -> None:
-        """Go on after this time at the earliest."""
+        """Go on after this time, or as soon as somebody wakes the task."""
         task = self._running()
         task.waits += 1
         self._set_alarm(task, seconds)
         self._yield(task)
-
-    def wait(self, seconds: float) -> None:
-        """Go on when somebody wakes the task, or after this time."""
-        self.sleep(seconds)
 
     def wake(self, task: Task) -> None:
         """Make a task ready that sleeps or waits."""
@@ -174,7 +170,7 @@ class Event:
         if not self._is_set:
             task = self._schedule._running()
             self._waiting.append((task, task.waits + 1))
-            self._schedule.wait(timeout)
+            self._schedule.sleep(timeout)
         return self._is_set
 
 

@@ -1,0 +1,184 @@
+"""A bank of its own for a drill: a replica set, one or two servers, and a mail server, each of which may be hurt."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+
+from app.mongo import Document
+from config import ROOT
+from local.mongod import Mongod
+from local.processes import LOOPBACK, free_port, holds_within
+from local.replica_set import DATABASE_NAME, ReplicaSet, provision
+from tests.clients import OverHttp
+from tests.drills.proxy import Proxy
+from tests.mail import SmtpServer
+from tests.people import PASSWORD, SYSTEM_EMAIL, Caller
+from tests.server import JWT_SECRET, RECEIPT_KEY, START_TIMEOUT_S, STOP_TIMEOUT_S, children, is_ready
+
+WORKERS = 2
+
+
+class ProxiedMongod(Mongod):
+    """A mongod that its clients and the other members know by its proxy's address."""
+
+    proxy: Proxy
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.proxy.port}"
+
+
+class Server:
+    """A gunicorn, started again on the same port when it was killed."""
+
+    def __init__(self, uri: str, *, application: str = "wsgi:app", **settings: str) -> None:
+        self.port = free_port()
+        self._application = application
+        self._environment = {
+            **os.environ,
+            "ENV_FILE": os.devnull,
+            "MONGO_URI": uri,
+            "JWT_SECRET": JWT_SECRET,
+            "RECEIPT_KEY": RECEIPT_KEY,
+            "BCRYPT_ROUNDS": "4",
+            "LOG_LEVEL": "CRITICAL",
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": str(WORKERS),
+            "RATELIMIT_ENABLED": "false",
+            "MAIL_LETTERS_PER_DAY": "0",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def master(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def workers(self) -> list[int]:
+        return children(self.master)
+
+    def start(self, *, awaited: bool = True) -> None:
+        command = [sys.executable, "-m", "gunicorn", "--log-level", "critical", self._application]
+        self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment)
+        if awaited:
+            assert holds_within(START_TIMEOUT_S, lambda: is_ready(self.port)), "gunicorn did not start."
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.master, number)
+
+    def wait(self) -> None:
+        assert self._process is not None
+        self._process.wait(STOP_TIMEOUT_S)
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self.wait()
+
+    def flask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the operator's commands on this bank."""
+        command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False)
+
+
+class House:
+    """All that a drill may hurt."""
+
+    def __init__(self, replica_set: ReplicaSet, servers: list[Server], smtp: SmtpServer, proxies: list[Proxy]) -> None:
+        self.replica_set = replica_set
+        self.servers = servers
+        self.smtp = smtp
+        self.proxies = proxies
+        # Calls the first server alone, which no drill makes unfit for use for ever.
+        self.calm = OverHttp(servers[0].port)
+        self.client = Spread([server.port for server in servers])
+
+    @property
+    def server(self) -> Server:
+        return self.servers[0]
+
+    @contextmanager
+    def database(self) -> Iterator[Any]:
+        """The bank's database with an administrator's rights."""
+        with MongoClient[Document](self.replica_set.admin_uri, tz_aware=True) as client:
+            yield client[DATABASE_NAME]
+
+
+class Spread:
+    """Calls several servers in turn, as a load balancer does."""
+
+    def __init__(self, ports: list[int]) -> None:
+        self._clients = [OverHttp(port) for port in ports]
+
+    def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
+        return self._clients[secrets.randbelow(len(self._clients))].send(method, path, headers, data)
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+@contextmanager
+def open_house(
+    directory: Path,
+    *,
+    size: int = 1,
+    is_proxied: bool = False,
+    application: str = "wsgi:app",
+    second: dict[str, str] | None = None,
+    mails: bool = False,
+    **settings: str,
+) -> Iterator[House]:
+    """Serve a bank on a new replica set. `second` are the settings of a second server, if there is to be one."""
+    with ExitStack() as stack:
+        replica_set = ReplicaSet(directory, size)
+        proxies = _put_proxies_before(replica_set) if is_proxied else []
+        for proxy in proxies:
+            stack.callback(proxy.close)
+        stack.callback(replica_set.kill)
+        replica_set.start()
+        uri = provision(replica_set.admin_uri, "application-password")
+        smtp = SmtpServer()
+        smtp.start()
+        stack.callback(smtp.stop)
+        if mails:
+            settings = {"MAIL_SERVER": LOOPBACK, "MAIL_PORT": str(smtp.port), **settings}
+        servers = [Server(uri, application=application, **settings)]
+        if second is not None:
+            servers.append(Server(uri, application="tests.drills.launcher:app", **settings, **second))
+        for server in servers:
+            stack.callback(server.stop)
+            server.start(awaited=server is servers[0])
+        house = House(replica_set, servers, smtp, proxies)
+        stack.callback(house.client.close)
+        stack.callback(house.calm.close)
+        _register_system_user(house)
+        yield house
+
+
+def _put_proxies_before(replica_set: ReplicaSet) -> list[Proxy]:
+    proxies = []
+    for member in replica_set.members:
+        proxy = Proxy()
+        proxy.target = lambda member=member: member.port  # type: ignore[misc]
+        member.__class__ = ProxiedMongod
+        member.proxy = proxy  # type: ignore[attr-defined]
+        proxies.append(proxy)
+    return proxies
+
+
+def _register_system_user(house: House) -> None:
+    body = {"name": "Fincore", "email": SYSTEM_EMAIL, "password": PASSWORD}
+    assert Caller(house.calm).post("/api/auth/register", body).status == 201
+    with house.database() as database:
+        database.users.update_one({"email": SYSTEM_EMAIL}, {"$set": {"role": "SYSTEM"}})
