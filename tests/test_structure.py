@@ -29,6 +29,7 @@ FLOORS: list[set[str]] = [
         "heavy",
         "leash",
         "logs",
+        "metrics",
         "money",
         "networks",
         "policies",
@@ -49,6 +50,7 @@ FLOORS: list[set[str]] = [
 # Every domain package has these files and no others, but for what is its own.
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
+    "operations": {"measures"},
     "auth": {"attempts", "passwords", "resets", "roles", "sessions", "tokens"},
     "statements": {"embedding", "pdf", "press", "queries", "render", "typefaces", "typesetting", "verification"},
     "transactions": {"receipts"},
@@ -73,6 +75,7 @@ PUBLIC = {
     "auth.forgot_password",
     "auth.reset_password",
     "operations.health",
+    "operations.metrics",
     "operations.public_keys",
     "operations.readiness",
     "operations.openapi",
