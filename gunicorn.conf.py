@@ -105,7 +105,7 @@ def _check(log: Logger) -> None:
 
     import config as settings  # as it lies on the disk now
     from app.leash import end_with
-    from app.mongo.schema import NotReady, check_database
+    from app.mongo.readiness import NotReady, check_database
 
     end_with(multiprocessing.parent_process().pid)
     try:

@@ -14,7 +14,8 @@ from app.errors import PROBLEMS, NotFound
 from app.http.api import api
 from app.http.blueprint import PageBlueprint
 from app.http.proxies import is_local
-from app.mongo import clocks, schema
+from app.mongo import clocks
+from app.mongo.readiness import check_schema
 from app.operations import measures
 from app.transactions import receipts
 
@@ -35,7 +36,7 @@ def health() -> dict[str, str]:
 def readiness() -> dict[str, str]:
     """Answer 200 if the database's primary can be reached, has the schema and agrees on the time; otherwise 503."""
     clocks.check_host()
-    schema.check_schema(mongo.database())
+    check_schema(mongo.database())
     return {"status": "ready"}
 
 

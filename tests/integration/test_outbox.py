@@ -15,7 +15,7 @@ from app.ledger.group import GroupCommit
 from app.ledger.records import TransactionKind
 from app.mail.rounds import Rounds
 from app.mongo import Document
-from app.mongo.upgrades import mark_urgent_mail
+from app.mongo.migrations.version_2 import mark_urgent_mail
 from app.outbox import messages
 from app.outbox import repository as outbox
 from app.outbox.messages import OutboxMessage

@@ -19,16 +19,9 @@ from pymongo.errors import ConnectionFailure, DuplicateKeyError, WriteError
 
 from app import mongo
 from app.mongo import Document
-from app.mongo.schema import (
-    INDEXES,
-    PRIVILEGES,
-    SCHEMA_VERSION,
-    VALIDATORS,
-    NotReady,
-    check_database,
-    check_schema,
-    ensure_schema,
-)
+from app.mongo.migrations.shape import ensure_schema
+from app.mongo.readiness import NotReady, check_database, check_schema
+from app.mongo.schema import INDEXES, PRIVILEGES, SCHEMA_VERSION, VALIDATORS
 from local.mongod_binary import find_mongod
 from local.processes import LOOPBACK, free_port, holds_within
 from local.replica_set import ReplicaSet
