@@ -34,7 +34,7 @@ FLOORS: list[set[str]] = [
         "runtime",
         "secret_strength",
     },
-    {"fields", "mongo"},
+    {"compiled", "fields", "mongo"},
     {"audit", "background", "http", "ledger"},
     {"outbox"},
     {"auth"},

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 
 from app import metrics, mongo
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
+from app.http.results import json_response
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
 from app.policies import HttpPolicy
@@ -33,8 +34,7 @@ class OrjsonProvider(JSONProvider):
         return orjson.loads(s)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        body = args[0] if args else kwargs
-        return Response(orjson.dumps(body) + b"\n", mimetype="application/json")
+        return json_response(args[0] if args else kwargs)
 
 
 def register(app: Flask, policy: HttpPolicy) -> None:
