@@ -286,6 +286,7 @@ def _count(read_claims: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             # The libraries fail on a header of commas and blanks, and on very deeply nested claims.
             raise TokenInvalid from None
         raise
+    g.user_id = claims["sub"]
     # Counted here, because the user is known now.
     rate_limits.check_user(claims["sub"])
     return claims
