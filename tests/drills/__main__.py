@@ -5,7 +5,7 @@ import json
 import sys
 
 from tests.drills.drills import DRILLS, TOGETHER
-from tests.drills.rounds import NotRun, Result, run
+from tests.drills.rounds import NotRun, Result, broken, run
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     for names in groups:
         drills = [DRILLS[name] for name in names]
         try:
-            results = run(drills, arguments.rounds, seconds_max=arguments.seconds_max)
+            results = run(drills, arguments.rounds, seconds_max=arguments.seconds_max, **broken(arguments.breakage))
         except NotRun as reason:
             results = [Result(name, not_run=str(reason)) for name in names]
         for result in results:
@@ -34,6 +34,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--together", action="store_true", help="in turn on one bank, which suits the first of them")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds-max", type=float, default=3600.0, help="begin no round on a bank after this time")
+    parser.add_argument("--breakage", help="break the bank in this way first; it must then fail")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -100,7 +101,7 @@ class House:
         self.smtp = smtp
         self.proxies = proxies
         # Calls the first server alone, which no drill makes unfit for use for ever.
-        self.calm = OverHttp(servers[0].port)
+        self.calm = Attentive(servers[0].port)
         self.client = Spread([server.port for server in servers])
 
     @property
@@ -114,11 +115,22 @@ class House:
             yield client[DATABASE_NAME]
 
 
+class Attentive(OverHttp):
+    """Looks before each request whether the server has closed the connection meanwhile, as clients' libraries do."""
+
+    def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None and connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+            connection.close()
+            self._local.connection = None
+        return super().send(method, path, headers, data)
+
+
 class Spread:
     """Calls several servers in turn, as a load balancer does."""
 
     def __init__(self, ports: list[int]) -> None:
-        self._clients = [OverHttp(port) for port in ports]
+        self._clients = [Attentive(port) for port in ports]
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
         return self._clients[secrets.randbelow(len(self._clients))].send(method, path, headers, data)

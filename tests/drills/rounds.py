@@ -89,6 +89,11 @@ def run(
     return results
 
 
+def broken(breakage: str | None) -> dict[str, str]:
+    """Return what makes `run` open a bank that is broken in this way; see `launcher`."""
+    return {"application": "tests.drills.launcher:app", "DRILL_BREAKAGES": breakage} if breakage else {}
+
+
 def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: float = 1.0) -> None:
     """Strike a bank under load, see it serve again, and audit all that was asked for so far; `scale` is of outages."""
     unknown_before, asked_before = load.unknown, len(load.wishes)

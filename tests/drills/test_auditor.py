@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from bson import Int64
 from pymongo.database import Database
 
 from app.mongo import Document
@@ -69,7 +70,7 @@ def lose_all_of_it(database: Database[Document]) -> None:
 
 
 def change_an_amount(database: Database[Document]) -> None:
-    database.ledger_entries.update_one({"type": "CREDIT", "amount": 5}, {"$set": {"amount": 6}})
+    database.ledger_entries.update_one({"type": "CREDIT", "amount": 5}, {"$set": {"amount": Int64(6)}})
 
 
 def undo_a_capture(database: Database[Document]) -> None:

@@ -209,7 +209,8 @@ class Judge:
                 overdue = sum(
                     self.records[hold]["held_amount"]
                     for hold in self._open_holds[record["from_account"]]
-                    if self.records[hold]["expires_at"] <= delta.begun
+                    if self.records[hold]["status"] == "PENDING"
+                    and self.records[hold]["expires_at"] <= delta.begun
                     and self.spent[self._key_of(hold)][1] <= delta.read_at
                 )
                 insist(least + overdue < record["amount"], "declined for lack of funds that were there", record, least)
