@@ -22,6 +22,8 @@ MEND_TIMEOUT_S = 60.0
 FROZEN_S = 20.0
 CUT_OFF_S = 10.0
 OUTAGE_S = 3.0
+# Longer than the application waits for the database (MONGO_TIMEOUT_MS).
+AWAY_S = 5.0
 
 
 def nothing(_house: House) -> None:
@@ -48,8 +50,9 @@ class Drill:
     disk_mb: int | None = None
 
 
-def kill_mongod(house: House, _scale: float) -> None:
+def kill_mongod(house: House, scale: float) -> None:
     house.replica_set.kill()
+    time.sleep(AWAY_S * scale)
     house.replica_set.start()
 
 

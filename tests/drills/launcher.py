@@ -18,6 +18,10 @@ from app.outbox import repository as outbox
 from local.processes import LOOPBACK
 
 
+# Long enough for a fault to come between.
+UNTIL_COMMIT_S = 0.2
+
+
 def no_majority() -> None:
     """Blocks are acknowledged before a majority has them."""
     blocks.WriteConcern = lambda **_: WriteConcern(w=1)  # type: ignore[assignment, misc]
@@ -26,7 +30,12 @@ def no_majority() -> None:
 def witness_outside() -> None:
     """Messages are written outside the block that they tell of."""
     tell = outbox.tell
-    outbox.tell = lambda decided, _session: tell(decided, None)  # type: ignore[arg-type]
+
+    def tell_at_once(decided: Any, _session: Any) -> None:
+        tell(decided, None)  # type: ignore[arg-type]
+        time.sleep(UNTIL_COMMIT_S)
+
+    outbox.tell = tell_at_once
 
 
 def mail_before_commit() -> None:
@@ -38,13 +47,18 @@ def mail_before_commit() -> None:
         with smtplib.SMTP(LOOPBACK, int(os.environ["MAIL_PORT"])) as smtp:
             for decision in decided.decisions:
                 if decision.inserted is not None:
-                    letter = EmailMessage()
-                    letter["From"], letter["To"] = "bank@fincore.example", "somebody@fincore.example"
-                    letter["Message-ID"] = f"<{decision.inserted.id}@fincore.example>"
-                    letter.set_content(f"Transaction: {decision.inserted.id}")
-                    smtp.send_message(letter)
+                    smtp.send_message(_letter(decision.inserted.id))
+        time.sleep(UNTIL_COMMIT_S)
 
     outbox.tell = send_and_tell
+
+
+def _letter(transaction: Any) -> EmailMessage:
+    letter = EmailMessage()
+    letter["From"], letter["To"] = "bank@fincore.example", "somebody@fincore.example"
+    letter["Message-ID"] = f"<{transaction}@fincore.example>"
+    letter.set_content(f"Transaction: {transaction}")
+    return letter
 
 
 BREAKAGES = {each.__name__: each for each in (no_majority, witness_outside, mail_before_commit)}

@@ -99,7 +99,7 @@ class Load:
         self.acknowledged_at: list[float] = []
         self._keeps_keys, self._think_s, self._passing = keeps_keys, think_s, passing
         self._settled = 0
-        self._customers = [self.bank.customer(FUNDS) for _ in range(CUSTOMERS)]
+        self._customers = [self._customer() for _ in range(CUSTOMERS)]
         for person, _ in self._customers:
             person.client = house.client
         self._over = threading.Event()
@@ -141,6 +141,17 @@ class Load:
         """Return the longest time without any outcome after `since`."""
         moments = sorted([since, until, *(at for at in self.acknowledged_at if since < at < until)])
         return max(later - earlier for earlier, later in itertools.pairwise(moments))
+
+    def _customer(self) -> tuple[Person, str]:
+        person = self.bank.register()
+        account = person.open_account()
+        funding = {"toAccount": account, "amount": FUNDS}
+        # A bank that is broken on purpose may need a moment until it sees the account.
+        wish = Wish("funding", self.bank.system, "/api/transactions/initial-funds", funding)
+        wish.passing = PASSING | {404}
+        assert holds_within(SETTLE_TIMEOUT_S, wish.try_once), wish.failures
+        assert wish.is_done
+        return person, account
 
     def _settle(self, wish: Wish) -> None:
         if not holds_within(SETTLE_TIMEOUT_S, lambda: wish.try_once() or time.sleep(RETRY_S) is not None):
