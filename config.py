@@ -181,6 +181,18 @@ def load_mail() -> MailPolicy:
     return replace(mail, problem=_mail_problem(mail))
 
 
+def mongo_uri() -> str | None:
+    """Read the database's address alone, or None if it is missing or malformed; raises ConfigError for a bad file."""
+    env = _env()
+    uri = env.str("MONGO_URI", "", validate=or_blank(is_mongo_uri)) or None
+    return uri if _problems(env) is None else None
+
+
+def settings_file() -> Path:
+    """Return the file that settings are read from, if it exists."""
+    return Path(os.environ.get("ENV_FILE", "").strip() or ROOT / ".env")
+
+
 def load_server() -> ServerConfig:
     """Read the settings of gunicorn; raises ConfigError naming every bad variable."""
     env = _env()
@@ -229,7 +241,7 @@ class _Environment(Env):
 def _env() -> Env:
     env = _Environment(eager=False)
     # The environment overrides the file. ENV_FILE names another file; if that does not exist, none is read.
-    file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
+    file = settings_file()
     try:
         if file.is_dir():
             raise ValueError
