@@ -17,7 +17,6 @@ from app.mongo import blocks
 from app.outbox import repository as outbox
 from local.processes import LOOPBACK
 
-
 # Long enough for a fault to come between.
 UNTIL_COMMIT_S = 0.2
 
