@@ -1,6 +1,7 @@
 """Runs a drill: rounds of load with a fault in each, and an audit after each."""
 
 import os
+import random
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from tests.drills.load import CLIENTS, Load
 SERVICE_TIMEOUT_S = 60.0
 # How long the load goes on when the bank serves again.
 AFTERWARDS_S = 2.0
+JITTER_S = 0.5
 MAIL_TIMEOUT_S = 90.0
 # Fewer requests where each makes letters.
 THINK_S, THINK_WITH_MAIL_S = 0.15, 0.4
@@ -98,6 +100,8 @@ def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: 
     """Strike a bank under load, see it serve again, and audit all that was asked for so far; `scale` is of outages."""
     unknown_before, asked_before = load.unknown, len(load.wishes)
     with load:
+        # The load has just been given some answers. The fault must meet blocks in any state.
+        time.sleep(random.uniform(0.0, JITTER_S))
         struck_at = time.monotonic()
         drill.strike(house, scale)
         before = len(load.acknowledged_at)
