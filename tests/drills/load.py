@@ -21,6 +21,8 @@ ITEMS = 3
 HOLD_SECONDS = 600
 THINK_S = 0.2
 RETRY_S = 0.25
+# The share of first answers that get lost on their way, so that the client has to ask again.
+LOST_ANSWERS = 0.03
 SETTLE_TIMEOUT_S = 60.0
 WARM_UP_TIMEOUT_S = 60.0
 
@@ -63,9 +65,11 @@ class Wish:
         except CONNECTION_ERRORS:
             return None
 
-    def try_once(self, key: str | None = None) -> bool:
-        """Ask, and remember the outcome; return whether it is known now."""
+    def try_once(self, key: str | None = None, *, hears: bool = True) -> bool:
+        """Ask, and remember the outcome; return whether it is known now. Who does not hear an answer knows nothing."""
         answer = self.send(key)
+        if not hears:
+            return False
         if answer is None or answer.status in self.passing:
             self.unknown += 1
             if answer is not None and answer.status == 503 and int(answer.headers.get("retry-after", 0)) <= 0:
@@ -99,6 +103,7 @@ class Load:
         self.acknowledged_at: list[float] = []
         self._keeps_keys, self._think_s, self._passing = keeps_keys, think_s, passing
         self._settled = 0
+        self._lost = random.Random(CLIENTS)
         self._customers = [self._customer() for _ in range(CUSTOMERS)]
         for person, _ in self._customers:
             person.client = house.client
@@ -216,7 +221,9 @@ class Load:
         if double is not None:
             double.start()
         tries = itertools.count()
-        while not wish.try_once(None if self._keeps_keys else f"{wish.key} try {next(tries)}"):
+        hears = self._lost.random() >= LOST_ANSWERS
+        while not wish.try_once(None if self._keeps_keys else f"{wish.key} try {next(tries)}", hears=hears):
+            hears = True
             if self._over.wait(RETRY_S):
                 break
         else:
