@@ -20,6 +20,7 @@ from local.processes import LOOPBACK, free_port, holds_within
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 from tests.clients import OverHttp
 from tests.drills.proxy import Proxy
+from tests.faults.traffic import CONNECTION_ERRORS
 from tests.mail import SmtpServer
 from tests.people import PASSWORD, SYSTEM_EMAIL, Caller
 from tests.server import JWT_SECRET, RECEIPT_KEY, START_TIMEOUT_S, STOP_TIMEOUT_S, children, is_ready
@@ -116,14 +117,30 @@ class House:
 
 
 class Attentive(OverHttp):
-    """Looks before each request whether the server has closed the connection meanwhile, as clients' libraries do."""
+    """Treats kept connections as clients' libraries do.
+
+    It looks before each request whether the server has closed the connection meanwhile. If that crosses with the
+    request, so that no answer comes, it sends the request once more on a new connection; its key makes that safe.
+    """
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        # Requests that were carried out before their connection broke: an answer was due, and did not come.
+        self.unanswered = 0
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
         connection = getattr(self._local, "connection", None)
         if connection is not None and connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
             connection.close()
-            self._local.connection = None
-        return super().send(method, path, headers, data)
+            connection = self._local.connection = None
+        try:
+            return super().send(method, path, headers, data)
+        except CONNECTION_ERRORS:
+            if connection is None:
+                raise
+        answer = super().send(method, path, headers, data)
+        self.unanswered += answer.headers.get("idempotency-replayed") == "true"
+        return answer
 
 
 class Spread:
@@ -131,6 +148,10 @@ class Spread:
 
     def __init__(self, ports: list[int]) -> None:
         self._clients = [Attentive(port) for port in ports]
+
+    @property
+    def unanswered(self) -> int:
+        return sum(client.unanswered for client in self._clients)
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
         return self._clients[secrets.randbelow(len(self._clients))].send(method, path, headers, data)

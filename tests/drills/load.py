@@ -46,6 +46,7 @@ class Wish:
     passing: frozenset[int] = PASSING
     # How many answers did not come, or told to come back.
     unknown: int = 0
+    reasons: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -72,6 +73,7 @@ class Wish:
             return False
         if answer is None or answer.status in self.passing:
             self.unknown += 1
+            self.reasons.add("no answer" if answer is None else f"{answer.status} {answer.code}")
             if answer is not None and answer.status == 503 and int(answer.headers.get("retry-after", 0)) <= 0:
                 self.failures.append(f"{self.key}: a 503 that does not tell when to come back")
             return False
@@ -133,6 +135,11 @@ class Load:
     def unknown(self) -> int:
         """How many answers did not come, or told to come back."""
         return sum(wish.unknown for wish in self.wishes)
+
+    @property
+    def reasons(self) -> set[str]:
+        """Why outcomes were not known at once."""
+        return {reason for wish in self.wishes for reason in wish.reasons}
 
     def settle(self) -> None:
         """Ask again for everything, under its key: what was told once must be told again, and the rest be settled."""

@@ -98,7 +98,8 @@ def broken(breakage: str | None) -> dict[str, str]:
 
 def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: float = 1.0) -> None:
     """Strike a bank under load, see it serve again, and audit all that was asked for so far; `scale` is of outages."""
-    unknown_before, asked_before = load.unknown, len(load.wishes)
+    asked_before = len(load.wishes)
+    unknown_before = load.unknown + house.client.unanswered
     with load:
         # The load has just been given some answers. The fault must meet blocks in any state.
         time.sleep(random.uniform(0.0, JITTER_S))
@@ -110,10 +111,10 @@ def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: 
         time.sleep(AFTERWARDS_S * scale)
         result.pauses_s.append(load.longest_pause_s(struck_at, time.monotonic()))
     drill.mend(house)
-    unknown = load.unknown - unknown_before
+    unknown = load.unknown + house.client.unanswered - unknown_before
     result.unknown += unknown
     if drill.is_seamless and unknown:
-        result.wrong.append(f"{unknown} requests failed")
+        result.wrong.append(f"{unknown} requests failed: {sorted(load.reasons)}")
     result.acknowledged += sum(wish.is_acknowledged for wish in load.wishes[asked_before:])
     load.settle()
     with house.database() as database:
