@@ -72,9 +72,9 @@ PUBLIC = {
     "auth.login",
     "auth.forgot_password",
     "auth.reset_password",
-    "operations.health",
-    "operations.public_keys",
-    "operations.readiness",
+    "operations.get_health",
+    "operations.get_receipt_keys",
+    "operations.get_readiness",
     "operations.openapi",
     "operations.docs",
     "operations.docs_file",
@@ -359,9 +359,9 @@ def test_every_route_says_who_may_call_it(app: Flask) -> None:
 @pytest.mark.parametrize(
     ("endpoint", "access"),
     [
-        ("accounts.create", "token"),
-        ("transactions.create", "token"),
-        ("transactions.fund", "role SYSTEM"),
+        ("accounts.create_account", "token"),
+        ("transactions.create_transfer", "token"),
+        ("transactions.fund_account", "role SYSTEM"),
         ("auth.logout", "token of the session"),
     ],
 )

@@ -40,7 +40,7 @@ bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Wh
 @bp.response(201, AccountAnswerSchema())
 @bp.replays(AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, IdempotencyKeyReused, LedgerBusy)
-def create(body: dict[str, Any]) -> Any:
+def create_account(body: dict[str, Any]) -> Any:
     """Open an account. A user has at most 1,000, closed ones included. Under an idempotency key it is opened once."""
     viewer, currency = current_user_id(), body.get("currency", current_app.config["DEFAULT_CURRENCY"])
     # Read before the account is opened. If it failed afterwards, the account would seem not to exist.

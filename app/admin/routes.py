@@ -77,7 +77,7 @@ def change_role(body: dict[str, Any], user_id: ObjectId) -> dict[str, Any]:
 @bp.arguments(AccountQuerySchema(), location="query")
 @bp.response(200, AccountPageSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
-def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
+def list_all_accounts(query: dict[str, Any]) -> dict[str, Any]:
     """List accounts, including the bank's own, newest first."""
     page, filters = read_page("admin_accounts", query)
     found = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
@@ -89,7 +89,7 @@ def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
 @bp.arguments(StatusSchema(), example={"status": "FROZEN", "reason": "Reported stolen"})
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound, AccountNotEmpty, InvalidStatusTransition, LedgerBusy)
-def change_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+def change_account_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
     """Freeze, unfreeze or close an account."""
     status, act = AccountStatus(body["status"]), current_act(body["reason"])
     return {"account": accounts.change_status(account_id, status, act=act)}
@@ -111,7 +111,7 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 @administrators_only
 @bp.response(200, TrialBalanceSchema())
 @bp.refusals(*ADMIN_PROBLEMS)
-def trial_balance() -> dict[str, Any]:
+def get_trial_balance() -> dict[str, Any]:
     """Add up the whole ledger, currency by currency, as of one moment."""
     with heavy.documents.turn(current_user_id()):
         return proof.trial_balance()

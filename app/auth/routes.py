@@ -38,7 +38,7 @@ _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good
 def register(body: dict[str, Any]) -> Any:
     """Register a user and start a session."""
     user = service.register(**body, policy=tokens.policy(), network=tokens.current_network())
-    return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.me")}
+    return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.get_me")}
 
 
 @bp.post("/login")
@@ -83,7 +83,7 @@ def logout(body: dict[str, Any]) -> dict[str, str]:
 @token_required
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
-def me() -> dict[str, Any]:
+def get_me() -> dict[str, Any]:
     """Return the token's user."""
     return {"user": tokens.current_user()}
 

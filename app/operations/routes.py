@@ -22,13 +22,13 @@ _SWAGGER_UI_FILES = f"{next(iter(flask_swagger_ui.__path__))}/dist"
 
 
 @bp.get("/healthz")
-def health() -> dict[str, str]:
+def get_health() -> dict[str, str]:
     """Answer as long as this process serves requests."""
     return {"status": "ok"}
 
 
 @bp.get("/readyz")
-def readiness() -> dict[str, str]:
+def get_readiness() -> dict[str, str]:
     """Answer 200 if the database's primary can be reached, has the schema and agrees on the time; otherwise 503."""
     clocks.check_host()
     schema.check_schema(mongo.database())
@@ -36,7 +36,7 @@ def readiness() -> dict[str, str]:
 
 
 @bp.get("/.well-known/jwks.json")
-def public_keys() -> dict[str, list[dict[str, str]]]:
+def get_receipt_keys() -> dict[str, list[dict[str, str]]]:
     """Return the public key for checking receipts, if this bank signs them."""
     key = current_app.config["RECEIPT_KEY"]
     return {"keys": [receipts.public_key(key)] if key else []}

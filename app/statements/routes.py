@@ -99,7 +99,7 @@ def get_statement(query: dict[str, Any], account_id: ObjectId) -> Response:
 @bp.arguments(PeriodQuerySchema(), location="query")
 @bp.response(200, {"type": "string"}, content_type="text/csv")
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
-def get_statement_as_csv(query: dict[str, Any], account_id: ObjectId) -> Response:
+def get_statement_csv(query: dict[str, Any], account_id: ObjectId) -> Response:
     """Return the statement of a period as a CSV file."""
     return _statement("csv", query, account_id)
 
@@ -109,7 +109,7 @@ def get_statement_as_csv(query: dict[str, Any], account_id: ObjectId) -> Respons
 @bp.arguments(PeriodQuerySchema(), location="query")
 @bp.response(200, _FILES["application/pdf"]["schema"], content_type="application/pdf")
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
-def get_statement_as_pdf(query: dict[str, Any], account_id: ObjectId) -> Response:
+def get_statement_pdf(query: dict[str, Any], account_id: ObjectId) -> Response:
     """Return the statement of a period as a PDF file."""
     return _statement("pdf", query, account_id)
 

@@ -98,7 +98,7 @@ _BATCH_EXAMPLE = {
 @bp.response(201, PostedSchema())
 @bp.replays(PostedSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
-def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
+def create_transfer(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Transfer money from one of the user's accounts to any account in the same currency."""
     return _posted(service.transfer_command(body, user_id=current_user_id()), "Transfer completed.", **query)
 
@@ -110,7 +110,7 @@ def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.response(201, PostedSchema())
 @bp.replays(PostedSchema())
 @bp.refusals(Forbidden, *POSTING_PROBLEMS)
-def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
+def fund_account(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Credit an account from the treasury of its currency."""
     return _posted(
         service.fund_command(body, user_id=current_user_id(), act=current_act(body.get("description"))),
@@ -126,7 +126,7 @@ def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.response(201, PostedSchema())
 @bp.replays(PostedSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
-def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
+def create_hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Set money aside for a payee. This reduces the available balance but not the balance."""
     return _posted(service.hold_command(body, user_id=current_user_id()), "Hold placed.", **query)
 
@@ -137,7 +137,7 @@ def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.keyed_arguments(CaptureSchema(), example={"amount": 400, "idempotencyKey": "capture-2026-117"})
 @bp.response(200, PostedSchema())
 @bp.refusals(CaptureExceedsHold, *SETTLING_PROBLEMS)
-def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
+def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Pay out of a hold, as its payee or as the bank. The rest of the hold is released."""
     command = service.capture_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank())
     return _posted(command, "Hold captured.", first_status=HTTPStatus.OK, **query)
@@ -149,7 +149,7 @@ def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> A
 @bp.keyed_arguments(VoidSchema(), example={"idempotencyKey": "void-2026-117", "reason": "Out of stock"})
 @bp.response(200, PostedSchema())
 @bp.refusals(*SETTLING_PROBLEMS)
-def void(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
+def void_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Release a hold without paying, as its payee or as the bank."""
     command = service.void_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank(body.get("reason")))
     return _posted(command, "Hold voided.", first_status=HTTPStatus.OK, **query)
@@ -162,7 +162,7 @@ def void(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
 @bp.response(201, BatchAnswerSchema())
 @bp.replays(BatchAnswerSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
-def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
+def create_batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Make 1 to 500 transfers in order, in one atomic block. Each may spend money from an earlier one.
 
     If an item of an atomic batch is refused, the whole batch is. The answer has status 422, the code of the first
@@ -190,7 +190,7 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
     *BODY_PROBLEMS,
     *TOKEN_PROBLEMS,
 )
-def reverse(query: dict[str, Any], body: dict[str, Any], transaction_id: ObjectId) -> Any:
+def reverse_transaction(query: dict[str, Any], body: dict[str, Any], transaction_id: ObjectId) -> Any:
     """Move the money of a completed transaction back, once."""
     act = current_act(body["reason"])
     command = service.reverse_command(transaction_id, body, user_id=current_user_id(), act=act)
