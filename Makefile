@@ -15,7 +15,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test lint audit format lock clean
+.PHONY: help run test lint openapi audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -34,6 +34,9 @@ lint: $(INSTALLED) ## check style and types
 	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app local config.py wsgi.py gunicorn.conf.py
 
 # Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
+openapi: $(INSTALLED) ## write the API's description to openapi.json
+	@.venv/bin/python -m clients.document
+
 audit: $(INSTALLED) ## look for known holes in what is installed
 	@.venv/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt
 

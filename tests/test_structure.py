@@ -72,9 +72,9 @@ PUBLIC = {
     "auth.login",
     "auth.forgot_password",
     "auth.reset_password",
-    "operations.get_health",
-    "operations.get_receipt_keys",
-    "operations.get_readiness",
+    "service.get_health",
+    "service.get_receipt_keys",
+    "service.get_readiness",
     "operations.openapi",
     "operations.docs",
     "operations.docs_file",
@@ -334,7 +334,7 @@ def test_every_domain_has_the_files_of_its_kind_and_no_others() -> None:
 @cache
 def all_files() -> list[Path]:
     """Return every Python file of the project."""
-    folders = [ROOT / name for name in ("app", "bench", "local", "tests")]
+    folders = [ROOT / name for name in ("app", "bench", "clients", "local", "tests")]
     return sorted([*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))])
 
 

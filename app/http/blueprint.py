@@ -12,8 +12,9 @@ from marshmallow import Schema
 from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailable, ValidationFailed
 from app.fields import CamelSchema, IdempotencyKey
 from app.http.contract import contract_of, declare, hold_to_contract
+from app.http.described import answer_of, examples_of
 from app.http.parsing import PARSER
-from app.http.problems import PROBLEM_CONTENT_TYPE, REPLAYED_HEADER, ProblemSchema
+from app.http.problems import PROBLEM_CONTENT_TYPE, ProblemSchema
 
 # Every call may be refused with these.
 _PROBLEMS_OF_ALL: tuple[type[DomainError], ...] = (ValidationFailed, RateLimited, InternalError, ServiceUnavailable)
@@ -66,6 +67,10 @@ class Blueprint(flask_smorest.Blueprint):
         """Register a route, and hold it to its contract."""
         super().add_url_rule(rule, endpoint, hold_to_contract(view_func), *args, **kwargs)
 
+    def response(self, status_code: int, schema: Any = None, **described: Any) -> Callable[[Any], Any]:
+        """As in the library. The schema says what the answer is and has its example."""
+        return super().response(status_code, schema, **{**answer_of(schema), **described})  # type: ignore[no-any-return]
+
     def arguments(self, schema: Schema, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
         decorate = super().arguments(schema, location=location, **kwargs)
 
@@ -101,10 +106,8 @@ class Blueprint(flask_smorest.Blueprint):
         return self.alt_response(  # type: ignore[no-any-return]
             200,
             schema=schema,
+            example=schema.example if isinstance(schema, CamelSchema) else None,
             description="The first outcome again: the key was used for this same request before.",
-            headers={
-                REPLAYED_HEADER: {"description": "Marks a repeat.", "schema": {"type": "string", "enum": ["true"]}}
-            },
             success=True,
         )
 
@@ -122,7 +125,7 @@ class Blueprint(flask_smorest.Blueprint):
                     schema=_PROBLEM_SCHEMA,
                     content_type=PROBLEM_CONTENT_TYPE,
                     description=" · ".join(f"`{problem.code}`: {problem.title}" for problem in of_status),
-                    example=_example(of_status[0]),
+                    examples=examples_of(of_status),
                 )(documented)
             return documented  # type: ignore[no-any-return]
 
@@ -137,14 +140,3 @@ def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | No
             errors={"idempotencyKey": ["Differs from the header Idempotency-Key."]},
         )
     return in_body if in_body is not None else in_header
-
-
-def _example(problem: type[DomainError]) -> dict[str, Any]:
-    return {
-        "type": f"/problems/{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.title,
-        "code": problem.code,
-        "requestId": "0b5c1f9c7d2e4a61b3f8a9c0d1e2f3a4",
-    }

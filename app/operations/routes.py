@@ -10,34 +10,53 @@ from flask import Flask, Response, current_app, render_template, request, send_f
 from app import mongo
 from app.errors import PROBLEMS, NotFound
 from app.http.api import api
-from app.http.blueprint import PageBlueprint
+from app.http.blueprint import Blueprint, PageBlueprint
 from app.mongo import clocks, schema
+from app.operations.schemas import HealthSchema, JsonWebKeySetSchema, ReadinessSchema
 from app.transactions import receipts
 
 bp = PageBlueprint(
     "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
 )
 
+service = Blueprint("service", __name__, description="Whether the bank runs, and its public keys")
+
 _SWAGGER_UI_FILES = f"{next(iter(flask_swagger_ui.__path__))}/dist"
 
 
-@bp.get("/healthz")
+@service.get("/healthz")
+@service.response(200, HealthSchema())
+@service.refusals()
 def get_health() -> dict[str, str]:
-    """Answer as long as this process serves requests."""
+    """Answer as long as this process serves requests.
+
+    It asks nobody else: a load balancer may restart a process that does not answer.
+    """
     return {"status": "ok"}
 
 
-@bp.get("/readyz")
+@service.get("/readyz")
+@service.response(200, ReadinessSchema())
+@service.refusals()
 def get_readiness() -> dict[str, str]:
-    """Answer 200 if the database's primary can be reached, has the schema and agrees on the time; otherwise 503."""
+    """Tell whether this process can do its work.
+
+    It is ready if the database's primary can be reached, has the schema and agrees on the time. Otherwise the answer is
+    503: a load balancer sends it no requests until it is.
+    """
     clocks.check_host()
     schema.check_schema(mongo.database())
     return {"status": "ready"}
 
 
-@bp.get("/.well-known/jwks.json")
+@service.get("/.well-known/jwks.json")
+@service.response(200, JsonWebKeySetSchema())
+@service.refusals()
 def get_receipt_keys() -> dict[str, list[dict[str, str]]]:
-    """Return the public key for checking receipts, if this bank signs them."""
+    """Return the public keys for checking receipts.
+
+    Whoever keeps a copy can check receipts without the bank. A bank that signs none has no keys.
+    """
     key = current_app.config["RECEIPT_KEY"]
     return {"keys": [receipts.public_key(key)] if key else []}
 
@@ -61,7 +80,7 @@ def openapi() -> Response:
 def _described(app: Flask) -> tuple[bytes, bytes, str]:
     """Return the document, the compressed document, and its ETag. They are made once."""
     if "openapi" not in app.extensions:
-        document = orjson.dumps(api.spec.to_dict()) + b"\n"
+        document = orjson.dumps(api.document(app)) + b"\n"
         tag = hashlib.sha256(document).hexdigest()[:32]
         app.extensions["openapi"] = document, gzip.compress(document, mtime=0), tag
     described: tuple[bytes, bytes, str] = app.extensions["openapi"]
