@@ -18,7 +18,7 @@ def create_app(config: Config | None = None) -> Flask:
     from flask import Flask
 
     import config as settings
-    from app import audit, cli, heavy, ledger, logs, mongo
+    from app import audit, cli, ledger, logs, mongo
     from app.accounts.routes import bp as accounts
     from app.admin.routes import bp as admin
     from app.auth import tokens
@@ -32,6 +32,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.operations.routes import bp as pages
     from app.operations.routes import service as operations
     from app.outbox import repository as outbox
+    from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
     from app.transactions import receipts
@@ -42,6 +43,7 @@ def create_app(config: Config | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config.update(
         DEFAULT_CURRENCY=config.default_currency,
+        METRICS_TOKEN=config.metrics_token,
         RECEIPT_KEY=receipts.load_key(config.receipt_key) if config.receipt_key else None,
         API_TITLE="Fincore",
         API_VERSION=__version__,

@@ -21,7 +21,7 @@ from app import mongo
 from app.acts import Act
 from app.errors import DomainError
 from app.fields import flat_messages, read_id
-from app.mongo.schema import NOT_ALLOWED, NotReady
+from app.mongo.readiness import NOT_ALLOWED, NotReady
 
 EXIT_REFUSED = 1
 EXIT_NOT_DONE = 3

@@ -25,7 +25,7 @@ from app.errors import (
 )
 from app.fields import CamelSchema, Line
 from app.http.routing import methods_of
-from app.mongo.schema import NotReady
+from app.mongo.readiness import NotReady
 
 log = structlog.get_logger(__name__)
 

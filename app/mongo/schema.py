@@ -1,29 +1,16 @@
 """The shape of the database: collections, validators, indexes and the application's role.
 
-`ensure_schema` makes all of it with an administrator's rights. The application itself has
+`migrations.shape` makes all of it with an administrator's rights. The application itself has
 only the role `fincore_app`, which can add entries to the ledger but cannot change them.
 """
 
-import contextlib
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
-from pymongo.database import Database
-from pymongo.errors import ConnectionFailure, OperationFailure
-from pymongo.uri_parser import parse_uri
-
-from app import mongo
-from app.mongo import Document, upgrades
+from pymongo import ASCENDING, DESCENDING, IndexModel
 
 # Raise this by one with every change below, so that a newer program refuses an older database.
 SCHEMA_VERSION = 2
 ROLE = "fincore_app"
-
-# MongoDB's error codes for missing rights and for a wrong password.
-NOT_ALLOWED = frozenset({13, 18})
-
-_NAMESPACE_EXISTS = 48
-_ROLE_EXISTS = 51002
 
 _ID = {"bsonType": "objectId"}
 _STRING = {"bsonType": "string"}
@@ -72,6 +59,8 @@ _TRANSACTION = _document(
         "status": _one_of("PENDING", "COMPLETED", "FAILED", "REVERSED", "VOIDED"),
     },
     {
+        # Version 1 wrote no salts.
+        "salt": _HASH,
         "held_amount": _MONEY,
         "failure": _FAILURE,
         "description": _STRING,
@@ -292,107 +281,3 @@ PRIVILEGES: dict[str, list[str]] = {
     "letter_counts": ["find", "insert", "update"],
     "schema": ["find"],
 }
-
-
-class NotReady(Exception):
-    """The database cannot serve Fincore; the text says why and what to do."""
-
-
-class Standalone(NotReady):
-    """The server is not a member of a replica set, which no schema can fix."""
-
-
-def ensure_schema(database: Database[Document]) -> list[upgrades.SharedAddress]:
-    """Create or update the collections, validators, indexes and the role `fincore_app`.
-
-    It may run again at any time. It needs an administrator's rights and a replica set, and raises
-    Standalone without one. Existing documents are brought to the form that this version needs. Return the users
-    whose addresses could not be, because each is another user's too.
-    """
-    _refuse_standalone(database.client)
-    for name, validator in VALIDATORS.items():
-        try:
-            database.create_collection(name, check_exists=False, validator={"$jsonSchema": validator})
-        except OperationFailure as error:
-            if error.code != _NAMESPACE_EXISTS:
-                raise
-            database.command("collMod", name, validator={"$jsonSchema": validator})
-        if name in INDEXES:
-            database[name].create_indexes(INDEXES[name])
-    _ensure_role(database)
-    upgrades.drop_superseded_indexes(database)
-    shared = upgrades.normalise_emails(database)
-    upgrades.keep_spared_sessions(database)
-    upgrades.mark_urgent_mail(database)
-    database["schema"].update_one({"_id": "version"}, {"$set": {"version": SCHEMA_VERSION}}, upsert=True)
-    return shared
-
-
-def check_database(uri: str, *, timeout_ms: int) -> None:
-    """Raise NotReady unless `uri` is a replica set that has the schema, ConnectionFailure if it cannot be reached."""
-    with mongo.new_client(uri, timeout_ms=timeout_ms) as client:
-        try:
-            _refuse_standalone(client)
-        except ConnectionFailure:
-            _refuse_standalone_behind_set_name(uri, timeout_ms)
-            raise
-        check_schema(client.get_default_database(mongo.DATABASE_NAME_DEFAULT))
-
-
-def check_schema(database: Database[Document]) -> None:
-    """Raise NotReady unless the schema is there and at least as new as this program."""
-    try:
-        found = database["schema"].find_one({"_id": "version"})
-    except ConnectionFailure:
-        raise
-    except OperationFailure as error:
-        raise NotReady(
-            f"The database {database.name!r} cannot be read (code {error.code}). "
-            f"Check the user and password in MONGO_URI, and that the user has the role {ROLE!r}."
-        ) from error
-    if found is None or found["version"] < SCHEMA_VERSION:
-        raise NotReady(
-            f"The database {database.name!r} lacks the schema this version needs. "
-            "Run `flask --app wsgi db init` with an administrator's MONGO_URI."
-        )
-
-
-def block_lifetime_s(client: MongoClient[Document]) -> int | None:
-    """Return after how long the server aborts an open atomic block by itself, or None if it does not tell."""
-    name = "transactionLifetimeLimitSeconds"
-    with contextlib.suppress(OperationFailure):
-        return int(client.admin.command({"getParameter": 1, name: 1})[name])
-    return None
-
-
-def _refuse_standalone(client: MongoClient[Document]) -> None:
-    hello = client.admin.command("hello")
-    # A member of a set that is not initiated yet says `isreplicaset`: it is not a standalone server, just not ready.
-    if "setName" not in hello and not hello.get("isreplicaset") and hello.get("msg") != "isdbgrid":
-        raise Standalone(
-            "MONGO_URI points to a standalone MongoDB server, which has no multi-document transactions. "
-            "Fincore needs a replica set; one node is enough: start mongod with --replSet rs0 and run rs.initiate()."
-        )
-
-
-def _refuse_standalone_behind_set_name(uri: str, timeout_ms: int) -> None:
-    # If the URI asks for a replica set, the driver treats a standalone server as one that does not answer.
-    for host, port in parse_uri(uri)["nodelist"]:
-        with (
-            contextlib.suppress(ConnectionFailure),
-            MongoClient[Document](host, port, directConnection=True, timeoutMS=timeout_ms) as client,
-        ):
-            _refuse_standalone(client)
-
-
-def _ensure_role(database: Database[Document]) -> None:
-    privileges = [
-        {"resource": {"db": database.name, "collection": name}, "actions": actions}
-        for name, actions in PRIVILEGES.items()
-    ]
-    try:
-        database.command("createRole", ROLE, privileges=privileges, roles=[])
-    except OperationFailure as error:
-        if error.code != _ROLE_EXISTS:
-            raise
-        database.command("updateRole", ROLE, privileges=privileges, roles=[])

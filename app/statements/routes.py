@@ -5,9 +5,7 @@ from typing import Any
 
 from bson import ObjectId
 from flask import Response, request
-from marshmallow import INCLUDE
 
-from app import heavy
 from app.accounts.service import readable_account
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
 from app.errors import AccountNotFound, ValidationFailed
@@ -17,6 +15,7 @@ from app.http.blueprint import Blueprint
 from app.http.described import ATTACHMENT
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
+from app.runtime import heavy
 from app.statements import press, queries, render, service, verification
 from app.statements.schemas import (
     EXAMPLE_STATEMENT,
@@ -116,7 +115,7 @@ def get_statement_pdf(query: dict[str, Any], account_id: ObjectId) -> Response:
 
 @bp.post("/statements/verify")
 @token_required
-@bp.arguments(ClaimedStatementSchema(), unknown=INCLUDE, example=EXAMPLE_STATEMENT)
+@bp.arguments(ClaimedStatementSchema(), example=EXAMPLE_STATEMENT)
 @bp.response(200, VerdictSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
 def verify_statement(body: dict[str, Any]) -> Verdict:

@@ -132,6 +132,12 @@ class BalancePointSchema(CamelSchema):
 
     at = UtcDateTime(required=True)
     balance = Money(required=True)
+    final = fields.Boolean(
+        required=True,
+        metadata={
+            "description": "Whether it can no longer change. In the last 60 seconds, entries may still be added."
+        },
+    )
 
 
 class BalanceHistorySchema(CamelSchema):
@@ -141,8 +147,8 @@ class BalanceHistorySchema(CamelSchema):
         "accountId": EXAMPLE_ACCOUNT["id"],
         "currency": "INR",
         "points": [
-            {"at": "2026-11-01T00:00:00.000Z", "balance": 10_000},
-            {"at": "2026-12-01T00:00:00.000Z", "balance": 9_500},
+            {"at": "2026-11-01T00:00:00.000Z", "balance": 10_000, "final": True},
+            {"at": "2026-12-01T00:00:00.000Z", "balance": 9_500, "final": False},
         ],
     }
 

@@ -12,7 +12,7 @@ from pymongo.database import Database
 from app.addresses import normal_email
 from app.auth import service
 from app.mongo import Document
-from app.mongo.upgrades import keep_spared_sessions, normalise_emails
+from app.mongo.migrations.version_2 import keep_spared_sessions, normalise_emails
 from tests.clients import Answer
 from tests.people import PASSWORD, Bank, Caller
 

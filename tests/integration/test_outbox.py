@@ -15,7 +15,7 @@ from app.ledger.group import GroupCommit
 from app.ledger.records import TransactionKind
 from app.mail.rounds import Rounds
 from app.mongo import Document
-from app.mongo.upgrades import mark_urgent_mail
+from app.mongo.migrations.version_2 import mark_urgent_mail
 from app.outbox import messages
 from app.outbox import repository as outbox
 from app.outbox.messages import OutboxMessage
@@ -118,6 +118,7 @@ def transfer(payer: Person, from_account: str, to_account: str) -> Transfer:
         user=ObjectId(payer.id),
         idempotency_key=str(key),
         fingerprint={"idempotencyKey": "x"},
+        salt=bytes(16),
         kind=TransactionKind.TRANSFER,
         from_account=ObjectId(from_account),
         to_account=ObjectId(to_account),

@@ -1,0 +1,1 @@
+"""How a database is made, and brought to the form that a newer version needs."""
