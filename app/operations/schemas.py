@@ -2,7 +2,7 @@
 
 from marshmallow import fields
 
-from app.fields import CamelSchema, Choice
+from app.fields import CamelSchema
 
 
 class HealthSchema(CamelSchema):
@@ -10,7 +10,7 @@ class HealthSchema(CamelSchema):
 
     example = {"status": "ok"}
 
-    status = Choice(["ok"], required=True)
+    status = fields.String(required=True, metadata={"description": "`ok`."})
 
 
 class ReadinessSchema(CamelSchema):
@@ -18,17 +18,17 @@ class ReadinessSchema(CamelSchema):
 
     example = {"status": "ready"}
 
-    status = Choice(["ready"], required=True)
+    status = fields.String(required=True, metadata={"description": "`ready`."})
 
 
 class JsonWebKeySchema(CamelSchema):
     """A public key (RFC 7517) of the bank, which checks receipts."""
 
-    kty = Choice(["OKP"], required=True)
-    crv = Choice(["Ed25519"], required=True)
+    kty = fields.String(required=True, metadata={"description": "The kind of key: `OKP`."})
+    crv = fields.String(required=True, metadata={"description": "The curve: `Ed25519`."})
     x = fields.String(required=True, metadata={"description": "The key, in base64url."})
-    alg = Choice(["EdDSA"], required=True)
-    use = Choice(["sig"], required=True)
+    alg = fields.String(required=True, metadata={"description": "How it signs: `EdDSA`."})
+    use = fields.String(required=True, metadata={"description": "What it is for: `sig`."})
     kid = fields.String(required=True, metadata={"description": "The key's thumbprint (RFC 7638), as in receipts."})
 
 

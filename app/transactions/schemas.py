@@ -117,8 +117,8 @@ class TransactionAnswerSchema(CamelSchema):
 class ReceiptHeaderSchema(CamelSchema):
     """The header of a signed receipt: which key signed it."""
 
-    typ = Choice(["receipt+jwt"], required=True)
-    alg = Choice(["EdDSA"], required=True)
+    typ = fields.String(required=True, metadata={"description": "`receipt+jwt`."})
+    alg = fields.String(required=True, metadata={"description": "`EdDSA`."})
     kid = fields.String(required=True, metadata={"description": "The id of the key, as in /.well-known/jwks.json."})
 
 
