@@ -83,7 +83,8 @@ def from_entry(entry: Entry) -> Document:
     }
 
 
-def to_account(document: Document, head: Entry, sealed: Identity | None) -> Account:
+def to_account(document: Document, head: Document, sealed: Identity | None) -> Account:
+    """Return an account from its own document, that of its newest entry, and the identity in its first."""
     # The application's role can change an account's document but no entry, so the journal's identity is trusted first.
     identity = sealed or identity_of(document)
     return Account(
@@ -92,11 +93,11 @@ def to_account(document: Document, head: Entry, sealed: Identity | None) -> Acco
         user=identity.user,
         currency=identity.currency,
         status=AccountStatus(document["status"]),
-        sequence=head.sequence,
-        balance=head.balance,
-        held=head.held,
-        hash=head.hash,
-        at=head.created_at,
+        sequence=head["sequence"],
+        balance=head["balance"],
+        held=head["held"],
+        hash=head["hash"],
+        at=head["created_at"],
     )
 
 
