@@ -24,7 +24,7 @@ from app.ledger.documents import (
     to_transaction,
 )
 from app.ledger.records import Account, Entry, Identity, KeyUse, Transaction, TransactionStatus
-from app.mongo import Document, database
+from app.mongo import Document, database, insert
 from app.mongo.shared import SharedRead
 
 # One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: it costs one seek for each
@@ -228,8 +228,7 @@ def find_expired_holds(
 
 def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
     documents = [from_transaction(r) if isinstance(r, Transaction) else from_key_use(r) for r in records]
-    if documents:
-        database().transactions.insert_many(documents, session=session)
+    insert("transactions", documents, session)
 
 
 def update_transactions(transactions: Iterable[Transaction], session: ClientSession) -> None:
@@ -257,6 +256,4 @@ def count_incoming_holds(payees: Mapping[ObjectId, int], session: ClientSession)
 
 
 def insert_entries(entries: Iterable[Entry], session: ClientSession) -> None:
-    documents = [from_entry(entry) for entry in entries]
-    if documents:
-        database().ledger_entries.insert_many(documents, session=session)
+    insert("ledger_entries", [from_entry(entry) for entry in entries], session)
