@@ -1,9 +1,9 @@
-"""What a block of 1, 20, 200 and 500 transfers costs without HTTP, its round trips, and a bare driver beside it.
+"""What a block of 1, 20, 200 and 500 transfers costs without HTTP, beside a bare driver, and its round trips.
 
     python -m bench.blocks
 
-Per size: how long a block takes, the processor time of Python and mongod for each transfer, and the same for a loop
-that only inserts the documents that such a block writes, in an atomic block of the same size.
+For each size: how long a block takes, the processor time of Python and mongod for each transfer, and the same for a
+loop that only inserts the documents which such a block writes, in atomic blocks of the same size.
 """
 
 import random
@@ -17,7 +17,7 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo import monitoring
-from pymongo.monitoring import CommandListener, CommandStartedEvent, CommandSucceededEvent
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from app import ledger, mongo
 from app.auth.roles import roles_of
@@ -55,7 +55,7 @@ class RoundTrips(CommandListener):
         if self.seen is not None:
             self.seen[name].append(event.duration_micros / 1_000)
 
-    def failed(self, event: Any) -> None:
+    def failed(self, event: CommandFailedEvent) -> None:
         self._names.pop(event.request_id)
 
 
@@ -79,6 +79,7 @@ class Bank:
             from_account=payer,
             to_account=payee,
             amount=1,
+            salt=bytes(16),
         )
 
     def cost(self, blocks: int, size: int, do: Callable[[Any], Any], prepare: Callable[[int], Any]) -> list[float]:
@@ -162,7 +163,8 @@ def compare(bank: Bank, size: int, trips: RoundTrips) -> None:
     for name, costs in (("posted", posted), ("bare", bare)):
         wall, python, mongod = (statistics.median(of_all) for of_all in zip(*costs, strict=True))
         print(
-            f"block of {size:>3} {name:>6}: {wall:7.2f} ms ({size * 1000 / wall:6,.0f}/s), a transfer: Python {python:.3f} ms, mongod {mongod:.3f} ms"
+            f"block of {size:>3} {name:>6}: {wall:7.2f} ms ({size * 1_000 / wall:6,.0f}/s), "
+            f"a transfer: Python {python:.3f} ms, mongod {mongod:.3f} ms"
         )
     for name, times in seen.items():
         print(f"    {name:26} {len(times) / blocks / ROUNDS:4.1f} times {statistics.median(times):6.2f} ms")
