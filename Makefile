@@ -39,13 +39,13 @@ lint: $(INSTALLED) ## check style and types
 	@.venv/bin/mypy
 	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app local config.py wsgi.py gunicorn.conf.py
 
-# Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
 openapi: $(INSTALLED) ## write the API's description to openapi.json
 	@.venv/bin/python -m clients.document
 
 postman: $(INSTALLED) ## make the Postman collection and its environment from openapi.json
 	@.venv/bin/python -m clients.postman
 
+# Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
 audit: $(INSTALLED) ## look for known holes in what is installed
 	@.venv/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt
 
