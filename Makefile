@@ -37,9 +37,8 @@ lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app local config.py wsgi.py gunicorn.conf.py
+	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app clients local config.py wsgi.py gunicorn.conf.py
 
-# Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
 openapi: $(INSTALLED) ## write the API's description to openapi.json
 	@.venv/bin/python -m clients.document
 
@@ -49,6 +48,7 @@ postman: $(INSTALLED) ## make the Postman collection and its environment from op
 clients: $(INSTALLED) ## generate clients in Java, Go and Rust and compile them, where their tools are
 	@.venv/bin/python -m clients.generate
 
+# Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
 audit: $(INSTALLED) ## look for known holes in what is installed
 	@.venv/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt
 
