@@ -9,9 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pymongo.errors import AutoReconnect, OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from local.mongod import Mongod
 from local.processes import holds_within
 from tests.drills.house import WORKERS, House
 from tests.drills.proxy import COMMIT, Rule, let_pass
@@ -158,23 +157,23 @@ def on_the_wire(what: str) -> Callable[[House, float], None]:
 
 
 def fill_disk(house: House, _scale: float) -> None:
-    """Fill the file system of the database, free it again, and start the server if it has given up."""
+    """Fill the file system of the database, until it gives up; then free it and start the server again."""
     filler = house.replica_set.directory / "filler"
     (member,) = house.replica_set.members
     try:
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(1024**2))
-        holds_within(15.0, lambda: member.pid is None)
+        # The bank's own writes would fit into the journal's present file for a while.
+        with suppress(PyMongoError), house.replica_set._admin(member) as client:
+            while True:
+                client.drill.filler.insert_one({"zeros": bytes(4 * 1024**2)})
+        assert holds_within(MEND_TIMEOUT_S, lambda: member.pid is None), "mongod goes on, although its disk is full."
     finally:
         filler.unlink(missing_ok=True)
-    if member.pid is None or not is_writable(member):
-        member.kill()
-        member.start()
-
-
-def is_writable(member: Mongod) -> bool:
-    return bool(member.hello().get("isWritablePrimary"))
+    member.start()
+    with house.replica_set._admin(house.replica_set.primary()) as client:
+        client.drop_database("drill")
 
 
 def smtp_down(house: House, scale: float) -> None:
