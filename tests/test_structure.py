@@ -49,7 +49,17 @@ FLOORS: list[set[str]] = [
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "auth": {"attempts", "passwords", "resets", "roles", "sessions", "tokens"},
-    "statements": {"embedding", "pdf", "press", "queries", "render", "typefaces", "typesetting", "verification"},
+    "statements": {
+        "embedding",
+        "pdf",
+        "press",
+        "printing",
+        "queries",
+        "render",
+        "typefaces",
+        "typesetting",
+        "verification",
+    },
     "transactions": {"receipts"},
 }
 DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}

@@ -1,6 +1,6 @@
 """Journals of accounts, and statements of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from typing import Any
 
 from bson import ObjectId
@@ -16,7 +16,9 @@ from app.http.blueprint import Blueprint
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
 from app.runtime import heavy
-from app.statements import press, queries, render, service, verification
+from app.runtime.heavy import Work
+from app.statements import queries, render, service, verification
+from app.statements.press import press
 from app.statements.schemas import (
     BalanceHistorySchema,
     ClaimedStatementSchema,
@@ -54,8 +56,8 @@ _FILES = {
     "text/csv": {"schema": {"type": "string"}},
     "application/pdf": {"schema": {"type": "string", "contentMediaType": "application/pdf"}},
 }
-# A statement with more entries than this is heavy work. JSON or CSV with fewer takes a few hundredths of a second.
-# A PDF is always heavy work.
+# A statement with more entries than this is heavy work, and drawn up by the press. JSON or CSV with fewer takes a few
+# hundredths of a second. A PDF is always heavy work.
 LIGHT_ENTRIES_MAX = 1_000
 
 
@@ -145,20 +147,17 @@ def _statement(name: str, query: dict[str, Any], account_id: ObjectId) -> Respon
     viewer, media_type = current_user_id(), _MEDIA_TYPES[name]
     period = service.find_period(account_id, viewer, **query)
     if name != "pdf" and period.span.size <= LIGHT_ENTRIES_MAX:
-        response = Response(b"".join(_written(name, period, service.never_pause)), mimetype=media_type)
+        write = render.as_json if name == "json" else render.as_csv
+        response = Response(b"".join(write(service.draw_up(period))), mimetype=media_type)
     else:
         work = heavy.documents.admit(viewer)
-        response = streams.answer(_written(name, period, work.pause), work, mimetype=media_type)
+        response = streams.answer(_printed(name, period, work), work, mimetype=media_type)
     if name != "json":
         filename = f"{period.title}.{name}"
         response.headers.set("Content-Disposition", "attachment", filename=filename)
     return response
 
 
-def _written(name: str, period: Period, pause: Callable[[], None]) -> Iterator[bytes]:
-    # A generator, so that the first read happens in the work's turn.
-    if name == "pdf":
-        yield from press.as_pdf(period, pause)
-    else:
-        write = render.as_json if name == "json" else render.as_csv
-        yield from write(service.draw_up(period, pause))
+def _printed(name: str, period: Period, work: Work) -> Generator[bytes]:
+    # A generator, so that the order is sent in the work's turn.
+    yield from press.statement(name, period, work.pause)
