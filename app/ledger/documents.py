@@ -26,8 +26,8 @@ from app.ledger.records import (
 )
 from app.mongo import Document
 
-# The fields of a transaction that may change. All others stay as they were recorded.
-MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
+# The fields of a transaction that may change. All others stay as they were recorded, and so does a salt.
+MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by", "salt")
 
 
 def to_entry(document: Document) -> Entry:
@@ -133,6 +133,7 @@ def to_transaction(document: Document) -> Transaction:
         currency=document["currency"],
         status=TransactionStatus(document["status"]),
         created_at=document["created_at"],
+        salt=bytes(document["salt"]) if "salt" in document else None,
         held_amount=document.get("held_amount"),
         failure=_to_failure(document.get("failure")),
         description=document.get("description"),
@@ -194,6 +195,7 @@ def from_key_use(key_use: KeyUse) -> Document:
 
 def from_transaction(transaction: Transaction) -> Document:
     optional: dict[str, Any] = {
+        "salt": None if transaction.salt is None else Binary(transaction.salt),
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "failure": _from_failure(transaction.failure),
         "description": transaction.description,

@@ -7,13 +7,13 @@ the index's order, so nothing is sorted in memory.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.clock import at_or_after
+from app.clock import MILLISECOND, at_or_after
 from app.ledger.documents import to_entry
 from app.ledger.records import GENESIS_HASH, EntryType
 from app.mongo import Document, database
@@ -21,7 +21,6 @@ from app.mongo import Document, database
 JOURNAL_INDEX = [("account", 1), ("sequence", -1)]
 TIME_INDEX = [("account", 1), ("created_at", -1), ("sequence", -1)]
 READ_AT_ONCE = 1_000
-MILLISECOND = timedelta(milliseconds=1)
 
 
 def find_entries(

@@ -34,7 +34,7 @@ def brief(payer: Customer, payee: Customer, amount: int = 1) -> Hold:
     return Hold(**{name: getattr(command, name) for name in _FIELDS}, lifetime=BRIEF)
 
 
-_FIELDS = ("id", "user", "idempotency_key", "fingerprint", "from_account", "to_account", "amount")
+_FIELDS = ("id", "user", "idempotency_key", "fingerprint", "salt", "from_account", "to_account", "amount")
 
 
 def overdue(payer: Customer, payee: Customer, holds: int, amount: int = 1) -> list[ObjectId]:

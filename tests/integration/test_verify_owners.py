@@ -116,6 +116,7 @@ def test_a_forger_of_the_first_entry_is_found(bank: Bank, tampered: Ledger, data
         {"idempotency_key": "another"},
         {"fingerprint": {"amount": "x"}},
         {"description": "Not rent"},
+        {"salt": bytes(16)},
     ],
     ids=lambda fields: next(iter(fields)),
 )
