@@ -60,6 +60,7 @@ FILES_OF_ITS_OWN = {
         "render",
         "typefaces",
         "typesetting",
+        "verdicts",
         "verification",
     },
     "transactions": {"receipts"},

@@ -12,7 +12,9 @@ from flask.json.provider import JSONProvider
 from pymongo.errors import PyMongoError
 
 from app import metrics, mongo
+from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
+from app.http.answers import BrokenOff
 from app.http.results import json_response
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
@@ -132,12 +134,14 @@ class _Told:
             self._sent = "in part: broken off"
             is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
             known = {"request_id": self._line["request_id"], "error": type(error).__name__}
-            # Raised again, so that the server breaks the connection and the client does not take a part for the whole.
             if is_away:
                 log.warning("database_away", **known)
+            elif isinstance(error, ServiceUnavailable):
+                log.warning("answer_broken_off", **known)
             else:
                 log.error("bug", **known, exc_info=error)
-            raise
+            # The server then breaks the connection, so the client does not take a part for the whole.
+            raise BrokenOff from error
 
     def close(self) -> None:
         log.info("request", **self._line, duration_ms=_milliseconds_since(self._begun), sent=self._sent)

@@ -1,13 +1,15 @@
 """The press: a process beside each worker that draws up long statements, so that no thread of the worker has to.
 
-It writes them as PDF, CSV or JSON. The worker decides whose order is carried out and who waits (`app.runtime.heavy`),
-and passes on the bytes that the press sends. `printing` has what the press does.
+It writes them as PDF, CSV or JSON, and judges long statements that clients send. The worker decides whose order is
+carried out and who waits (`app.runtime.heavy`), and passes on the bytes that the press sends. `printing` has what the
+press does.
 
 It starts when it is first needed. It ends when the worker's end of their socket closes, which the kernel does however
 the worker ends. If a press is lost, the requests that waited for it are refused with ServiceUnavailable, and the next
 order starts a new one.
 """
 
+import os
 import socket
 import subprocess
 import sys
@@ -15,12 +17,15 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import IO
 
 import bson
+import orjson
 import structlog
+from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
-from app.errors import ServiceUnavailable, ValidationFailed
+from app.errors import AccountNotFound, DomainError, MalformedJson, ServiceUnavailable, ValidationFailed
 from app.policies import MongoPolicy
 from app.statements.service import Period
 
@@ -33,16 +38,22 @@ PDF_ENTRIES_MAX = 100_000
 SILENCE_MAX_S = 120.0
 # The statement is sent in pieces of this size. The socket holds a few of them, so a press waits for a slow reader.
 PIECE_BYTES_MAX = 64 * 1024
-# An order has an account and two entries, the report of a bug a traceback.
+# An order has an account and two entries, the report of a bug a traceback, a refusal up to 100 names of fields.
 MESSAGE_BYTES_MAX = 128 * 1024
 
 # What the press says.
-TAKEN, PAUSE, PIECE, DONE, AWAY, FAULT = b"T", b"P", b"B", b"D", b"A", b"F"
+TAKEN, PAUSE, PIECE, DONE, AWAY, REFUSED, FAULT = b"T", b"P", b"B", b"D", b"A", b"R", b"F"
 # What the worker says.
 GO_ON = b"G"
+# The refusals that the press finds reasons for.
+REFUSALS: dict[str, type[DomainError]] = {
+    kind.code: kind for kind in (AccountNotFound, MalformedJson, ValidationFailed)
+}
 _ROOT = Path(__file__).resolve().parents[2]
+# The press counts nothing; with this variable it would leave files of counters behind.
 _PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from app.statements import printing; printing.serve(int(sys.argv[2]))"
+    "import os, sys; os.environ.pop('PROMETHEUS_MULTIPROC_DIR', None); sys.path.insert(0, sys.argv[1]); "
+    "from app.statements import printing; printing.serve(int(sys.argv[2]))"
 )
 
 
@@ -90,16 +101,24 @@ class Press:
             )
         return self._carried_out(statement_order(form, period), pause)
 
-    def _carried_out(self, order: bytes, pause: Callable[[], None]) -> Generator[bytes]:
+    def verdict(self, body: bytes, viewer: ObjectId, pause: Callable[[], None]) -> bytes:
+        """Return the verdict on a statement as `verdicts.judge` does. Raises its refusals, and as `statement` does."""
+        # In memory, and gone when the last one closes it.
+        with open(os.memfd_create("statement"), "w+b") as file:
+            file.write(body)
+            file.flush()
+            return b"".join(self._carried_out(verdict_order(viewer), pause, file))
+
+    def _carried_out(self, order: bytes, pause: Callable[[], None], body: IO[bytes] | None = None) -> Generator[bytes]:
         """Send an order, and yield the pieces of its result."""
-        process, answers = self._send(order)
+        process, answers = self._send(order, body)
         with ExitStack() as stack:
             stack.enter_context(answers)
             said = _receive(answers)
             if not said:
                 # The press ended before it took up the order, so it is safe to try again.
                 self._replace(process)
-                process, answers = self._send(order)
+                process, answers = self._send(order, body)
                 stack.enter_context(answers)
                 said = _receive(answers)
             while said:
@@ -119,19 +138,20 @@ class Press:
         log.error("press_lost", pid=process.pid, exit_code=process.poll())
         raise _lost()
 
-    def _send(self, order: bytes) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+    def _send(self, order: bytes, body: IO[bytes] | None) -> "tuple[subprocess.Popen[bytes], socket.socket]":
         """Send an order to the press, or to a new one if it has ended; return the process, and where it answers."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(SILENCE_MAX_S)
+        handles = [theirs.fileno(), *([] if body is None else [body.fileno()])]
         try:
             with theirs, self._lock:
                 process, orders = self._running()
                 with suppress(OSError):
-                    socket.send_fds(orders, [order], [theirs.fileno()])
+                    socket.send_fds(orders, [order], handles)
                     return process, ours
                 self._end()
                 process, orders = self._running()
-                socket.send_fds(orders, [order], [theirs.fileno()])
+                socket.send_fds(orders, [order], handles)
                 return process, ours
         except OSError as error:
             ours.close()
@@ -185,6 +205,9 @@ def _receive(answers: socket.socket) -> bytes:
 def _problem(kind: bytes, content: bytes) -> Exception:
     if kind == AWAY:
         return AutoReconnect(f"The press's database is away: {content.decode()}")
+    if kind == REFUSED:
+        refusal = orjson.loads(content)
+        return REFUSALS[refusal["code"]](refusal["detail"], errors=refusal["errors"])
     return PrintingFailed(content.decode(errors="replace"))
 
 
@@ -197,6 +220,11 @@ def statement_order(form: str, period: Period) -> bytes:
     span = {"before": period.span.before, "end": period.span.end}
     facts = {"account": period.account, "from_time": period.from_time, "to_time": period.to_time, **span}
     return bson.encode({"form": form, **facts})
+
+
+def verdict_order(viewer: ObjectId) -> bytes:
+    """Return the order to judge the statement that `viewer` sent, which is in a file of its own."""
+    return bson.encode({"form": "verdict", "viewer": viewer})
 
 
 press = Press()

@@ -14,6 +14,7 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from app.http import requests, streams
+from app.http.answers import BrokenOff
 from app.mongo import Document
 from app.runtime import heavy
 from app.statements import printing, queries, service
@@ -56,7 +57,7 @@ def fail_after(monkeypatch: pytest.MonkeyPatch, reads: int, error: Exception) ->
 def press_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the press's work done by threads of this process, so that a test can make it fail."""
 
-    def send(_press: Press, order: bytes) -> tuple[object, socket.socket]:
+    def send(_press: Press, order: bytes, _body: object) -> tuple[object, socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(SILENCE_MAX_S)
         threading.Thread(target=printing.carry_out, args=(order, theirs.detach())).start()
@@ -108,7 +109,7 @@ def test_a_fault_after_the_answer_has_begun_breaks_it_and_is_in_the_log(
         app.test_client().get(f"{path}?format={format_}", headers=headers) as response,
     ):
         assert (response.status_code, response.content_length) == (200, None)
-        with pytest.raises(AutoReconnect):
+        with pytest.raises(BrokenOff):
             response.get_data()
 
     lines = {line["event"]: line for line in logged}

@@ -12,8 +12,8 @@ from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
 
-from app.errors import ServiceUnavailable
 from app.http import problems, streams
+from app.http.answers import BrokenOff
 from app.mongo import Document
 from app.runtime import heavy
 from app.statements import press as press_module
@@ -164,7 +164,7 @@ def test_a_press_that_is_killed_in_the_middle_of_a_long_answer_breaks_it(
     with app.test_client().get(path, headers={"Authorization": f"Bearer {person.token}"}) as response:
         assert (response.status_code, response.content_length) == (200, None)
         os.kill(press_pid(), signal.SIGKILL)
-        with pytest.raises(ServiceUnavailable):
+        with pytest.raises(BrokenOff):
             response.get_data()
 
     assert person.get(path).status == 200
