@@ -4,22 +4,25 @@ The same requests over 64 connections to servers of each size, one after another
 another order. See README.md.
 """
 
+import os
 import random
 import re
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
+from bench.against import cpu_s
 from bench.extent import extent
 from bench.transfers import Streams, hot, measure, median, open_accounts, spread, with_bank
 from tests.clients import OverHttp
 from tests.people import Bank
-from tests.server import running_server
+from tests.server import children, running_server
 
 SIZES = extent(12, brief=1)
 ROUNDS = extent(1, brief=1)
-CASE_S = extent(1.5, brief=0.2)
-WARM_UP_S = extent(0.7, brief=0.1)
+CASE_S = extent(1.3, brief=0.2)
+WARM_UP_S = extent(0.5, brief=0.1)
 PROCESSES = (1, 2, 3)
 THREADS = (8, 16, 24, 32)
 
@@ -49,6 +52,12 @@ def cases(customers: Any) -> dict[str, Streams]:
     }
 
 
+def servers_cpu_s() -> float:
+    """Return how much processor time the running server and its workers have taken."""
+    masters = [pid for pid in children(os.getpid()) if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return sum(cpu_s(pid) for master in masters for pid in [master, *children(master)])
+
+
 def run(uri: str) -> None:
     chance, asked = random.Random(1), sizes()
     streams: dict[str, Streams] = {}
@@ -64,11 +73,14 @@ def run(uri: str) -> None:
                 for name, plan in streams.items():
                     size = f"{number} {processes}x{threads} {name}"
                     measure(port, f"warm up {size}", plan, WARM_UP_S)
-                    seen[(processes, threads), name].append(measure(port, size, plan, CASE_S))
+                    before_s = servers_cpu_s()
+                    found = measure(port, size, plan, CASE_S)
+                    found["python_ms"] = (servers_cpu_s() - before_s) * 1_000 / found["requests"]
+                    seen[(processes, threads), name].append(found)
     for size in sorted(asked):
         told = "  ".join(
             f"{name} {median(seen[size, name], 'per_second'):6,.0f}/s p50 {median(seen[size, name], 'median_ms'):4.0f} "
-            f"p99 {median(seen[size, name], 'p99_ms'):4.0f}"
+            f"p99 {median(seen[size, name], 'p99_ms'):4.0f} ms CPU {median(seen[size, name], 'python_ms'):.2f}"
             for name in streams
         )
         print(f"{size[0]} x {size[1]:2}  {told}")
