@@ -193,6 +193,7 @@ class PatientWorker(AnsweringWorker):
         elif self._failed_accepts < FAILED_ACCEPTS_MAX:
             return
         else:
+            self._failed_accepts = 0
             log.warning("connections_not_accepted", reason=errno.errorcode.get(error.errno or 0, str(error)))
         self._accepts_again_at = time.monotonic() + SWEEP_S
 
