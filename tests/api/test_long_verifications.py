@@ -75,10 +75,8 @@ def test_a_short_statement_of_a_long_period_is_judged_by_the_press(
 ) -> None:
     person, statement = asha
     lengthen(database, statement["accountId"], verdicts.LIGHT_ENTRIES_MAX)
-    period = {
-        name: person.get(f"/api/accounts/{statement['accountId']}/statement").body[name] for name in ("from", "to")
-    }
-    short = orjson.dumps({**statement, **period})
+    later = person.get(f"/api/accounts/{statement['accountId']}/statement").body
+    short = orjson.dumps({**statement, **{name: later[name] for name in ("to", "lastSequence")}})
     assert verdicts.judge_if_light(short, ObjectId(person.id)) is None
 
     verdict = person.post(VERIFY, data=short)

@@ -17,6 +17,7 @@ from app.http.answers import BrokenOff
 from app.http.connections import Connection, SlowTakers
 from app.http.worker import PatientWorker
 from config import ROOT
+from tests.logs import let_tell
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: bank\r\n\r\n"
 Start = Callable[..., Any]
@@ -49,7 +50,7 @@ def new_worker(kind: type[Any], application: Application | None = None) -> Any:
 def test_a_connection_that_cannot_be_accepted_does_not_end_the_worker(
     monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    monkeypatch.setattr(worker, "log", structlog.wrap_logger(None))
+    let_tell(monkeypatch, worker)
     patient = new_worker(PatientWorker)
 
     with structlog.testing.capture_logs() as logged:
@@ -59,7 +60,7 @@ def test_a_connection_that_cannot_be_accepted_does_not_end_the_worker(
 
 
 def test_errors_without_an_end_do_not_keep_the_worker_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "log", structlog.wrap_logger(None))
+    let_tell(monkeypatch, worker)
     patient = new_worker(PatientWorker)
     errors = [errno.EPERM] * worker.FAILED_ACCEPTS_MAX
     listener = Refusing(*errors)
@@ -137,7 +138,7 @@ def test_an_error_of_the_application_is_not_taken_for_a_client_that_left(
     keeps: bool,
     bugs: int,
 ) -> None:
-    monkeypatch.setattr(answering, "log", structlog.wrap_logger(None))
+    let_tell(monkeypatch, answering)
 
     with structlog.testing.capture_logs() as logged:
         kept, received = answered(wire, application)
@@ -149,7 +150,7 @@ def test_an_error_of_the_application_is_not_taken_for_a_client_that_left(
 
 
 def test_a_client_that_left_is_no_bug(monkeypatch: pytest.MonkeyPatch, wire: tuple[Connection, socket.socket]) -> None:
-    monkeypatch.setattr(answering, "log", structlog.wrap_logger(None))
+    let_tell(monkeypatch, answering)
     connection, client = wire
     client.close()
 
