@@ -1,26 +1,23 @@
 """How many threads and processes serve best: python -m bench.threads [PROCESSESxTHREADS …]
 
-The same requests over 64 connections to servers of each size, one after another on one database, in each round in
-another order. See README.md.
+The same requests over 64 connections to servers of each size, one after another on one database. See README.md.
 """
 
 import os
 import random
 import re
 import sys
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from bench.against import cpu_s
 from bench.extent import extent
-from bench.transfers import Streams, hot, measure, median, open_accounts, spread, with_bank
+from bench.transfers import Streams, hot, measure, open_accounts, spread, with_bank
 from tests.clients import OverHttp
 from tests.people import Bank
 from tests.server import children, running_server
 
 SIZES = extent(12, brief=1)
-ROUNDS = extent(1, brief=1)
 CASE_S = extent(1.3, brief=0.2)
 WARM_UP_S = extent(0.5, brief=0.1)
 PROCESSES = (1, 2, 3)
@@ -59,31 +56,26 @@ def servers_cpu_s() -> float:
 
 
 def run(uri: str) -> None:
-    chance, asked = random.Random(1), sizes()
     streams: dict[str, Streams] = {}
-    seen: dict[tuple[Size, str], list[dict[str, Any]]] = defaultdict(list)
-    for number in range(ROUNDS):
-        for processes, threads in chance.sample(asked, len(asked)):
-            settings = {"WEB_CONCURRENCY": str(processes), "THREADS": str(threads), "MAIL_DELIVERY": "off"}
-            with running_server(uri, **settings) as port:
-                if not streams:
-                    client = OverHttp(port)
-                    streams = cases(open_accounts(Bank(client)))
-                    client.close()
-                for name, plan in streams.items():
-                    size = f"{number} {processes}x{threads} {name}"
-                    measure(port, f"warm up {size}", plan, WARM_UP_S)
-                    before_s = servers_cpu_s()
-                    found = measure(port, size, plan, CASE_S)
-                    found["python_ms"] = (servers_cpu_s() - before_s) * 1_000 / found["requests"]
-                    seen[(processes, threads), name].append(found)
-    for size in sorted(asked):
-        told = "  ".join(
-            f"{name} {median(seen[size, name], 'per_second'):6,.0f}/s p50 {median(seen[size, name], 'median_ms'):4.0f} "
-            f"p99 {median(seen[size, name], 'p99_ms'):4.0f} ms CPU {median(seen[size, name], 'python_ms'):.2f}"
-            for name in streams
-        )
-        print(f"{size[0]} x {size[1]:2}  {told}")
+    asked = sizes()
+    for processes, threads in random.Random(1).sample(asked, len(asked)):
+        settings = {"WEB_CONCURRENCY": str(processes), "THREADS": str(threads), "MAIL_DELIVERY": "off"}
+        with running_server(uri, **settings) as port:
+            if not streams:
+                client = OverHttp(port)
+                streams = cases(open_accounts(Bank(client)))
+                client.close()
+            for name, plan in streams.items():
+                size = f"{processes} x {threads}"
+                measure(port, f"warm up {size} {name}", plan, WARM_UP_S)
+                before_s = servers_cpu_s()
+                seen = measure(port, f"{size} {name}", plan, CASE_S)
+                python_ms = (servers_cpu_s() - before_s) * 1_000 / seen["requests"]
+                print(
+                    f"{size:7} {name:10} {seen['per_second']:6,.0f}/s  p50 {seen['median_ms']:5.1f} ms  "
+                    f"p99 {seen['p99_ms']:6.1f} ms  Python {python_ms:.2f} ms",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
