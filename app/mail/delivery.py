@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 # much goes twice if the deliverer dies.
 ROUND_S = 0.5
 IDLE_PAUSE_S = 1.0
+# A turn that reached all that was due is followed by this pause, so that what comes meanwhile costs one round together,
+# and shares letters if it is much.
+COLLECT_PAUSE_S = 2.0
 # After this many failures in a row that may be the server's fault, the server counts as away.
 GENERAL_FAILURES_MAX = 3
 AWAY_PAUSE_BASE_S = 1.0
@@ -60,6 +63,7 @@ class Deliverer:
         self._app = app
         self._stands_in = stands_in
         self._sign_at = -math.inf
+        self._has_more = False
         self._stopping = threading.Event()
         self._rounds = Rounds()
         # How many letters in a row failed for a reason that may be the server's.
@@ -88,7 +92,7 @@ class Deliverer:
                 if self._stands_in and leases.has_sign(SIGN):
                     return STAND_IN_PAUSE_S
                 self._give_sign()
-                sent = self.deliver_due(limit_s=TURN_S)
+                sent = self.deliver_due(limit_s=TURN_S, is_turn=True)
             except ServerAway as error:
                 return self._note_away("mail_server_away", str(error))
             except PyMongoError as error:
@@ -96,25 +100,30 @@ class Deliverer:
             except Exception as error:  # noqa: BLE001 -- if a bug ended the thread, mail would silently stop
                 return self._note_away("mail_bug", type(error).__name__, exc_info=error)
         self._note_return()
-        return 0.0 if sent else IDLE_PAUSE_S
+        if self._has_more:
+            return 0.0
+        return COLLECT_PAUSE_S if sent else IDLE_PAUSE_S
 
-    def deliver_due(self, limit_s: float = math.inf) -> int:
+    def deliver_due(self, limit_s: float = math.inf, *, is_turn: bool = False) -> int:
         """Deliver all due messages, or as many as fit into `limit_s`, and return how many the server took.
 
-        Raises ServerAway and PyMongoError. Needs an application context.
+        As a turn, it ends with the first round that reaches all that is due, whatever became due meanwhile. Raises
+        ServerAway and PyMongoError. Needs an application context.
         """
+        self._has_more = False
         if not outbox.is_due(clock.now()):
             return 0
         sent = 0
         deadline = time.monotonic() + limit_s
         with mail.connect() as connection:
-            found = True
-            while found and not self._is_over(deadline):
+            self._has_more = True
+            while self._has_more and not self._is_over(deadline):
                 desk = Desk(until=clock.now() + timedelta(seconds=LEASE_S))
                 try:
-                    while found and not self._is_over(deadline) and not desk.is_short():
-                        gone, found = self._deliver_round(desk, connection, deadline)
+                    while self._has_more and not self._is_over(deadline) and not desk.is_short():
+                        gone, found, is_full = self._deliver_round(desk, connection, deadline)
                         sent += gone
+                        self._has_more = is_full if is_turn else found
                 finally:
                     desk.give_back()
         return sent
@@ -148,8 +157,10 @@ class Deliverer:
             self._told = event
         return jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
 
-    def _deliver_round(self, desk: Desk, connection: Connection, deadline: float) -> tuple[int, bool]:
-        """Try each letter of a round once; return how many messages were sent, and whether there was anything to do.
+    def _deliver_round(self, desk: Desk, connection: Connection, deadline: float) -> tuple[int, bool, bool]:
+        """Try each letter of a round once.
+
+        Return how many messages were sent, whether there was anything to do, and whether there is probably more.
 
         Letters that are not tried, for lack of time or because the server went away, are given back or stay on the
         desk.
@@ -179,7 +190,7 @@ class Deliverer:
             desk.release(untried)
             turn.uncount([*unsent, *untried])
             self._rounds.ended(tried)
-        return sent, turn.found
+        return sent, turn.found, turn.is_full or bool(untried)
 
     def _try(self, letter: Letter, recipient: Recipient | None, desk: Desk, connection: Connection) -> int:
         """Return how many messages were sent; raises ServerAway if too many letters in a row failed."""

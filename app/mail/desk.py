@@ -89,6 +89,7 @@ class Desk:
         self._left: dict[ObjectId, set[str]] = {}
         self._waiting: dict[ObjectId, dict[tuple[ObjectId, str], Parcel]] = {}
         self._messages = 0
+        self._is_full = False
         # What was done since the last note, and the documents to be inserted with it.
         self._done: dict[ObjectId, list[str]] = defaultdict(list)
         self._sent: list[ObjectId] = []
@@ -101,6 +102,10 @@ class Desk:
         """Return the readers for whom parts of blocks wait here."""
         return self._waiting.keys()
 
+    def is_full(self) -> bool:
+        """Tell whether the last look for due blocks left some, or may have."""
+        return self._is_full
+
     def parcels(self, reader: ObjectId) -> list[Parcel]:
         return list(self._waiting.get(reader, {}).values())
 
@@ -109,15 +114,18 @@ class Desk:
 
         With `bundles`, what a block tells one reader is one parcel; otherwise each message is one.
         """
-        if len(self._waiting) >= readers_wanted or self._messages >= MESSAGES_MAX:
+        self._is_full = len(self._waiting) >= readers_wanted or self._messages >= MESSAGES_MAX
+        if self._is_full:
             return False
         chosen: list[ObjectId] = []
         size = 0
-        for outline in outbox.find_blocks(now, BLOCKS_MAX):
+        found = outbox.find_blocks(now, BLOCKS_MAX)
+        for outline in found:
             size += sum(len(run["subjects"]) for run in outline["news"])
             if chosen and size > NEWS_MAX:
                 break
             chosen.append(outline["_id"])
+        self._is_full = len(chosen) < len(found) or len(found) == BLOCKS_MAX
         claimed = outbox.claim(chosen, self.lease, now=now, until=self.until)
         told = facts.work_out(claimed)
         for block in sorted(claimed, key=lambda block: block["was_due_at"]):

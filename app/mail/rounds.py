@@ -37,12 +37,13 @@ Letter = Sequence[Parcel]
 class Round:
     """The claimed letters of one round, in the order in which they are sent.
 
-    `found` tells whether there was anything to claim. `day` is the day towards which the letters count, if there is a
-    limit.
+    `found` tells whether there was anything to claim, and `is_full` whether there may be more. `day` is the day towards
+    which the letters count, if there is a limit.
     """
 
     letters: Sequence[Letter]
     found: bool
+    is_full: bool
     day: str | None
 
     def uncount(self, unsent: Iterable[Letter]) -> None:
@@ -60,6 +61,8 @@ class Rounds:
         self._last: ObjectId | None = None
         self._count = 0
         self._size = LETTERS_PER_ROUND_MIN
+        # Whether more documents of readers were due than were looked at.
+        self._left_out = False
 
     def claim(self, desk: Desk, *, now: datetime, letters_per_day: int) -> Round:
         """Claim the letters of the next round. If `letters_per_day` is 0, each message is a letter of its own."""
@@ -70,7 +73,14 @@ class Rounds:
         allowed = planned if day is None else _within_limit(planned, day, now, letters_per_day)
         desk.claim(chain.from_iterable(allowed), now)
         letters = [[parcel for parcel in letter if parcel.messages] for letter in allowed]
-        turn = Round([letter for letter in letters if letter], bool(planned) or took_in, day)
+        # A suspect letter has a round of its own, so there is more whenever there is one.
+        is_full = (
+            len(planned) >= self._size
+            or self._left_out
+            or desk.is_full()
+            or any(_is_suspect(each[0]) for each in planned)
+        )
+        turn = Round([letter for letter in letters if letter], bool(planned) or took_in, is_full, day)
         turn.uncount(before for before, letter in zip(allowed, letters, strict=True) if not letter)
         for reader in {letter[0].reader for letter in planned} - {letter[0].reader for letter in allowed}:
             outbox.defer(reader, now=now, until=_next_day(now))
@@ -90,6 +100,8 @@ class Rounds:
         urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
         with_documents = outbox.find_readers(now, after=self._last, size_max=self._size)
         waiting = outbox.find_waiting(with_documents, now, DOCUMENTS_MAX) if with_documents else {}
+        in_all = sum(map(len, waiting.values()))
+        self._left_out = len(waiting) < len(with_documents) or in_all >= DOCUMENTS_MAX
         queues = [
             letters_of(
                 merge(map(_outlined, waiting.get(reader, ())), desk.parcels(reader), key=_due_at), bundles=bundles

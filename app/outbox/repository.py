@@ -31,6 +31,8 @@ from typing import Any
 from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
+from pymongo.collection import Collection as MongoCollection
+from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app import mongo
@@ -212,7 +214,9 @@ def mark_dead(ids: Collection[ObjectId], lease: ObjectId, *, error: str) -> None
 def note_told(told: Mapping[ObjectId, Collection[str]], lease: ObjectId) -> None:
     """Note which parts of these blocks were told, while others still wait. It does not wait for a majority."""
     if told:
-        _hasty().bulk_write([_told_update(block, keys, lease) for block, keys in told.items()], ordered=False)
+        _hasty(database().outbox).bulk_write(
+            [_told_update(block, keys, lease) for block, keys in told.items()], ordered=False
+        )
 
 
 def set_apart(
@@ -256,7 +260,8 @@ def reserve_letters(
     if not wanted:
         return {}
     keys = {f"{reader}/{day}": reader for reader in wanted}
-    count = database().letter_counts
+    # To wait for a majority would cost more than a letter too many after a failover.
+    count = _hasty(database().letter_counts)
     count.bulk_write(
         [
             UpdateOne(
@@ -280,7 +285,7 @@ def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
         if number
     ]
     if changes:
-        database().letter_counts.bulk_write(changes, ordered=False)
+        _hasty(database().letter_counts).bulk_write(changes, ordered=False)
 
 
 def revive(selection: Document, *, now: datetime) -> int:
@@ -357,8 +362,9 @@ def _told_update(block: ObjectId, keys: Iterable[str], lease: ObjectId) -> Updat
     return UpdateOne(_held([block], lease), {"$push": {"told": {"$each": list(keys)}}})
 
 
-def _hasty() -> Any:
-    return database().outbox.with_options(write_concern=WriteConcern(w=1))
+def _hasty(collection: MongoCollection[Document]) -> MongoCollection[Document]:
+    """Return the collection with writes that do not wait for a majority, and reads that see them."""
+    return collection.with_options(write_concern=WriteConcern(w=1), read_concern=ReadConcern("local"))
 
 
 def _settle(
@@ -366,7 +372,7 @@ def _settle(
 ) -> None:
     if ids:
         unset = {**_UNLEASED, **(_SECRET if forget_secret else {})}
-        outbox = _hasty() if hasty else database().outbox
+        outbox = _hasty(database().outbox) if hasty else database().outbox
         outbox.update_many(_held(ids, lease), {"$set": changes, "$unset": unset})
 
 
