@@ -137,6 +137,6 @@ class _Bson:
 def _serializer(scope: bytes) -> URLSafeSerializer:
     # The 48 bytes of SHA-384 fill base64 without spare bits, so each cursor has only one spelling.
     signing = {"key_derivation": "hmac", "digest_method": hashlib.sha384}
-    return URLSafeSerializer(
-        current_app.config["JWT_SECRET_KEY"], salt=_PURPOSE + scope, serializer=_Bson, signer_kwargs=signing
-    )
+    # The last one signs.
+    secrets = list(reversed(current_app.config["SECRETS"]))
+    return URLSafeSerializer(secrets, salt=_PURPOSE + scope, serializer=_Bson, signer_kwargs=signing)

@@ -1,4 +1,4 @@
-"""Health, readiness, the API's description, the public key for receipts, and pages that explain problems."""
+"""Health, readiness, the API's description, the public keys for receipts, and pages that explain problems."""
 
 import gzip
 import hashlib
@@ -11,9 +11,9 @@ from app import mongo
 from app.errors import PROBLEMS, NotFound
 from app.http.api import api
 from app.http.blueprint import PageBlueprint
+from app.ledger.proof import signatures
 from app.mongo import clocks
 from app.mongo.readiness import check_schema
-from app.transactions import receipts
 
 bp = PageBlueprint(
     "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
@@ -38,9 +38,8 @@ def readiness() -> dict[str, str]:
 
 @bp.get("/.well-known/jwks.json")
 def public_keys() -> dict[str, list[dict[str, str]]]:
-    """Return the public key for checking receipts, if this bank signs them."""
-    key = current_app.config["RECEIPT_KEY"]
-    return {"keys": [receipts.public_key(key)] if key else []}
+    """Return the public halves of all keys that ever signed receipts, the present one first."""
+    return {"keys": signatures.public_keys(current_app.config["RECEIPT_KEY"])}
 
 
 @bp.get("/api/openapi.json")
