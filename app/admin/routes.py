@@ -80,8 +80,8 @@ def change_role(body: dict[str, Any], user_id: ObjectId) -> dict[str, Any]:
 def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
     """List accounts, including the bank's own, newest first."""
     page, filters = read_page("admin_accounts", query)
-    found = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
-    return page.answer("accounts", accounts.with_balances(found), _position)
+    found, stop = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
+    return page.answer("accounts", accounts.with_balances(found), _position, stop=stop)
 
 
 @bp.patch("/accounts/<id:account_id>/status")
@@ -103,8 +103,8 @@ def change_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
     """List the records of the audit log, newest first."""
     page, filters = read_page("audit_log", query)
-    records = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
-    return page.answer("records", records, lambda record: [record["at"], record["_id"]])
+    records, stop = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
+    return page.answer("records", records, lambda record: [record["at"], record["_id"]], stop=stop)
 
 
 @bp.get("/trial-balance")
