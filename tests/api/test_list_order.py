@@ -23,10 +23,10 @@ AT = datetime(2026, 11, 1, tzinfo=UTC)
 ITEMS = 7
 
 
-def pages(reader: Person, path: str, name: str, limit: int = 2) -> list[dict[str, Any]]:
-    """Return a whole list, read page by page."""
+def pages(reader: Person, path: str, name: str, limit: int = 2, after: str | None = None) -> list[dict[str, Any]]:
+    """Return a whole list, or what comes after a cursor, read page by page."""
     found: list[dict[str, Any]] = []
-    cursor = ""
+    cursor = "" if after is None else f"&cursor={after}"
     while True:
         page = reader.get(f"{path}{'&' if '?' in path else '?'}limit={limit}{cursor}").body
         found += page[name]
@@ -101,7 +101,7 @@ def test_a_walk_shows_each_item_once_though_a_block_commits_late(app: Flask, ban
         sooner = [str(post_block([each], WAIT_S, WITNESSES, roles_of)[0].unwrap().id) for each in command]
         first = asha.get("/api/transactions?limit=2").body
         whole = [item["id"] for item in pages(asha, "/api/transactions", "transactions")]
-    rest = pages(asha, f"/api/transactions?cursor={first['nextCursor']}", "transactions")
+    rest = pages(asha, "/api/transactions", "transactions", after=first["nextCursor"])
 
     walked = [item["id"] for item in [*first["transactions"], *rest]]
     assert [item for item in walked if item not in late] == whole
