@@ -69,10 +69,10 @@ class Auditor:
                     verdict.wrong.append(f"{users[reader]} got no letter about {record['kind']} {id_}")
 
     def judge_outbox(self, verdict: Verdict) -> None:
-        """Insist that no message tells of a transaction that is not there."""
+        """Insist that no message tells of a transaction or an account that is not there."""
         for message in self.outbox:
-            for id_ in _transactions_in(message):
-                if id_ not in self.records:
+            for id_ in _subjects_in(message):
+                if id_ not in self.records and id_ not in self.accounts:
                     verdict.wrong.append(f"a message about {id_}, which was never committed")
 
     def _judge_journals(self, verdict: Verdict) -> None:
@@ -156,14 +156,9 @@ def _legs_due(record: Document) -> Counter[tuple[str, ObjectId]]:
     return due
 
 
-def _transactions_in(value: Any) -> Iterable[ObjectId]:
-    """Yield what stands under the name `transaction`, at any depth."""
-    if isinstance(value, dict):
-        for name, each in value.items():
-            if name == "transaction" and isinstance(each, ObjectId):
-                yield each
-            else:
-                yield from _transactions_in(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _transactions_in(each)
+def _subjects_in(message: Document) -> Iterable[ObjectId]:
+    """Yield the ids of the transactions and accounts that an outbox message is about."""
+    if "transaction" in message.get("payload", {}):
+        yield message["payload"]["transaction"]
+    for news in message.get("news", ()):
+        yield from news["subjects"]
