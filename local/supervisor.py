@@ -27,7 +27,7 @@ from app import mongo
 from app.auth.service import NotTheSystemUser, ensure_system_user, has_password
 from app.leash import end_with
 from app.mongo import new_client
-from app.mongo.migrations.shape import ensure_schema
+from app.mongo.migrations.run import ensure_schema
 from app.mongo.readiness import NotReady, Standalone, check_database
 from local.mail_catcher import MailCatcher
 from local.mongod import Mongod

@@ -35,7 +35,10 @@ def check_database(uri: str, *, timeout_ms: int) -> None:
 
 
 def check_schema(database: Database[Document]) -> None:
-    """Raise NotReady unless the schema is there and at least as new as this program."""
+    """Raise NotReady unless the schema is there, is at least as new as this program, and lets this program use it.
+
+    A newer schema lets the release before go on until `flask db finish`.
+    """
     try:
         found = database["schema"].find_one({"_id": "version"})
     except ConnectionFailure:
@@ -45,10 +48,21 @@ def check_schema(database: Database[Document]) -> None:
             f"The database {database.name!r} cannot be read (code {error.code}). "
             f"Check the user and password in MONGO_URI, and that the user has the role {ROLE!r}."
         ) from error
-    if found is None or found["version"] < SCHEMA_VERSION:
+    if found is None:
         raise NotReady(
-            f"The database {database.name!r} lacks the schema this version needs. "
+            f"The database {database.name!r} lacks the schema. "
             "Run `flask --app wsgi db init` with an administrator's MONGO_URI."
+        )
+    version: int = found["version"]
+    if version < SCHEMA_VERSION:
+        raise NotReady(
+            f"The database {database.name!r} has version {version} of the schema, and this program needs "
+            f"{SCHEMA_VERSION}. Run `flask --app wsgi db upgrade` with an administrator's MONGO_URI."
+        )
+    if found.get("oldest", version) > SCHEMA_VERSION:
+        raise NotReady(
+            f"The database {database.name!r} has version {version} of the schema, and this program, which has "
+            f"{SCHEMA_VERSION}, is too old for it. Start the newer program."
         )
 
 
