@@ -72,8 +72,8 @@ def _check(log: Logger) -> None:
     from pymongo.errors import ConnectionFailure, PyMongoError
 
     import config as settings  # as it lies on the disk now
-    from app.leash import end_with
     from app.mongo.readiness import NotReady, check_database
+    from app.runtime.leash import end_with
 
     end_with(multiprocessing.parent_process().pid)
     try:

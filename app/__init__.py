@@ -18,7 +18,7 @@ def create_app(config: Config | None = None) -> Flask:
     from flask import Flask
 
     import config as settings
-    from app import audit, cli, heavy, ledger, logs, mongo
+    from app import audit, cli, ledger, logs, mongo
     from app.accounts.routes import bp as accounts
     from app.admin.routes import bp as admin
     from app.auth import tokens
@@ -31,6 +31,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.mail.smtp import mail
     from app.operations.routes import bp as operations
     from app.outbox import repository as outbox
+    from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
     from app.transactions import receipts

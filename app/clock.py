@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+MILLISECOND = timedelta(milliseconds=1)
 # How much the clocks of clients, hosts and the database may differ. Comparing times of two of them must allow for it.
 LEEWAY = timedelta(seconds=10)
 # Once a moment is this long past, no new entry can get a time before it. An entry's time is when its block started, by

@@ -52,6 +52,7 @@ def fill(owner: ObjectId, *, accounts: int, transfers: int) -> list[ObjectId]:
             user=owner,
             idempotency_key=f"{owner}-{number}",
             fingerprint={"amount": "0" * 32},
+            salt=bytes(16),
             kind=TransactionKind.FUNDING if is_funding else TransactionKind.TRANSFER,
             from_account=payer,
             to_account=payee,

@@ -80,6 +80,7 @@ def transfer(user: ObjectId, kind: TransactionKind, payer: ObjectId, payee: Obje
         user=user,
         idempotency_key=str(key),
         fingerprint=dict.fromkeys(("fromAccount", "toAccount", "amount", "idempotencyKey"), "0" * 32),
+        salt=bytes(16),
         kind=kind,
         from_account=payer,
         to_account=payee,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from app.leash import PR_SET_PDEATHSIG
+from app.runtime.leash import PR_SET_PDEATHSIG
 
 LOOPBACK = "127.0.0.1"
 # Below the range that Linux uses for outgoing connections. A port in that range may be taken when a server wants it

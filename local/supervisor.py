@@ -25,10 +25,10 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 import config
 from app import mongo
 from app.auth.service import NotTheSystemUser, ensure_system_user, has_password
-from app.leash import end_with
 from app.mongo import new_client
 from app.mongo.migrations.run import ensure_schema
 from app.mongo.readiness import NotReady, Standalone, check_database
+from app.runtime.leash import end_with
 from local.mail_catcher import MailCatcher
 from local.mongod import Mongod
 from local.mongod_binary import EmbeddedError

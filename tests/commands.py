@@ -16,12 +16,15 @@ from app.outbox import repository as outbox
 # Who writes in each block what follows from it, as in the application.
 WITNESSES = (audit.record_acts, outbox.tell)
 STAFF = ObjectId("c" * 24)
+# A salt need not be random where nobody guesses.
+SALT = b"s" * 16
 
 
 def keyed(user: ObjectId, key: str | None, **asked: Any) -> dict[str, Any]:
     command_id = ObjectId()
     fingerprint = {name: str(value) for name, value in asked.items() if value is not None}
-    return {"id": command_id, "user": user, "idempotency_key": key or str(command_id), "fingerprint": fingerprint}
+    names = {"id": command_id, "user": user, "idempotency_key": key or str(command_id)}
+    return {**names, "fingerprint": fingerprint, "salt": SALT}
 
 
 def transfer(

@@ -6,8 +6,8 @@ from itertools import groupby
 from bson import ObjectId
 from pymongo.database import Database
 
+from app.ledger.documents import to_entry
 from app.ledger.records import GENESIS_HASH, Entry, EntryType
-from app.ledger.repository import to_entry
 from app.mongo import Document
 
 

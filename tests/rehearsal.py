@@ -4,7 +4,7 @@
     python -m tests.rehearsal /tmp/first-release
 
 Clients transfer, hold, capture, read and refresh all the time, at whichever server is up, and repeat what got no answer
-with the same key. They keep what was acknowledged. Meanwhile: the old release alone, `db upgrade`, both releases, the new
+with the same key. They keep what was acknowledged. Meanwhile: the old release alone, `db upgrade`, both, the new
 one alone, `db finish`. Afterwards every acknowledged transfer is there once, and the ledger is sound.
 """
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from bson import ObjectId
 
-from app import heavy
 from app.accounts import service as accounts
 from app.accounts.schemas import AccountAnswerSchema
 from app.admin import repository, service
@@ -35,6 +34,7 @@ from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
 from app.ledger.proof import trial_balance as proof
 from app.ledger.records import AccountStatus
+from app.runtime import heavy
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")
 

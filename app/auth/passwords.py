@@ -11,7 +11,7 @@ import unicodedata
 import bcrypt
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from app import heavy
+from app.runtime import heavy
 
 PASSWORD_BYTES_MIN = 8
 # bcrypt reads no more bytes than this. It would silently ignore the rest of a longer password.

@@ -10,7 +10,7 @@ from tempfile import SpooledTemporaryFile
 
 from flask import Response, request
 
-from app.heavy import Work
+from app.runtime.heavy import Work
 
 READY_BYTES_MAX = 4 * 1024**2
 MEMORY_BYTES_MAX = 1024**2

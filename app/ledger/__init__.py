@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.clock import SETTLING
+from app.clock import MILLISECOND, SETTLING
 from app.ledger import chain, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
@@ -29,6 +29,7 @@ __all__ = [
     "is_for_everybody",
     "post",
     "rehearse",
+    "settled_until",
     "spend_key",
     "spent_on",
     "standing_at",
@@ -136,12 +137,24 @@ class Standing:
     ahead: timedelta
 
 
+def settled_until(account: ObjectId) -> datetime:
+    """Return the time up to which no new entry can get a place in the account's journal."""
+    heads, now = repository.find_heads_and_time([account])
+    assert now is not None
+    return _settled_until(heads[account], now)
+
+
+def _settled_until(head: Entry, now: datetime) -> datetime:
+    # A journal's times never run backwards, so nothing joins before the head. What shares its millisecond may.
+    return max(head.created_at - MILLISECOND, now - SETTLING)
+
+
 def standing_at(account: ObjectId, at: datetime) -> Standing:
     """Return how the account stood at a time. A journal's times never run backwards, so one entry decides it."""
     # Read the head first: once an entry after `at` is visible, all entries before it are visible too.
     heads, now = repository.find_heads_and_time([account])
     assert now is not None
-    is_final = heads[account].created_at > at or now - SETTLING >= at
+    is_final = at <= _settled_until(heads[account], now)
     return Standing(repository.find_entry_at(account, at), is_final, max(at - now, timedelta()))
 
 

@@ -16,13 +16,14 @@ class Keyed:
 
     `id` becomes the id of the record. `fingerprint` maps each field of the request to a
     digest of its value, so that a second use of the key can be compared with the first
-    without keeping the request.
+    without keeping the request. `salt` is random (see `Transaction`).
     """
 
     id: ObjectId
     user: ObjectId
     idempotency_key: str
     fingerprint: Mapping[str, str] = field(hash=False)
+    salt: bytes = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,6 +207,7 @@ def _reversal(command: Reversal, state: State, at: datetime) -> Decision:
         user=command.user,
         idempotency_key=command.idempotency_key,
         fingerprint=command.fingerprint,
+        salt=command.salt,
         kind=TransactionKind.REVERSAL,
         from_account=payer.id,
         to_account=payee.id,
@@ -278,6 +279,7 @@ def _record(command: Transfer, payer: Account, payee: Account, at: datetime) -> 
         user=command.user,
         idempotency_key=command.idempotency_key,
         fingerprint=command.fingerprint,
+        salt=command.salt,
         kind=command.kind,
         from_account=payer.id,
         to_account=payee.id,
@@ -310,16 +312,10 @@ def _move(transaction: Transaction, payer: Account, payee: Account) -> Decision:
 
 
 def _release(voided: Transaction, payer: Account, at: datetime, reason: str | None) -> Decision:
-    at = max(at, payer.at)
-    assert voided.held_amount is not None
+    at, held = max(at, payer.at), voided.held_amount
+    assert held is not None
     payer, entry = append(
-        payer,
-        EntryType.RELEASE,
-        voided.held_amount,
-        at=at,
-        transaction=voided,
-        counterparty=voided.to_account,
-        description=reason,
+        payer, EntryType.RELEASE, held, at=at, transaction=voided, counterparty=voided.to_account, description=reason
     )
     return Decision(outcome=Outcome(voided), entries=(entry,), accounts=(payer,), updated=voided)
 
@@ -370,7 +366,8 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
         raise Forbidden("Only the payee or the bank settles a hold.")
     if hold.status is not TransactionStatus.PENDING or hold.is_overdue(at):
         raise HoldNotPending
-    return hold, payer, payee
+    # Version 1 recorded no salts. The payee's entry will show the record's hash, so it gets one now.
+    return replace(hold, salt=hold.salt or command.salt), payer, payee
 
 
 def _key_use(command: Keyed, kind: KeyUseKind, at: datetime, hold: Transaction | None = None) -> KeyUse:

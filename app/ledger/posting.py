@@ -22,7 +22,7 @@ from app.ledger.commands import (
     act_of,
     transaction_named_by,
 )
-from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction
+from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction, TransactionStatus
 from app.ledger.state import Decided, Decision, State
 from app.mongo import clocks
 
@@ -64,7 +64,8 @@ def post_block(
         return reruns <= DUPLICATE_RERUNS_MAX
 
     def block(session: ClientSession) -> list[Outcome]:
-        decisions, state, at = _decide_all(in_order, session, roles)
+        state, at = _read_state(in_order, session, roles)
+        decisions, state = _decide(in_order, state, at, session)
         flat = tuple(part for decision in decisions for part in decision.flat())
         _write(flat, session)
         decided = Decided(at, flat, state.accounts)
@@ -86,28 +87,35 @@ def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Ac
     """Return the outcome that the command would have now, and the accounts as it would leave them; write nothing."""
 
     def block(session: ClientSession) -> tuple[Outcome, dict[ObjectId, Account]]:
-        decisions, state, _ = _decide_all([command], session, roles)
-        return decisions[-1].outcome, state.accounts
+        state, at = _read_state([command], session, roles)
+        while True:
+            decisions, state = _decide([command], state, at, session)
+            outcome = decisions[-1].outcome
+            # A posting that is put off is posted again, and meets what the block before it has released.
+            if not isinstance(outcome.error, LedgerBusy):
+                return outcome, state.accounts
 
     return mongo.atomically(block)
 
 
-def _decide_all(
-    commands: Sequence[Command], session: ClientSession, roles: Roles
-) -> tuple[list[Decision], State, datetime]:
-    """Return the decisions, the state that they leave, and the primary's time that they were made at.
+def _decide(
+    commands: Sequence[Command], state: State, at: datetime, session: ClientSession
+) -> tuple[list[Decision], State]:
+    """Return the decisions and the state that they leave. `state` is used up.
 
     The last decisions are those for `commands`, in order. Before them come the releases of
     overdue holds whose money a debit needed, or that kept a close from happening.
     """
-    state, at = _read_state(commands, session, roles)
+    met = state.copy()
     decisions = _fold(commands, state, at)
     in_the_way, cleared = _overdue_in_the_way(commands, decisions, state, at, session)
     if not in_the_way:
-        return decisions, state, at
-    with_expiries = [*(Expire(hold=hold) for hold in in_the_way), *commands]
-    state, _ = _read_state(with_expiries, session, roles, at)
-    return _fold(with_expiries, state, at, cleared), state, at
+        return decisions, state
+    holds = repository.find_transactions(in_the_way, session)
+    parties = {party for hold in holds for party in (hold.from_account, hold.to_account)}
+    unknown, _ = repository.find_accounts_and_time(parties - met.accounts.keys(), session)
+    met.add(unknown, holds)
+    return _fold([*(Expire(hold=hold) for hold in in_the_way), *commands], met, at, cleared), met
 
 
 def _overdue_in_the_way(
@@ -125,10 +133,8 @@ def _overdue_in_the_way(
     }
     if not short and not closed:
         return [], set()
-    # The holds in `besides` are released by this block already.
-    find = partial(
-        repository.find_expired_holds, at, besides=[c.hold for c in commands if isinstance(c, Expire)], session=session
-    )
+    released = [id_ for id_, known in state.transactions.items() if known.status is TransactionStatus.VOIDED]
+    find = partial(repository.find_expired_holds, at, besides=released, session=session)
     found = find(payers=short, limit=EXPIRED_HOLDS_MAX + 1) if short else []
     cleared = set(short)
     if len(found) > EXPIRED_HOLDS_MAX:
@@ -159,10 +165,8 @@ def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
     return short
 
 
-def _read_state(
-    commands: Sequence[Command], session: ClientSession, roles: Roles, at: datetime | None = None
-) -> tuple[State, datetime]:
-    """Return the state that the commands meet, and the time: `at`, or the primary's.
+def _read_state(commands: Sequence[Command], session: ClientSession, roles: Roles) -> tuple[State, datetime]:
+    """Return the state that the commands meet, and the primary's time.
 
     Raises ServiceUnavailable if this host's clock is off.
     """
@@ -182,7 +186,7 @@ def _read_state(
     if now is not None:
         clocks.check(now, asked=asked)
     # Without an account there is no time from the primary, but then nothing is written either.
-    at = at or now or asked
+    at = now or asked
     held = {
         account for account in _closing(commands) if repository.has_open_hold(account, at, besides=ids, session=session)
     }

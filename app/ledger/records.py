@@ -8,7 +8,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -217,7 +217,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """The bank's record of a movement of money, completed or not."""
+    """The bank's record of a movement of money, completed or not.
+
+    `salt` is random bytes, or None in records of version 1. The record's hash covers it, and nobody outside the bank
+    is shown it. So whoever sees the hash cannot confirm a guess of what the record hides from them.
+    """
 
     id: ObjectId
     user: ObjectId
@@ -230,6 +234,7 @@ class Transaction:
     currency: str
     status: TransactionStatus
     created_at: datetime
+    salt: bytes | None = field(default=None, repr=False)
     held_amount: int | None = None
     failure: Failure | None = None
     description: str | None = None
@@ -247,13 +252,14 @@ class Transaction:
     def record_hash(self) -> bytes:
         """Return SHA-256 over all fields that never change."""
         first = self.held_amount if self.held_amount is not None else self.amount
+        salt = [] if self.salt is None else [self.salt.hex()]
         return _digest(
             [
                 "transaction", _hex(self.id), _hex(self.user), self.idempotency_key, dict(self.fingerprint),
                 self.kind.value, _hex(self.from_account), _hex(self.to_account), first, self.currency,
                 self.description, None if self.metadata is None else dict(self.metadata),
                 milliseconds(self.created_at), _hex(self.reverses),
-                None if self.expires_at is None else milliseconds(self.expires_at),
+                None if self.expires_at is None else milliseconds(self.expires_at), *salt,
             ]
         )  # fmt: skip
 

@@ -1,8 +1,4 @@
-"""The ledger's documents: `ledger_entries`, `transactions`, and the status of `accounts`.
-
-The documents have the fields of `Entry`, `Transaction` or `KeyUse` by the same names, with
-amounts and sequences as Int64 and hashes as binary. A field that is None is left out of a
-record and null in an entry. A transaction also has `accounts`: [payer, payee].
+"""Reads and writes the ledger's documents: `ledger_entries`, `transactions`, and the status of `accounts`.
 
 Every write takes the session of its atomic block.
 """
@@ -10,31 +6,25 @@ Every write takes the session of its atomic block.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
-from bson import Binary, DBRef, Int64, ObjectId
+from bson import Int64, ObjectId
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 
-from app.ledger.records import (
-    Account,
-    AccountKind,
-    AccountStatus,
-    Entry,
-    EntryType,
-    Failure,
-    Identity,
-    KeyUse,
-    KeyUseKind,
-    Transaction,
-    TransactionKind,
-    TransactionStatus,
+from app.ledger.documents import (
+    MUTABLE,
+    from_entry,
+    from_key_use,
+    from_transaction,
+    to_account,
+    to_entry,
+    to_identity,
+    to_record,
+    to_transaction,
 )
+from app.ledger.records import Account, Entry, Identity, KeyUse, Transaction, TransactionStatus
 from app.mongo import Document, database
 from app.mongo.shared import SharedRead
-
-# The fields of a transaction that may change. All others stay as they were recorded.
-_MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by")
 
 # One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: it costs one seek for each
 # account, however long its journal is.
@@ -93,7 +83,7 @@ def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None 
     documents = _find_account_documents(accounts, session)
     heads = find_heads(accounts, session)
     sealed = find_identities(accounts, session)
-    return [_to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
+    return [to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
 
 
 def find_identities(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Identity]:
@@ -113,7 +103,7 @@ def find_accounts_and_time(
     documents = _find_account_documents(accounts, session)
     heads, now = find_heads_and_time(accounts, session)
     sealed = find_identities(accounts, session)
-    existing = [_to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
+    existing = [to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
     return existing, now
 
 
@@ -175,7 +165,7 @@ def find_expired_holds(
 
 
 def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
-    documents = [_from_transaction(r) if isinstance(r, Transaction) else _from_key_use(r) for r in records]
+    documents = [from_transaction(r) if isinstance(r, Transaction) else from_key_use(r) for r in records]
     if documents:
         database().transactions.insert_many(documents, session=session)
 
@@ -184,8 +174,8 @@ def update_transactions(transactions: Iterable[Transaction], session: ClientSess
     """Write the fields of the transactions that may change."""
     updates = []
     for transaction in transactions:
-        document = _from_transaction(transaction)
-        changed = {name: document[name] for name in _MUTABLE if name in document}
+        document = from_transaction(transaction)
+        changed = {name: document[name] for name in MUTABLE if name in document}
         updates.append(UpdateOne({"_id": transaction.id}, {"$set": changed}))
     if updates:
         database().transactions.bulk_write(updates, session=session)
@@ -205,196 +195,6 @@ def count_incoming_holds(payees: Mapping[ObjectId, int], session: ClientSession)
 
 
 def insert_entries(entries: Iterable[Entry], session: ClientSession) -> None:
-    documents = [_from_entry(entry) for entry in entries]
+    documents = [from_entry(entry) for entry in entries]
     if documents:
         database().ledger_entries.insert_many(documents, session=session)
-
-
-def to_entry(document: Document) -> Entry:
-    return Entry(
-        account=document["account"],
-        sequence=document["sequence"],
-        type=EntryType(document["type"]),
-        amount=document["amount"],
-        balance=document["balance"],
-        held=document["held"],
-        transaction=document["transaction"],
-        counterparty=document["counterparty"],
-        description=document["description"],
-        created_at=document["created_at"],
-        previous_hash=bytes(document["previous_hash"]),
-        hash=bytes(document["hash"]),
-        version=document.get("version", 1),
-        record_hash=bytes(document["record_hash"]) if "record_hash" in document else None,
-        identity=to_identity(document["identity"]) if "identity" in document else None,
-    )
-
-
-def to_identity(document: Document) -> Identity:
-    return Identity(document["user"], AccountKind(document["kind"]), document["currency"])
-
-
-def identity_of(account: Document) -> Identity:
-    """Return the identity that an account's own document gives."""
-    return Identity(account.get("user"), AccountKind(account["kind"]), account["currency"])
-
-
-def _from_entry(entry: Entry) -> Document:
-    since_version_2: Document = {}
-    if entry.record_hash is not None:
-        since_version_2 = {"version": entry.version, "record_hash": Binary(entry.record_hash)}
-    if entry.identity is not None:
-        user, kind, currency = entry.identity.user, entry.identity.kind.value, entry.identity.currency
-        since_version_2["identity"] = {"user": user, "kind": kind, "currency": currency}
-    return {
-        "account": entry.account,
-        "sequence": Int64(entry.sequence),
-        "type": entry.type.value,
-        "amount": Int64(entry.amount),
-        "balance": Int64(entry.balance),
-        "held": Int64(entry.held),
-        "transaction": entry.transaction,
-        "counterparty": entry.counterparty,
-        "description": entry.description,
-        "created_at": entry.created_at,
-        "previous_hash": Binary(entry.previous_hash),
-        "hash": Binary(entry.hash),
-        **since_version_2,
-    }
-
-
-def _to_account(document: Document, head: Entry, sealed: Identity | None) -> Account:
-    # The application's role can change an account's document but no entry, so the journal's identity is trusted first.
-    identity = sealed or identity_of(document)
-    return Account(
-        id=document["_id"],
-        kind=identity.kind,
-        user=identity.user,
-        currency=identity.currency,
-        status=AccountStatus(document["status"]),
-        sequence=head.sequence,
-        balance=head.balance,
-        held=head.held,
-        hash=head.hash,
-        at=head.created_at,
-    )
-
-
-def to_record(document: Document) -> Transaction | KeyUse:
-    if document["kind"] not in set(KeyUseKind):
-        return to_transaction(document)
-    return KeyUse(
-        id=document["_id"],
-        user=document["user"],
-        idempotency_key=document["idempotency_key"],
-        fingerprint=document["fingerprint"],
-        kind=KeyUseKind(document["kind"]),
-        created_at=document["created_at"],
-        transaction=document.get("transaction"),
-        failure=_to_failure(document.get("failure")),
-        results=tuple(
-            result if isinstance(result, ObjectId) else _to_some_failure(result)
-            for result in document.get("results", ())
-        ),
-        account=document.get("account"),
-    )
-
-
-def to_transaction(document: Document) -> Transaction:
-    return Transaction(
-        id=document["_id"],
-        user=document["user"],
-        idempotency_key=document["idempotency_key"],
-        fingerprint=document["fingerprint"],
-        kind=TransactionKind(document["kind"]),
-        from_account=document["from_account"],
-        to_account=document["to_account"],
-        amount=document["amount"],
-        currency=document["currency"],
-        status=TransactionStatus(document["status"]),
-        created_at=document["created_at"],
-        held_amount=document.get("held_amount"),
-        failure=_to_failure(document.get("failure")),
-        description=document.get("description"),
-        metadata=_to_metadata(document.get("metadata")),
-        completed_at=document.get("completed_at"),
-        reverses=document.get("reverses"),
-        reversed_by=document.get("reversed_by"),
-        expires_at=document.get("expires_at"),
-    )
-
-
-def _from_metadata(metadata: Mapping[str, str] | None) -> list[list[str]] | None:
-    # Pairs of strings, because a client's name might mean something to the server or the driver as a field's name.
-    return None if metadata is None else [[name, value] for name, value in metadata.items()]
-
-
-def _to_metadata(stored: list[tuple[str, str]] | Document | DBRef | None) -> Mapping[str, str] | None:
-    if isinstance(stored, list):
-        return dict(stored)
-    # Version 1 of the schema stored an object, which the driver may take for a reference.
-    if isinstance(stored, DBRef):
-        return {name: value for name, value in stored.as_doc().items() if value is not None}
-    return stored
-
-
-def _to_failure(document: Document | None) -> Failure | None:
-    return _to_some_failure(document) if document else None
-
-
-def _to_some_failure(document: Document) -> Failure:
-    return Failure(document["code"], document["detail"], document.get("index"))
-
-
-def _from_failure(failure: Failure | None) -> Document | None:
-    if failure is None:
-        return None
-    index = {} if failure.index is None else {"index": failure.index}
-    return {"code": failure.code, "detail": failure.detail, **index}
-
-
-def _from_key_use(key_use: KeyUse) -> Document:
-    results = [_from_failure(result) if isinstance(result, Failure) else result for result in key_use.results]
-    optional = {
-        "transaction": key_use.transaction,
-        "failure": _from_failure(key_use.failure),
-        "results": results or None,
-        "account": key_use.account,
-    }
-    return {
-        "_id": key_use.id,
-        "user": key_use.user,
-        "idempotency_key": key_use.idempotency_key,
-        "fingerprint": key_use.fingerprint,
-        "kind": key_use.kind.value,
-        "created_at": key_use.created_at,
-        **{name: value for name, value in optional.items() if value is not None},
-    }
-
-
-def _from_transaction(transaction: Transaction) -> Document:
-    optional: dict[str, Any] = {
-        "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
-        "failure": _from_failure(transaction.failure),
-        "description": transaction.description,
-        "metadata": _from_metadata(transaction.metadata),
-        "completed_at": transaction.completed_at,
-        "reverses": transaction.reverses,
-        "reversed_by": transaction.reversed_by,
-        "expires_at": transaction.expires_at,
-    }
-    return {
-        "_id": transaction.id,
-        "user": transaction.user,
-        "idempotency_key": transaction.idempotency_key,
-        "fingerprint": transaction.fingerprint,
-        "kind": transaction.kind.value,
-        "from_account": transaction.from_account,
-        "to_account": transaction.to_account,
-        "accounts": [transaction.from_account, transaction.to_account],
-        "amount": Int64(transaction.amount),
-        "currency": transaction.currency,
-        "status": transaction.status.value,
-        "created_at": transaction.created_at,
-        **{name: value for name, value in optional.items() if value is not None},
-    }

@@ -45,6 +45,11 @@ class State:
             if record is not None:
                 self.recorded[record.user, record.idempotency_key] = record
 
+    def add(self, accounts: Iterable[Account], transactions: Iterable[Transaction]) -> None:
+        """Make more accounts and transactions known."""
+        self.accounts.update((account.id, account) for account in accounts)
+        self.transactions.update((transaction.id, transaction) for transaction in transactions)
+
     def copy(self) -> "State":
         """Return a copy that can change without changing this state."""
         return State(self.accounts.values(), self.recorded.values(), self.transactions.values(), self._held, self.roles)

@@ -61,6 +61,8 @@ _TRANSACTION = _document(
         "status": _one_of("PENDING", "COMPLETED", "FAILED", "REVERSED", "VOIDED"),
     },
     {
+        # Version 1 wrote no salts.
+        "salt": _HASH,
         "held_amount": _MONEY,
         "failure": _FAILURE,
         "description": _STRING,

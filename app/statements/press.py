@@ -1,9 +1,9 @@
 """The press: a process beside each worker that draws PDFs, so that drawing never blocks the worker's other threads.
 
-The worker decides who may draw and who waits (`app.heavy`). The press has its own connection to the database and
-writes into a file that the worker gives it. It starts when it is first needed. It ends when the worker's end of their
-socket closes, which the kernel does however the worker ends. If a press is lost, the requests that waited for it are
-refused with ServiceUnavailable, and the next order starts a new one.
+The worker decides who may draw and who waits (`app.runtime.heavy`). The press has its own connection to the database
+and writes into a file that the worker gives it. It starts when it is first needed. It ends when the worker's end of
+their socket closes, which the kernel does however the worker ends. If a press is lost, the requests that waited for it
+are refused with ServiceUnavailable, and the next order starts a new one.
 """
 
 import gc
@@ -152,7 +152,7 @@ class Press:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 # A new program, because a fork would copy locks that other threads hold. It is not told to end with
-                # its parent by `app.leash`, because the kernel would end it with the thread that starts it.
+                # its parent by `app.runtime.leash`, because the kernel would end it with the thread that starts it.
                 self._process = subprocess.Popen(  # noqa: S603 -- no argument is from outside
                     [sys.executable, "-P", "-c", _PROGRAM, str(_ROOT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,

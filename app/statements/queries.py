@@ -1,27 +1,26 @@
 """Reads journals for entries, balances and statements.
 
-The documents are the entries of `ledger_entries`; `ledger.repository.to_entry` reads their members. Every query
+The documents are the entries of `ledger_entries`; `ledger.documents.to_entry` reads their members. Every query
 seeks in one index and reads on from there, so its cost does not depend on the rest of the journal. Results come in
 the index's order, so nothing is sorted in memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app.clock import at_or_after
+from app.clock import MILLISECOND, at_or_after
+from app.ledger.documents import to_entry
 from app.ledger.records import GENESIS_HASH, EntryType
-from app.ledger.repository import to_entry
 from app.mongo import Document, database
 
 JOURNAL_INDEX = [("account", 1), ("sequence", -1)]
 TIME_INDEX = [("account", 1), ("created_at", -1), ("sequence", -1)]
 READ_AT_ONCE = 1_000
-MILLISECOND = timedelta(milliseconds=1)
 
 
 def find_entries(

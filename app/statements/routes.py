@@ -7,7 +7,6 @@ from bson import ObjectId
 from flask import Response, request
 from marshmallow import INCLUDE
 
-from app import heavy
 from app.accounts.service import readable_account
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
 from app.errors import AccountNotFound, ValidationFailed
@@ -16,6 +15,7 @@ from app.http.accept import preferred
 from app.http.blueprint import Blueprint
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
+from app.runtime import heavy
 from app.statements import press, queries, render, service, verification
 from app.statements.schemas import (
     BalanceHistorySchema,

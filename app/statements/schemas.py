@@ -94,6 +94,12 @@ class PointSchema(CamelSchema):
 
     at = UtcDateTime(required=True)
     balance = Money(required=True)
+    final = fields.Boolean(
+        required=True,
+        metadata={
+            "description": "Whether it can no longer change. In the last 60 seconds, entries may still be added."
+        },
+    )
 
 
 class BalanceHistorySchema(CamelSchema):

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from bson import ObjectId
 
-from app import clock
+from app import clock, ledger
 from app.accounts.service import readable_account
-from app.clock import LEEWAY, SETTLING, at_or_after, whole_milliseconds
+from app.clock import LEEWAY, MILLISECOND, SETTLING, at_or_after, whole_milliseconds
 from app.errors import ValidationFailed
 from app.ledger.records import EntryType
 from app.mongo import Document
 from app.statements import queries
-from app.statements.queries import MILLISECOND, Span
+from app.statements.queries import Span
 
 PERIOD_MAX = timedelta(days=366)
 # The same limit as for a PDF. A request body of 4 MiB holds about 8,000 entries.
@@ -157,8 +157,9 @@ def balance_history(
     """Return an account's balance at up to `points` moments, from the start of a period to its end, evenly spread.
 
     By default the period is the last HISTORY_DEFAULT until now. A period that reaches into the future ends now. Before
-    the account opened, its balance is 0. Raises AccountNotFound, and ValidationFailed for a period that ends before it
-    starts.
+    the account opened, its balance is 0. `final` tells of each balance whether it can no longer change.
+
+    Raises AccountNotFound, and ValidationFailed for a period that ends before it starts.
     """
     account = readable_account(account_id, viewer)
     now = clock.now()
@@ -168,11 +169,16 @@ def balance_history(
         raise _ends_before_it_begins(to_time)
     length = to_time - from_time
     moments = sorted({whole_milliseconds(from_time + length * n / (points - 1)) for n in range(points)})
+    # Read first: what is settled before the balances are read is settled in them.
+    settled = ledger.settled_until(account_id)
     balances = queries.find_balances(account_id, moments)
     return {
         "account_id": account_id,
         "currency": account["currency"],
-        "points": [{"at": at, "balance": balance} for at, balance in zip(moments, balances, strict=True)],
+        "points": [
+            {"at": at, "balance": balance, "final": at <= settled}
+            for at, balance in zip(moments, balances, strict=True)
+        ],
     }
 
 

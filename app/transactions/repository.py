@@ -12,8 +12,8 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app.clock import at_or_after
+from app.ledger.documents import to_transaction
 from app.ledger.records import Transaction, TransactionKind, TransactionStatus
-from app.ledger.repository import to_transaction
 from app.mongo import Document, database
 from app.mongo.lists import Position, behind, newest_first
 

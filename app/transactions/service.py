@@ -1,5 +1,6 @@
 """Turns requests into ledger commands, posts them, and reads transactions as a viewer may see them."""
 
+import secrets
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -26,6 +27,8 @@ from app.transactions import repository
 log = structlog.get_logger(__name__)
 
 NO_CURRENCY = ""
+# Enough that nobody can try all salts of a record.
+SALT_BYTES = 16
 SWEEP_LEASE = "expired_holds"
 SWEEP_LEASE_DURATION = timedelta(seconds=10)
 SWEEP_SIZE_MAX = 200
@@ -116,6 +119,7 @@ def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
             user=user_id,
             idempotency_key=item_key(request["idempotency_key"], index),
             fingerprint={},
+            salt=secrets.token_bytes(SALT_BYTES),
             kind=TransactionKind.TRANSFER,
             **_movement(item),
         )
@@ -250,6 +254,7 @@ def _keyed(call: str, request: Request, user_id: ObjectId) -> dict[str, Any]:
         "user": user_id,
         "idempotency_key": request["idempotency_key"],
         "fingerprint": fingerprint(call, request),
+        "salt": secrets.token_bytes(SALT_BYTES),
     }
 
 

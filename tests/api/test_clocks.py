@@ -114,6 +114,25 @@ def test_a_balance_is_final_once_its_time_is_settled_or_a_later_entry_is_there(
     assert balance_at(payer, account, datetime.fromisoformat(created)) == (999, False)
 
 
+def test_a_history_says_of_each_point_whether_it_may_still_change(bank: Bank, database: Database[Document]) -> None:
+    payer, account = bank.customer(1_000)
+    now, period = clock.now(), SETTLING / 2
+    for n, age in enumerate((4 * period, 3 * period)):
+        database.ledger_entries.update_one(
+            {"account": ObjectId(account), "sequence": n}, {"$set": {"created_at": now - age}}
+        )
+    query = urlencode({"from": rfc3339(now - 5 * period), "to": rfc3339(now), "points": 6})
+
+    points = payer.get(f"/api/accounts/{account}/balance/history?{query}").body["points"]
+
+    # The account opened at the second point. The fourth is as old as what settles just now.
+    assert [point["balance"] for point in points] == [0, 0, 1_000, 1_000, 1_000, 1_000]
+    assert [point["final"] for point in points] == [True, True, True, True, False, False]
+
+    payer.transfer(account, bank.customer()[1], 1)
+    assert all(point["final"] for point in payer.get(f"/api/accounts/{account}/balance/history?{query}").body["points"])
+
+
 def test_a_time_within_the_clocks_leeway_is_no_future(bank: Bank) -> None:
     payer, account = bank.customer(1_000)
 

@@ -12,9 +12,9 @@ from flask import Flask
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure
 
-from app import heavy
 from app.http import requests, streams
 from app.mongo import Document
+from app.runtime import heavy
 from app.statements import queries, service
 from tests.clients import InProcess
 from tests.journals import lengthen

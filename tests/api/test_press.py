@@ -10,9 +10,9 @@ import pytest
 import structlog
 from pymongo.database import Database
 
-from app import heavy
 from app.http import problems
 from app.mongo import Document
+from app.runtime import heavy
 from app.statements import press as press_module
 from app.statements.press import press
 from app.statements.queries import READ_AT_ONCE

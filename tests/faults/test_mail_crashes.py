@@ -37,6 +37,7 @@ def post_transfers(payer: Person, from_account: str, to_account: str, count: int
                     user=ObjectId(payer.id),
                     idempotency_key=f"transfer-{number}",
                     fingerprint={"idempotencyKey": "x"},
+                    salt=bytes(16),
                     kind=TransactionKind.TRANSFER,
                     from_account=ObjectId(from_account),
                     to_account=ObjectId(to_account),

@@ -119,6 +119,7 @@ def transfer(payer: Person, from_account: str, to_account: str) -> Transfer:
         user=ObjectId(payer.id),
         idempotency_key=str(key),
         fingerprint={"idempotencyKey": "x"},
+        salt=bytes(16),
         kind=TransactionKind.TRANSFER,
         from_account=ObjectId(from_account),
         to_account=ObjectId(to_account),

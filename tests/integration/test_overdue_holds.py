@@ -11,12 +11,12 @@ from bson import Int64, ObjectId
 from app import clock
 from app.auth.roles import roles_of
 from app.errors import LedgerBusy
-from app.ledger.commands import Command, Expire, Hold
-from app.ledger.posting import EXPIRED_HOLDS_MAX, post_block
+from app.ledger.commands import Command, Expire, Hold, Transfer
+from app.ledger.posting import EXPIRED_HOLDS_MAX, post_block, rehearse
 from app.ledger.records import AccountStatus, Outcome
 from app.transactions import service
 from local.processes import holds_within
-from tests.commands import WITNESSES, change_status, hold, void
+from tests.commands import WITNESSES, batch, change_status, hold, void
 from tests.integration.branch import Branch, Customer, codes, process
 
 BRIEF = timedelta(milliseconds=1)
@@ -34,7 +34,7 @@ def brief(payer: Customer, payee: Customer, amount: int = 1) -> Hold:
     return Hold(**{name: getattr(command, name) for name in _FIELDS}, lifetime=BRIEF)
 
 
-_FIELDS = ("id", "user", "idempotency_key", "fingerprint", "from_account", "to_account", "amount")
+_FIELDS = ("id", "user", "idempotency_key", "fingerprint", "salt", "from_account", "to_account", "amount")
 
 
 def overdue(payer: Customer, payee: Customer, holds: int, amount: int = 1) -> list[ObjectId]:
@@ -117,6 +117,27 @@ def test_a_decline_is_final_only_when_no_overdue_hold_of_the_payer_is_left(branc
     assert declined.error.code == "insufficient_funds"
     assert "250 are available" in declined.error.detail
     assert is_open(branch, holds) == 0
+
+
+@pytest.mark.parametrize("amount", [40, 250, 251])
+@pytest.mark.parametrize("in_a_batch", [False, True])
+def test_a_dry_run_says_what_the_real_call_says_however_many_overdue_holds_are_in_the_way(
+    branch: Branch, amount: int, in_a_batch: bool
+) -> None:
+    payer, payee = branch.customer(250), branch.customer()
+    holds = overdue(payer, payee, 250)
+    command: Command = payer.pay(payee, amount)
+    if in_a_batch:
+        assert isinstance(command, Transfer)
+        command = batch(payer.user, [command])
+
+    rehearsed, accounts = rehearse(command, roles_of)
+    assert is_open(branch, holds) == 250
+    (posted,) = process().post([command])
+
+    assert (str(rehearsed.error), len(rehearsed.results)) == (str(posted.error), len(posted.results))
+    (head,) = branch.database.ledger_entries.find({"account": payer.account}).sort("sequence", -1).limit(1)
+    assert (accounts[payer.account].balance, accounts[payer.account].held) == (head["balance"], head["held"])
 
 
 def test_who_is_short_only_because_another_debit_got_its_money_is_judged_with_its_holds_released(

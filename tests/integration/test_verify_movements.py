@@ -27,7 +27,13 @@ def every_kind_of_movement(bank: Bank) -> dict[str, ObjectId]:
     payer, payee, system = ObjectId(ashas), ObjectId(ravis), ObjectId(bank.system.id)
 
     def keyed(user: str | ObjectId) -> dict[str, Any]:
-        return {"id": ObjectId(), "user": ObjectId(user), "idempotency_key": new_key(), "fingerprint": {}}
+        return {
+            "id": ObjectId(),
+            "user": ObjectId(user),
+            "idempotency_key": new_key(),
+            "fingerprint": {},
+            "salt": bytes(16),
+        }
 
     def hold(amount: int, lifetime: timedelta = timedelta(days=1)) -> ObjectId:
         parties = {"from_account": payer, "to_account": payee, "description": "A deposit"}

@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from app.ledger import repository
+from app.ledger import documents, repository
 from app.ledger.proof import verify
 from app.ledger.records import AccountStatus, Entry, EntryType
 from app.mongo import Document
@@ -41,7 +41,7 @@ def as_version_1(database: Database[Document]) -> None:
     for account in database.ledger_entries.distinct("account"):
         first = database.ledger_entries.find_one({"account": account, "sequence": 0})
         assert first is not None
-        sealed = repository.to_entry(first).sealed()
+        sealed = documents.to_entry(first).sealed()
         database.ledger_entries.update_one({"_id": first["_id"]}, {"$set": {"hash": sealed.hash}})
         resealed(database, account, 1)
 
@@ -116,6 +116,7 @@ def test_a_forger_of_the_first_entry_is_found(bank: Bank, tampered: Ledger, data
         {"idempotency_key": "another"},
         {"fingerprint": {"amount": "x"}},
         {"description": "Not rent"},
+        {"salt": bytes(16)},
     ],
     ids=lambda fields: next(iter(fields)),
 )
@@ -230,7 +231,7 @@ def test_a_key_that_opened_an_account_and_names_a_strangers(
 def test_a_journal_that_goes_back_to_the_hash_that_seals_less(tampered: Ledger) -> None:
     entries = tampered.database.ledger_entries
     for account, sequence in ((tampered.asha, 4), (tampered.ravi, 3)):
-        entry = replace(repository.to_entry(tampered.entry(account, sequence)), version=1, record_hash=None).sealed()
+        entry = replace(documents.to_entry(tampered.entry(account, sequence)), version=1, record_hash=None).sealed()
         changes: Document = {"$set": {"hash": entry.hash, "description": "Gift"}}
         changes["$unset"] = {"version": "", "record_hash": ""}
         entries.update_one({"account": account, "sequence": sequence}, changes)
@@ -243,8 +244,8 @@ def append(ledger: Ledger, account: ObjectId, status: AccountStatus) -> Entry:
     """Forge a change of status, in the journal and in the account."""
     head = ledger.database.ledger_entries.find_one({"account": account}, sort=[("sequence", -1)])
     assert head is not None
-    first = repository.to_entry(ledger.entry(account, 0))
-    before = repository.to_entry(head)
+    first = documents.to_entry(ledger.entry(account, 0))
+    before = documents.to_entry(head)
     forged = replace(
         first, sequence=before.sequence + 1, balance=before.balance, held=before.held, description=status.value,
         created_at=before.created_at + timedelta(milliseconds=1), previous_hash=before.hash, type=EntryType.STATUS,

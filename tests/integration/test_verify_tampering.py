@@ -8,7 +8,7 @@ import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
-from app.ledger import repository
+from app.ledger import documents, repository
 from app.ledger.proof import verify
 from app.mongo import Document
 from tests.integration.tampering import Ledger, faults, resealed, small_ledger
@@ -94,7 +94,7 @@ def test_any_changed_field_is_named_at_its_entry(tampered: Ledger, field: str, v
 
 
 def test_a_forger_who_seals_again_is_found_where_the_old_chain_goes_on(tampered: Ledger) -> None:
-    entry = replace(repository.to_entry(tampered.entry(tampered.asha, 3)), amount=201, balance=699).sealed()
+    entry = replace(documents.to_entry(tampered.entry(tampered.asha, 3)), amount=201, balance=699).sealed()
     tampered.change(tampered.asha, 3, amount=201, balance=699, hash=entry.hash)
 
     assert faults() == [
@@ -163,7 +163,7 @@ def test_swapped_entries(tampered: Ledger) -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_stray_entry(tampered: Ledger, known: bool) -> None:
-    head = repository.to_entry(tampered.entry(tampered.ravi, 3))
+    head = documents.to_entry(tampered.entry(tampered.ravi, 3))
     transaction = tampered.sent[2] if known else ObjectId()
     stray = replace(
         head, sequence=4, balance=head.balance + 300, previous_hash=head.hash, transaction=transaction

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from app.errors import ServiceUnavailable
-from app.heavy import Share
+from app.runtime.heavy import Share
 from tests.threads import at_once
 
 WAIT_S = 20

@@ -62,7 +62,8 @@ class Ledger:
 
 
 def keyed(user: ObjectId | None) -> dict[str, Any]:
-    return {"id": ObjectId(), "user": user, "idempotency_key": str(ObjectId()), "fingerprint": {"amount": "x"}}
+    names = {"id": ObjectId(), "user": user, "idempotency_key": str(ObjectId())}
+    return {**names, "fingerprint": {"amount": "x"}, "salt": bytes(16)}
 
 
 def told(messages: list[OutboxMessage]) -> list[tuple[MessageKind, ObjectId]]:

@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from app.clock import milliseconds
 from app.ledger.chain import BALANCE_EFFECT, HELD_EFFECT
+from app.ledger.documents import to_entry
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
 from app.ledger.records import (
     GENESIS_HASH,
@@ -21,7 +22,6 @@ from app.ledger.records import (
     Identity,
     treasury_id,
 )
-from app.ledger.repository import to_entry
 from app.mongo import Document
 
 # A RELEASE is missing here, because money set aside is given back whatever the account's status is.

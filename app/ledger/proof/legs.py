@@ -6,6 +6,7 @@ from typing import NamedTuple
 from bson import ObjectId
 
 from app.clock import milliseconds
+from app.ledger.documents import to_entry, to_transaction
 from app.ledger.proof.checks import described
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
 from app.ledger.records import (
@@ -18,7 +19,6 @@ from app.ledger.records import (
     TransactionStatus,
     treasury_id,
 )
-from app.ledger.repository import to_entry, to_transaction
 from app.mongo import Document
 
 Identities = Mapping[ObjectId, Identity | None]

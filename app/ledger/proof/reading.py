@@ -13,9 +13,10 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.cursor import RawBatchCursor
 
+from app.ledger.documents import identity_of
 from app.ledger.proof.faults import UNREADABLE
 from app.ledger.records import Identity
-from app.ledger.repository import find_identities, identity_of
+from app.ledger.repository import find_identities
 from app.mongo import Document, database
 
 READ_AT_ONCE = 4_000
