@@ -175,7 +175,7 @@ def main(checkout: Path) -> int:
         servers.problems += _faults(replica_set, servers)
         print("\n".join(servers.problems) or "Nothing was lost or done twice.")  # noqa: T201
         with flask_process(uri, "ledger", "verify") as process:
-            out, said = process.communicate(timeout=120)
+            out, _ = process.communicate(timeout=120)
         print("\n".join(out.splitlines()[-5:]))  # noqa: T201
         return 1 if servers.problems or process.returncode else 0
 
