@@ -237,8 +237,9 @@ def load(database: Database[Document]) -> None:
         for line in lines:
             read = json_util.loads(line, json_options=_OPTIONS)
             document = read["is"]
-            if "expires_at" in document:
-                document["expires_at"] += age
+            for part in (document, document.get("payload", {})):
+                if "expires_at" in part:
+                    part["expires_at"] += age
             documents.setdefault(read["in"], []).append(document)
     for name, some in documents.items():
         database[name].insert_many(some)

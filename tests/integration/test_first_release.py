@@ -134,7 +134,7 @@ def test_the_whole_history_is_there_and_an_old_page_s_cursor_is_refused_in_so_ma
 
     assert [each["id"] for each in first["transactions"]] == upgraded.told["history"]
     ids = [each["id"] for each in (*first["transactions"], *rest["transactions"])]
-    assert len(set(ids)) == 36
+    assert len(set(ids)) == 38
     assert rest["nextCursor"] is None
     rent = [each for each in rest["transactions"] if each["metadata"]]
     assert rent
