@@ -15,7 +15,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test lint audit format lock clean
+.PHONY: help run test simulate lint audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -26,6 +26,9 @@ run: $(INSTALLED) ## install and start all that Fincore needs, and serve it on h
 
 test: $(INSTALLED) ## run every test; some of them: make test ARGS='-k holds'
 	@.venv/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
+
+simulate: $(INSTALLED) ## run the ledger on a scripted database, a seed at a time: make simulate SEED=7 STEPS=100000 SEEDS=1
+	@.venv/bin/python -m tests.simulator --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --steps $(or $(STEPS),100000)
 
 lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .

@@ -79,6 +79,8 @@ class Config:
     log_level: str = "INFO"
     # The seed of the Ed25519 key that signs receipts. Without it there are no receipts.
     receipt_key: str | None = field(default=None, repr=False)
+    # Lets Prometheus read /metrics from another machine.
+    metrics_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class ServerConfig:
     threads: int
     request_timeout_s: int
     keep_alive_s: int
+    # Where the workers and the deliverer share what they count. None: gunicorn makes a place.
+    metrics_dir: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,7 @@ def load() -> Config:
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=_is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
         receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
+        metrics_token=env.str("METRICS_TOKEN", "", validate=_or_blank(_is_strong_secret)) or None,
     )
     _seal(env)
     return config
@@ -257,6 +262,7 @@ def _server(env: Env) -> ServerConfig:
         threads=env.int("THREADS", 32, validate=Range(1, 512)),
         request_timeout_s=env.int("REQUEST_TIMEOUT_S", 15, validate=Range(1, 300)),
         keep_alive_s=env.int("KEEP_ALIVE_S", 15, validate=Range(1, 3_600)),
+        metrics_dir=env.path("PROMETHEUS_MULTIPROC_DIR", None),
     )
 
 

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import shutil
 import sys
+import tempfile
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
@@ -33,6 +35,8 @@ timeout = 60
 graceful_timeout = 30
 keepalive = _server.keep_alive_s
 
+_counts_made: str | None = None
+
 accesslog = None  # the application logs its requests
 errorlog = "-"
 # Its default is a socket in the home directory, for which several instances would compete.
@@ -40,14 +44,15 @@ control_socket_disable = True
 # The application itself decides whose X-Forwarded-* headers to trust (TRUSTED_PROXIES).
 forwarded_allow_ips = ""
 # Workers touch a file there to show that they are alive. On a slow disk that could take longer than `timeout`.
-if os.access("/dev/shm", os.W_OK):  # noqa: S108 (gunicorn makes unguessable names in it)
-    worker_tmp_dir = "/dev/shm"  # noqa: S108 (as above)
+_MEMORY = "/dev/shm"  # noqa: S108 (gunicorn and we make unguessable names in it)
+worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK) else None
 
 
 def on_starting(server: Arbiter) -> None:
     """Refuse to start, with one line and exit code 1, if the settings or the database are unfit."""
     if not _passes(server.log):
         sys.exit(1)
+    _share_counts()
     reload_now = server.handle_hup
 
     def reload_if_it_can_serve() -> None:
@@ -57,6 +62,33 @@ def on_starting(server: Arbiter) -> None:
             server.log.error("Not reloaded, for the reason above. What runs goes on as it is.")
 
     server.handle_hup = reload_if_it_can_serve
+
+
+def on_exit(server: Arbiter) -> None:  # noqa: ARG001 (as gunicorn calls it)
+    """Remove what the workers counted, if the place was made for this run."""
+    if _counts_made is not None:
+        shutil.rmtree(_counts_made, ignore_errors=True)
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+    """Drop a worker's present numbers, such as its queue's length, and keep what it counted."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+def _share_counts() -> None:
+    """Name the directory where workers keep what they count; see app/metrics.py."""
+    global _counts_made
+    if _server.metrics_dir is None:
+        _counts_made = tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir)
+        settings.export({"PROMETHEUS_MULTIPROC_DIR": _counts_made})
+        return
+    _server.metrics_dir.mkdir(parents=True, exist_ok=True)
+    # An earlier run's files would be added to this one's, so that rates jump.
+    for file in _server.metrics_dir.glob("*_[0-9]*.db"):
+        if not os.path.exists(f"/proc/{file.stem.rpartition('_')[2]}"):
+            file.unlink(missing_ok=True)
 
 
 def _passes(log: Logger) -> bool:

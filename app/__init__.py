@@ -42,6 +42,7 @@ def create_app(config: Config | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config.update(
         DEFAULT_CURRENCY=config.default_currency,
+        METRICS_TOKEN=config.metrics_token,
         RECEIPT_KEY=receipts.load_key(config.receipt_key) if config.receipt_key else None,
         API_TITLE="Fincore",
         API_VERSION=__version__,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 from pymongo.errors import PyMongoError
 
-from app import mongo
+from app import metrics, mongo
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +57,7 @@ class Background:
             pause_s = self._pause_after_failure_s
             try:
                 pause_s = task.run()
+                metrics.TASK_SUCCESS.labels(task.name).set_to_current_time()
                 told = None
             except Exception as error:
                 # Log a repeated failure of the same type only once, because an outage would fill the log.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import bson.tz_util
 import orjson
 from bson import ObjectId
 from marshmallow import RAISE, Schema, fields, pre_load, validate
@@ -34,6 +35,9 @@ _CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _ONE_LINE = f"^[^{_CONTROL}]*$"
 _ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 
+
+# Times from the database have the driver's own UTC.
+_UTC_ALREADY = (UTC, bson.tz_util.utc)
 
 # Stands for a malformed id in a path. It is never assigned, so a route answers that nothing was found.
 MALFORMED_ID = ObjectId("0" * 24)
@@ -189,7 +193,8 @@ class UtcDateTime(fields.Field[datetime]):
 
 def rfc3339(moment: datetime) -> str:
     """Return the moment in UTC with milliseconds, such as 2026-11-22T16:00:00.123Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    in_utc = moment if moment.tzinfo in _UTC_ALREADY else moment.astimezone(UTC)
+    return f"{in_utc.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 class Line(fields.String):

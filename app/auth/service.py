@@ -9,13 +9,13 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
-from app import clock, mongo
+from app import clock, metrics, mongo
 from app.acts import Act
 from app.addresses import normal_email
 from app.audit import audit_record, insert_audit_records
 from app.auth import attempts, passwords, repository, resets, sessions
 from app.auth.roles import Role
-from app.errors import EmailTaken, InvalidCredentials
+from app.errors import EmailTaken, InvalidCredentials, TooManyAttempts
 from app.mongo import Document
 from app.networks import client_network
 from app.outbox import messages
@@ -90,14 +90,20 @@ def authenticate(*, email: str, password: str, policy: AuthPolicy, act: Act) -> 
     """
     guesses = attempts.Guesses(email, client_network(act.address) if act.address else None)
     if policy.delays_guesses:
-        guesses.admit()
+        try:
+            guesses.admit()
+        except TooManyAttempts:
+            metrics.LOGINS.labels("put_off").inc()
+            raise
     user = repository.find_user_by_email(email)
     password_hash = user["password_hash"] if user else passwords.nobodys_hash(policy.bcrypt_rounds)
     matches = passwords.matches(password, password_hash)
     if user is None or not matches:
         if guesses.record_failure():
             _record_guessing(email, act)
+        metrics.LOGINS.labels("refused").inc()
         raise InvalidCredentials
+    metrics.LOGINS.labels("accepted").inc()
     guesses.forgive()
     is_as_new = passwords.is_costed(password_hash, policy.bcrypt_rounds)
     if not (is_as_new and passwords.is_normal_hash(password, password_hash)) and passwords.is_hashable(password):

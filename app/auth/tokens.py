@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from bson import ObjectId
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
@@ -200,12 +200,12 @@ def policy() -> AuthPolicy:
 
 def token_required(view: View) -> View:
     """Admit only requests with a valid access token."""
-    return _guarded(view, "token", _verify)
+    return _guarded(view, "token", lambda _request: _verify())
 
 
 def refresh_token_required(view: View) -> View:
     """Admit only requests with a valid refresh token."""
-    return _guarded(view, "refresh token", lambda: _verify(refresh=True))
+    return _guarded(view, "refresh token", lambda _request: _verify(refresh=True))
 
 
 def session_token_required(view: View) -> View:
@@ -213,14 +213,14 @@ def session_token_required(view: View) -> View:
 
     The token may be a refresh token that was spent, or an access token that has expired.
     """
-    return _guarded(view, "token of the session", _verify_session)
+    return _guarded(view, "token of the session", lambda _request: _verify_session())
 
 
 def role_required(*roles: Role) -> Callable[[View], View]:
     """Admit only users who have one of these roles in the database now. A token contains no role."""
     access = f"role {' or '.join(roles)}"
 
-    def admit() -> None:
+    def admit(_request: Request) -> None:
         _verify()
         if current_user()["role"] not in roles:
             raise Forbidden(f"This needs the {access}.")
@@ -228,7 +228,7 @@ def role_required(*roles: Role) -> Callable[[View], View]:
     return lambda view: _guarded(view, access, admit)
 
 
-def _guarded(view: View, access: str, admit: Callable[[], None]) -> View:
+def _guarded(view: View, access: str, admit: Callable[[Request], None]) -> View:
     documented: View = Blueprint.doc(security=[{SECURITY_SCHEME: []}])(view)
     return declare(documented, access=access, admit=admit)
 
@@ -286,6 +286,7 @@ def _count(read_claims: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             # The libraries fail on a header of commas and blanks, and on very deeply nested claims.
             raise TokenInvalid from None
         raise
+    g.user_id = claims["sub"]
     # Counted here, because the user is known now.
     rate_limits.check_user(claims["sub"])
     return claims

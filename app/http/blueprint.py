@@ -2,18 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from functools import wraps
 from typing import Any, TypeVar
 
 import flask
 import flask_smorest
 from marshmallow import Schema
 
+from app.compiled import dumper_of
 from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailable, ValidationFailed
 from app.fields import CamelSchema, IdempotencyKey
-from app.http.contract import contract_of, declare, hold_to_contract
-from app.http.parsing import PARSER
+from app.http.contract import KEY_HEADER, contract_of, declare, hold_to_contract
+from app.http.parsing import Input, body_of, header_of, query_of
 from app.http.problems import PROBLEM_CONTENT_TYPE, REPLAYED_HEADER, ProblemSchema
+from app.http.results import json_answer
 
 # Every call may be refused with these.
 _PROBLEMS_OF_ALL: tuple[type[DomainError], ...] = (ValidationFailed, RateLimited, InternalError, ServiceUnavailable)
@@ -40,8 +41,11 @@ class IdempotencyHeaderSchema(CamelSchema):
     """The header that may carry the idempotency key instead of the body."""
 
     idempotency_key = IdempotencyHeader(
-        data_key="Idempotency-Key", metadata={"description": "Instead of the one in the body."}
+        data_key=KEY_HEADER, metadata={"description": "Instead of the one in the body."}
     )
+
+
+_KEY_SCHEMA = IdempotencyHeaderSchema()
 
 
 class PageBlueprint(flask.Blueprint):
@@ -56,9 +60,11 @@ class PageBlueprint(flask.Blueprint):
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A blueprint whose decorators state a route's input, output and refusals."""
+    """A blueprint whose decorators state a route's input, output and refusals.
 
-    ARGUMENTS_PARSER = PARSER
+    Its decorators return the view itself. They write into its contract what is done for each request, and keep of
+    the library's decorators only what these write for the API's description.
+    """
 
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **kwargs: Any
@@ -66,39 +72,45 @@ class Blueprint(flask_smorest.Blueprint):
         """Register a route, and hold it to its contract."""
         super().add_url_rule(rule, endpoint, hold_to_contract(view_func), *args, **kwargs)
 
-    def arguments(self, schema: Schema, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
-        decorate = super().arguments(schema, location=location, **kwargs)
+    def arguments(self, schema: Schema, *, location: str = "json", **described: Any) -> Callable[[View], View]:
+        """Give the view what the schema describes, as its first argument: the query or the JSON body."""
+        read = query_of(schema) if location == "query" else body_of(schema)
+        describe = super().arguments(schema, location=location, **described)
+        return lambda view: _describe(_with_input(view, read), describe)
 
-        def decorator(view: Any) -> Any:
-            return declare(decorate(view), reads=contract_of(view).reads | {location})
-
-        return decorator
-
-    def keyed_arguments(self, schema: Schema, *, key_required: bool = True, **kwargs: Any) -> Callable[[View], View]:
+    def keyed_arguments(self, schema: Schema, *, key_required: bool = True, **described: Any) -> Callable[[View], View]:
         """Like `arguments`, for a body whose idempotency key may come as a header instead."""
+        body, header = body_of(schema), header_of(KEY_HEADER, _KEY_SCHEMA)
+        describe_header = super().arguments(_KEY_SCHEMA, location="headers")
+        describe_body = super().arguments(schema, **described)
+
+        def read(request: flask.Request) -> dict[str, Any]:
+            return _keyed(body.read(request), header.read(request), is_required=key_required)
 
         def decorator(view: View) -> View:
-            @wraps(view)
-            def with_key(*args: Any, **view_args: Any) -> Any:
-                *outer, body, headers = args
-                key = _chosen_key(body, headers)
-                if key is not None:
-                    body = {**body, "idempotency_key": key}
-                elif key_required:
-                    raise ValidationFailed(
-                        "An idempotency key is needed.",
-                        errors={"idempotencyKey": ["Missing here and in the header Idempotency-Key."]},
-                    )
-                return view(*outer, body, **view_args)
-
-            with_headers = self.arguments(IdempotencyHeaderSchema(), location="headers", unknown="exclude")(with_key)
-            return self.arguments(schema, **kwargs)(with_headers)  # type: ignore[no-any-return]
+            with_key = _with_input(view, Input(body.parts | header.parts, read))
+            return _describe(_describe(with_key, describe_header), describe_body)
 
         return decorator
+
+    def response(self, status_code: int, schema: Any = None, **described: Any) -> Callable[[View], View]:
+        """Answer with the view's result as the schema writes it, unless the result is a response already."""
+        describe = super().response(status_code, schema, **described)
+        answer = json_answer(status_code, dumper_of(schema) if isinstance(schema, Schema) else None)
+        return lambda view: _describe(declare(view, answer=answer), describe)
+
+    def alt_response(self, *args: Any, **described: Any) -> Callable[[View], View]:
+        describe = super().alt_response(*args, **described)
+        return lambda view: _describe(view, describe)
+
+    @staticmethod
+    def doc(**described: Any) -> Callable[[View], View]:
+        describe = flask_smorest.Blueprint.doc(**described)
+        return lambda view: _describe(view, describe)
 
     def replays(self, schema: Schema) -> Callable[[View], View]:
         """Document that a repeat under the same idempotency key answers 200 with the first outcome."""
-        return self.alt_response(  # type: ignore[no-any-return]
+        return self.alt_response(
             200,
             schema=schema,
             description="The first outcome again: the key was used for this same request before.",
@@ -115,28 +127,45 @@ class Blueprint(flask_smorest.Blueprint):
             by_status[problem.status].append(problem)
 
         def decorator(view: View) -> View:
-            documented: Any = view
             for status, of_status in by_status.items():
-                documented = self.alt_response(
+                self.alt_response(
                     status,
                     schema=_PROBLEM_SCHEMA,
                     content_type=PROBLEM_CONTENT_TYPE,
                     description=" · ".join(f"`{problem.code}`: {problem.title}" for problem in of_status),
                     example=_example(of_status[0]),
-                )(documented)
-            return documented  # type: ignore[no-any-return]
+                )(view)
+            return view
 
         return decorator
 
 
-def _chosen_key(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
-    in_body, in_header = body.get("idempotency_key"), headers.get("idempotency_key")
+def _describe(view: View, describe: Callable[[Any], Any]) -> View:
+    """Give the view the description that a decorator of the library writes, without the decorator's wrapper."""
+    described: Any = view
+    described._apidoc = describe(view)._apidoc
+    return view
+
+
+def _with_input(view: View, read: Input) -> View:
+    # Decorators apply from the bottom up, and the topmost input is the first argument.
+    return declare(view, inputs=(read, *contract_of(view).inputs))
+
+
+def _keyed(body: dict[str, Any], header: Mapping[str, str], *, is_required: bool) -> dict[str, Any]:
+    """Return the body with the idempotency key, wherever it came; raises ValidationFailed."""
+    in_body, in_header = body.get("idempotency_key"), header.get("idempotency_key")
     if in_body is not None and in_header is not None and in_body != in_header:
         raise ValidationFailed(
             "The body and the header Idempotency-Key carry different keys.",
             errors={"idempotencyKey": ["Differs from the header Idempotency-Key."]},
         )
-    return in_body if in_body is not None else in_header
+    if in_body is None and in_header is None and is_required:
+        raise ValidationFailed(
+            "An idempotency key is needed.",
+            errors={"idempotencyKey": ["Missing here and in the header Idempotency-Key."]},
+        )
+    return body if in_header is None else {**body, "idempotency_key": in_header}
 
 
 def _example(problem: type[DomainError]) -> dict[str, Any]:

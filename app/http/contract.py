@@ -1,7 +1,7 @@
-"""The contract of a route: what it declares about itself, and how that is enforced.
+"""The contract of a route: what it declares about itself, and the one function that serves it accordingly.
 
-Decorators write the contract. `Blueprint.add_url_rule` enforces it when a route is registered,
-so no route can miss it.
+Decorators write the contract. `Blueprint.add_url_rule` makes the function when a route is registered, so no route
+escapes its contract, and a request passes through no decorators.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
 
-from flask import request
+from flask import Request, Response
+from flask.globals import request_ctx
 
 from app.errors import ValidationFailed
 from app.fields import CamelSchema
 from app.http import checks
-from app.http.parsing import PARSER
+from app.http.parsing import Input, body_of, query_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -27,19 +28,21 @@ class NothingSchema(CamelSchema):
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a route declares: who may call it, and which parts of a request it reads.
+    """What a route declares: who may call it, which parts of a request it reads, and how its result is answered.
 
     `access` describes the required token or role; None: anybody may call. `admit` raises unless the caller has it.
-    `reads` holds the parser's names for the parts: json, query, headers.
+    The view gets what the `inputs` read, in their order. Without `answer`, Flask makes the response.
     """
 
     access: str | None = None
-    admit: Callable[[], None] | None = None
-    reads: frozenset[str] = frozenset()
+    admit: Callable[[Request], None] | None = None
+    inputs: tuple[Input, ...] = ()
+    answer: Callable[[Any], Response] | None = None
 
 
 _NOTHING = NothingSchema()
-_KEY_HEADER = "Idempotency-Key"
+_NO_QUERY, _NO_BODY = query_of(_NOTHING), body_of(_NOTHING)
+KEY_HEADER = "Idempotency-Key"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ATTRIBUTE = "__contract__"
 
@@ -57,29 +60,34 @@ def declare(view: View, **declared: Any) -> View:
 
 
 def hold_to_contract(view: View) -> View:
-    """Return the view as it is served: admit the caller, refuse what the view does not read, then call it."""
+    """Return the view as it is served: admit the caller, refuse what is not read, read the inputs, call, answer."""
     contract = contract_of(view)
+    admit, answer = contract.admit, contract.answer
+    inputs = [one.read for one in contract.inputs]
+    reads = frozenset[str]().union(*(one.parts for one in contract.inputs))
 
     @wraps(view)
-    def serve(*args: Any, **kwargs: Any) -> Any:
-        if contract.admit is not None:
-            contract.admit()
-        _refuse_unread(contract.reads)
-        return view(*args, **kwargs)
+    def serve(**path: Any) -> Any:
+        request = request_ctx.request
+        if admit is not None:
+            admit(request)
+        _refuse_unread(request, reads)
+        result = view(*[read(request) for read in inputs], **path)
+        return result if answer is None else answer(result)
 
     return serve  # type: ignore[return-value] # wraps keeps the signature
 
 
-def _refuse_unread(reads: frozenset[str]) -> None:
+def _refuse_unread(request: Request, reads: frozenset[str]) -> None:
     """Raise a problem if the request has a query, a body or an idempotency key that its call does not read."""
     if request.query_string and "query" not in reads:
-        PARSER.parse(_NOTHING, location="query")
+        _NO_QUERY.read(request)
     # An empty JSON object is accepted like no body.
     if "json" not in reads and checks.has_body(request):
-        PARSER.parse(_NOTHING, location="json")
+        _NO_BODY.read(request)
     # A client that sends a key relies on it. Safe methods can be repeated anyway.
-    if "headers" not in reads and request.method not in _SAFE_METHODS and _KEY_HEADER in request.headers:
+    if "headers" not in reads and request.method not in _SAFE_METHODS and KEY_HEADER in request.headers:
         raise ValidationFailed(
             "This call takes no idempotency key: a repeat would be carried out again.",
-            errors={_KEY_HEADER: ["Not taken by this call."]},
+            errors={KEY_HEADER: ["Not taken by this call."]},
         )

@@ -21,7 +21,7 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"]
+_REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "traceparent"]
 _EXPOSED_HEADERS = [
     "Content-Disposition",
     "Idempotency-Replayed",
@@ -30,6 +30,7 @@ _EXPOSED_HEADERS = [
     "RateLimit-Reset",
     "Retry-After",
     "X-Request-ID",
+    "traceresponse",
 ]
 
 

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import orjson
 from flask import Request, current_app
 from gunicorn.http.errors import ParseException
-from marshmallow import RAISE, Schema
-from webargs.flaskparser import FlaskParser
+from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
+from app.compiled import loader_of
 from app.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, ValidationFailed
 from app.fields import CamelSchema, flat_messages
 
@@ -24,49 +25,90 @@ NAMED_FIELDS_MAX = 100
 NAMED_FIELD_LENGTH_MAX = 100
 
 
-class StrictParser(FlaskParser):
-    """Accepts only JSON that every reader reads alike, and no unknown fields."""
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a view is given of a request: which `parts` it is taken from (query, json, headers), and how it is read.
 
-    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {
-        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
-        "json": RAISE,
-        "query": RAISE,
-    }
+    `read` raises a problem if the parts are not as declared.
+    """
 
-    def load_json(self, req: Request, schema: Schema) -> Any:
-        if req.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
-        body = _read_body(req, bytes_max=_bytes_max(schema))
-        may_be_absent = isinstance(schema, CamelSchema) and schema.may_be_absent
-        # Generated clients send null when they have nothing to send.
-        if may_be_absent and body.strip() in (b"", b"null"):
-            return {}
-        if not req.is_json:
-            raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
-        return read_json(body, parse_float=_number_reader(schema))
+    parts: frozenset[str]
+    read: Callable[[Request], Any]
 
-    def load_querystring(self, req: Request, schema: Schema) -> Any:
-        repeated = [name for name, values in req.args.lists() if len(values) > 1]
+
+def query_of(schema: Schema) -> Input:
+    """Return the input that a schema describes as the query."""
+    load = _explaining(loader_of(schema))
+    nothing = _loaded_from_nothing(schema)
+
+    def read(request: Request) -> Any:
+        if not request.query_string and nothing is not None:
+            return dict(nothing)
+        given = request.args
+        repeated = [name for name, values in given.lists() if len(values) > 1]
         if repeated:
             # Readers differ in which value they use, so one could check the first and another act on the last.
             raise _validation_failed({name: ["Occurs more than once."] for name in repeated})
-        return super().load_querystring(req, schema)
+        return load(given.to_dict())
 
-    def handle_error(self, error: Any, *args: Any, **kwargs: Any) -> Any:
-        errors: dict[str, list[str]] = {}
-        for messages in error.messages.values():
-            errors.update(flat_messages(messages))
-        raise _validation_failed(errors)
+    return Input(frozenset({"query"}), read)
+
+
+def body_of(schema: Schema) -> Input:
+    """Return the input that a schema describes as the body, in JSON."""
+    load = _explaining(loader_of(schema))
+    return Input(frozenset({"json"}), lambda request: load(_read_json_body(request, schema)))
+
+
+def header_of(name: str, schema: Schema) -> Input:
+    """Return the input that a schema describes as this one header. Without the header, it is empty."""
+    load = _explaining(loader_of(schema))
+
+    def read(request: Request) -> Any:
+        given = request.headers.get(name)
+        return {} if given is None else load({name: given})
+
+    return Input(frozenset({"headers"}), read)
+
+
+def _loaded_from_nothing(schema: Schema) -> dict[str, Any] | None:
+    """Return what the schema makes of an empty query, or None if it refuses that."""
+    try:
+        loaded: dict[str, Any] = schema.load({})
+    except ValidationError:
+        return None
+    return loaded
+
+
+def _explaining(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the loader with its errors as problems."""
+
+    def load_or_refuse(data: Any) -> Any:
+        try:
+            return load(data)
+        except ValidationError as error:
+            raise _validation_failed(flat_messages(error.messages)) from None
+
+    return load_or_refuse
+
+
+def _read_json_body(request: Request, schema: Schema) -> Any:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
+    body = _read_body(request, bytes_max=_bytes_max(schema))
+    may_be_absent = isinstance(schema, CamelSchema) and schema.may_be_absent
+    # Generated clients send null when they have nothing to send.
+    if may_be_absent and body.strip() in (b"", b"null"):
+        return {}
+    if not request.is_json:
+        raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
+    return read_json(body, is_exact=isinstance(schema, CamelSchema) and schema.exact_numbers)
 
 
 def _bytes_max(schema: Schema) -> int:
     own = schema.body_bytes_max if isinstance(schema, CamelSchema) else None
     bytes_max: int = own or current_app.config["MAX_CONTENT_LENGTH"]
     return bytes_max
-
-
-def _number_reader(schema: Schema) -> Callable[[str], Any]:
-    return Decimal if isinstance(schema, CamelSchema) and schema.exact_numbers else float
 
 
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
@@ -80,8 +122,10 @@ def _cut(name: str) -> str:
     return name if len(name) <= NAMED_FIELD_LENGTH_MAX else f"{name[: NAMED_FIELD_LENGTH_MAX - 1]}…"
 
 
-def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
+def read_json(body: bytes, *, is_exact: bool = False) -> Any:
     """Return the body's value; raises MalformedJson unless it is JSON that every reader reads alike.
+
+    With `is_exact`, numbers with a point or an exponent become Decimals, so that no digit is lost.
 
     Besides syntax errors, this refuses invalid UTF-8, lone surrogates, NaN, numbers beyond
     a double, nesting deeper than JSON_DEPTH_MAX, and a name that occurs twice in one object.
@@ -89,7 +133,7 @@ def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
     try:
         # orjson is strict. The standard library keeps large integers exact and shows repeated names.
         orjson.loads(body)
-        value = json.loads(body, object_pairs_hook=_unique_object, parse_float=parse_float)
+        value = (_EXACT if is_exact else _USUAL).decode(body.decode())
         if _is_deeper_than(value, JSON_DEPTH_MAX):
             raise _Refused(f"nested deeper than {JSON_DEPTH_MAX} levels")
         return value
@@ -102,7 +146,7 @@ def read_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
         raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
 
 
-def _read_body(req: Request, *, bytes_max: int) -> bytes:
+def _read_body(request: Request, *, bytes_max: int) -> bytes:
     """Return the body.
 
     Raises BodyTooLarge; MalformedJson if the body's chunks are malformed; RequestTimeout if the body is shorter than
@@ -113,9 +157,9 @@ def _read_body(req: Request, *, bytes_max: int) -> bytes:
     `wsgi.input_terminated`.
     """
     # Werkzeug cuts off a chunked body at the limit and raises nothing. One byte more shows that there was more.
-    req.max_content_length = bytes_max + 1
+    request.max_content_length = bytes_max + 1
     try:
-        body = req.get_data()
+        body = request.get_data()
     except RequestEntityTooLarge:
         raise BodyTooLarge from None
     except ParseException:
@@ -126,7 +170,7 @@ def _read_body(req: Request, *, bytes_max: int) -> bytes:
         raise RequestTimeout from None
     if len(body) > bytes_max:
         raise BodyTooLarge
-    if req.content_length is not None and len(body) != req.content_length:
+    if request.content_length is not None and len(body) != request.content_length:
         raise RequestTimeout
     return body
 
@@ -149,4 +193,5 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-PARSER = StrictParser()
+_USUAL = json.JSONDecoder(object_pairs_hook=_unique_object)
+_EXACT = json.JSONDecoder(object_pairs_hook=_unique_object, parse_float=Decimal)

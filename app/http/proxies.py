@@ -1,12 +1,20 @@
 """Finds the client's address behind proxies. Only proxies that the operator named are believed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.networks import Address, Network, parse_address
 
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
+# What proxies add to a request. If it has one of these, the peer is not who asks.
+_OF_PROXIES = (FORWARDED_FOR, FORWARDED_PROTO, "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP")
+
+
+def is_local(request: Mapping[str, Any]) -> bool:
+    """Tell whether a WSGI request comes from this machine itself, and not through a proxy on it."""
+    peer = parse_address(request.get("REMOTE_ADDR", ""))
+    return peer is not None and peer.is_loopback and not any(name in request for name in _OF_PROXIES)
 
 
 class ClientAddress:

@@ -11,14 +11,17 @@ from flask import Flask, Response, g, request
 from flask.json.provider import JSONProvider
 from pymongo.errors import PyMongoError
 
-from app import mongo
-from app.http import checks, headers, problems, proxies, rate_limits, routing
+from app import metrics, mongo
+from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
+from app.http.results import json_response
+from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
 from app.policies import HttpPolicy
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
 class OrjsonProvider(JSONProvider):
@@ -31,8 +34,7 @@ class OrjsonProvider(JSONProvider):
         return orjson.loads(s)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        body = args[0] if args else kwargs
-        return Response(orjson.dumps(body) + b"\n", mimetype="application/json")
+        return json_response(args[0] if args else kwargs)
 
 
 def register(app: Flask, policy: HttpPolicy) -> None:
@@ -53,7 +55,10 @@ def _begin() -> None:
     offered = request.headers.get(REQUEST_ID_HEADER, "")
     g.request_id = offered if checks.is_sane_id(offered) else uuid.uuid4().hex
     g.begun = time.perf_counter()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    g.database_begun = seconds_of_thread()
+    g.trace = traces.read(request.headers.get(traces.REQUEST_HEADER))
+    trace = {} if g.trace is None else {"trace_id": g.trace.id}
+    structlog.contextvars.bind_contextvars(request_id=g.request_id, **trace)
     checks.refuse_ambiguous(request)
     routing.refuse_call_as_id()
 
@@ -64,13 +69,42 @@ def _finish(response: Response) -> Response:
     if request.method == "OPTIONS" and request.url_rule is not None:
         response.allow = routing.methods_of(request.url_rule.rule)
     rate_limits.add_headers(response)
-    line = {"method": request.method, "path": request.path, "status": response.status_code}
+    trace = g.get("trace")
+    if trace is not None:
+        response.headers[traces.RESPONSE_HEADER] = str(trace)
+    line = _line(response)
+    _count(response.status_code)
     if response.is_streamed and not response.direct_passthrough and request.method != "HEAD":
         response.response = _Told(response.response, line, request_id=g.get("request_id", ""), begun=_begun())
     else:
         log.info("request", **line, duration_ms=_milliseconds_since(_begun()))
     structlog.contextvars.clear_contextvars()
     return response
+
+
+def _line(response: Response) -> dict[str, Any]:
+    """Return what the log says of a request. It names who asked by id, and nothing that was sent."""
+    waited_s = seconds_of_thread() - g.get("database_begun", seconds_of_thread())
+    return {
+        "method": request.method,
+        "path": request.path,
+        "route": _route(),
+        "status": response.status_code,
+        "user": g.get("user_id"),
+        "database_ms": round(waited_s * 1000, 1),
+    }
+
+
+def _route() -> str | None:
+    return None if request.url_rule is None else request.url_rule.rule
+
+
+def _count(status: int) -> None:
+    # A method is a word that clients choose, and each new one would be kept for good.
+    method = request.method if request.method in METHODS else "other"
+    route = _route() or "none"
+    metrics.REQUESTS.labels(route, method, status).inc()
+    metrics.REQUEST_SECONDS.labels(route, method).observe(time.perf_counter() - _begun())
 
 
 class _Told:

@@ -11,7 +11,7 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app.clock import MILLISECOND, SETTLING
-from app.ledger import chain, posting, replay, repository
+from app.ledger import chain, counts, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
 from app.ledger.posting import Roles, Witness
@@ -54,7 +54,13 @@ def post(commands: Sequence[Command]) -> list[Outcome]:
     """Post the commands in order and return the outcome of each; see `GroupCommit.post` for what it raises."""
     if _group is None:
         raise RuntimeError("app.ledger.configure() was not called.")
-    return _group.post(commands)
+    try:
+        outcomes = _group.post(commands)
+    except Exception:
+        counts.count_failure(commands)
+        raise
+    counts.count(commands, outcomes)
+    return outcomes
 
 
 def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from pymongo.errors import PyMongoError
 
-from app import mongo
+from app import metrics, mongo
 from app.errors import LedgerBusy, ServiceUnavailable
 from app.ledger.commands import Command, size
 from app.ledger.records import Outcome
@@ -39,11 +39,12 @@ RETRY_AFTER_MAX_S = 30
 class _Ticket:
     """One caller's commands, waiting for their outcomes or for the lead."""
 
-    __slots__ = ("_turn", "commands", "error", "leads", "outcomes", "size")
+    __slots__ = ("_turn", "commands", "error", "leads", "outcomes", "queued_at", "size")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
         self.size = sum(map(size, commands))
+        self.queued_at = time.monotonic()
         self.outcomes: list[Outcome] | None = None
         self.error: Exception | None = None
         self.leads = False
@@ -134,6 +135,7 @@ class GroupCommit:
                 raise self._busy("More postings are waiting than can be done in time. Nothing was done.")
             self._queue.append(ticket)
             self._queued += ticket.size
+            metrics.QUEUE_LENGTH.set(self._queued)
             if self._leader is None:
                 self._leader = ticket
                 ticket.leads = True
@@ -155,6 +157,7 @@ class GroupCommit:
     def _remove(self, ticket: _Ticket) -> None:
         self._queue.remove(ticket)
         self._queued -= ticket.size
+        metrics.QUEUE_LENGTH.set(self._queued)
 
     def _lead(self, leader: _Ticket) -> None:
         """Post one batch, wake its callers, and hand the lead to the caller that has waited longest."""
@@ -165,7 +168,9 @@ class GroupCommit:
                 cost_s = self._leading_cost_s = _cost_s(sum(ticket.size for ticket in batch))
             begun = time.monotonic()
             self._post_batch(batch)
-            self._pace += PACE_WEIGHT * ((time.monotonic() - begun) / cost_s - self._pace)
+            took_s = time.monotonic() - begun
+            self._pace += PACE_WEIGHT * (took_s / cost_s - self._pace)
+            _measure(batch, begun, took_s)
         finally:
             self._hand_on(leader)
             for ticket in batch:
@@ -201,6 +206,7 @@ class GroupCommit:
             batch.append(self._queue.popleft())
             taken += batch[-1].size
         self._queued -= taken
+        metrics.QUEUE_LENGTH.set(self._queued)
         return batch
 
     def _post_batch(self, batch: Sequence[_Ticket]) -> None:
@@ -230,6 +236,13 @@ class GroupCommit:
         outcomes = iter(self._post_block(commands, self._timeout_s))
         for ticket in batch:
             ticket.outcomes = [next(outcomes) for _ in ticket.commands]
+
+
+def _measure(batch: Sequence[_Ticket], begun: float, took_s: float) -> None:
+    metrics.BLOCK_SIZE.observe(sum(ticket.size for ticket in batch))
+    metrics.BLOCK_SECONDS.observe(took_s)
+    for ticket in batch:
+        metrics.QUEUE_SECONDS.observe(begun - ticket.queued_at)
 
 
 def _cost_s(size: int) -> float:

@@ -16,6 +16,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError,
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from app import metrics
 from app.errors import LedgerBusy
 from app.mongo import client
 
@@ -82,6 +83,7 @@ def atomically(
                     if away:
                         raise
                     raise LedgerBusy from error
+                metrics.BLOCK_RERUNS.inc()
                 time.sleep(pause_s)
             except BaseException:
                 _abort(session)

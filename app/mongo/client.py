@@ -8,6 +8,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from app.mongo.measures import CommandTimer
 from app.policies import MongoPolicy
 
 Document = dict[str, Any]
@@ -65,8 +66,11 @@ def database() -> Database[Document]:
     return connection.database
 
 
-def new_client(uri: str, *, timeout_ms: int) -> MongoClient[Document]:
-    """Return a client that reads and writes with majority, journaled, and gives up after `timeout_ms`."""
+def new_client(uri: str, *, timeout_ms: int, is_timed: bool = False) -> MongoClient[Document]:
+    """Return a client that reads and writes with majority, journaled, and gives up after `timeout_ms`.
+
+    If it `is_timed`, its commands count in the metrics.
+    """
     return MongoClient(
         uri,
         appname="fincore",
@@ -79,6 +83,7 @@ def new_client(uri: str, *, timeout_ms: int) -> MongoClient[Document]:
         connectTimeoutMS=timeout_ms,
         heartbeatFrequencyMS=HEARTBEAT_MS,
         maxPoolSize=POOL_SIZE_MAX,
+        event_listeners=[CommandTimer()] if is_timed else [],
     )
 
 
@@ -93,6 +98,6 @@ def _open() -> _Connection:
     with _lock:
         if _connection is None or _connection.pid != os.getpid():
             policy = _chosen()
-            client = new_client(policy.uri, timeout_ms=policy.timeout_ms)
+            client = new_client(policy.uri, timeout_ms=policy.timeout_ms, is_timed=True)
             _connection = _Connection(os.getpid(), client.get_default_database(DATABASE_NAME_DEFAULT))
         return _connection

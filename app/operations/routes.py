@@ -1,18 +1,22 @@
-"""Health, readiness, the API's description, the public key for receipts, and pages that explain problems."""
+"""Health, readiness, metrics, the API's description, the public keys for receipts, and pages about problems."""
 
 import gzip
 import hashlib
+import hmac
 
 import flask_swagger_ui
 import orjson
 from flask import Flask, Response, current_app, render_template, request, send_from_directory, url_for
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import mongo
 from app.errors import PROBLEMS, NotFound
 from app.http.api import api
 from app.http.blueprint import PageBlueprint
+from app.http.proxies import is_local
 from app.mongo import clocks
 from app.mongo.readiness import check_schema
+from app.operations import measures
 from app.transactions import receipts
 
 bp = PageBlueprint(
@@ -34,6 +38,21 @@ def readiness() -> dict[str, str]:
     clocks.check_host()
     check_schema(mongo.database())
     return {"status": "ready"}
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Return all measures to Prometheus: to a caller on this machine, or to one with METRICS_TOKEN."""
+    if not (is_local(request.environ) or _has_metrics_token()):
+        # As if it did not exist, because a stranger has no use for knowing better.
+        raise NotFound
+    return Response(measures.exposition(current_app.config["API_VERSION"]), content_type=CONTENT_TYPE_LATEST)
+
+
+def _has_metrics_token() -> bool:
+    token = current_app.config["METRICS_TOKEN"]
+    scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
+    return token is not None and scheme.lower() == "bearer" and hmac.compare_digest(offered.encode(), token.encode())
 
 
 @bp.get("/.well-known/jwks.json")

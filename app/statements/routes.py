@@ -5,7 +5,6 @@ from typing import Any
 
 from bson import ObjectId
 from flask import Response, request
-from marshmallow import INCLUDE
 
 from app.accounts.service import readable_account
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
@@ -116,7 +115,7 @@ def get_statement_as_pdf(query: dict[str, Any], account_id: ObjectId) -> Respons
 
 @bp.post("/statements/verify")
 @token_required
-@bp.arguments(ClaimedStatementSchema(), unknown=INCLUDE, example=_CLAIM_EXAMPLE)
+@bp.arguments(ClaimedStatementSchema(), example=_CLAIM_EXAMPLE)
 @bp.response(200, VerdictSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
 def verify_statement(body: dict[str, Any]) -> Verdict:

@@ -1,6 +1,5 @@
 """Answers that are made while they are sent: they never look whole if they are not, and there are only so many."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -18,14 +17,13 @@ from app.runtime import heavy
 from app.statements import queries, service
 from tests.clients import InProcess
 from tests.journals import lengthen
+from tests.logs import let_tell
 from tests.people import Bank, Person
 from tests.threads import at_once
 
 FORMATS = ("json", "csv", "pdf")
 ENTRIES = 2_500
 EMPTY = {"from": "2020-01-01T00:00:00Z", "to": "2020-02-01T00:00:00Z", "entries": []}
-# The tests' bank logs errors only.
-TALKATIVE = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def test_a_fault_after_the_answer_has_begun_breaks_it_and_is_in_the_log(
 ) -> None:
     person, path = asha
     monkeypatch.setattr(streams, "READY_BYTES_MAX", 1_000)
-    monkeypatch.setattr(requests, "log", TALKATIVE)
+    let_tell(monkeypatch, requests)
     fail_after(monkeypatch, 2, AutoReconnect("away"))
     headers = {"Authorization": f"Bearer {person.token}", "X-Request-ID": "of-this-request"}
 
@@ -103,7 +101,7 @@ def test_a_client_that_leaves_is_told_apart_in_the_log_and_holds_no_place(
 ) -> None:
     person, path = asha
     monkeypatch.setattr(streams, "READY_BYTES_MAX", 1_000)
-    monkeypatch.setattr(requests, "log", TALKATIVE)
+    let_tell(monkeypatch, requests)
     headers = {"Authorization": f"Bearer {person.token}"}
 
     with structlog.testing.capture_logs() as logged:

@@ -1,0 +1,60 @@
+"""What Prometheus scrapes: the numbers of all workers, and what only the database knows."""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from pymongo.errors import PyMongoError
+
+from app import clock, metrics, mongo
+from app.operations import repository
+from app.operations.repository import COUNTED_MAX
+from app.outbox import repository as outbox
+from app.outbox.repository import MessageState
+
+
+def exposition(version: str) -> bytes:
+    """Return all measures in Prometheus' text format. If the database is away, those of the workers and that fact."""
+    asked = CollectorRegistry()
+    asked.register(_Asked(version))
+    return generate_latest(metrics.of_all_workers()) + generate_latest(asked)
+
+
+class _Asked:
+    """Measures that are asked for at each scrape. No worker keeps them, so none of them has a worker's label."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield _gauge("fincore_info", "1, with the version that answers.", "version", {self._version: 1})
+        try:
+            known = list(_of_database())
+        except PyMongoError as error:
+            if not mongo.is_away(error):
+                raise
+            known = []
+        is_up = "1 if the database answered this scrape, otherwise 0."
+        yield GaugeMetricFamily("fincore_database_up", is_up, 1 if known else 0)
+        yield from known
+
+
+def _of_database() -> Iterator[GaugeMetricFamily]:
+    now = clock.now()
+    at_most = f"{COUNTED_MAX} stands for that many or more."
+    yield _gauge("fincore_holds", f"Pending holds, open or overdue; {at_most}", "state", repository.count_holds(now))
+    told = {state.value.lower(): outbox.count(state) for state in (MessageState.PENDING, MessageState.DEAD)}
+    yield _gauge("fincore_outbox_messages", "Messages that wait, or that were given up.", "state", told)
+    oldest = outbox.find_oldest(MessageState.PENDING, 1)
+    yield GaugeMetricFamily(
+        "fincore_outbox_oldest_age_seconds",
+        "How long ago the oldest waiting message was committed; 0 if none waits.",
+        max(0.0, (now - oldest[0]["_id"].generation_time).total_seconds()) if oldest else 0,
+    )
+
+
+def _gauge(name: str, documentation: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, documentation, labels=(label,))
+    for of, value in values.items():
+        family.add_metric((of,), value)
+    return family

@@ -1,0 +1,60 @@
+"""Ways to break the bank, each of which the judge must find: they show that the simulator would see such a fault."""
+
+from collections.abc import Callable
+from dataclasses import replace as changed
+from typing import Any
+
+from pymongo.write_concern import WriteConcern
+
+from app import audit
+from app.ledger import repository
+from app.mongo import blocks
+from app.outbox import repository as outbox
+from tests.simulator import requests, server, world
+from tests.simulator.setting import replace
+
+_read_heads = repository.find_heads_and_time
+
+
+def no_majority() -> None:
+    """Blocks are acknowledged before a majority has them."""
+    replace(blocks, WriteConcern=lambda **_: WriteConcern(w=1))
+
+
+def no_key_index() -> None:
+    """No index keeps a key from being spent twice."""
+    server.UNIQUE["transactions"] = server.UNIQUE["transactions"][1:]
+
+
+def letters_before_commit() -> None:
+    """Letters are written before the block commits, and by themselves."""
+    world.WITNESSES[:] = [audit.record_acts, lambda decided, _session: outbox.tell(decided, None)]
+
+
+def witness_outside() -> None:
+    """The audit log is written outside the block that it tells of."""
+    world.WITNESSES[:] = [lambda decided, _session: audit.record_acts(decided, None), outbox.tell]
+
+
+def head_outside() -> None:
+    """The heads of journals are read as they are now, not as of the block's snapshot."""
+    replace(repository, find_heads_and_time=lambda accounts, _session=None: _read_heads(accounts, None))
+
+
+def retry_without_key() -> None:
+    """Who asks again does so under a new key."""
+
+    def retried(request: requests.Request) -> requests.Request:
+        return changed(request, key=f"{request.key} again")
+
+    replace(world, retried=retried)
+
+
+BREAKAGES: dict[str, Callable[[], Any]] = {
+    each.__name__: each
+    for each in (no_majority, no_key_index, letters_before_commit, witness_outside, head_outside, retry_without_key)
+}
+
+
+def apply(name: str) -> None:
+    BREAKAGES[name]()
