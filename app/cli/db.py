@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ import orjson
 from pymongo.errors import OperationFailure
 
 from app import mongo
+from app.cli.progress import Progress
 from app.cli.terminal import OperatorGroup, show
 from app.mongo.migrations import run
 from app.mongo.migrations.steps import Migration, Phase, Refused
@@ -25,20 +26,6 @@ STATUS_EXIT_CODES = (
 )
 
 group = OperatorGroup("db", help="The database's schema, and its upgrades.")
-
-
-class _Terminal:
-    """Shows an upgrade on standard error, with a progress bar if that is a terminal."""
-
-    def waits(self, holder: str) -> None:
-        click.echo(f"Waiting for {holder}, which is at work on the schema.", err=True)
-
-    @contextlib.contextmanager
-    def follows(self, title: str, length: int | None) -> Iterator[Callable[[int], None]]:
-        # A step without a known length is short.
-        with click.progressbar(length=length or 1, label=title, file=sys.stderr) as bar:
-            yield bar.update
-            bar.update(0 if length else 1)
 
 
 @contextlib.contextmanager
@@ -64,7 +51,7 @@ def init() -> None:
     """
     database = mongo.database()
     with _refusing():
-        run.create(database, _Terminal())
+        run.create(database, Progress())
     click.echo(f"The schema of database {database.name!r} is in place. Give the application's user the role {ROLE!r}.")
     _say_notes()
     _advise()
@@ -79,7 +66,7 @@ def upgrade() -> None:
     is interrupted, run it again: it goes on where it was.
     """
     with _refusing():
-        done = run.upgrade(mongo.database(), _Terminal())
+        done = run.upgrade(mongo.database(), Progress())
     _say_done(done)
     if not run.state(mongo.database()).is_finished:
         click.echo(
@@ -96,7 +83,7 @@ def finish() -> None:
     Run it with an administrator's MONGO_URI. After it, the version before no longer starts.
     """
     with _refusing():
-        done = run.finish(mongo.database(), _Terminal())
+        done = run.finish(mongo.database(), Progress())
     _say_done(done)
     _say_notes()
 

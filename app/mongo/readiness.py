@@ -40,7 +40,7 @@ def check_schema(database: Database[Document]) -> None:
     A newer schema lets the release before go on until `flask db finish`.
     """
     try:
-        found = database["schema"].find_one({"_id": "version"})
+        documents = {each["_id"]: each for each in database["schema"].find({"_id": {"$in": ["version", "restore"]}})}
     except ConnectionFailure:
         raise
     except OperationFailure as error:
@@ -48,6 +48,12 @@ def check_schema(database: Database[Document]) -> None:
             f"The database {database.name!r} cannot be read (code {error.code}). "
             f"Check the user and password in MONGO_URI, and that the user has the role {ROLE!r}."
         ) from error
+    if "restore" in documents:
+        raise NotReady(
+            f"The database {database.name!r} is not completely restored. "
+            "Run `flask --app wsgi backup restore` again with an administrator's MONGO_URI."
+        )
+    found = documents.get("version")
     if found is None:
         raise NotReady(
             f"The database {database.name!r} lacks the schema. "

@@ -206,6 +206,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "begun_at": _DATE,
             "done_at": _DATE,
             "notes": {"bsonType": "array", "items": _STRING},
+            "copy": _STRING,
+            "done": {"bsonType": "array", "items": _STRING},
         },
     ),
 }

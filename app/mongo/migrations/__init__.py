@@ -20,6 +20,9 @@ What was done is recorded in the collection `schema`. All times are the primary'
     {_id: "migration 3", version: 2, number: 3, name, phase, by, begun_at, done_at, position, notes}
         One document for each migration that began. `position`: how far it came, to go on from there. `notes`: what the
         operator has to decide. `by`: who ran it.
+    {_id: "restore", version: 2, copy, done, by}
+        The database is being restored, and no process may start on it. `copy`: the digest of the copy's manifest.
+        `done`: the files that are in the database.
 
 Modules: `steps` (what a migration is and can use), `version_2` (the migrations to version 2), `shape` (validators,
 indexes, rights), `record` (the documents above), `run` (runs what is pending, under a lease).

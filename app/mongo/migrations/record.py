@@ -8,10 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from pymongo.database import Database
+from pymongo.write_concern import WriteConcern
 
 from app.mongo import Document, leases
 from app.mongo.migrations.steps import Migration
-from app.mongo.schema import INDEXES, PRIVILEGES, VALIDATORS
+from app.mongo.schema import INDEXES, PRIVILEGES, SCHEMA_VERSION, VALIDATORS
+
+RESTORE = "restore"
+_DURABLE = WriteConcern(w="majority", j=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,34 @@ def notes(database: Database[Document]) -> list[str]:
     """Return what the operator has to decide, without what a later migration saw again."""
     found = find_migrations(database)
     return list(dict.fromkeys(text for number in sorted(found) for text in found[number].get("notes", ())))
+
+
+def find_restore(database: Database[Document]) -> Document | None:
+    """Return the mark of a restore that is not complete, or None."""
+    return database["schema"].find_one({"_id": RESTORE})
+
+
+def begin_restore(database: Database[Document], copy: str) -> None:
+    """Mark the database as incomplete. `copy` is the digest of the copy's manifest."""
+    mark = {"_id": RESTORE, "version": SCHEMA_VERSION, "copy": copy, "done": [], "by": leases.own_name()}
+    database["schema"].insert_one(mark)
+
+
+def keep_restored(database: Database[Document], file: str) -> None:
+    """Write that all of a copy's file is in the database."""
+    database.get_collection("schema", write_concern=_DURABLE).update_one(
+        {"_id": RESTORE}, {"$addToSet": {"done": file}}
+    )
+
+
+def end_restore(database: Database[Document]) -> None:
+    """Remove the mark."""
+    database.get_collection("schema", write_concern=_DURABLE).delete_one({"_id": RESTORE})
+
+
+def put_shape(database: Database[Document]) -> None:
+    """Write that the database has the shape of this program."""
+    database["schema"].update_one({"_id": "version"}, {"$set": {"shape": shape_digest()}})
 
 
 def _id(migration: Migration) -> str:

@@ -58,6 +58,7 @@ def create(database: Database[Document], watch: Watch = NOBODY) -> bool:
     database has the schema of another version, or documents but no schema.
     """
     with _alone(database, watch):
+        _refuse_unrestored(database)
         found = record.find_version(database)
         if found is None:
             _refuse_unknown_documents(database)
@@ -174,6 +175,7 @@ def _alone(database: Database[Document], watch: Watch) -> Iterator[Callable[[], 
 
 
 def _known_version(database: Database[Document], migrations: Sequence[Migration]) -> Document:
+    _refuse_unrestored(database)
     found = record.find_version(database)
     if found is None:
         raise Refused(f"The database {database.name!r} has no schema. Run `flask --app wsgi db init`.")
@@ -188,6 +190,14 @@ def _known_version(database: Database[Document], migrations: Sequence[Migration]
 def _unfinished(database: Database[Document], version: int) -> list[int]:
     """Return the versions up to this one that came while an older release was, and perhaps still is, in use."""
     return [each.version for each in record.windows(database) if each.version <= version and each.finished_at is None]
+
+
+def _refuse_unrestored(database: Database[Document]) -> None:
+    if record.find_restore(database) is not None:
+        raise Refused(
+            f"The restore of the database {database.name!r} is not complete. Run "
+            "`flask --app wsgi backup restore` again, or drop the database."
+        )
 
 
 def _refuse_unknown_documents(database: Database[Document]) -> None:
