@@ -32,7 +32,7 @@ FLOORS: list[set[str]] = [
         "networks",
         "policies",
         "runtime",
-        "secret_strength",
+        "settings",
     },
     {"compiled", "fields", "mongo"},
     {"audit", "background", "http", "ledger"},

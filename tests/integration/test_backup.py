@@ -1,91 +1,28 @@
 """Copies of the bank: as of one moment, proved without a database, restored into an empty one, and never half."""
 
-import gzip
-import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from app import mongo
 from app.backup import copy, create, files
 from app.backup.files import BadCopy
 from app.backup.restore import restore
-from app.ledger.proof.faults import FaultKind
 from app.mongo import Document
 from app.mongo.migrations import run
 from app.mongo.migrations.steps import Refused
 from app.mongo.readiness import NotReady, check_schema
-from app.mongo.schema import VALIDATORS
 from config import ROOT
 from local.replica_set import ReplicaSet
-from tests.people import Bank, new_key
+from tests.copies import COPIED, Silent, content, used
+from tests.people import Bank
 from tests.upgrades import EMPTY_DATABASE
-
-COPIED = sorted(VALIDATORS.keys() - {"leases"})
-TIMEOUT_S = 60
-
-
-class Silent:
-    """A watch that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def says(self, text: str) -> None:
-        self.said.append(text)
-
-    @contextmanager
-    def follows(self, title: str, length: int) -> Iterator[Callable[[int], None]]:
-        yield lambda _done: None
-
-
-def content(database: Database[Document]) -> dict[str, list[Document]]:
-    return {name: list(database[name].find().sort("_id", 1)) for name in COPIED}
-
-
-@contextmanager
-def used(replica_set: ReplicaSet, name: str) -> Iterator[Database[Document]]:
-    """Let the application use this database with an administrator's rights."""
-    mongo.close()
-    client = MongoClient[Document](replica_set.admin_uri, tz_aware=True)
-    mongo.use(client[name])
-    yield client[name]
-    mongo.close()
-
-
-@pytest.fixture
-def busy_bank(bank: Bank) -> Bank:
-    """A bank in which something of everything has happened."""
-    asha, savings = bank.customer(10_000)
-    ravi, shop = bank.customer(500)
-    for number in range(5):
-        assert asha.transfer(savings, shop, 10 + number, metadata={"number": str(number)}).status == 201
-    assert asha.transfer(savings, shop, 1_000_000).code == "insufficient_funds"
-    body = {"fromAccount": savings, "toAccount": shop, "amount": 100}
-    holds = [asha.post("/api/transactions/hold", {**body, "idempotencyKey": new_key()}).body for _ in range(2)]
-    path = f"/api/transactions/{holds[0]['transaction']['id']}/capture"
-    assert ravi.post(path, {"idempotencyKey": new_key()}).status == 200
-    items = {"transfers": [body, body], "idempotencyKey": new_key()}
-    assert asha.post("/api/transactions/batch", items).status == 201
-    assert bank.anonymous.post("/api/auth/password/forgot", {"email": asha.user["email"]}).status == 202
-    return bank
-
-
-@pytest.fixture
-def copied(busy_bank: Bank, database: Database[Document], tmp_path: Path) -> Path:
-    """A complete copy of the busy bank."""
-    create.create(database, tmp_path / "copy", Silent())
-    return tmp_path / "copy"
 
 
 def test_a_copy_is_proved_and_restored_as_it_was(
@@ -171,7 +108,7 @@ STOPPING_CREATE = """
 import sys, time
 from pymongo import MongoClient
 from app.backup import create, files
-from tests.integration.test_backup import Silent
+from tests.copies import Silent
 create._BATCH, create._ACCOUNTS_AT_ONCE, files.PART_BYTES_MAX = 5, 1, 500
 write = create.write_progress
 def stop(directory, manifest):
@@ -190,7 +127,7 @@ from pymongo import MongoClient
 from app import mongo
 from app.backup import restore
 from app.mongo.migrations import record
-from tests.integration.test_backup import Silent
+from tests.copies import Silent
 target = MongoClient(sys.argv[1], tz_aware=True)["fincore_empty"]
 keep = record.keep_restored
 insert = restore._insert_all
@@ -257,123 +194,6 @@ def test_a_restore_that_is_killed_keeps_processes_out_and_goes_on(
 
     assert content(empty_database) == content(database)
     check_schema(empty_database)
-
-
-def test_a_copy_is_restored_into_an_empty_database_only(copied: Path, database: Database[Document]) -> None:
-    before = content(database)
-
-    with pytest.raises(Refused, match="not empty"):
-        restore(database, copied, Silent())
-
-    assert content(database) == before
-
-
-def test_the_rest_of_another_copy_is_not_mixed_with_this_one(
-    copied: Path, empty_database: Database[Document], replica_set: ReplicaSet
-) -> None:
-    empty_database["schema"].insert_one({"_id": "restore", "version": 2, "copy": "another", "done": []})
-
-    with used(replica_set, EMPTY_DATABASE) as target, pytest.raises(Refused, match="another copy"):
-        restore(target, copied, Silent())
-
-
-def spoil_a_byte(directory: Path) -> None:
-    file = directory / "ledger_entries-0001.bson.gz"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def lose_a_file(directory: Path) -> None:
-    (directory / "users-0001.bson.gz").unlink()
-
-
-def shorten_the_heads(directory: Path) -> None:
-    file = directory / "heads.gz"
-    lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
-    file.write_bytes(gzip.compress(b"".join(lines[1:])))
-    change_manifest(directory, lambda manifest: manifest["heads"].update(sha256=files.sha256_of(file)))
-
-
-def leave_out_the_newest_entry(directory: Path) -> None:
-    file = directory / "ledger_entries-0001.bson.gz"
-    documents = list(files.split(gzip.decompress(file.read_bytes())))
-    file.write_bytes(gzip.compress(b"".join(documents[:-1])))
-
-    def fit(manifest: Document) -> None:
-        manifest["parts"]["ledger_entries"][0].update(sha256=files.sha256_of(file), documents=len(documents) - 1)
-
-    change_manifest(directory, fit)
-
-
-def lose_the_manifest(directory: Path) -> None:
-    (directory / "manifest.json").unlink()
-
-
-def cut_the_manifest(directory: Path) -> None:
-    file = directory / "manifest.json"
-    file.write_bytes(file.read_bytes()[:-20])
-
-
-def count_otherwise(directory: Path) -> None:
-    change_manifest(directory, lambda manifest: manifest["parts"]["users"][0].update(documents=1_000))
-
-
-def change_manifest(directory: Path, change: Callable[[Document], Any]) -> None:
-    file = directory / "manifest.json"
-    manifest = json.loads(file.read_text())
-    change(manifest)
-    file.write_text(json.dumps(manifest))
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        spoil_a_byte,
-        lose_a_file,
-        shorten_the_heads,
-        leave_out_the_newest_entry,
-        lose_the_manifest,
-        cut_the_manifest,
-        count_otherwise,
-    ],
-)
-def test_a_copy_that_is_not_whole_is_refused(
-    copied: Path,
-    empty_database: Database[Document],
-    replica_set: ReplicaSet,
-    spoil: Callable[[Path], None],
-) -> None:
-    spoil(copied)
-
-    with pytest.raises(BadCopy):
-        copy.prove(copied, Silent())
-    with used(replica_set, EMPTY_DATABASE) as target, pytest.raises(BadCopy):
-        restore(target, copied, Silent())
-    with pytest.raises(NotReady):
-        check_schema(empty_database)
-
-
-def test_faults_of_the_ledger_are_copied_and_named(
-    busy_bank: Bank, database: Database[Document], tmp_path: Path
-) -> None:
-    database.ledger_entries.update_one({"type": "CREDIT"}, {"$inc": {"amount": 1}})
-    create.create(database, tmp_path / "copy", Silent())
-
-    report = copy.prove(tmp_path / "copy", Silent())
-
-    assert FaultKind.HASH in {fault.kind for fault in report.faults}
-
-
-def test_money_from_nowhere_is_found_in_a_copy(busy_bank: Bank, database: Database[Document], tmp_path: Path) -> None:
-    treasury = database.accounts.find_one({"kind": "TREASURY"})
-    assert treasury is not None
-    database.ledger_entries.delete_one({"account": treasury["_id"], "sequence": 2})
-    create.create(database, tmp_path / "copy", Silent())
-
-    kinds = {fault.kind for fault in copy.prove(tmp_path / "copy", Silent()).faults}
-
-    assert {FaultKind.SEQUENCE, FaultKind.BALANCE} & kinds
 
 
 def test_what_changes_is_read_again_when_the_history_of_the_moment_ends(
