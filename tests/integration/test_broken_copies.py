@@ -1,4 +1,4 @@
-"""Copies that are not whole are refused, and so are databases that are not empty. A ledger's faults are named in a copy."""
+"""Copies that are not whole are refused, and databases that are not empty. Faults of the ledger are named in a copy."""
 
 import gzip
 import json
