@@ -38,5 +38,7 @@ def used(replica_set: ReplicaSet, name: str) -> Iterator[Database[Document]]:
     mongo.close()
     client = MongoClient[Document](replica_set.admin_uri, tz_aware=True)
     mongo.use(client[name])
-    yield client[name]
-    mongo.close()
+    try:
+        yield client[name]
+    finally:
+        mongo.close()

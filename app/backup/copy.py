@@ -97,14 +97,12 @@ def _load(directory: Path, manifest: Manifest, files: "FileDatabase", watch: Wat
 def _compare_heads(directory: Path, manifest: Manifest, files: "FileDatabase") -> None:
     assert manifest.heads is not None
     check_part(directory, manifest.heads)
-    accounts = 0
     for account, sequence, hash_ in heads_of(directory, manifest.heads):
-        accounts += 1
         newest = files[ENTRIES].find_one({"account": ObjectId(account)}, sort=[("sequence", -1)])
         if newest is None or (newest["sequence"], bytes(newest["hash"]).hex()) != (sequence, hash_):
             raise BadCopy(f"The newest entry of account {account} is not the one that the copy lists.")
-    if accounts != manifest.heads.documents or accounts != files.journals():
-        raise BadCopy(f"The copy lists {accounts:,} heads and has {files.journals():,} journals.")
+    if manifest.heads.documents != files.journals():
+        raise BadCopy(f"The copy lists {manifest.heads.documents:,} heads and has {files.journals():,} journals.")
 
 
 class FileDatabase:
@@ -179,9 +177,9 @@ class FileCollection:
     def find(
         self, query: Document, fields: Any = None, *, projection: Any = None, sort: Any = None, session: Any = None
     ) -> "_Found":
-        """Find documents. Fields are not left out, and there is one moment only."""
-        del fields, projection, session
-        return _Found(self, query, list(sort or ()))
+        """Find documents. Fields are renamed where that is asked for, not left out, and there is one moment only."""
+        del session
+        return _Found(self, query, list(sort or ()), fields or projection)
 
     def find_one(
         self, query: Document, fields: Any = None, *, projection: Any = None, sort: Any = None, session: Any = None
@@ -231,17 +229,21 @@ class FileCollection:
 class _Found:
     """What the proof uses of PyMongo's Cursor."""
 
-    def __init__(self, collection: FileCollection, query: Document, sort: list[tuple[str, int]]) -> None:
+    def __init__(self, collection: FileCollection, query: Document, sort: list[tuple[str, int]], fields: Any) -> None:
         self._collection = collection
         self._query = query
         self._sort = sort
+        self._fields = fields
 
     def sort(self, name: str, way: int) -> "_Found":
         """Return the same in another order."""
-        return _Found(self._collection, self._query, [(name, way)])
+        return _Found(self._collection, self._query, [(name, way)], self._fields)
 
     def __iter__(self) -> Iterator[Document]:
-        return (document for _, document in self._collection.matching(self._query, self._sort))
+        asked = self._fields if isinstance(self._fields, Mapping) else {}
+        renamed = {new: old[1:] for new, old in asked.items() if isinstance(old, str)}
+        for _, document in self._collection.matching(self._query, self._sort):
+            yield document | {new: document[old] for new, old in renamed.items() if old in document}
 
 
 def _column(name: str) -> str:

@@ -199,14 +199,21 @@ def documents_of(directory: Path, part: Part) -> Iterator[bytes]:
 
 
 def heads_of(directory: Path, part: Part) -> Iterator[tuple[str, int, str]]:
-    """Yield each account's id, and the sequence and hash of its newest entry; the highest id first."""
+    """Yield each account's id, and the sequence and hash of its newest entry; the highest id first.
+
+    Raises BadCopy if there are more or fewer than the manifest says.
+    """
+    found = 0
     try:
         with gzip.open(directory / part.file, "rt") as lines:
             for line in lines:
                 account, sequence, hash_ = line.split()
+                found += 1
                 yield account, int(sequence), hash_
     except (OSError, EOFError, ValueError) as error:
         raise BadCopy(f"{part.file} cannot be read: {error}") from None
+    if found != part.documents:
+        raise BadCopy(f"{part.file} has {found} accounts, and the manifest says {part.documents}.")
 
 
 def split(batch: bytes) -> Iterator[bytes]:

@@ -133,6 +133,11 @@ def _compare(database: Database[Document], directory: Path, manifest: Manifest) 
             raise BadCopy(f"There are {found:,} documents in {name!r}, and the copy has {expected:,}.")
     # The index serves the comparison, and will be needed anyway.
     database[ENTRIES].create_index([("account", 1), ("sequence", -1)], unique=True)
+    journals = next(iter(database[ENTRIES].aggregate([{"$group": {"_id": "$account"}}, {"$count": "found"}])), {})
+    if journals.get("found", 0) != manifest.heads.documents:
+        raise BadCopy(
+            f"There are {journals.get('found', 0):,} journals, and the copy lists {manifest.heads.documents:,}."
+        )
     waiting = heads_of(directory, manifest.heads)
     while some := list(islice(waiting, _HEADS_AT_ONCE)):
         expected_heads = {ObjectId(account): (sequence, hash_) for account, sequence, hash_ in some}
