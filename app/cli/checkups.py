@@ -118,7 +118,11 @@ def clock_of_host(client: MongoClient[Document]) -> Findings:
     asked = clock.now()
     primary = client.admin.command("hello")["localTime"].replace(tzinfo=asked.tzinfo)
     seconds = clock.offset(primary, asked, clock.now()).total_seconds()
-    found = f"This host's clock is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} the database's."
+    found = (
+        f"This host's clock is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} the database's."
+        if seconds
+        else "This host's clock agrees with the database's."
+    )
     if abs(seconds) > clock.LEEWAY.total_seconds():
         advice = "Nothing is posted from here until the clocks agree. Have both hosts take their time from NTP."
         yield Finding("clock", State.FAULT, found, advice)
