@@ -36,7 +36,7 @@ FLOORS: list[set[str]] = [
     },
     {"compiled", "fields", "mongo"},
     {"audit", "background", "http", "ledger"},
-    {"outbox"},
+    {"backup", "outbox"},
     {"auth"},
     {"accounts", "config", "mail"},
     {"admin", "local", "statements"},
