@@ -169,15 +169,21 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         {
             "_id": _ID,
             "kind": _STRING,
-            "user": _ID,
-            "payload": _document({"at": _DATE}, {"amount": _MONEY, "balance": _MONEY, "available": _MONEY}),
             "state": _one_of("PENDING", "SENT", "DEAD"),
             "attempts": {"bsonType": "int", "minimum": 0},
             "next_attempt_at": _DATE,
         },
-        # `moment`: the same in messages that were written together. `lost`: how many deliverers died while they held
-        # it. `was_due_at`: when it was due, while it is leased. `deferred`: it exceeded its reader's daily letters.
+        # `news`: ids, of which the messages are worked out; `payload`: a single message. `user`: its only reader, and
+        # `account` his side. `told`: the parts of a block that are done. `moment`: the same in messages that were
+        # written together. `lost`: how many deliverers died while they held it. `was_due_at`: when it was due, while it
+        # is leased. `deferred`: it exceeded its reader's daily letters.
         {
+            "user": _ID,
+            "account": _ID,
+            "at": _DATE,
+            "news": {"bsonType": "array", "items": _document({"event": _STRING, "subjects": {"bsonType": "array"}})},
+            "payload": _document({"at": _DATE}, {"amount": _MONEY, "balance": _MONEY, "available": _MONEY}),
+            "told": {"bsonType": "array", "items": _STRING},
             "urgent": {"enum": [True]},
             "moment": _ID,
             "lease": _ID,
@@ -189,6 +195,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
     ),
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
+    # The public halves of the keys that signed receipts. `_id` is the key's id.
+    "receipt_keys": _document({"_id": _STRING, "x": _STRING, "first_used_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -279,5 +287,6 @@ PRIVILEGES: dict[str, list[str]] = {
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
     "letter_counts": ["find", "insert", "update"],
+    "receipt_keys": ["find", "insert"],
     "schema": ["find"],
 }
