@@ -27,6 +27,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.background import Background, Task
     from app.http import requests
     from app.http.api import api
+    from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
     from app.operations.routes import bp as pages
@@ -35,7 +36,6 @@ def create_app(config: Config | None = None) -> Flask:
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
-    from app.transactions import receipts
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
 
@@ -44,7 +44,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.config.update(
         DEFAULT_CURRENCY=config.default_currency,
         METRICS_TOKEN=config.metrics_token,
-        RECEIPT_KEY=receipts.load_key(config.receipt_key) if config.receipt_key else None,
+        RECEIPT_KEY=signatures.load_key(config.receipt_key) if config.receipt_key else None,
         API_TITLE="Fincore",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.1.0",

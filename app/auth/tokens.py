@@ -9,6 +9,7 @@ The successors of a refresh token are computed from its id, the time at which it
 So a second use within `sessions.REFRESH_GRACE` gets the same tokens, and no token needs to be stored.
 """
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -22,7 +23,7 @@ from bson import ObjectId
 from flask import Flask, Request, Response, current_app, g, request
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt.exceptions import ExpiredSignatureError, PyJWTError
+from jwt.exceptions import ExpiredSignatureError, InvalidSignatureError, PyJWTError
 
 from app import clock
 from app.acts import Act
@@ -63,25 +64,34 @@ class _RememberingManager(JWTManager):
 
     def __init__(self) -> None:
         super().__init__()
-        self._verified: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._verified: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def _decode_jwt_from_config(
         self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
     ) -> dict[str, Any]:
-        # With the key, because an application with another key must not accept this one's tokens.
-        known = (encoded_token, current_app.config["JWT_SECRET_KEY"])
+        # With the keys, because an application with other keys must not accept this one's tokens.
+        known = (encoded_token, *current_app.config["SECRETS"])
         with self._lock:
             claims = self._verified.get(known)
             if claims is not None:
                 self._verified.move_to_end(known)
         if claims is None or claims.get("exp", 0) <= time.time():
-            claims = super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
+            claims = self._decode_with_any_secret(encoded_token, csrf_value, allow_expired)
             with self._lock:
                 self._verified[known] = claims
                 if len(self._verified) > VERIFIED_TOKENS_MAX:
                     self._verified.popitem(last=False)
         return dict(claims)
+
+    def _decode_with_any_secret(self, encoded_token: str, csrf_value: Any, allow_expired: bool) -> dict[str, Any]:
+        *others, last = current_app.config["SECRETS"]
+        for secret in others:
+            g.token_secret = secret
+            with contextlib.suppress(InvalidSignatureError):
+                return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
+        g.token_secret = last
+        return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
 
 
 jwt = _RememberingManager()
@@ -106,6 +116,7 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
     app.config.update(
         AUTH=policy,
         JWT_SECRET_KEY=policy.secret,
+        SECRETS=policy.secrets,
         JWT_ALGORITHM="HS256",
         JWT_DECODE_ALGORITHMS=["HS256"],
         JWT_ENCODE_ISSUER=ISSUER,
@@ -320,6 +331,12 @@ def current_network() -> str | None:
 def current_session_id() -> str:
     session_id: str = get_jwt()[SESSION_CLAIM]
     return session_id
+
+
+@jwt.decode_key_loader
+def _secret_of_token(header: dict[str, Any], claims: dict[str, Any]) -> str:
+    secret: str = g.token_secret
+    return secret
 
 
 @jwt.token_in_blocklist_loader
