@@ -124,6 +124,7 @@ def cases(customers: Any) -> dict[str, Streams]:
         "account lists": reads("/api/accounts"),
         "history pages": reads("/api/transactions?account={account}"),
         "who am I": reads("/api/auth/me"),
+        "health": reads("/healthz"),
     }
 
 

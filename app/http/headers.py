@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response
 from flask_cors import CORS
 
 HSTS_S = 365 * 24 * 3600
@@ -49,17 +49,18 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
         )
 
 
-def protect(response: Response) -> None:
-    """Add the protective headers to a response."""
-    response.headers.update(_ALWAYS)
+def protect(request: Request, response: Response) -> None:
+    """Add the protective headers to the response to a request."""
+    # Nobody else sets them.
+    response.headers.extend(_ALWAYS)
     is_page = response.mimetype == "text/html"
     response.headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _API_POLICY
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = f"max-age={HSTS_S}; includeSubDomains"
-    if _may_hold_secrets():
+    if _may_hold_secrets(request.path):
         response.headers["Cache-Control"] = "no-store"
 
 
-def _may_hold_secrets() -> bool:
+def _may_hold_secrets(path: str) -> bool:
     # The API's description and Swagger UI's files are the same for everybody. All other answers may hold secrets.
-    return request.path.startswith("/api/") and not request.path.startswith(("/api/docs", "/api/openapi.json"))
+    return path.startswith("/api/") and not path.startswith(("/api/docs", "/api/openapi.json"))

@@ -1,18 +1,23 @@
 """What every request gets: an id, a line in the log, and the headers of its answer."""
 
+import secrets
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from flask.ctx import _AppCtxGlobals
 from flask.json.provider import JSONProvider
+from prometheus_client import Counter, Histogram
 from pymongo.errors import PyMongoError
 
 from app import metrics, mongo
+from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
+from app.http.answers import BrokenOff
 from app.http.results import json_response
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
@@ -21,6 +26,7 @@ from app.policies import HttpPolicy
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
+REQUEST_ID_BYTES = 16
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -51,60 +57,70 @@ def register(app: Flask, policy: HttpPolicy) -> None:
     app.wsgi_app = proxies.ClientAddress(app.wsgi_app, networks)  # type: ignore[assignment,method-assign] # as Flask documents it
 
 
+# Flask's `request` and `g` look up the current one at each access, which costs more than most of what is done here.
+
+
 def _begin() -> None:
-    offered = request.headers.get(REQUEST_ID_HEADER, "")
-    g.request_id = offered if checks.is_sane_id(offered) else uuid.uuid4().hex
-    g.begun = time.perf_counter()
-    g.database_begun = seconds_of_thread()
-    g.trace = traces.read(request.headers.get(traces.REQUEST_HEADER))
-    trace = {} if g.trace is None else {"trace_id": g.trace.id}
-    structlog.contextvars.bind_contextvars(request_id=g.request_id, **trace)
-    checks.refuse_ambiguous(request)
+    asked, known = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined] # of proxies
+    offered = asked.headers.get(REQUEST_ID_HEADER, "")
+    known.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(REQUEST_ID_BYTES)
+    known.begun = time.perf_counter()
+    known.database_begun = seconds_of_thread()
+    known.trace = traces.read(asked.headers.get(traces.REQUEST_HEADER))
+    trace = {} if known.trace is None else {"trace_id": known.trace.id}
+    structlog.contextvars.bind_contextvars(request_id=known.request_id, **trace)
+    checks.refuse_ambiguous(asked)
     routing.refuse_call_as_id()
 
 
 def _finish(response: Response) -> Response:
-    response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
-    headers.protect(response)
-    if request.method == "OPTIONS" and request.url_rule is not None:
-        response.allow = routing.methods_of(request.url_rule.rule)
+    asked, known = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined] # of proxies
+    request_id, begun = known.get("request_id", ""), known.get("begun", time.perf_counter())
+    response.headers[REQUEST_ID_HEADER] = request_id
+    headers.protect(asked, response)
+    if asked.method == "OPTIONS" and asked.url_rule is not None:
+        response.allow = routing.methods_of(asked.url_rule.rule)
     rate_limits.add_headers(response)
-    trace = g.get("trace")
+    trace = known.get("trace")
     if trace is not None:
         response.headers[traces.RESPONSE_HEADER] = str(trace)
-    line = _line(response)
-    _count(response.status_code)
-    if response.is_streamed and not response.direct_passthrough and request.method != "HEAD":
-        response.response = _Told(response.response, line, request_id=g.get("request_id", ""), begun=_begun())
+    line = _line(asked, known, response)
+    _count(asked, response.status_code, time.perf_counter() - begun)
+    if response.is_streamed and not response.direct_passthrough and asked.method != "HEAD":
+        response.response = _Told(response.response, line, request_id=request_id, begun=begun)
     else:
-        log.info("request", **line, duration_ms=_milliseconds_since(_begun()))
+        log.info("request", **line, duration_ms=_milliseconds_since(begun))
     structlog.contextvars.clear_contextvars()
     return response
 
 
-def _line(response: Response) -> dict[str, Any]:
+def _line(asked: Request, known: _AppCtxGlobals, response: Response) -> dict[str, Any]:
     """Return what the log says of a request. It names who asked by id, and nothing that was sent."""
-    waited_s = seconds_of_thread() - g.get("database_begun", seconds_of_thread())
+    now_s = seconds_of_thread()
     return {
-        "method": request.method,
-        "path": request.path,
-        "route": _route(),
+        "method": asked.method,
+        "path": asked.path,
+        "route": _route(asked),
         "status": response.status_code,
-        "user": g.get("user_id"),
-        "database_ms": round(waited_s * 1000, 1),
+        "user": known.get("user_id"),
+        "database_ms": round((now_s - known.get("database_begun", now_s)) * 1000, 1),
     }
 
 
-def _route() -> str | None:
-    return None if request.url_rule is None else request.url_rule.rule
+def _route(asked: Request) -> str | None:
+    return None if asked.url_rule is None else asked.url_rule.rule
 
 
-def _count(status: int) -> None:
+def _count(asked: Request, status: int, took_s: float) -> None:
     # A method is a word that clients choose, and each new one would be kept for good.
-    method = request.method if request.method in METHODS else "other"
-    route = _route() or "none"
-    metrics.REQUESTS.labels(route, method, status).inc()
-    metrics.REQUEST_SECONDS.labels(route, method).observe(time.perf_counter() - _begun())
+    requests, seconds = _counters(_route(asked) or "none", asked.method if asked.method in METHODS else "other", status)
+    requests.inc()
+    seconds.observe(took_s)
+
+
+@cache
+def _counters(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route, method)
 
 
 class _Told:
@@ -132,20 +148,17 @@ class _Told:
             self._sent = "in part: broken off"
             is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
             known = {"request_id": self._line["request_id"], "error": type(error).__name__}
-            # Raised again, so that the server breaks the connection and the client does not take a part for the whole.
             if is_away:
                 log.warning("database_away", **known)
+            elif isinstance(error, ServiceUnavailable):
+                log.warning("answer_broken_off", **known)
             else:
                 log.error("bug", **known, exc_info=error)
-            raise
+            # The server then breaks the connection, so the client does not take a part for the whole.
+            raise BrokenOff from error
 
     def close(self) -> None:
         log.info("request", **self._line, duration_ms=_milliseconds_since(self._begun), sent=self._sent)
-
-
-def _begun() -> float:
-    begun: float = g.get("begun", time.perf_counter())
-    return begun
 
 
 def _milliseconds_since(begun: float) -> float:
