@@ -56,6 +56,7 @@ def create(body: dict[str, Any]) -> Any:
 
 @bp.get("")
 @token_required
+@bp.reads_ahead(service.accounts_ahead)
 @bp.response(200, AccountListSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def list_accounts() -> dict[str, Any]:
@@ -65,6 +66,7 @@ def list_accounts() -> dict[str, Any]:
 
 @bp.get("/<id:account_id>")
 @token_required
+@bp.reads_ahead(service.account_ahead)
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:
@@ -95,6 +97,7 @@ def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 
 @bp.get("/<id:account_id>/balance")
 @token_required
+@bp.reads_ahead(service.balance_ahead)
 @bp.arguments(BalanceQuerySchema(), location="query")
 @bp.response(200, BalanceSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)

@@ -3,10 +3,10 @@
 from http import HTTPStatus
 from typing import Any
 
-from flask import g, request, url_for
+from flask import request, url_for
 
 from app.acts import Act
-from app.auth import resets, service, tokens
+from app.auth import repository, resets, service, tokens
 from app.auth.schemas import (
     ChangePasswordSchema,
     ForgotPasswordSchema,
@@ -22,6 +22,7 @@ from app.auth.schemas import (
 from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, session_token_required, token_required
 from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TokenInvalid, TooManyAttempts
 from app.http.blueprint import Blueprint
+from app.http.incoming import current_id
 from app.http.parsing import BODY_PROBLEMS
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Who you are")
@@ -47,7 +48,7 @@ def register(body: dict[str, Any]) -> Any:
 @bp.refusals(InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
 def login(body: dict[str, Any]) -> dict[str, Any]:
     """Start a session."""
-    act = Act("anonymous", request_id=g.request_id, address=request.remote_addr)
+    act = Act("anonymous", request_id=current_id(), address=request.remote_addr)
     return tokens.begin_session(service.authenticate(**body, policy=tokens.policy(), act=act))
 
 
@@ -81,6 +82,7 @@ def logout(body: dict[str, Any]) -> dict[str, str]:
 
 @bp.get("/me")
 @token_required
+@bp.reads_ahead(repository.user_ahead)
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def me() -> dict[str, Any]:

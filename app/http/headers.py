@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response
 from flask_cors import CORS
 
 HSTS_S = 365 * 24 * 3600
@@ -21,6 +21,8 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_PAGE = [*_ALWAYS.items(), ("Content-Security-Policy", _PAGE_POLICY)]
+_OTHER = [*_ALWAYS.items(), ("Content-Security-Policy", _API_POLICY)]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "traceparent"]
 _EXPOSED_HEADERS = [
     "Content-Disposition",
@@ -49,17 +51,15 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
         )
 
 
-def protect(response: Response) -> None:
+def protect(request: Request, response: Response) -> None:
     """Add the protective headers to a response."""
-    response.headers.update(_ALWAYS)
-    is_page = response.mimetype == "text/html"
-    response.headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _API_POLICY
-    if request.is_secure:
-        response.headers["Strict-Transport-Security"] = f"max-age={HSTS_S}; includeSubDomains"
-    if _may_hold_secrets():
+    response.headers.extend(_PAGE if response.mimetype == "text/html" else _OTHER)
+    if request.scheme == "https":
+        response.headers.add("Strict-Transport-Security", f"max-age={HSTS_S}; includeSubDomains")
+    if _may_hold_secrets(request.path):
         response.headers["Cache-Control"] = "no-store"
 
 
-def _may_hold_secrets() -> bool:
+def _may_hold_secrets(path: str) -> bool:
     # The API's description and Swagger UI's files are the same for everybody. All other answers may hold secrets.
-    return request.path.startswith("/api/") and not request.path.startswith(("/api/docs", "/api/openapi.json"))
+    return path.startswith("/api/") and not path.startswith(("/api/docs", "/api/openapi.json"))

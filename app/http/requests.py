@@ -1,19 +1,23 @@
-"""What every request gets: an id, a line in the log, and the headers of its answer."""
+"""What every request gets: an id, a line in the log, and the headers of its answer. `application` calls it."""
 
+import secrets
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 from flask.json.provider import JSONProvider
+from prometheus_client import Counter, Histogram
 from pymongo.errors import PyMongoError
 
-from app import metrics, mongo
+from app import logs, metrics, mongo
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
+from app.http.incoming import Incoming
 from app.http.results import json_response
+from app.mongo import together
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
 from app.policies import HttpPolicy
@@ -21,6 +25,8 @@ from app.policies import HttpPolicy
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
+_REQUEST_ID_IN_ENVIRON = "HTTP_X_REQUEST_ID"
+_TRACE_IN_ENVIRON = "HTTP_TRACEPARENT"
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -38,12 +44,10 @@ class OrjsonProvider(JSONProvider):
 
 
 def register(app: Flask, policy: HttpPolicy) -> None:
-    """Give the application its JSON, request ids, limits, error handlers and response headers."""
+    """Give the application its JSON, limits, error handlers and response headers."""
     app.config["MAX_CONTENT_LENGTH"] = policy.body_bytes_max
     app.json = OrjsonProvider(app)
     routing.register(app)
-    app.before_request(_begin)
-    app.after_request(_finish)
     problems.register(app)
     headers.register(app, cors_origins=policy.cors_origins)
     rate_limits.register(app, policy)
@@ -51,60 +55,66 @@ def register(app: Flask, policy: HttpPolicy) -> None:
     app.wsgi_app = proxies.ClientAddress(app.wsgi_app, networks)  # type: ignore[assignment,method-assign] # as Flask documents it
 
 
-def _begin() -> None:
-    offered = request.headers.get(REQUEST_ID_HEADER, "")
-    g.request_id = offered if checks.is_sane_id(offered) else uuid.uuid4().hex
-    g.begun = time.perf_counter()
-    g.database_begun = seconds_of_thread()
-    g.trace = traces.read(request.headers.get(traces.REQUEST_HEADER))
-    trace = {} if g.trace is None else {"trace_id": g.trace.id}
-    structlog.contextvars.bind_contextvars(request_id=g.request_id, **trace)
-    checks.refuse_ambiguous(request)
-    routing.refuse_call_as_id()
+def begin(incoming: Incoming) -> None:
+    """Give the request its id, and refuse what two readers could understand differently. Raises a problem."""
+    offered = incoming.environ.get(_REQUEST_ID_IN_ENVIRON, "")
+    incoming.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(16)
+    incoming.database_begun = seconds_of_thread()
+    incoming.trace = traces.read(incoming.environ.get(_TRACE_IN_ENVIRON))
+    trace = {} if incoming.trace is None else {"trace_id": incoming.trace.id}
+    logs.about.set({"request_id": incoming.request_id, **trace})
+    together.forget()
+    checks.refuse_ambiguous(incoming)
+    routing.refuse_call_as_id(incoming)
+    rate_limits.check_anonymous(incoming)
 
 
-def _finish(response: Response) -> Response:
-    response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
-    headers.protect(response)
-    if request.method == "OPTIONS" and request.url_rule is not None:
-        response.allow = routing.methods_of(request.url_rule.rule)
-    rate_limits.add_headers(response)
-    trace = g.get("trace")
-    if trace is not None:
-        response.headers[traces.RESPONSE_HEADER] = str(trace)
-    line = _line(response)
-    _count(response.status_code)
-    if response.is_streamed and not response.direct_passthrough and request.method != "HEAD":
-        response.response = _Told(response.response, line, request_id=g.get("request_id", ""), begun=_begun())
+def finish(incoming: Incoming, response: Response) -> Response:
+    """Give the response the headers that all responses have, count it, and write the request's line in the log."""
+    response.headers.add(REQUEST_ID_HEADER, incoming.request_id)
+    headers.protect(incoming, response)
+    if incoming.method == "OPTIONS" and incoming.url_rule is not None:
+        response.allow = routing.methods_of(incoming.url_rule.rule)
+    rate_limits.add_headers(incoming, response)
+    if incoming.trace is not None:
+        response.headers.add(traces.RESPONSE_HEADER, str(incoming.trace))
+    line = _line(incoming, response)
+    _count(incoming, response.status_code)
+    if response.is_streamed and not response.direct_passthrough and incoming.method != "HEAD":
+        response.response = _Told(response.response, line, request_id=incoming.request_id, begun=incoming.begun)
     else:
-        log.info("request", **line, duration_ms=_milliseconds_since(_begun()))
-    structlog.contextvars.clear_contextvars()
+        log.info("request", **line, duration_ms=_milliseconds_since(incoming.begun))
+    logs.about.set({})
     return response
 
 
-def _line(response: Response) -> dict[str, Any]:
+def _line(incoming: Incoming, response: Response) -> dict[str, Any]:
     """Return what the log says of a request. It names who asked by id, and nothing that was sent."""
-    waited_s = seconds_of_thread() - g.get("database_begun", seconds_of_thread())
     return {
-        "method": request.method,
-        "path": request.path,
-        "route": _route(),
+        "method": incoming.method,
+        "path": incoming.path,
+        "route": _route(incoming),
         "status": response.status_code,
-        "user": g.get("user_id"),
-        "database_ms": round(waited_s * 1000, 1),
+        "user": None if incoming.claims is None else incoming.claims["sub"],
+        "database_ms": round((seconds_of_thread() - incoming.database_begun) * 1000, 1),
     }
 
 
-def _route() -> str | None:
-    return None if request.url_rule is None else request.url_rule.rule
+def _route(incoming: Incoming) -> str | None:
+    return None if incoming.url_rule is None else incoming.url_rule.rule
 
 
-def _count(status: int) -> None:
+def _count(incoming: Incoming, status: int) -> None:
     # A method is a word that clients choose, and each new one would be kept for good.
-    method = request.method if request.method in METHODS else "other"
-    route = _route() or "none"
-    metrics.REQUESTS.labels(route, method, status).inc()
-    metrics.REQUEST_SECONDS.labels(route, method).observe(time.perf_counter() - _begun())
+    method = incoming.method if incoming.method in METHODS else "other"
+    count, seconds = _metrics(_route(incoming) or "none", method, status)
+    count.inc()
+    seconds.observe(time.perf_counter() - incoming.begun)
+
+
+@cache  # as many as there are routes, methods and statuses, because the library's own look-up costs more than the count
+def _metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route, method)
 
 
 class _Told:
@@ -141,11 +151,6 @@ class _Told:
 
     def close(self) -> None:
         log.info("request", **self._line, duration_ms=_milliseconds_since(self._begun), sent=self._sent)
-
-
-def _begun() -> float:
-    begun: float = g.get("begun", time.perf_counter())
-    return begun
 
 
 def _milliseconds_since(begun: float) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 from bson import ObjectId
 from flask import current_app, url_for
 
-from app.accounts.service import readable_account
+from app.accounts.service import own_accounts_ahead, readable_account
 from app.acts import Act
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
@@ -199,6 +199,7 @@ def reverse(query: dict[str, Any], body: dict[str, Any], transaction_id: ObjectI
 
 @bp.get("")
 @token_required
+@bp.reads_ahead(own_accounts_ahead)
 @bp.arguments(HistoryQuerySchema(), location="query")
 @bp.response(200, TransactionListSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)
