@@ -47,7 +47,6 @@ GENERATION_CLAIM = "gen"
 # session is kept that long.
 LASTS_CLAIM = "lasts"
 REFRESH = "refresh"
-SCHEME = "Bearer"
 SECURITY_SCHEME = "bearer"
 # Every call with a token may be refused with these.
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
@@ -108,6 +107,9 @@ class _Scheme(str):
         return hash(self.lower())
 
 
+SCHEME = _Scheme("Bearer")
+
+
 def configure(app: Flask, policy: AuthPolicy) -> None:
     """Configure the JWT extension: one algorithm, our issuer and our audience."""
     app.config.update(
@@ -122,7 +124,7 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
         JWT_TOKEN_LOCATION=["headers"],
         # No token is in a cookie. Also, the CSRF claim would be random, and a token's successors have to be equal.
         JWT_COOKIE_CSRF_PROTECT=False,
-        JWT_HEADER_TYPE=_Scheme(SCHEME),
+        JWT_HEADER_TYPE=SCHEME,
         JWT_DECODE_LEEWAY=int(clock.LEEWAY.total_seconds()),
         JWT_ACCESS_TOKEN_EXPIRES=policy.access_lifetime,
         JWT_REFRESH_TOKEN_EXPIRES=policy.refresh_lifetime,

@@ -21,7 +21,7 @@ from app.mongo.shared import SharedRead
 FOUND_AT_ONCE_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """What can be found in a collection: the stages of an aggregation that finds documents for some keys.
 
@@ -76,7 +76,8 @@ def _find_in_one_query(keys: Collection[Key]) -> dict[Key, Document]:
     by_kind: dict[Kind, list[Any]] = defaultdict(list)
     for kind, key in keys:
         by_kind[kind].append(key)
-    kinds = list(by_kind)
+    # By their names, so that accounts are read before entries, and an account's first entry is never missed.
+    kinds = sorted(by_kind, key=lambda kind: kind.collection)
     first, *others = (kind.stages(by_kind[kind]) for kind in kinds)
     collection = database()[kinds[0].collection]
     if not others:
