@@ -66,7 +66,7 @@ def list_accounts() -> dict[str, Any]:
 
 @bp.get("/<id:account_id>")
 @token_required
-@bp.reads_ahead(service.account_ahead)
+@bp.reads_ahead(service.shown_account_ahead)
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:

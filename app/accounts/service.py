@@ -118,12 +118,17 @@ def _open(account: Document, session: ClientSession) -> None:
     repository.insert_account(account, session)
 
 
-def account_ahead(user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
+def account_ahead(_user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
+    """Return the key of what `readable_account` reads from its owner."""
+    return [(repository.ACCOUNTS, account_id)]
+
+
+def shown_account_ahead(user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
     """Return the keys of what `get_account` reads."""
     return [(repository.ACCOUNTS, account_id), *role_ahead(user_id)]
 
 
-def balance_ahead(user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:  # noqa: ARG001 (as it is called)
+def balance_ahead(_user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
     """Return the keys of what `get_balance` reads."""
     return [(repository.ACCOUNTS, account_id), (ledger.HEADS, account_id)]
 

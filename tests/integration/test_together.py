@@ -45,6 +45,9 @@ def nothing_expected() -> Iterator[None]:
         ("/api/accounts", 2),
         # The accounts come with the token. What was declined is a walk of its own.
         ("/api/transactions", 3),
+        ("/api/transactions?account={account}", 3),
+        # The account comes with the token. The span of the entries is sought first.
+        ("/api/accounts/{account}/entries", 3),
     ],
 )
 def test_a_read_takes_no_query_more_than_it_needs(
