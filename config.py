@@ -6,9 +6,7 @@ names all bad ones and refuses to start.
 
 import logging
 import os
-import re
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.utils import parseaddr
@@ -18,13 +16,10 @@ from typing import Any, cast
 from dotenv import load_dotenv
 from environs import Env, EnvValidationError, ValidationError
 from marshmallow.validate import OneOf, Range
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
 from app.addresses import normal_email
 from app.auth import passwords
-from app.money import is_currency
-from app.networks import parse_address, parse_networks
+from app.networks import parse_address
 from app.policies import (
     REFRESH_LIFETIME_MAX,
     AuthPolicy,
@@ -34,7 +29,17 @@ from app.policies import (
     MongoPolicy,
     WorkPolicy,
 )
-from app.secret_strength import fault_of_key, fault_of_secret
+from app.settings.validators import (
+    are_networks,
+    are_origins,
+    is_currency,
+    is_mongo_uri,
+    is_rate,
+    is_receipt_key,
+    is_strong_secret,
+    or_blank,
+    words,
+)
 
 ROOT = Path(__file__).resolve().parent
 # The settings of mail. `make run` writes them into the file of settings that the operator's commands use.
@@ -56,9 +61,6 @@ DOCUMENTS_AT_ONCE = 2
 DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 LETTERS_PER_DAY_MAX = 1_000_000
-
-_RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
-_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
 
 
 class ConfigError(Exception):
@@ -117,11 +119,11 @@ def load() -> Config:
     limited = env.bool("RATELIMIT_ENABLED", True)
     config = Config(
         mongo=MongoPolicy(
-            uri=env.str("MONGO_URI", validate=_is_mongo_uri),
+            uri=env.str("MONGO_URI", validate=is_mongo_uri),
             timeout_ms=env.int("MONGO_TIMEOUT_MS", 4_000, validate=Range(100, 60_000)),
         ),
         auth=AuthPolicy(
-            secret=env.str("JWT_SECRET", validate=_is_strong_secret),
+            secret=env.str("JWT_SECRET", validate=is_strong_secret),
             access_lifetime=timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15, validate=Range(1, 24 * 60)) or 0),
             refresh_lifetime=timedelta(
                 days=env.int("REFRESH_TOKEN_DAYS", 30, validate=Range(1, REFRESH_LIFETIME_MAX.days)) or 0
@@ -137,10 +139,10 @@ def load() -> Config:
         http=_http(env, limited=limited),
         mail=load_mail(),
         work=_work(_server(env)),
-        default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=_is_currency),
+        default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
-        receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
-        metrics_token=env.str("METRICS_TOKEN", "", validate=_or_blank(_is_strong_secret)) or None,
+        receipt_key=env.str("RECEIPT_KEY", "", validate=or_blank(is_receipt_key)) or None,
+        metrics_token=env.str("METRICS_TOKEN", "", validate=or_blank(is_strong_secret)) or None,
     )
     _seal(env)
     return config
@@ -179,6 +181,18 @@ def load_mail() -> MailPolicy:
     return replace(mail, problem=_mail_problem(mail))
 
 
+def mongo_uri() -> str | None:
+    """Read the database's address alone, or None if it is missing or malformed; raises ConfigError for a bad file."""
+    env = _env()
+    uri = env.str("MONGO_URI", "", validate=or_blank(is_mongo_uri)) or None
+    return uri if _problems(env) is None else None
+
+
+def settings_file() -> Path:
+    """Return the file that settings are read from, if it exists."""
+    return Path(os.environ.get("ENV_FILE", "").strip() or ROOT / ".env")
+
+
 def load_server() -> ServerConfig:
     """Read the settings of gunicorn; raises ConfigError naming every bad variable."""
     env = _env()
@@ -193,13 +207,13 @@ def load_local() -> LocalConfig:
     local = LocalConfig(
         data_dir=env.path("DATA_DIR", ROOT / "var"),
         server=_server(env),
-        mongo_uri=env.str("MONGO_URI", "", validate=_or_blank(_is_mongo_uri)) or None,
-        jwt_secret=env.str("JWT_SECRET", "", validate=_or_blank(_is_strong_secret)) or None,
-        receipt_key=env.str("RECEIPT_KEY", "", validate=_or_blank(_is_receipt_key)) or None,
+        mongo_uri=env.str("MONGO_URI", "", validate=or_blank(is_mongo_uri)) or None,
+        jwt_secret=env.str("JWT_SECRET", "", validate=or_blank(is_strong_secret)) or None,
+        receipt_key=env.str("RECEIPT_KEY", "", validate=or_blank(is_receipt_key)) or None,
         mail={name: value for name in MAIL_VARIABLES if (value := env.str(name, ""))},
         # Normalised as in registration, because a user with another spelling could never log in.
         system_email=normal_email(env.str("SYSTEM_EMAIL", "system@fincore.example", validate=_is_email) or "") or "",
-        system_password=env.str("SYSTEM_PASSWORD", "", validate=_or_blank(_is_password)) or None,
+        system_password=env.str("SYSTEM_PASSWORD", "", validate=or_blank(_is_password)) or None,
     )
     _seal(env)
     return local
@@ -227,7 +241,7 @@ class _Environment(Env):
 def _env() -> Env:
     env = _Environment(eager=False)
     # The environment overrides the file. ENV_FILE names another file; if that does not exist, none is read.
-    file = env.path("ENV_FILE", ROOT / ".env") or ROOT / ".env"
+    file = settings_file()
     try:
         if file.is_dir():
             raise ValueError
@@ -289,38 +303,12 @@ def _http(env: Env, *, limited: bool) -> HttpPolicy:
     return HttpPolicy(
         body_bytes_max=env.int("BODY_BYTES_MAX", usual.body_bytes_max, validate=Range(1024, 16 * 1024**2)),
         ratelimit_enabled=limited,
-        ratelimit_auth=env.str("RATELIMIT_AUTH", usual.ratelimit_auth, validate=_is_rate),
-        ratelimit_money=env.str("RATELIMIT_MONEY", usual.ratelimit_money, validate=_is_rate),
-        ratelimit_read=env.str("RATELIMIT_READ", usual.ratelimit_read, validate=_is_rate),
-        trusted_proxies=tuple(_words(env.str("TRUSTED_PROXIES", "", validate=_are_networks))),
-        cors_origins=tuple(_words(env.str("CORS_ORIGINS", "", validate=_are_origins))),
+        ratelimit_auth=env.str("RATELIMIT_AUTH", usual.ratelimit_auth, validate=is_rate),
+        ratelimit_money=env.str("RATELIMIT_MONEY", usual.ratelimit_money, validate=is_rate),
+        ratelimit_read=env.str("RATELIMIT_READ", usual.ratelimit_read, validate=is_rate),
+        trusted_proxies=tuple(words(env.str("TRUSTED_PROXIES", "", validate=are_networks))),
+        cors_origins=tuple(words(env.str("CORS_ORIGINS", "", validate=are_origins))),
     )
-
-
-def _words(text: str | None) -> list[str]:
-    # A variable that was refused is None here, until all bad ones have been named.
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
-
-
-def _is_rate(value: str) -> None:
-    if not _RATE.fullmatch(value):
-        raise ValidationError("Write a limit like 600/minute, per second, minute, hour or day.")
-
-
-def _are_networks(value: str) -> None:
-    for word in _words(value):
-        try:
-            (network,) = parse_networks([word])
-        except ValueError:
-            raise ValidationError(f"{word!r} is not an address or network, such as 10.0.0.7 or 10.0.0.0/8.") from None
-        if network.prefixlen == 0:
-            raise ValidationError(f"{word!r} would trust everybody.")
-
-
-def _are_origins(value: str) -> None:
-    for word in _words(value):
-        if not _ORIGIN.fullmatch(word):
-            raise ValidationError(f"{word!r} is not an origin, such as https://bank.example or http://localhost:3000.")
 
 
 def _mail_problem(mail: MailPolicy) -> str | None:
@@ -334,10 +322,6 @@ def _mail_problem(mail: MailPolicy) -> str | None:
     if "@" not in address.strip("@") or not mail.sender.isprintable():
         return f"MAIL_DEFAULT_SENDER is not an address: {mail.sender!r}."
     return None
-
-
-def _or_blank(is_fit: Callable[[str], None]) -> Callable[[str], None]:
-    return lambda value: is_fit(value) if value else None
 
 
 def _is_near(host: str) -> bool:
@@ -355,42 +339,3 @@ def _is_password(value: str) -> None:
     fault = passwords.fault_of(value)
     if fault is not None:
         raise ValidationError(fault)
-
-
-def _is_mongo_uri(value: str) -> None:
-    advice = "Give the replica set's address, such as mongodb://user:password@host:27017/fincore?replicaSet=rs0"
-    if not value.startswith(("mongodb://", "mongodb+srv://")):
-        raise ValidationError(f"{advice}.")
-    if value.startswith("mongodb+srv://"):
-        # To parse it, the driver would ask a name server. It says what is wrong when it connects.
-        return
-    try:
-        with warnings.catch_warnings():
-            # The driver warns of unknown options again when it connects.
-            warnings.simplefilter("ignore")
-            parse_uri(value)
-    except OSError as error:
-        raise ValidationError(f"A file that it names cannot be read: {error.strerror}.") from None
-    except (PyMongoError, ValueError):
-        # The driver's reason is left out, because it may quote the password.
-        raise ValidationError(
-            f"It is malformed. {advice}, with `:`, `/`, `?`, `#`, `[`, `]`, `@` and `%` in the user's name and the "
-            "password percent-encoded."
-        ) from None
-
-
-def _is_currency(value: str) -> None:
-    if not is_currency(value):
-        raise ValidationError(f"{value!r} is not an ISO 4217 currency code.")
-
-
-def _is_strong_secret(value: str) -> None:
-    fault = fault_of_secret(value)
-    if fault is not None:
-        raise ValidationError(f"{fault} Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'.")
-
-
-def _is_receipt_key(value: str) -> None:
-    fault = fault_of_key(value)
-    if fault is not None:
-        raise ValidationError(f"{fault} Make one with: python -c 'import secrets; print(secrets.token_hex(32))'.")

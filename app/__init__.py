@@ -28,7 +28,8 @@ def create_app(config: Config | None = None) -> Flask:
     from app.http.application import Application
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
-    from app.operations.routes import bp as operations
+    from app.operations.routes import bp as pages
+    from app.operations.routes import service as operations
     from app.outbox import repository as outbox
     from app.runtime import heavy
     from app.statements.press import press
@@ -56,9 +57,9 @@ def create_app(config: Config | None = None) -> Flask:
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions, statements, admin):
+    for blueprint in (auth, accounts, transactions, statements, admin, operations):
         api.register_blueprint(blueprint)
-    app.register_blueprint(operations)
+    app.register_blueprint(pages)
     cli.register(app)
     tasks = [Task("expired_holds", transaction_service.release_expired_holds)]
     if config.mail.in_workers:

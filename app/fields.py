@@ -5,7 +5,7 @@ Ids, amounts, times and texts are checked and converted only here.
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ import orjson
 from bson import ObjectId
 from marshmallow import RAISE, Schema, fields, pre_load, validate
 
-from app.money import AMOUNT_MAX, currencies, is_currency
+from app.money import AMOUNT_MAX, is_currency
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 _ORJSON_INTEGER_MAX = 2**63
@@ -33,7 +33,7 @@ _FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\ufffc\U0001d159\U00016fe4")
 # invisible ones are too many for a pattern.
 _CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _ONE_LINE = f"^[^{_CONTROL}]*$"
-_ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
+ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 
 
 # Times from the database have the driver's own UTC.
@@ -61,6 +61,8 @@ class CamelSchema(Schema):
     body_bytes_max: ClassVar[int | None] = None
     # Whether numbers with a point or an exponent are read as Decimal, so that no digit is lost.
     exact_numbers: ClassVar[bool] = False
+    # What the API's description shows for it.
+    example: ClassVar[Any] = None
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         if field_obj.data_key is None:
@@ -108,9 +110,8 @@ class Amount(fields.Integer):
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        metadata = {"format": "int64", **kwargs.pop("metadata", {})}
         limits = validate.Range(1, AMOUNT_MAX, error="An amount is from {min} to {max} minor units.")
-        super().__init__(strict=True, validate=limits, metadata=metadata, **kwargs)
+        super().__init__(strict=True, validate=limits, **kwargs)
 
 
 class StrictBoolean(fields.Boolean):
@@ -127,24 +128,18 @@ class StrictBoolean(fields.Boolean):
 class Money(fields.Integer):
     """Minor units in a response: an amount or a balance."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(metadata={"format": "int64", **kwargs.pop("metadata", {})}, **kwargs)
-
 
 class Total(fields.Integer):
     """A sum of minor units in a response, which may need more than 64 bits."""
 
     def __init__(self, **kwargs: Any) -> None:
-        metadata = {"format": "bigint", **kwargs.pop("metadata", {})}
-        super().__init__(metadata={**metadata, "description": _described(metadata)}, **kwargs)
+        metadata = kwargs.pop("metadata", {})
+        wide = "An exact integer, which in a very large bank needs more than 64 bits."
+        said = f"{metadata['description']} {wide}" if "description" in metadata else wide
+        super().__init__(metadata={**metadata, "description": said}, **kwargs)
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         return None if value is None else exact_number(value)
-
-
-def _described(metadata: Mapping[str, Any]) -> str:
-    wide = "An exact integer, which may need more than 64 bits."
-    return f"{metadata['description']} {wide}" if "description" in metadata else wide
 
 
 def exact_number(value: int) -> Any:
@@ -152,19 +147,29 @@ def exact_number(value: int) -> Any:
     return value if abs(value) < _ORJSON_INTEGER_MAX else orjson.Fragment(str(value))
 
 
-class CurrencyCode(fields.String):
-    """An ISO 4217 code that has a minor unit."""
+class Choice(fields.String):
+    """One of a few names. In the API's description they are a schema of this name; without one they are in place."""
+
+    def __init__(self, choices: Iterable[str], *, named: str | None = None, **kwargs: Any) -> None:
+        self.choices = [str(choice) for choice in choices]
+        self.schema_name = named
+        super().__init__(validate=validate.OneOf(self.choices), **kwargs)
+
+
+class Currency(fields.String):
+    """The ISO 4217 code of a currency in which an account can be opened."""
 
     default_error_messages = {"unknown": "Not an ISO 4217 currency code, such as INR."}
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(metadata={"enum": currencies(), **kwargs.pop("metadata", {})}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         code = super()._deserialize(value, attr, data, **kwargs)
         if not is_currency(code):
             raise self.make_error("unknown")
         return code
+
+
+class CurrencyCode(fields.String):
+    """The ISO 4217 code of a currency in an answer. ISO may have dropped it since the account was opened."""
 
 
 class UtcDateTime(fields.Field[datetime]):
@@ -209,7 +214,7 @@ class Line(fields.String):
 
     def __init__(self, *, length_min: int = 0, length_max: int, **kwargs: Any) -> None:
         self._blank_allowed = length_min == 0
-        pattern = _ONE_LINE if self._blank_allowed else _ONE_LINE_WITH_TEXT
+        pattern = _ONE_LINE if self._blank_allowed else ONE_LINE_WITH_TEXT
         super().__init__(
             validate=validate.Length(length_min, length_max),
             metadata={"pattern": pattern, **kwargs.pop("metadata", {})},
@@ -259,16 +264,16 @@ class Metadata(fields.Dict):
             keys=Line(length_min=1, length_max=self.KEY_LENGTH_MAX),
             values=Line(length_max=self.VALUE_LENGTH_MAX),
             validate=validate.Length(max=self.MEMBERS_MAX),
-            metadata={"maxProperties": self.MEMBERS_MAX, **kwargs.pop("metadata", {})},
             **kwargs,
         )
 
 
-def property_names(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-    """Return the API description's limits for the names in a `Metadata` object."""
-    if not isinstance(field, Metadata):
-        return {}
-    return {"propertyNames": {"pattern": _ONE_LINE_WITH_TEXT, "maxLength": field.KEY_LENGTH_MAX}}
+class JsonWebSignature(fields.String):
+    """A signed text (RFC 7515), whose header and payload are JSON of these schemas."""
+
+    def __init__(self, *, header: Schema, payload: Schema, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = (header, payload)
 
 
 def flat_messages(messages: Any, path: str = "") -> dict[str, list[str]]:

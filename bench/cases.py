@@ -6,9 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from bench.extent import extent
 from bench.load import Streams
 from tests.people import Bank, Person
 
+CONNECTIONS = extent(64, brief=4)
 ACCOUNTS_EACH = 4
 FUNDS = 1_000_000_000
 BODIES_EACH = 200
@@ -17,7 +19,7 @@ BATCH_SIZE = 500
 Customer = tuple[Person, list[str]]
 
 
-def open_accounts(bank: Bank, count: int) -> list[Customer]:
+def open_accounts(bank: Bank, count: int = CONNECTIONS) -> list[Customer]:
     """Return that many users, each with some accounts that never run dry."""
 
     def customer(_: int) -> Customer:

@@ -61,7 +61,7 @@ def _open(customers: list[ObjectId], owner: ObjectId, at: datetime) -> list[Acco
         journals.append(chain.open_journal(treasury, kind=AccountKind.TREASURY, user=None, currency=CURRENCY, at=at))
         known = []
     else:
-        known = repository.find_accounts([treasury])
+        known = repository.find([treasury]).accounts
     repository.insert_entries((entry for _, entry in journals), _NO_SESSION)
     documents = [
         {

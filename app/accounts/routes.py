@@ -9,9 +9,9 @@ from flask import current_app, url_for
 from app.accounts import service
 from app.accounts.schemas import (
     AccountAnswerSchema,
+    AccountBalanceSchema,
     AccountListSchema,
     BalanceQuerySchema,
-    BalanceSchema,
     CloseAccountSchema,
     CreateAccountSchema,
     RenameAccountSchema,
@@ -27,6 +27,7 @@ from app.errors import (
     ValidationFailed,
 )
 from app.http.blueprint import Blueprint
+from app.http.described import LOCATION
 from app.http.parsing import BODY_PROBLEMS
 from app.http.problems import REPLAYED_HEADER
 from app.ledger.records import AccountStatus
@@ -37,11 +38,15 @@ bp = Blueprint("accounts", __name__, url_prefix="/api/accounts", description="Wh
 @bp.post("/create")
 @token_required
 @bp.keyed_arguments(CreateAccountSchema(), key_required=False, example={"currency": "INR", "name": "Savings"})
-@bp.response(201, AccountAnswerSchema())
+@bp.response(201, AccountAnswerSchema(), headers=LOCATION)
 @bp.replays(AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, IdempotencyKeyReused, LedgerBusy)
-def create(body: dict[str, Any]) -> Any:
-    """Open an account. A user has at most 1,000, closed ones included. Under an idempotency key it is opened once."""
+def create_account(body: dict[str, Any]) -> Any:
+    """Open an account.
+
+    Without a currency it has the bank's own. A user has at most 1,000 accounts, closed ones included. Under an
+    idempotency key it is opened once.
+    """
     viewer, currency = current_user_id(), body.get("currency", current_app.config["DEFAULT_CURRENCY"])
     # Read before the account is opened. If it failed afterwards, the account would seem not to exist.
     sees_all = reads_everything(viewer)
@@ -60,7 +65,10 @@ def create(body: dict[str, Any]) -> Any:
 @bp.response(200, AccountListSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def list_accounts() -> dict[str, Any]:
-    """List the user's accounts with their balances, oldest first."""
+    """List the user's accounts.
+
+    They come with their balances, oldest first, closed ones included.
+    """
     return {"accounts": service.list_accounts(user_id=current_user_id())}
 
 
@@ -70,7 +78,10 @@ def list_accounts() -> dict[str, Any]:
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:
-    """Return one account. Owners may read their own, administrators all."""
+    """Return one account.
+
+    Owners may read their own, administrators all. Somebody else's is not found.
+    """
     return {"account": service.get_account(account_id, viewer=current_user_id())}
 
 
@@ -80,7 +91,10 @@ def get_account(account_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
 def rename_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """Rename an account."""
+    """Rename an account.
+
+    Only its owner can. The name is for people and need not be unique.
+    """
     return {"account": service.rename_account(account_id, user_id=current_user_id(), name=body["name"])}
 
 
@@ -90,7 +104,10 @@ def rename_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound, AccountNotEmpty, InvalidStatusTransition, LedgerBusy)
 def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """Close an account for ever. It needs a balance of zero and no open holds. The body may be left out."""
+    """Close an account for ever.
+
+    It needs a balance of zero and no open holds. The body may be left out.
+    """
     act = current_act(body.get("reason"))
     return {"account": service.change_status(account_id, AccountStatus.CLOSED, act=act, owner=current_user_id())}
 
@@ -99,8 +116,11 @@ def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 @token_required
 @bp.reads_ahead(service.balance_ahead)
 @bp.arguments(BalanceQuerySchema(), location="query")
-@bp.response(200, BalanceSchema())
+@bp.response(200, AccountBalanceSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
 def get_balance(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """Return the balance after the account's newest entry, or as it stood at a given time."""
+    """Return the balance of an account.
+
+    It is the balance after the newest entry, or with `at` as it stood then.
+    """
     return service.get_balance(account_id, viewer=current_user_id(), **query)

@@ -1,12 +1,39 @@
 """The requests and answers of the account routes."""
 
-from marshmallow import fields, validate
+from typing import Any
 
-from app.fields import CamelSchema, CurrencyCode, Id, IdempotencyKey, Line, Money, UtcDateTime
+from marshmallow import fields
+
+from app.fields import CamelSchema, Choice, Currency, CurrencyCode, Id, IdempotencyKey, Line, Money, UtcDateTime
 from app.ledger.records import AccountKind, AccountStatus
 
 NAME_LENGTH_MAX = 100
 REASON_LENGTH_MAX = 200
+
+EXAMPLE_ACCOUNT: dict[str, Any] = {
+    "id": "6560a1b2c3d4e5f601234567",
+    "name": "Savings",
+    "currency": "INR",
+    "status": "ACTIVE",
+    "createdAt": "2026-11-02T09:30:00.000Z",
+}
+EXAMPLE_BALANCES = {"balance": 95_000, "availableBalance": 80_000}
+# What an administrator sees of it besides.
+EXAMPLE_OWNER = {"userId": "6560a1b2c3d4e5f601230001", "kind": "CUSTOMER"}
+
+
+class AccountStatusName(Choice):
+    """The status of an account."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(AccountStatus, named="AccountStatus", **kwargs)
+
+
+class AccountKindName(Choice):
+    """The kind of an account."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(AccountKind, named="AccountKind", **kwargs)
 
 
 class AccountSchema(CamelSchema):
@@ -15,13 +42,10 @@ class AccountSchema(CamelSchema):
     id = Id(attribute="_id", required=True)
     name = fields.String(required=True, allow_none=True)
     currency = CurrencyCode(required=True)
-    status = fields.String(required=True, validate=validate.OneOf([status.value for status in AccountStatus]))
+    status = AccountStatusName(required=True)
     created_at = UtcDateTime(required=True)
     user_id = Id(attribute="user", metadata={"description": "The owner; null: the bank. Shown to administrators only."})
-    kind = fields.String(
-        validate=validate.OneOf([kind.value for kind in AccountKind]),
-        metadata={"description": "Shown to administrators only."},
-    )
+    kind = AccountKindName(metadata={"description": "Shown to administrators only."})
 
 
 class AccountWithBalanceSchema(AccountSchema):
@@ -32,15 +56,31 @@ class AccountWithBalanceSchema(AccountSchema):
 
 
 class AccountAnswerSchema(CamelSchema):
+    """An account."""
+
+    example = {"account": EXAMPLE_ACCOUNT}
+
     account = fields.Nested(AccountSchema, required=True)
 
 
 class AccountListSchema(CamelSchema):
+    """All accounts of a user."""
+
+    example = {"accounts": [{**EXAMPLE_ACCOUNT, **EXAMPLE_BALANCES}]}
+
     accounts = fields.List(fields.Nested(AccountWithBalanceSchema), required=True)
 
 
-class BalanceSchema(CamelSchema):
+class AccountBalanceSchema(CamelSchema):
     """A balance, and the entry from which it was read."""
+
+    example = {
+        "accountId": EXAMPLE_ACCOUNT["id"],
+        "currency": "INR",
+        **EXAMPLE_BALANCES,
+        "sequence": 3,
+        "asOf": "2026-11-22T16:00:00.123Z",
+    }
 
     account_id = Id(required=True)
     currency = CurrencyCode(required=True)
@@ -65,16 +105,22 @@ class BalanceQuerySchema(CamelSchema):
 
 
 class CreateAccountSchema(CamelSchema):
-    currency = CurrencyCode()
+    """An account to open. Without a currency, it has the bank's own."""
+
+    currency = Currency()
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX)
     idempotency_key = IdempotencyKey(metadata={"description": "A repeat with the same key gets the same account."})
 
 
 class RenameAccountSchema(CamelSchema):
+    """The new name of an account."""
+
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
 
 
 class CloseAccountSchema(CamelSchema):
+    """Why an account is closed."""
+
     may_be_absent = True
 
     reason = Line(length_min=1, length_max=REASON_LENGTH_MAX)

@@ -12,8 +12,8 @@ from app.admin.schemas import (
     AccountQuerySchema,
     AuditPageSchema,
     AuditQuerySchema,
-    RoleSchema,
-    StatusSchema,
+    ChangeRoleSchema,
+    ChangeStatusSchema,
     TrialBalanceSchema,
     UserPageSchema,
     UserQuerySchema,
@@ -52,7 +52,10 @@ def _position(item: dict[str, Any]) -> list[Any]:
 @bp.response(200, UserPageSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
 def list_users(query: dict[str, Any]) -> dict[str, Any]:
-    """List users, newest first, or search them: by id, then by name, then by e-mail address."""
+    """List users, or search them.
+
+    They come newest first. A search finds ids, then starts of names, then starts of e-mail addresses.
+    """
     page, filters = read_page("admin_users", query)
     if "q" not in filters:
         users = repository.find_users(after=page.after, limit=page.fetch)
@@ -64,11 +67,14 @@ def list_users(query: dict[str, Any]) -> dict[str, Any]:
 
 @bp.patch("/users/<id:user_id>/role")
 @role_required(*MAY_CHANGE_ROLES)
-@bp.arguments(RoleSchema(), example={"role": "ADMIN", "reason": "Joined the operations team"})
+@bp.arguments(ChangeRoleSchema(), example={"role": "ADMIN", "reason": "Joined the operations team"})
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, UserNotFound, LedgerBusy)
 def change_role(body: dict[str, Any], user_id: ObjectId) -> dict[str, Any]:
-    """Give a user another role. Nobody can change their own role or that of the last SYSTEM user."""
+    """Give a user another role.
+
+    Nobody can change their own role or that of the last SYSTEM user. The change is in the audit log.
+    """
     return {"user": service.change_role(user_id, Role(body["role"]), act=current_act(body.get("reason")))}
 
 
@@ -77,8 +83,11 @@ def change_role(body: dict[str, Any], user_id: ObjectId) -> dict[str, Any]:
 @bp.arguments(AccountQuerySchema(), location="query")
 @bp.response(200, AccountPageSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
-def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
-    """List accounts, including the bank's own, newest first."""
+def list_all_accounts(query: dict[str, Any]) -> dict[str, Any]:
+    """List all accounts.
+
+    They come with their owners and balances, newest first, the bank's own included.
+    """
     page, filters = read_page("admin_accounts", query)
     found = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
     return page.answer("accounts", accounts.with_balances(found), _position)
@@ -86,11 +95,15 @@ def list_accounts(query: dict[str, Any]) -> dict[str, Any]:
 
 @bp.patch("/accounts/<id:account_id>/status")
 @administrators_only
-@bp.arguments(StatusSchema(), example={"status": "FROZEN", "reason": "Reported stolen"})
+@bp.arguments(ChangeStatusSchema(), example={"status": "FROZEN", "reason": "Reported stolen"})
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound, AccountNotEmpty, InvalidStatusTransition, LedgerBusy)
-def change_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """Freeze, unfreeze or close an account."""
+def change_account_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
+    """Freeze, unfreeze or close an account.
+
+    A frozen account moves no money. Closing needs a balance of zero and is final. The change is in the audit log, and
+    the owner gets a mail.
+    """
     status, act = AccountStatus(body["status"]), current_act(body["reason"])
     return {"account": accounts.change_status(account_id, status, act=act)}
 
@@ -101,7 +114,10 @@ def change_status(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, AuditPageSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
 def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
-    """List the records of the audit log, newest first."""
+    """List the records of the audit log.
+
+    They say who did what to what, when, why and from where, newest first.
+    """
     page, filters = read_page("audit_log", query)
     records = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
     return page.answer("records", records, lambda record: [record["at"], record["_id"]])
@@ -111,7 +127,10 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 @administrators_only
 @bp.response(200, TrialBalanceSchema())
 @bp.refusals(*ADMIN_PROBLEMS)
-def trial_balance() -> dict[str, Any]:
-    """Add up the whole ledger, currency by currency, as of one moment."""
+def get_trial_balance() -> dict[str, Any]:
+    """Add up the whole ledger.
+
+    The sums are by currency and all of one moment. In a sound ledger debits equal credits.
+    """
     with heavy.documents.turn(current_user_id()):
         return proof.trial_balance()

@@ -2,19 +2,23 @@
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
-from app.accounts.schemas import REASON_LENGTH_MAX, AccountWithBalanceSchema
-from app.auth.roles import Role
-from app.auth.schemas import UserSchema
-from app.fields import CamelSchema, CurrencyCode, Id, Line, Total, UtcDateTime
-from app.http.paging import PageSchema
-from app.ledger.records import AccountKind, AccountStatus
+from app.accounts.schemas import (
+    EXAMPLE_ACCOUNT,
+    EXAMPLE_BALANCES,
+    EXAMPLE_OWNER,
+    REASON_LENGTH_MAX,
+    AccountKindName,
+    AccountStatusName,
+    AccountWithBalanceSchema,
+)
+from app.auth.schemas import EXAMPLE_USER, RoleName, UserSchema
+from app.fields import CamelSchema, Currency, CurrencyCode, Id, Line, Total, UtcDateTime
+from app.http.paging import EXAMPLE_CURSOR, PageSchema
 
 SEARCH_LENGTH_MAX = 320
 _CURSOR = {"description": "For the next page, or null at the end."}
-_STATUS = validate.OneOf([status.value for status in AccountStatus])
-_ROLE = validate.OneOf([role.value for role in Role])
 
 
 class IdOrName(Id):
@@ -33,33 +37,45 @@ class UserQuerySchema(PageSchema):
 
 
 class UserPageSchema(CamelSchema):
+    """A page of users."""
+
+    example = {"users": [EXAMPLE_USER], "nextCursor": EXAMPLE_CURSOR}
+
     users = fields.List(fields.Nested(UserSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
 
 
 class AccountQuerySchema(PageSchema):
-    status = fields.String(validate=_STATUS)
+    status = AccountStatusName()
     user = Line(
         length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The owner's id or e-mail address."}
     )
-    currency = CurrencyCode()
-    kind = fields.String(validate=validate.OneOf([kind.value for kind in AccountKind]))
+    currency = Currency()
+    kind = AccountKindName()
 
 
 class AccountPageSchema(CamelSchema):
+    """A page of accounts with their owners and balances."""
+
+    example = {"accounts": [{**EXAMPLE_ACCOUNT, **EXAMPLE_BALANCES, **EXAMPLE_OWNER}], "nextCursor": None}
+
     accounts = fields.List(fields.Nested(AccountWithBalanceSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
 
 
-class StatusSchema(CamelSchema):
-    status = fields.String(required=True, validate=_STATUS)
+class ChangeStatusSchema(CamelSchema):
+    """The new status of an account, and why it changes."""
+
+    status = AccountStatusName(required=True)
     reason = Line(
         length_min=1, length_max=REASON_LENGTH_MAX, required=True, metadata={"description": "For the audit log."}
     )
 
 
-class RoleSchema(CamelSchema):
-    role = fields.String(required=True, validate=_ROLE)
+class ChangeRoleSchema(CamelSchema):
+    """The new role of a user, and why it changes."""
+
+    role = RoleName(required=True)
     reason = Line(length_min=1, length_max=REASON_LENGTH_MAX, metadata={"description": "For the audit log."})
 
 
@@ -86,6 +102,26 @@ class AuditRecordSchema(CamelSchema):
 
 
 class AuditPageSchema(CamelSchema):
+    """A page of the audit log."""
+
+    example = {
+        "records": [
+            {
+                "id": "6560a1b2c3d4e5f601236001",
+                "at": "2026-11-22T16:00:00.123Z",
+                "actor": "6560a1b2c3d4e5f601230009",
+                "action": "account_frozen",
+                "subject": EXAMPLE_ACCOUNT["id"],
+                "reason": "Reported stolen",
+                "before": {"status": "ACTIVE"},
+                "after": {"status": "FROZEN"},
+                "requestId": "0b5c1f9c7d2e4a61b3f8a9c0d1e2f3a4",
+                "address": "203.0.113.7",
+            }
+        ],
+        "nextCursor": None,
+    }
+
     records = fields.List(fields.Nested(AuditRecordSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
 
@@ -102,6 +138,22 @@ class CurrencySumsSchema(CamelSchema):
 
 
 class TrialBalanceSchema(CamelSchema):
+    """The sums of the whole ledger, as of one moment."""
+
+    example = {
+        "currencies": [
+            {
+                "currency": "INR",
+                "totalDebits": 1_250_000,
+                "totalCredits": 1_250_000,
+                "treasuryBalance": -1_000_000,
+                "customerBalance": 1_000_000,
+                "accounts": 3,
+            }
+        ],
+        "balanced": True,
+    }
+
     currencies = fields.List(fields.Nested(CurrencySumsSchema), required=True)
     balanced = fields.Boolean(
         required=True,

@@ -9,12 +9,12 @@ from app.acts import Act
 from app.auth import repository, resets, service, tokens
 from app.auth.schemas import (
     ChangePasswordSchema,
+    ConfirmationSchema,
     ForgotPasswordSchema,
     LoginSchema,
     LogoutSchema,
-    MessageSchema,
     RegisterSchema,
-    RenameUserSchema,
+    RenameMeSchema,
     ResetPasswordSchema,
     SessionSchema,
     UserAnswerSchema,
@@ -22,6 +22,7 @@ from app.auth.schemas import (
 from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, session_token_required, token_required
 from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TokenInvalid, TooManyAttempts
 from app.http.blueprint import Blueprint
+from app.http.described import LOCATION
 from app.http.incoming import current_id
 from app.http.parsing import BODY_PROBLEMS
 
@@ -34,12 +35,15 @@ _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good
 
 @bp.post("/register")
 @bp.arguments(RegisterSchema(), example={"name": "Asha Rao", **_CREDENTIALS})
-@bp.response(201, SessionSchema())
+@bp.response(201, SessionSchema(), headers=LOCATION)
 @bp.refusals(EmailTaken, *BODY_PROBLEMS)
 def register(body: dict[str, Any]) -> Any:
-    """Register a user and start a session."""
+    """Register a user and start a session.
+
+    The e-mail address is stored in lower case. The user gets a welcome by mail.
+    """
     user = service.register(**body, policy=tokens.policy(), network=tokens.current_network())
-    return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.me")}
+    return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.get_me")}
 
 
 @bp.post("/login")
@@ -47,7 +51,10 @@ def register(body: dict[str, Any]) -> Any:
 @bp.response(200, SessionSchema())
 @bp.refusals(InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
 def login(body: dict[str, Any]) -> dict[str, Any]:
-    """Start a session."""
+    """Start a session.
+
+    A wrong address and a wrong password get the same answer. After several wrong ones the next try has to wait.
+    """
     act = Act("anonymous", request_id=current_id(), address=request.remote_addr)
     return tokens.begin_session(service.authenticate(**body, policy=tokens.policy(), act=act))
 
@@ -68,7 +75,7 @@ def refresh() -> dict[str, Any]:
 @bp.post("/logout")
 @session_token_required
 @bp.arguments(LogoutSchema(), required=False, example={"everywhere": True})
-@bp.response(200, MessageSchema())
+@bp.response(200, ConfirmationSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def logout(body: dict[str, Any]) -> dict[str, str]:
     """End the session: its access token and its refresh token stop working at once.
@@ -85,18 +92,24 @@ def logout(body: dict[str, Any]) -> dict[str, str]:
 @bp.reads_ahead(repository.user_ahead)
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
-def me() -> dict[str, Any]:
-    """Return the token's user."""
+def get_me() -> dict[str, Any]:
+    """Return the user whose token it is.
+
+    The role is the one of this moment.
+    """
     return {"user": tokens.current_user()}
 
 
 @bp.patch("/me")
 @token_required
-@bp.arguments(RenameUserSchema(), example={"name": "Asha Rao-Iyer"})
+@bp.arguments(RenameMeSchema(), example={"name": "Asha Rao-Iyer"})
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def rename_me(body: dict[str, Any]) -> dict[str, Any]:
-    """Change the user's name."""
+    """Change the user's name.
+
+    It is the name in mails and statements.
+    """
     user = service.change_name(tokens.current_user_id(), body["name"])
     if user is None:
         raise TokenInvalid("The token's user does not exist.")
@@ -106,10 +119,13 @@ def rename_me(body: dict[str, Any]) -> dict[str, Any]:
 @bp.put("/password")
 @token_required
 @bp.arguments(ChangePasswordSchema(), example=_CHANGE)
-@bp.response(200, MessageSchema())
+@bp.response(200, ConfirmationSchema())
 @bp.refusals(*TOKEN_PROBLEMS, InvalidCredentials, TooManyAttempts, *BODY_PROBLEMS)
 def change_password(body: dict[str, Any]) -> dict[str, str]:
-    """Change the password. Every other session ends; this one continues."""
+    """Change the password.
+
+    Every other session ends; this one continues.
+    """
     service.change_password(
         tokens.current_user(),
         **body,
@@ -122,12 +138,12 @@ def change_password(body: dict[str, Any]) -> dict[str, str]:
 
 @bp.post("/password/forgot")
 @bp.arguments(ForgotPasswordSchema(), example={"email": _CREDENTIALS["email"]})
-@bp.response(202, MessageSchema())
+@bp.response(202, ConfirmationSchema())
 @bp.refusals(*BODY_PROBLEMS)
 def forgot_password(body: dict[str, Any]) -> dict[str, str]:
-    """Ask for a mail with a token that resets the password. The answer does not tell who is registered.
+    """Ask for a mail with a token that resets the password.
 
-    If a token was mailed less than 10 minutes ago, no other is mailed.
+    The answer does not tell who is registered. If a token was mailed less than 10 minutes ago, no other is mailed.
     """
     resets.forget_password(body["email"], policy=tokens.policy())
     return {"message": "If the address is registered, a mail with a token is on its way. It is good for 30 minutes."}
@@ -135,9 +151,12 @@ def forgot_password(body: dict[str, Any]) -> dict[str, str]:
 
 @bp.post("/password/reset")
 @bp.arguments(ResetPasswordSchema(), example=_RESET)
-@bp.response(200, MessageSchema())
+@bp.response(200, ConfirmationSchema())
 @bp.refusals(ResetTokenInvalid, *BODY_PROBLEMS)
 def reset_password(body: dict[str, Any]) -> dict[str, str]:
-    """Set a new password, once, with the token from the mail. Every session ends."""
+    """Set a new password with the token from the mail.
+
+    The token works once, for 30 minutes. Every session ends.
+    """
     resets.reset_password(**body, policy=tokens.policy(), network=tokens.current_network())
     return {"message": "Password changed. Every session has ended; log in."}

@@ -2,14 +2,29 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields
 
 from app.addresses import normal_email
 from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, fault_of
 from app.auth.roles import Role
-from app.fields import CamelSchema, Id, Line, StrictBoolean, UtcDateTime
+from app.fields import CamelSchema, Choice, Id, Line, StrictBoolean, UtcDateTime
 
 NAME_LENGTH_MAX = 100
+
+EXAMPLE_USER: dict[str, Any] = {
+    "id": "6560a1b2c3d4e5f601230001",
+    "name": "Asha Rao",
+    "email": "asha@example.com",
+    "role": "USER",
+    "createdAt": "2026-11-02T09:29:00.000Z",
+}
+
+
+class RoleName(Choice):
+    """What a user may do."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Role, named="UserRole", **kwargs)
 
 
 class EmailAddress(fields.String):
@@ -60,58 +75,89 @@ class UserSchema(CamelSchema):
     id = Id(attribute="_id", required=True)
     name = fields.String(required=True)
     email = fields.String(required=True)
-    role = fields.String(required=True, validate=validate.OneOf([role.value for role in Role]))
+    role = RoleName(required=True)
     created_at = UtcDateTime(required=True)
 
 
 class UserAnswerSchema(CamelSchema):
+    """A user."""
+
+    example = {"user": EXAMPLE_USER}
+
     user = fields.Nested(UserSchema, required=True)
 
 
 class SessionSchema(CamelSchema):
     """A session: the user, a short-lived access token, and the refresh token that gets new tokens."""
 
+    example = {
+        "user": EXAMPLE_USER,
+        "token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI2NTYwIn0.RL1BIm9C9xn0rWnH0HJXbyFCBLGSsCV",
+        "refreshToken": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI2NTYwIn0.dHlF9aPq7mLw2xWc1nYh8RbKsZ0uJvEt",
+        "expiresIn": 900,
+    }
+
     user = fields.Nested(UserSchema, required=True)
     token = fields.String(required=True)
     refresh_token = fields.String(required=True)
-    expires_in = fields.Integer(required=True, metadata={"description": "Seconds until `token` expires."})
+    expires_in = fields.Integer(
+        required=True, metadata={"format": "int32", "description": "Seconds until `token` expires."}
+    )
 
 
-class MessageSchema(CamelSchema):
+class ConfirmationSchema(CamelSchema):
+    """What was done, for people to read."""
+
+    example = {"message": "Logged out."}
+
     message = fields.String(required=True)
 
 
 class RegisterSchema(CamelSchema):
+    """A new user."""
+
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
     email = EmailAddress(required=True)
     password = NewPassword(required=True)
 
 
 class LoginSchema(CamelSchema):
+    """Who logs in."""
+
     email = LoginName(required=True)
     password = fields.String(required=True, load_only=True, metadata={"format": "password"})
 
 
-class RenameUserSchema(CamelSchema):
+class RenameMeSchema(CamelSchema):
+    """The user's new name."""
+
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
 
 
 class LogoutSchema(CamelSchema):
+    """How much a logout ends."""
+
     may_be_absent = True
 
     everywhere = StrictBoolean(metadata={"description": "Whether every session of the user ends."})
 
 
 class ChangePasswordSchema(CamelSchema):
+    """The present password and the new one."""
+
     current_password = fields.String(required=True, load_only=True, metadata={"format": "password"})
     new_password = NewPassword(required=True)
 
 
 class ForgotPasswordSchema(CamelSchema):
+    """Whose password is forgotten."""
+
     email = EmailAddress(required=True)
 
 
 class ResetPasswordSchema(CamelSchema):
+    """A token from a mail and the new password."""
+
     token = fields.String(
         required=True, load_only=True, metadata={"description": "From the mail. Blanks around it are ignored."}
     )

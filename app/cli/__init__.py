@@ -3,8 +3,17 @@
 from flask import Flask
 
 from app.cli import accounts, audit, db, ledger, mail, transactions, users
+from app.cli.doctor import doctor
 
 
 def register(app: Flask) -> None:
     for module in (db, ledger, mail, users, accounts, transactions, audit):
         app.cli.add_command(module.group)
+    app.cli.add_command(doctor)
+
+
+def infirmary() -> Flask:
+    """Return an application that has only the command `doctor`, for settings with which the bank refuses to start."""
+    app = Flask(__name__)
+    app.cli.add_command(doctor)
+    return app

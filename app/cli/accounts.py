@@ -9,7 +9,7 @@ from bson import ObjectId
 from app.accounts import service
 from app.accounts.schemas import AccountWithBalanceSchema
 from app.admin import repository
-from app.admin.schemas import StatusSchema
+from app.admin.schemas import ChangeStatusSchema
 from app.cli.terminal import IdType, OperatorGroup, checked, command_line_act, json_option, reason_option, show
 from app.errors import AccountNotFound
 from app.ledger.records import AccountStatus
@@ -53,7 +53,7 @@ def close_account(account: ObjectId, reason: str, as_json: bool) -> None:
 
 
 def _change_status(account_id: ObjectId, status: AccountStatus, reason: str, *, as_json: bool) -> None:
-    wanted = checked(StatusSchema(), {"status": status.value, "reason": reason})
+    wanted = checked(ChangeStatusSchema(), {"status": status.value, "reason": reason})
     service.change_status(account_id, status, act=command_line_act(wanted["reason"]))
     _show_account(account_id, as_json=as_json)
 

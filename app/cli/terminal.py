@@ -48,19 +48,19 @@ class OperatorGroup(AppGroup):
         return super().command(*args, **{"epilog": EXIT_CODES, **kwargs})
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
-        with _one_line():
+        with one_line():
             for number, argument in enumerate(args, start=1):
                 if not _is_text(argument):
                     raise click.UsageError(f"Argument {number} of `{info_name}` is not UTF-8.")
             return super().make_context(info_name, args, *more, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _one_line():
+        with one_line():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _one_line() -> Iterator[None]:
+def one_line() -> Iterator[None]:
     """If the code in this context fails, end the command with one line on standard error and an exit code."""
     try:
         yield
@@ -72,7 +72,7 @@ def _one_line() -> Iterator[None]:
     except NotReady as error:
         _end(str(error))
     except PyMongoError as error:
-        _end(_database_says(error))
+        _end(database_says(error))
     except (Abort, KeyboardInterrupt, EOFError):
         _end("Interrupted.")
     except OSError as error:
@@ -88,7 +88,8 @@ def _end(line: str, code: int = EXIT_NOT_DONE) -> None:
     raise Exit(code) from None
 
 
-def _database_says(error: PyMongoError) -> str:
+def database_says(error: PyMongoError) -> str:
+    """Return what is wrong with the database, without the address, which may carry a password."""
     if mongo.is_away(error):
         return "The database cannot be reached."
     if getattr(error, "code", None) in NOT_ALLOWED:
@@ -174,7 +175,11 @@ def show_table(records: Iterable[Record], columns: Sequence[str], *, as_json: bo
 def _text(value: Any) -> str:
     if value is None:
         return "-"
-    text = orjson.dumps(value).decode() if isinstance(value, Mapping) else str(value)
+    return printable(orjson.dumps(value).decode() if isinstance(value, Mapping) else str(value))
+
+
+def printable(text: str) -> str:
+    """Return the text without what would act on a terminal."""
     # Users wrote much of this text. Escape sequences would act on the operator's terminal, and direction marks would
     # show text in another order.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

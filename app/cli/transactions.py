@@ -13,7 +13,7 @@ from app.auth.roles import Role
 from app.cli.terminal import IdType, OperatorGroup, checked, command_line_act, json_option, reason_option, show
 from app.errors import UserNotFound
 from app.transactions import service
-from app.transactions.schemas import ReverseSchema, TransactionSchema
+from app.transactions.schemas import ReverseTransactionSchema, TransactionSchema
 
 group = OperatorGroup("transactions", help="Look at transactions and reverse them.")
 
@@ -34,7 +34,7 @@ def show_transaction(transaction: ObjectId, as_json: bool) -> None:
 @json_option
 def reverse_transaction(transaction: ObjectId, reason: str, key: str | None, as_json: bool) -> None:
     """Move the money of a completed transaction back, once. The bank's system user is recorded as its initiator."""
-    wanted = checked(ReverseSchema(), {"idempotencyKey": key or f"cli:{uuid.uuid4()}", "reason": reason})
+    wanted = checked(ReverseTransactionSchema(), {"idempotencyKey": key or f"cli:{uuid.uuid4()}", "reason": reason})
     act = command_line_act(wanted["reason"])
     command = service.reverse_command(transaction, wanted, user_id=_system_user_id(), act=act)
     outcome = service.post(command)

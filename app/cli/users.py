@@ -9,7 +9,7 @@ import click
 from flask import current_app
 
 from app.admin import repository, service
-from app.admin.schemas import RoleSchema
+from app.admin.schemas import ChangeRoleSchema
 from app.auth import service as auth_service
 from app.auth.roles import Role
 from app.auth.schemas import RegisterSchema, UserSchema
@@ -51,7 +51,7 @@ def create_user(email: str, name: str, role: str, password_stdin: bool, as_json:
 @json_option
 def promote_user(user: str, role: str, reason: str | None, as_json: bool) -> None:
     """Give a user, named by id or e-mail address, another role."""
-    wanted = checked(RoleSchema(), {"role": role, "reason": reason})
+    wanted = checked(ChangeRoleSchema(), {"role": role, "reason": reason})
     found = auth_service.find_user(user)
     if found is None:
         raise UserNotFound

@@ -12,8 +12,9 @@ from app.compiled import dumper_of
 from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailable, ValidationFailed
 from app.fields import CamelSchema, IdempotencyKey
 from app.http.contract import KEY_HEADER, contract_of, declare, hold_to_contract
+from app.http.described import answer_of, examples_of
 from app.http.parsing import Input, body_of, header_of, query_of
-from app.http.problems import PROBLEM_CONTENT_TYPE, REPLAYED_HEADER, ProblemSchema
+from app.http.problems import PROBLEM_CONTENT_TYPE, ProblemSchema
 from app.http.results import json_answer
 from app.mongo import together
 
@@ -100,7 +101,7 @@ class Blueprint(flask_smorest.Blueprint):
 
     def response(self, status_code: int, schema: Any = None, **described: Any) -> Callable[[View], View]:
         """Answer with the view's result as the schema writes it, unless the result is a response already."""
-        describe = super().response(status_code, schema, **described)
+        describe = super().response(status_code, schema, **{**answer_of(schema), **described})
         answer = json_answer(status_code, dumper_of(schema) if isinstance(schema, Schema) else None)
         return lambda view: _describe(declare(view, answer=answer), describe)
 
@@ -118,10 +119,8 @@ class Blueprint(flask_smorest.Blueprint):
         return self.alt_response(
             200,
             schema=schema,
+            example=schema.example if isinstance(schema, CamelSchema) else None,
             description="The first outcome again: the key was used for this same request before.",
-            headers={
-                REPLAYED_HEADER: {"description": "Marks a repeat.", "schema": {"type": "string", "enum": ["true"]}}
-            },
             success=True,
         )
 
@@ -138,7 +137,7 @@ class Blueprint(flask_smorest.Blueprint):
                     schema=_PROBLEM_SCHEMA,
                     content_type=PROBLEM_CONTENT_TYPE,
                     description=" · ".join(f"`{problem.code}`: {problem.title}" for problem in of_status),
-                    example=_example(of_status[0]),
+                    examples=examples_of(of_status),
                 )(view)
             return view
 
@@ -171,14 +170,3 @@ def _keyed(body: dict[str, Any], header: Mapping[str, str], *, is_required: bool
             errors={"idempotencyKey": ["Missing here and in the header Idempotency-Key."]},
         )
     return body if in_header is None else {**body, "idempotency_key": in_header}
-
-
-def _example(problem: type[DomainError]) -> dict[str, Any]:
-    return {
-        "type": f"/problems/{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.title,
-        "code": problem.code,
-        "requestId": "0b5c1f9c7d2e4a61b3f8a9c0d1e2f3a4",
-    }

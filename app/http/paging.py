@@ -25,6 +25,7 @@ from app.fields import CamelSchema
 PAGE_LIMIT_DEFAULT = 50
 PAGE_LIMIT_MAX = 200
 CURSOR_LENGTH_MAX = 1_000
+EXAMPLE_CURSOR = "GQAAAAcAZWCh.vQ8bX2mJ0rT5yLk3nZs7"
 # Every call that pages may be refused with these.
 PAGE_PROBLEMS = (InvalidCursor, ValidationFailed)
 
@@ -40,7 +41,12 @@ class Count(fields.Integer):
     """A number in the query, from `least` to `most`."""
 
     def __init__(self, least: int, most: int, *, default: int, error: str = "From {min} to {max}.") -> None:
-        super().__init__(load_default=default, validate=validate.Range(least, most, error=error), allow_none=False)
+        super().__init__(
+            load_default=default,
+            validate=validate.Range(least, most, error=error),
+            allow_none=False,
+            metadata={"format": "int32"},
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         # int() would take "1_0", " 10" and digits of other scripts too.

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import mongo
 from app.errors import (
+    PROBLEMS,
     BodyTooLarge,
     DomainError,
     InternalError,
@@ -48,12 +49,21 @@ class ProblemSchema(CamelSchema):
 
     type = fields.String(required=True, metadata={"description": "The page that explains this problem."})
     title = fields.String(required=True)
-    status = fields.Integer(required=True)
+    status = fields.Integer(required=True, metadata={"format": "int32"})
     detail = fields.String(required=True, metadata={"description": "What is wrong with this request."})
-    code = fields.String(required=True, metadata={"description": "Stable, so that programs can act on it."})
+    code = fields.String(
+        required=True,
+        metadata={
+            "description": "Stable, so that programs can act on it. There may be further ones.",
+            "x-extensible-enum": sorted(PROBLEMS),
+        },
+    )
     request_id = Line(length_max=64, required=True)
     transaction_id = fields.String(
         metadata={"description": "For a declined posting: the FAILED transaction that records it."}
+    )
+    index = fields.Integer(
+        metadata={"format": "int32", "description": "For an atomic batch: which transfer was refused, from 0."}
     )
     errors = fields.Dict(
         keys=fields.String(),

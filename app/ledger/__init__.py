@@ -93,10 +93,9 @@ def spent_on(
     This is for calls that move no money. They share one namespace of keys with postings.
     Raises IdempotencyKeyReused if the key was spent on a different request.
     """
-    found = repository.find_recorded([(user, key)], (), session)
-    if not found:
+    recorded = repository.find_recorded(user, key, session)
+    if recorded is None:
         return None
-    (recorded,) = found
     reuse = replay.reuse_of(recorded, fingerprint)
     if reuse is not None:
         raise reuse
@@ -168,7 +167,7 @@ def standing_at(account: ObjectId, at: datetime) -> Standing:
 
 def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
     """Return the accounts that exist, each with the balance of its newest entry."""
-    return {account.id: account for account in repository.find_accounts(ids)}
+    return {account.id: account for account in repository.find(ids).accounts}
 
 
 def expired_holds(at: datetime, *, limit: int, besides: Collection[ObjectId] = ()) -> list[ObjectId]:

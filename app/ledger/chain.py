@@ -1,6 +1,5 @@
 """How a journal grows: each entry follows from the one before and is sealed with a hash. No I/O."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from bson import ObjectId
@@ -42,12 +41,21 @@ def append(
     transaction: Transaction | None = None,
     counterparty: ObjectId | None = None,
     description: str | None = None,
+    record_hash: bytes | None = None,
 ) -> tuple[Account, Entry]:
-    """Return the account after one more entry, and the entry."""
+    """Return the account after one more entry, and the entry.
+
+    `record_hash`, if it is known already, is that of the transaction.
+    """
     balance = account.balance + amount * BALANCE_EFFECT.get(type_, 0)
     held = account.held + amount * HELD_EFFECT.get(type_, 0)
-    identity = Identity(account.user, account.kind, account.currency)
-    about: Transaction | Identity = identity if transaction is None else transaction
+    identity: Identity | None = None
+    if transaction is None:
+        identity = Identity(account.user, account.kind, account.currency)
+        record_hash = identity.record_hash()
+    else:
+        record_hash = record_hash or transaction.record_hash()
+        description = transaction.description if description is None else description
     # These must hold whatever the rules in `journal` decided. A breach is a bug and must not reach the database.
     assert amount > 0 or type_ is EntryType.STATUS
     assert (transaction is None) == (type_ is EntryType.STATUS)
@@ -64,12 +72,23 @@ def append(
         held=held,
         transaction=transaction.id if transaction else None,
         counterparty=counterparty,
-        description=transaction.description if description is None and transaction is not None else description,
+        description=description,
         created_at=at,
         previous_hash=account.hash,
         version=HASH_VERSION,
-        record_hash=about.record_hash(),
-        identity=identity if transaction is None else None,
+        record_hash=record_hash,
+        identity=identity,
     ).sealed()
-    after = replace(account, sequence=entry.sequence, balance=balance, held=held, hash=entry.hash, at=at)
+    after = Account(
+        id=account.id,
+        kind=account.kind,
+        user=account.user,
+        currency=account.currency,
+        status=account.status,
+        sequence=entry.sequence,
+        balance=balance,
+        held=held,
+        hash=entry.hash,
+        at=at,
+    )
     return after, entry

@@ -1,14 +1,14 @@
 """How the ledger's records are kept as documents.
 
 The documents have the fields of `Entry`, `Transaction` or `KeyUse` by the same names, with
-amounts and sequences as Int64 and hashes as binary. A field that is None is left out of a
+amounts and sequences as Int64. A field that is None is left out of a
 record and null in an entry. A transaction also has `accounts`: [payer, payee].
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from bson import Binary, DBRef, Int64, ObjectId
+from bson import DBRef, Int64, ObjectId
 
 from app.ledger.records import (
     Account,
@@ -62,14 +62,14 @@ def identity_of(account: Document) -> Identity:
 def from_entry(entry: Entry) -> Document:
     since_version_2: Document = {}
     if entry.record_hash is not None:
-        since_version_2 = {"version": entry.version, "record_hash": Binary(entry.record_hash)}
+        since_version_2 = {"version": entry.version, "record_hash": entry.record_hash}
     if entry.identity is not None:
         user, kind, currency = entry.identity.user, entry.identity.kind.value, entry.identity.currency
         since_version_2["identity"] = {"user": user, "kind": kind, "currency": currency}
     return {
         "account": entry.account,
         "sequence": Int64(entry.sequence),
-        "type": entry.type.value,
+        "type": entry.type,
         "amount": Int64(entry.amount),
         "balance": Int64(entry.balance),
         "held": Int64(entry.held),
@@ -77,13 +77,14 @@ def from_entry(entry: Entry) -> Document:
         "counterparty": entry.counterparty,
         "description": entry.description,
         "created_at": entry.created_at,
-        "previous_hash": Binary(entry.previous_hash),
-        "hash": Binary(entry.hash),
+        "previous_hash": entry.previous_hash,
+        "hash": entry.hash,
         **since_version_2,
     }
 
 
-def to_account(document: Document, head: Entry, sealed: Identity | None) -> Account:
+def to_account(document: Document, head: Document, sealed: Identity | None) -> Account:
+    """Return an account from its own document, that of its newest entry, and the identity in its first."""
     # The application's role can change an account's document but no entry, so the journal's identity is trusted first.
     identity = sealed or identity_of(document)
     return Account(
@@ -92,11 +93,11 @@ def to_account(document: Document, head: Entry, sealed: Identity | None) -> Acco
         user=identity.user,
         currency=identity.currency,
         status=AccountStatus(document["status"]),
-        sequence=head.sequence,
-        balance=head.balance,
-        held=head.held,
-        hash=head.hash,
-        at=head.created_at,
+        sequence=head["sequence"],
+        balance=head["balance"],
+        held=head["held"],
+        hash=head["hash"],
+        at=head["created_at"],
     )
 
 
@@ -187,7 +188,7 @@ def from_key_use(key_use: KeyUse) -> Document:
         "user": key_use.user,
         "idempotency_key": key_use.idempotency_key,
         "fingerprint": key_use.fingerprint,
-        "kind": key_use.kind.value,
+        "kind": key_use.kind,
         "created_at": key_use.created_at,
         **{name: value for name, value in optional.items() if value is not None},
     }
@@ -195,7 +196,7 @@ def from_key_use(key_use: KeyUse) -> Document:
 
 def from_transaction(transaction: Transaction) -> Document:
     optional: dict[str, Any] = {
-        "salt": None if transaction.salt is None else Binary(transaction.salt),
+        "salt": transaction.salt,
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "failure": _from_failure(transaction.failure),
         "description": transaction.description,
@@ -210,13 +211,13 @@ def from_transaction(transaction: Transaction) -> Document:
         "user": transaction.user,
         "idempotency_key": transaction.idempotency_key,
         "fingerprint": transaction.fingerprint,
-        "kind": transaction.kind.value,
+        "kind": transaction.kind,
         "from_account": transaction.from_account,
         "to_account": transaction.to_account,
         "accounts": [transaction.from_account, transaction.to_account],
         "amount": Int64(transaction.amount),
         "currency": transaction.currency,
-        "status": transaction.status.value,
+        "status": transaction.status,
         "created_at": transaction.created_at,
         **{name: value for name, value in optional.items() if value is not None},
     }

@@ -6,6 +6,7 @@ has posted their commands or hands them the lead. No thread is started, and a lo
 does not wait.
 """
 
+import contextlib
 import copy
 import math
 import threading
@@ -39,7 +40,7 @@ RETRY_AFTER_MAX_S = 30
 class _Ticket:
     """One caller's commands, waiting for their outcomes or for the lead."""
 
-    __slots__ = ("_turn", "commands", "error", "leads", "outcomes", "queued_at", "size")
+    __slots__ = ("_turn", "batch", "commands", "error", "leads", "outcomes", "queued_at", "size")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
@@ -48,18 +49,25 @@ class _Ticket:
         self.outcomes: list[Outcome] | None = None
         self.error: Exception | None = None
         self.leads = False
-        self._turn = threading.Event()
+        # The tickets that this one has taken from the queue to post them, as the leader.
+        self.batch: list[_Ticket] = []
+        # Locked until it is this caller's turn. A plain lock costs a third of an Event.
+        self._turn = threading.Lock()
+        self._turn.acquire()
 
     def wait(self, timeout_s: float) -> bool:
-        return self._turn.wait(timeout_s)
+        return self._turn.acquire(timeout=timeout_s)
 
     def wake(self) -> None:
-        self._turn.set()
+        if self._turn.locked():
+            self._turn.release()
 
     def fail(self, error: Exception) -> None:
-        # A copy, because raising an exception adds the raising thread's traceback to it.
-        self.error = copy.copy(error)
-        self.error.__cause__ = error
+        self.error = error
+        # A copy, if there can be one, because raising an exception adds the raising thread's traceback to it.
+        with contextlib.suppress(Exception):
+            self.error = copy.copy(error)
+            self.error.__cause__ = error
 
     def result(self) -> list[Outcome]:
         if self.error is not None:
@@ -85,7 +93,6 @@ class GroupCommit:
         self._post_block = post_block
         self._mutex = threading.Lock()
         self._queue: deque[_Ticket] = deque()
-        self._queued = 0
         self._leader: _Ticket | None = None
         # The modelled cost of the leader's block, and how many times their modelled cost recent blocks have taken.
         self._leading_cost_s = 0.0
@@ -130,12 +137,11 @@ class GroupCommit:
     def _enqueue(self, ticket: _Ticket) -> None:
         with self._mutex:
             if self._queue and (
-                self._queued + ticket.size > self._queue_size_max or self._seconds_to_turn() > self._timeout_s
+                self._queued() + ticket.size > self._queue_size_max or self._seconds_to_turn() > self._timeout_s
             ):
                 raise self._busy("More postings are waiting than can be done in time. Nothing was done.")
             self._queue.append(ticket)
-            self._queued += ticket.size
-            metrics.QUEUE_LENGTH.set(self._queued)
+            metrics.QUEUE_LENGTH.set(self._queued())
             if self._leader is None:
                 self._leader = ticket
                 ticket.leads = True
@@ -144,36 +150,40 @@ class GroupCommit:
         with self._mutex:
             if ticket.leads or ticket not in self._queue:
                 return False
-            self._remove(ticket)
+            self._queue.remove(ticket)
+            metrics.QUEUE_LENGTH.set(self._queued())
             return True
 
     def _leave(self, ticket: _Ticket) -> None:
-        """Remove a caller that is gone from the queue and the lead. Commands already in a block are not undone."""
+        """Remove a caller that is gone from the queue and the lead, and wake whose commands it took.
+
+        Commands that are in a block already are not undone.
+        """
         with self._mutex:
             if ticket in self._queue:
-                self._remove(ticket)
-        self._hand_on(ticket)
-
-    def _remove(self, ticket: _Ticket) -> None:
-        self._queue.remove(ticket)
-        self._queued -= ticket.size
-        metrics.QUEUE_LENGTH.set(self._queued)
+                self._queue.remove(ticket)
+                metrics.QUEUE_LENGTH.set(self._queued())
+        self._finish(ticket)
 
     def _lead(self, leader: _Ticket) -> None:
         """Post one batch, wake its callers, and hand the lead to the caller that has waited longest."""
-        batch: list[_Ticket] = []
         try:
             with self._mutex:
-                batch = self._take()
-                cost_s = self._leading_cost_s = _cost_s(sum(ticket.size for ticket in batch))
+                self._take(leader.batch)
+                cost_s = self._leading_cost_s = _cost_s(sum(ticket.size for ticket in leader.batch))
             begun = time.monotonic()
-            self._post_batch(batch)
+            self._post_batch(leader.batch)
             took_s = time.monotonic() - begun
             self._pace += PACE_WEIGHT * (took_s / cost_s - self._pace)
-            _measure(batch, begun, took_s)
+            _measure(leader.batch, begun, took_s)
         finally:
-            self._hand_on(leader)
-            for ticket in batch:
+            self._finish(leader)
+
+    def _finish(self, leader: _Ticket) -> None:
+        """Hand on the lead, if this ticket has it, and wake whose commands it took. It may be done twice."""
+        self._hand_on(leader)
+        for ticket in leader.batch:
+            if ticket is not leader:
                 ticket.wake()
 
     def _hand_on(self, leader: _Ticket) -> None:
@@ -182,15 +192,18 @@ class GroupCommit:
             if self._leader is not leader:
                 return
             self._leading_cost_s = 0.0
-            self._leader = self._queue[0] if self._queue else None
-            if self._leader is not None:
-                self._leader.leads = True
-                self._leader.wake()
+            successor = self._queue[0] if self._queue else None
+            if successor is not None:
+                successor.leads = True
+                successor.wake()
+            # Last, so that this is done again if this thread is interrupted here.
+            self._leader = successor
 
     def _seconds_to_turn(self) -> float:
         """Return how long a caller that joins the queue now would wait for its block to start."""
-        blocks = math.ceil(self._queued / self._batch_size_max)
-        return self._pace * (self._leading_cost_s + (blocks - 1) * BLOCK_COST_S + _cost_s(self._queued))
+        queued = self._queued()
+        blocks = math.ceil(queued / self._batch_size_max)
+        return self._pace * (self._leading_cost_s + (blocks - 1) * BLOCK_COST_S + _cost_s(queued))
 
     def _busy(self, detail: str) -> LedgerBusy:
         """Return the refusal, with the time after which the queue will have room."""
@@ -199,15 +212,16 @@ class GroupCommit:
         busy.retry_after_seconds = min(max(room_in_s, 1), RETRY_AFTER_MAX_S)
         return busy
 
-    def _take(self) -> list[_Ticket]:
-        batch: list[_Ticket] = []
+    def _queued(self) -> int:
+        """Return how many transfers are waiting. There are no more tickets than threads, so they are counted anew."""
+        return sum(ticket.size for ticket in self._queue)
+
+    def _take(self, batch: list[_Ticket]) -> None:
         taken = 0
         while self._queue and (not batch or taken + self._queue[0].size <= self._batch_size_max):
             batch.append(self._queue.popleft())
             taken += batch[-1].size
-        self._queued -= taken
-        metrics.QUEUE_LENGTH.set(self._queued)
-        return batch
+        metrics.QUEUE_LENGTH.set(self._queued())
 
     def _post_batch(self, batch: Sequence[_Ticket]) -> None:
         """Give every ticket its outcomes or its error. A failed posting is never raised here."""

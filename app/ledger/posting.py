@@ -113,8 +113,7 @@ def _decide(
         return decisions, state
     holds = repository.find_transactions(in_the_way, session)
     parties = {party for hold in holds for party in (hold.from_account, hold.to_account)}
-    unknown, _ = repository.find_accounts_and_time(parties - met.accounts.keys(), session)
-    met.add(unknown, holds)
+    met.add(repository.find(parties - met.accounts.keys(), session).accounts, holds)
     return _fold([*(Expire(hold=hold) for hold in in_the_way), *commands], met, at, cleared), met
 
 
@@ -172,27 +171,27 @@ def _read_state(commands: Sequence[Command], session: ClientSession, roles: Role
     """
     keys = {(command.user, command.idempotency_key) for command in commands if isinstance(command, Keyed)}
     ids = {named for command in commands if (named := transaction_named_by(command)) is not None}
-    found = repository.find_recorded(keys, ids, session)
-    transactions = [record for record in found if isinstance(record, Transaction)]
-    results = {r for record in found if isinstance(record, KeyUse) for r in record.results if isinstance(r, ObjectId)}
+    accounts = {account for command in commands for account in accounts_named_by(command)}
+    asked = clock.now()
+    found = repository.find(accounts, session, keys=keys, ids=ids)
+    clocks.check(found.at, asked=asked)
+    existing = found.accounts
+    transactions = [record for record in found.records if isinstance(record, Transaction)]
+    parties = {party for about in transactions if about.id in ids for party in (about.from_account, about.to_account)}
+    if not parties <= accounts:
+        existing += repository.find(parties - accounts, session).accounts
+    results = {r for use in found.records if isinstance(use, KeyUse) for r in use.results if isinstance(r, ObjectId)}
     if results:
         transactions += repository.find_transactions(results, session)
-    accounts = {account for command in commands for account in accounts_named_by(command)}
-    for transaction in transactions:
-        if transaction.id in ids:
-            accounts |= {transaction.from_account, transaction.to_account}
-    asked = clock.now()
-    existing, now = repository.find_accounts_and_time(accounts, session)
-    if now is not None:
-        clocks.check(now, asked=asked)
-    # Without an account there is no time from the primary, but then nothing is written either.
-    at = now or asked
     held = {
-        account for account in _closing(commands) if repository.has_open_hold(account, at, besides=ids, session=session)
+        account
+        for account in _closing(commands)
+        if repository.has_open_hold(account, found.at, besides=ids, session=session)
     }
     acts = [act for command in commands if (act := act_of(command)) is not None and act.roles]
     actors = {act.actor for act in acts if isinstance(act.actor, ObjectId)}
-    return State(existing, found, transactions, held, roles(actors, session) if actors else {}), at
+    state = State(existing, found.records, transactions, held, roles(actors, session) if actors else {})
+    return state, found.at
 
 
 def _closing(commands: Sequence[Command]) -> set[ObjectId]:

@@ -5,6 +5,7 @@ Every write takes the session of its atomic block.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from bson import Int64, ObjectId
@@ -23,7 +24,7 @@ from app.ledger.documents import (
     to_transaction,
 )
 from app.ledger.records import Account, Entry, Identity, KeyUse, Transaction, TransactionStatus
-from app.mongo import Document, database, together
+from app.mongo import Document, database, insert, together
 
 # One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: it costs one seek for each
 # account, however long its journal is.
@@ -31,6 +32,15 @@ _HEAD_STAGES: list[Document] = [
     {"$sort": {"account": 1, "sequence": -1}},
     {"$group": {"_id": "$account", "head": {"$first": "$$ROOT"}}},
 ]
+# What a posting needs to know of an account, of its newest entry, and of its first.
+_OF_ACCOUNT = {"user": 1, "kind": 1, "currency": 1, "status": 1}
+_OF_HEAD = {f"head.{name}": 1 for name in ("sequence", "balance", "held", "hash", "created_at")}
+_OF_FIRST = {"_id": 0, "account": 1, "identity": 1}
+
+# The identities that this process has read. No entry ever changes, so they cannot become stale. With more than this in
+# memory, it is emptied, and they are read again.
+IDENTITIES_KEPT_MAX = 20_000
+_identities: dict[ObjectId, Identity] = {}
 
 
 def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
@@ -73,43 +83,91 @@ def find_entry_at(account: ObjectId, at: datetime) -> Entry | None:
     return to_entry(document) if document else None
 
 
-def _find_account_documents(accounts: Collection[ObjectId], session: ClientSession | None) -> list[Document]:
-    return list(database().accounts.find({"_id": {"$in": list(accounts)}}, session=session))
-
-
-def find_accounts(accounts: Collection[ObjectId], session: ClientSession | None = None) -> list[Account]:
-    """Return the accounts that exist among `accounts`, each with the balance of its newest entry."""
-    documents = _find_account_documents(accounts, session)
-    heads = find_heads(accounts, session)
-    sealed = find_identities(accounts, session)
-    return [to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
-
-
 def find_identities(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Identity]:
     """Return the accounts' identities from the first entries of their journals, which the application cannot change.
 
     An account whose journal started with version 1 of the hash has none there.
     """
-    first = {"account": {"$in": list(accounts)}, "sequence": 0}
-    found = database().ledger_entries.find(first, {"_id": 0, "account": 1, "identity": 1}, session=session)
-    return {entry["account"]: to_identity(entry["identity"]) for entry in found if entry.get("identity")}
+    return _to_identities(database().ledger_entries.find(_firsts(accounts), _OF_FIRST, session=session))
 
 
-def find_accounts_and_time(
-    accounts: Collection[ObjectId], session: ClientSession | None = None
-) -> tuple[list[Account], datetime | None]:
-    """Return the accounts as `find_accounts` does, and the primary's time as `find_heads_and_time` does."""
-    documents = _find_account_documents(accounts, session)
-    heads, now = find_heads_and_time(accounts, session)
-    sealed = find_identities(accounts, session)
-    existing = [to_account(document, heads[document["_id"]], sealed.get(document["_id"])) for document in documents]
-    return existing, now
+def _firsts(accounts: Collection[ObjectId]) -> Document:
+    return {"account": {"$in": list(accounts)}, "sequence": 0}
 
 
-def find_recorded(
-    keys: Iterable[tuple[ObjectId, str]], ids: Collection[ObjectId], session: ClientSession
-) -> list[Transaction | KeyUse]:
-    """Return the records with these (user, idempotency key) pairs or these ids."""
+def _keep(identities: Mapping[ObjectId, Identity]) -> None:
+    if len(_identities) > IDENTITIES_KEPT_MAX:
+        _identities.clear()
+    _identities.update(identities)
+
+
+def _to_identities(firsts: Iterable[Document]) -> dict[ObjectId, Identity]:
+    return {entry["account"]: to_identity(entry["identity"]) for entry in firsts if entry.get("identity")}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found by one read, and the primary's time when it was read."""
+
+    records: list[Transaction | KeyUse]
+    accounts: list[Account]
+    at: datetime
+
+
+def find(
+    accounts: Collection[ObjectId],
+    session: ClientSession | None = None,
+    *,
+    keys: Iterable[tuple[ObjectId, str]] = (),
+    ids: Collection[ObjectId] = (),
+) -> Found:
+    """Return the accounts that exist, each with its newest entry's balance, and the records with these keys or ids.
+
+    All of it is one aggregation, because a round trip costs more than what it reads.
+    """
+    sealed = {account: identity for account in accounts if (identity := _identities.get(account)) is not None}
+    stages = find_pipeline(accounts, keys=keys, ids=ids, known=sealed.keys())
+    (found,) = database().schema.aggregate(stages, session=session)
+    sealed |= _to_identities(found.get("firsts", ()))
+    _keep(sealed)
+    heads = {head["_id"]: head["head"] for head in found.get("heads", ())}
+    records = [to_record(document) for document in found.get("records", ())]
+    existing = [
+        to_account(document, heads[document["_id"]], sealed.get(document["_id"]))
+        for document in found.get("accounts", ())
+    ]
+    return Found(records, existing, found["now"])
+
+
+def find_pipeline(
+    accounts: Collection[ObjectId],
+    *,
+    keys: Iterable[tuple[ObjectId, str]],
+    ids: Collection[ObjectId],
+    known: Collection[ObjectId],
+) -> list[Document]:
+    """Return the aggregation over `schema` that `find` makes. The identities of the accounts in `known` are known."""
+    lookups = []
+    if alternatives := _recorded(keys, ids):
+        lookups.append(_lookup("records", "transactions", [{"$match": {"$or": alternatives}}]))
+    if accounts:
+        wanted = list(accounts)
+        lookups += [
+            _lookup("accounts", "accounts", [{"$match": {"_id": {"$in": wanted}}}, {"$project": _OF_ACCOUNT}]),
+            _lookup("heads", "ledger_entries", [*head_pipeline(wanted), {"$project": _OF_HEAD}]),
+        ]
+    if unknown := [account for account in accounts if account not in known]:
+        lookups.append(_lookup("firsts", "ledger_entries", [{"$match": _firsts(unknown)}, {"$project": _OF_FIRST}]))
+    # The collection holds the schema's version: one document, to which each look-up adds a list.
+    return [{"$match": {"_id": "version"}}, *lookups, {"$addFields": {"now": "$$NOW"}}]
+
+
+def _lookup(name: str, collection: str, pipeline: list[Document]) -> Document:
+    return {"$lookup": {"from": collection, "pipeline": pipeline, "as": name}}
+
+
+def _recorded(keys: Iterable[tuple[ObjectId, str]], ids: Collection[ObjectId]) -> list[Document]:
+    """Return the alternatives that find the records with these (user, idempotency key) pairs or these ids."""
     by_user: dict[ObjectId, list[str]] = defaultdict(list)
     for user, key in keys:
         by_user[user].append(key)
@@ -118,9 +176,13 @@ def find_recorded(
     ]
     if ids:
         branches.append({"_id": {"$in": list(ids)}})
-    if not branches:
-        return []
-    return [to_record(document) for document in database().transactions.find({"$or": branches}, session=session)]
+    return branches
+
+
+def find_recorded(user: ObjectId, key: str, session: ClientSession) -> Transaction | KeyUse | None:
+    """Return what the user's idempotency key was spent on, if it was."""
+    document = database().transactions.find_one({"user": user, "idempotency_key": key}, session=session)
+    return to_record(document) if document else None
 
 
 def find_transactions(ids: Collection[ObjectId], session: ClientSession) -> list[Transaction]:
@@ -165,8 +227,7 @@ def find_expired_holds(
 
 def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
     documents = [from_transaction(r) if isinstance(r, Transaction) else from_key_use(r) for r in records]
-    if documents:
-        database().transactions.insert_many(documents, session=session)
+    insert("transactions", documents, session)
 
 
 def update_transactions(transactions: Iterable[Transaction], session: ClientSession) -> None:
@@ -194,6 +255,4 @@ def count_incoming_holds(payees: Mapping[ObjectId, int], session: ClientSession)
 
 
 def insert_entries(entries: Iterable[Entry], session: ClientSession) -> None:
-    documents = [from_entry(entry) for entry in entries]
-    if documents:
-        database().ledger_entries.insert_many(documents, session=session)
+    insert("ledger_entries", [from_entry(entry) for entry in entries], session)

@@ -1,6 +1,6 @@
-"""The only way to MongoDB: `mongo.connect`, `mongo.database`, `mongo.atomically`, `mongo.moment`."""
+"""The only way to MongoDB: `mongo.connect`, `mongo.database`, `mongo.atomically`, `mongo.insert`, `mongo.moment`."""
 
-from app.mongo.blocks import atomically, duplicate_key, is_away, moment
+from app.mongo.blocks import atomically, duplicate_key, insert, is_away, moment
 from app.mongo.client import (
     DATABASE_NAME_DEFAULT,
     Document,
@@ -19,6 +19,7 @@ __all__ = [
     "connect",
     "database",
     "duplicate_key",
+    "insert",
     "is_away",
     "moment",
     "new_client",

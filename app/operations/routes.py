@@ -12,37 +12,59 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from app import mongo
 from app.errors import PROBLEMS, NotFound
 from app.http.api import api
-from app.http.blueprint import PageBlueprint
+from app.http.blueprint import Blueprint, PageBlueprint
 from app.http.proxies import is_local
 from app.mongo import clocks
 from app.mongo.readiness import check_schema
 from app.operations import measures
+from app.operations.schemas import HealthSchema, JsonWebKeySetSchema, ReadinessSchema
 from app.transactions import receipts
 
 bp = PageBlueprint(
     "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
 )
 
+service = Blueprint("service", __name__, description="Whether the bank runs, and its public keys")
+
 _SWAGGER_UI_FILES = f"{next(iter(flask_swagger_ui.__path__))}/dist"
 
 
-@bp.get("/healthz")
-def health() -> dict[str, str]:
-    """Answer as long as this process serves requests."""
+@service.get("/healthz")
+@service.response(200, HealthSchema())
+@service.refusals()
+def get_health() -> dict[str, str]:
+    """Answer as long as this process serves requests.
+
+    It asks nobody else: a load balancer may restart a process that does not answer.
+    """
     return {"status": "ok"}
 
 
-@bp.get("/readyz")
-def readiness() -> dict[str, str]:
-    """Answer 200 if the database's primary can be reached, has the schema and agrees on the time; otherwise 503."""
+@service.get("/readyz")
+@service.response(200, ReadinessSchema())
+@service.refusals()
+def get_readiness() -> dict[str, str]:
+    """Tell whether this process can do its work.
+
+    It is ready if the database's primary can be reached, has the schema and agrees on the time. Otherwise the answer is
+    503: a load balancer sends it no requests until it is.
+    """
     clocks.check_host()
     check_schema(mongo.database())
     return {"status": "ready"}
 
 
-@bp.get("/metrics")
-def metrics() -> Response:
-    """Return all measures to Prometheus: to a caller on this machine, or to one with METRICS_TOKEN."""
+@service.get("/metrics")
+@service.response(
+    200, {"type": "string"}, content_type="text/plain", description="The measures, as Prometheus reads them."
+)
+@service.refusals(NotFound)
+def get_metrics() -> Response:
+    """Return all measures.
+
+    For Prometheus: a caller on this machine gets them, or one with the token `METRICS_TOKEN` of the settings. For
+    everybody else there is nothing at this address.
+    """
     if not (is_local(request.environ) or _has_metrics_token()):
         # As if it did not exist, because a stranger has no use for knowing better.
         raise NotFound
@@ -55,9 +77,14 @@ def _has_metrics_token() -> bool:
     return token is not None and scheme.lower() == "bearer" and hmac.compare_digest(offered.encode(), token.encode())
 
 
-@bp.get("/.well-known/jwks.json")
-def public_keys() -> dict[str, list[dict[str, str]]]:
-    """Return the public key for checking receipts, if this bank signs them."""
+@service.get("/.well-known/jwks.json")
+@service.response(200, JsonWebKeySetSchema())
+@service.refusals()
+def get_receipt_keys() -> dict[str, list[dict[str, str]]]:
+    """Return the public keys for checking receipts.
+
+    Whoever keeps a copy can check receipts without the bank. A bank that signs none has no keys.
+    """
     key = current_app.config["RECEIPT_KEY"]
     return {"keys": [receipts.public_key(key)] if key else []}
 
@@ -81,7 +108,7 @@ def openapi() -> Response:
 def _described(app: Flask) -> tuple[bytes, bytes, str]:
     """Return the document, the compressed document, and its ETag. They are made once."""
     if "openapi" not in app.extensions:
-        document = orjson.dumps(api.spec.to_dict()) + b"\n"
+        document = orjson.dumps(api.document(app)) + b"\n"
         tag = hashlib.sha256(document).hexdigest()[:32]
         app.extensions["openapi"] = document, gzip.compress(document, mtime=0), tag
     described: tuple[bytes, bytes, str] = app.extensions["openapi"]

@@ -12,14 +12,16 @@ from app.errors import AccountNotFound, ValidationFailed
 from app.http import streams
 from app.http.accept import preferred
 from app.http.blueprint import Blueprint
+from app.http.described import ATTACHMENT
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
 from app.runtime import heavy
 from app.statements import press, queries, render, service, verification
 from app.statements.schemas import (
+    EXAMPLE_STATEMENT,
     BalanceHistorySchema,
     ClaimedStatementSchema,
-    EntryListSchema,
+    EntryPageSchema,
     EntryQuerySchema,
     HistoryQuerySchema,
     PeriodQuerySchema,
@@ -34,25 +36,8 @@ bp = Blueprint("statements", __name__, url_prefix="/api", description="What the 
 
 _MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "pdf": "application/pdf"}
 _BY_MEDIA_TYPE = {media_type: name for name, media_type in _MEDIA_TYPES.items()}
-_CLAIM_EXAMPLE: dict[str, Any] = {
-    "accountId": "6560a1b2c3d4e5f601234567",
-    "name": None,
-    "currency": "INR",
-    "from": "2026-11-01T00:00:00.000Z",
-    "to": "2026-11-22T16:00:00.123Z",
-    "openingBalance": 1_000,
-    "totalCredits": 0,
-    "totalDebits": 0,
-    "closingBalance": 1_000,
-    "firstSequence": None,
-    "lastSequence": None,
-    "lastHash": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
-    "entries": [],
-}
-_FILES = {
-    "text/csv": {"schema": {"type": "string"}},
-    "application/pdf": {"schema": {"type": "string", "contentMediaType": "application/pdf"}},
-}
+# Bytes, so that generated clients do not decode them.
+_FILE = {"type": "string", "format": "binary"}
 # A statement with more entries than this is heavy work. JSON or CSV with fewer takes a few hundredths of a second.
 # A PDF is always heavy work.
 LIGHT_ENTRIES_MAX = 1_000
@@ -62,10 +47,13 @@ LIGHT_ENTRIES_MAX = 1_000
 @token_required
 @bp.reads_ahead(account_ahead)
 @bp.arguments(EntryQuerySchema(), location="query")
-@bp.response(200, EntryListSchema())
+@bp.response(200, EntryPageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)
 def list_entries(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """List the entries of an account's journal, newest first."""
+    """List the entries of an account's journal.
+
+    They come newest first, each with the balance after it.
+    """
     readable_account(account_id, current_user_id())
     page, filters = read_page("entries", query, account=account_id)
     found = queries.find_entries(account_id, filters, after=page.after, limit=page.fetch)
@@ -78,7 +66,10 @@ def list_entries(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, BalanceHistorySchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
 def get_balance_history(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
-    """Return how an account's balance changed over a period, for charts."""
+    """Return how an account's balance changed over a period.
+
+    For charts: the balance at the start, at the end, and at moments evenly spread in between.
+    """
     return service.balance_history(account_id, current_user_id(), **query)
 
 
@@ -86,10 +77,13 @@ def get_balance_history(query: dict[str, Any], account_id: ObjectId) -> dict[str
 @token_required
 @bp.arguments(StatementQuerySchema(), location="query")
 @bp.response(200, StatementSchema())
-@bp.doc(responses={200: {"content": _FILES}})
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
 def get_statement(query: dict[str, Any], account_id: ObjectId) -> Response:
-    """Return the statement of a period as JSON, CSV or PDF."""
+    """Return the statement of a period.
+
+    By default the period is this calendar month until now. Whoever calls by hand may also ask here for CSV or PDF, by
+    `?format=csv` and `?format=pdf` or by `Accept`; generated clients have calls of their own for these files.
+    """
     media_type = preferred(request.headers.get("Accept", ""), list(_BY_MEDIA_TYPE)) or "application/json"
     return _statement(query.pop("format", None) or _BY_MEDIA_TYPE[media_type], query, account_id)
 
@@ -97,26 +91,32 @@ def get_statement(query: dict[str, Any], account_id: ObjectId) -> Response:
 @bp.get("/accounts/<id:account_id>/statement.csv")
 @token_required
 @bp.arguments(PeriodQuerySchema(), location="query")
-@bp.response(200, {"type": "string"}, content_type="text/csv")
+@bp.response(200, _FILE, content_type="text/csv", headers=ATTACHMENT)
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
-def get_statement_as_csv(query: dict[str, Any], account_id: ObjectId) -> Response:
-    """Return the statement of a period as a CSV file."""
+def get_statement_csv(query: dict[str, Any], account_id: ObjectId) -> Response:
+    """Return the statement of a period as a CSV file.
+
+    It has one line for each entry, with its hash. Amounts are decimals of the main unit.
+    """
     return _statement("csv", query, account_id)
 
 
 @bp.get("/accounts/<id:account_id>/statement.pdf")
 @token_required
 @bp.arguments(PeriodQuerySchema(), location="query")
-@bp.response(200, _FILES["application/pdf"]["schema"], content_type="application/pdf")
+@bp.response(200, _FILE, content_type="application/pdf", headers=ATTACHMENT)
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)
-def get_statement_as_pdf(query: dict[str, Any], account_id: ObjectId) -> Response:
-    """Return the statement of a period as a PDF file."""
+def get_statement_pdf(query: dict[str, Any], account_id: ObjectId) -> Response:
+    """Return the statement of a period as a PDF file.
+
+    It has at most 100,000 entries.
+    """
     return _statement("pdf", query, account_id)
 
 
 @bp.post("/statements/verify")
 @token_required
-@bp.arguments(ClaimedStatementSchema(), example=_CLAIM_EXAMPLE)
+@bp.arguments(ClaimedStatementSchema(), example=EXAMPLE_STATEMENT)
 @bp.response(200, VerdictSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, AccountNotFound)
 def verify_statement(body: dict[str, Any]) -> Verdict:

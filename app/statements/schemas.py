@@ -4,17 +4,50 @@ from typing import Any
 
 from marshmallow import INCLUDE, fields, post_load, validate
 
-from app.fields import CamelSchema, CurrencyCode, Id, Money, Total, UtcDateTime, exact_number
-from app.http.paging import Count, PageSchema
+from app.accounts.schemas import EXAMPLE_ACCOUNT
+from app.fields import CamelSchema, Choice, CurrencyCode, Id, Money, Total, UtcDateTime, exact_number
+from app.http.paging import EXAMPLE_CURSOR, Count, PageSchema
 from app.ledger.records import EntryType
 
 # Room for about 8,000 entries. A longer statement can be verified as several shorter ones.
 VERIFIED_BYTES_MAX = 4 * 1024**2
 HISTORY_POINTS_DEFAULT = 60
 HISTORY_POINTS_MAX = 500
-_ENTRY_TYPE = validate.OneOf([entry_type.value for entry_type in EntryType])
 _FROM = {"description": "Inclusive."}
 _TO = {"description": "Exclusive."}
+
+EXAMPLE_ENTRY: dict[str, Any] = {
+    "id": "6560a1b2c3d4e5f601235002",
+    "accountId": EXAMPLE_ACCOUNT["id"],
+    "sequence": 2,
+    "type": "DEBIT",
+    "amount": 500,
+    "balanceAfter": 9_500,
+    "availableAfter": 9_500,
+    "transactionId": "6560a1b2c3d4e5f601234890",
+    "counterparty": "6560a1b2c3d4e5f601234568",
+    "description": "Rent for November",
+    "createdAt": "2026-11-22T16:00:00.123Z",
+    "previousHash": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
+    "hash": "4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce",
+    "hashVersion": 2,
+    "recordHash": "ef2d127de37b942baad06145e54b0c619a1f22327b2ebbcfbec78f5564afe39d",
+}
+EXAMPLE_STATEMENT: dict[str, Any] = {
+    "accountId": EXAMPLE_ACCOUNT["id"],
+    "name": EXAMPLE_ACCOUNT["name"],
+    "currency": "INR",
+    "from": "2026-11-01T00:00:00.000Z",
+    "to": "2026-12-01T00:00:00.000Z",
+    "openingBalance": 10_000,
+    "totalCredits": 0,
+    "totalDebits": 500,
+    "closingBalance": 9_500,
+    "firstSequence": 2,
+    "lastSequence": 2,
+    "lastHash": EXAMPLE_ENTRY["hash"],
+    "entries": [EXAMPLE_ENTRY],
+}
 
 
 class Hash(fields.Field[bytes]):
@@ -41,7 +74,7 @@ class EntrySchema(CamelSchema):
     id = Id(attribute="_id", required=True)
     account_id = Id(attribute="account", required=True)
     sequence = fields.Integer(required=True, metadata={"description": "From 0, without gaps."})
-    type = fields.String(required=True, validate=_ENTRY_TYPE)
+    type = Choice(EntryType, required=True)
     amount = Money(required=True)
     balance_after = Money(attribute="balance", required=True)
     available_after = Available(required=True)
@@ -54,19 +87,25 @@ class EntrySchema(CamelSchema):
     previous_hash = Hash(required=True)
     hash = Hash(required=True)
     # Entries of version 1 lack both members, because old statements that people kept lack them too.
-    hash_version = fields.Integer(attribute="version", metadata={"description": "How the hash was made. Left out: 1."})
+    hash_version = fields.Integer(
+        attribute="version", metadata={"format": "int32", "description": "How the hash was made. Left out: 1."}
+    )
     record_hash = Hash(
         metadata={"description": "Covered by `hash` too: a hash of the transaction's record or the account's owner."}
     )
 
 
 class EntryQuerySchema(PageSchema):
-    type = fields.String(validate=_ENTRY_TYPE)
+    type = Choice(EntryType)
     from_time = UtcDateTime(data_key="from", metadata=_FROM)
     to_time = UtcDateTime(data_key="to", metadata=_TO)
 
 
-class EntryListSchema(CamelSchema):
+class EntryPageSchema(CamelSchema):
+    """A page of a journal."""
+
+    example = {"entries": [EXAMPLE_ENTRY], "nextCursor": EXAMPLE_CURSOR}
+
     entries = fields.List(fields.Nested(EntrySchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True)
 
@@ -77,10 +116,9 @@ class PeriodQuerySchema(CamelSchema):
 
 
 class StatementQuerySchema(PeriodQuerySchema):
-    format = fields.String(
-        validate=validate.OneOf(["json", "csv", "pdf"]),
-        metadata={"description": "Overrides the header `Accept`. Without either: `json`."},
-    )
+    # Undescribed, because generated clients cannot tell three kinds of answers of one call apart. CSV and PDF have
+    # calls of their own.
+    format = fields.String(validate=validate.OneOf(["json", "csv", "pdf"]), metadata={"x-undescribed": True})
 
 
 class HistoryQuerySchema(CamelSchema):
@@ -89,7 +127,7 @@ class HistoryQuerySchema(CamelSchema):
     points = Count(2, HISTORY_POINTS_MAX, default=HISTORY_POINTS_DEFAULT)
 
 
-class PointSchema(CamelSchema):
+class BalancePointSchema(CamelSchema):
     """A balance as it stood at a moment, with all entries of that millisecond."""
 
     at = UtcDateTime(required=True)
@@ -105,10 +143,19 @@ class PointSchema(CamelSchema):
 class BalanceHistorySchema(CamelSchema):
     """How a balance changed, for charts: at the start and the end of a period, and evenly spread in between."""
 
+    example = {
+        "accountId": EXAMPLE_ACCOUNT["id"],
+        "currency": "INR",
+        "points": [
+            {"at": "2026-11-01T00:00:00.000Z", "balance": 10_000, "final": True},
+            {"at": "2026-12-01T00:00:00.000Z", "balance": 9_500, "final": False},
+        ],
+    }
+
     account_id = Id(required=True)
     currency = CurrencyCode(required=True)
     points = fields.List(
-        fields.Nested(PointSchema),
+        fields.Nested(BalancePointSchema),
         required=True,
         metadata={"description": "Oldest first, at most `points` of the query. 0 before the account opened."},
     )
@@ -137,6 +184,8 @@ class StatementHeadSchema(CamelSchema):
 
 class StatementSchema(StatementHeadSchema):
     """The entries of an account in a period, oldest first, with sums and balances."""
+
+    example = EXAMPLE_STATEMENT
 
     entries = fields.List(fields.Nested(EntrySchema), required=True)
 
@@ -187,6 +236,8 @@ class DifferenceSchema(CamelSchema):
 class VerdictSchema(CamelSchema):
     """Whether a statement is what the ledger says."""
 
+    example = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["name"], "fault": None}
+
     genuine = fields.Boolean(
         required=True, metadata={"description": "Everything in it is right, except what is `unchecked`."}
     )
@@ -197,7 +248,6 @@ class VerdictSchema(CamelSchema):
     joined_later = fields.Integer(
         required=True,
         metadata={
-            "format": "int64",
             "description": "How many entries the ledger has between the statement's last entry and the period's end. "
             "They were added later, or were left out. `fault` names the first one, unless something earlier differs.",
         },

@@ -27,8 +27,9 @@ from app.errors import (
     SameAccount,
     TransactionNotFound,
 )
-from app.fields import read_id
+from app.fields import MALFORMED_ID, read_id
 from app.http.blueprint import Blueprint
+from app.http.described import LOCATION
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
 from app.http.problems import REPLAYED_HEADER, problem_document
@@ -38,20 +39,20 @@ from app.mongo import together
 from app.transactions import receipts, service
 from app.transactions.schemas import (
     BatchAnswerSchema,
-    BatchSchema,
-    CaptureSchema,
+    CaptureHoldSchema,
+    CreateBatchSchema,
+    CreateHoldSchema,
+    CreateTransferSchema,
     DryRunSchema,
-    FundSchema,
+    FundAccountSchema,
     HistoryQuerySchema,
-    HoldSchema,
     PostedSchema,
-    ReceiptSchema,
-    ReverseSchema,
+    ReverseTransactionSchema,
+    SignedReceiptSchema,
     TransactionAnswerSchema,
-    TransactionListSchema,
+    TransactionPageSchema,
     TransactionSchema,
-    TransferSchema,
-    VoidSchema,
+    VoidHoldSchema,
 )
 
 bp = Blueprint("transactions", __name__, url_prefix="/api/transactions", description="Money on the move")
@@ -96,24 +97,30 @@ _BATCH_EXAMPLE = {
 @bp.post("/create")
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
-@bp.keyed_arguments(TransferSchema(), example=_TRANSFER_EXAMPLE)
-@bp.response(201, PostedSchema())
+@bp.keyed_arguments(CreateTransferSchema(), example=_TRANSFER_EXAMPLE)
+@bp.response(201, PostedSchema(), headers=LOCATION)
 @bp.replays(PostedSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
-def create(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Transfer money from one of the user's accounts to any account in the same currency."""
+def create_transfer(query: dict[str, Any], body: dict[str, Any]) -> Any:
+    """Transfer money.
+
+    It goes from one of the user's accounts to any account in the same currency, at once and wholly.
+    """
     return _posted(service.transfer_command(body, user_id=current_user_id()), "Transfer completed.", **query)
 
 
 @bp.post("/initial-funds")
 @role_required(*MAY_FUND)
 @bp.arguments(DryRunSchema(), location="query")
-@bp.keyed_arguments(FundSchema(), example=_FUND_EXAMPLE)
-@bp.response(201, PostedSchema())
+@bp.keyed_arguments(FundAccountSchema(), example=_FUND_EXAMPLE)
+@bp.response(201, PostedSchema(), headers=LOCATION)
 @bp.replays(PostedSchema())
 @bp.refusals(Forbidden, *POSTING_PROBLEMS)
-def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Credit an account from the treasury of its currency."""
+def fund_account(query: dict[str, Any], body: dict[str, Any]) -> Any:
+    """Credit an account with initial funds.
+
+    They come from the bank's treasury of the account's currency.
+    """
     return _posted(
         service.fund_command(body, user_id=current_user_id(), act=current_act(body.get("description"))),
         "Initial funds credited.",
@@ -124,23 +131,29 @@ def fund(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.post("/hold")
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
-@bp.keyed_arguments(HoldSchema(), example={**_TRANSFER_EXAMPLE, "expiresIn": 3600})
-@bp.response(201, PostedSchema())
+@bp.keyed_arguments(CreateHoldSchema(), example={**_TRANSFER_EXAMPLE, "expiresIn": 3600})
+@bp.response(201, PostedSchema(), headers=LOCATION)
 @bp.replays(PostedSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
-def hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Set money aside for a payee. This reduces the available balance but not the balance."""
+def create_hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
+    """Set money aside for a payee.
+
+    This reduces the available balance but not the balance, until the payee captures or voids the hold, or it expires.
+    """
     return _posted(service.hold_command(body, user_id=current_user_id()), "Hold placed.", **query)
 
 
 @bp.post("/<id:hold_id>/capture")
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
-@bp.keyed_arguments(CaptureSchema(), example={"amount": 400, "idempotencyKey": "capture-2026-117"})
+@bp.keyed_arguments(CaptureHoldSchema(), example={"amount": 400, "idempotencyKey": "capture-2026-117"})
 @bp.response(200, PostedSchema())
 @bp.refusals(CaptureExceedsHold, *SETTLING_PROBLEMS)
-def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
-    """Pay out of a hold, as its payee or as the bank. The rest of the hold is released."""
+def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
+    """Pay out of a hold.
+
+    Its payee can, and the bank. The rest of the hold is released.
+    """
     command = service.capture_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank())
     return _posted(command, "Hold captured.", first_status=HTTPStatus.OK, **query)
 
@@ -148,11 +161,14 @@ def capture(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> A
 @bp.post("/<id:hold_id>/void")
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
-@bp.keyed_arguments(VoidSchema(), example={"idempotencyKey": "void-2026-117", "reason": "Out of stock"})
+@bp.keyed_arguments(VoidHoldSchema(), example={"idempotencyKey": "void-2026-117", "reason": "Out of stock"})
 @bp.response(200, PostedSchema())
 @bp.refusals(*SETTLING_PROBLEMS)
-def void(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
-    """Release a hold without paying, as its payee or as the bank."""
+def void_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
+    """Release a hold without paying.
+
+    Its payee can, and the bank.
+    """
     command = service.void_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank(body.get("reason")))
     return _posted(command, "Hold voided.", first_status=HTTPStatus.OK, **query)
 
@@ -160,15 +176,16 @@ def void(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
 @bp.post("/batch")
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
-@bp.keyed_arguments(BatchSchema(), example=_BATCH_EXAMPLE)
+@bp.keyed_arguments(CreateBatchSchema(), example=_BATCH_EXAMPLE)
 @bp.response(201, BatchAnswerSchema())
 @bp.replays(BatchAnswerSchema())
 @bp.refusals(InsufficientFunds, CurrencyMismatch, SameAccount, *POSTING_PROBLEMS)
-def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
-    """Make 1 to 500 transfers in order, in one atomic block. Each may spend money from an earlier one.
+def create_batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
+    """Make 1 to 500 transfers.
 
-    If an item of an atomic batch is refused, the whole batch is. The answer has status 422, the code of the first
-    refused item and its `index`. The body may have up to 4 MiB.
+    They are made in order, in one atomic block. Each may spend money from an earlier one. If an item of an atomic batch
+    is refused, the whole batch is. The answer has status 422, the code of the first refused item and its `index`. The
+    body may have up to 4 MiB.
     """
     return _posted(service.batch_command(body, user_id=current_user_id()), **query)
 
@@ -176,8 +193,8 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
 @bp.post("/<id:transaction_id>/reverse")
 @role_required(*MAY_REVERSE)
 @bp.arguments(DryRunSchema(), location="query")
-@bp.keyed_arguments(ReverseSchema(), example=_REVERSE_EXAMPLE)
-@bp.response(201, PostedSchema())
+@bp.keyed_arguments(ReverseTransactionSchema(), example=_REVERSE_EXAMPLE)
+@bp.response(201, PostedSchema(), headers=LOCATION)
 @bp.replays(PostedSchema())
 @bp.refusals(
     Forbidden,
@@ -192,8 +209,11 @@ def batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
     *BODY_PROBLEMS,
     *TOKEN_PROBLEMS,
 )
-def reverse(query: dict[str, Any], body: dict[str, Any], transaction_id: ObjectId) -> Any:
-    """Move the money of a completed transaction back, once."""
+def reverse_transaction(query: dict[str, Any], body: dict[str, Any], transaction_id: ObjectId) -> Any:
+    """Move the money of a completed transaction back.
+
+    The opposite entries make a transaction of their own. A transaction can be reversed once.
+    """
     act = current_act(body["reason"])
     command = service.reverse_command(transaction_id, body, user_id=current_user_id(), act=act)
     return _posted(command, "Transaction reversed.", **query)
@@ -211,10 +231,13 @@ def _history_ahead(user_id: ObjectId) -> list[together.Key]:
 @token_required
 @bp.reads_ahead(_history_ahead)
 @bp.arguments(HistoryQuerySchema(), location="query")
-@bp.response(200, TransactionListSchema())
+@bp.response(200, TransactionPageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)
 def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
-    """List the user's transactions, or those of one account, newest first."""
+    """List the user's transactions, or those of one account.
+
+    They come newest first.
+    """
     viewer = current_user_id()
     page, filters = read_page("transactions", query, viewer=viewer)
     account = readable_account(query["account"], viewer) if "account" in query else None
@@ -231,17 +254,24 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, TransactionAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound)
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
-    """Return a transaction. Both parties may read it, administrators all."""
+    """Return a transaction.
+
+    Both parties may read it, administrators all. A declined one is there for its initiator only.
+    """
     viewer = current_user_id()
     return {"transaction": service.as_seen_by(viewer, service.get_transaction(transaction_id, viewer=viewer))}
 
 
 @bp.get("/<id:transaction_id>/receipt")
 @token_required
-@bp.response(200, ReceiptSchema())
+@bp.response(200, SignedReceiptSchema())
 @bp.refusals(*TOKEN_PROBLEMS, TransactionNotFound, NotFound)
 def get_receipt(transaction_id: ObjectId) -> dict[str, str]:
-    """Return a signed receipt with the entries on the caller's own accounts. For an admin it has all entries."""
+    """Return a signed receipt.
+
+    It has the transaction and the entries on the caller's own accounts; for an administrator, all entries. Anybody can
+    check it with the keys at /.well-known/jwks.json.
+    """
     transaction, entries = service.get_own_side(transaction_id, viewer=current_user_id())
     key = current_app.config["RECEIPT_KEY"]
     if key is None:
@@ -272,7 +302,7 @@ def _posted(
 
 
 def _made(outcome: Outcome, message: str, *, is_recorded: bool = True) -> dict[str, Any]:
-    """Return the answer's members for an outcome, or raise its refusal. An unrecorded outcome is shown without ids."""
+    """Return the answer's members for an outcome, or raise its refusal. An unrecorded one has the id of nothing."""
     if outcome.error is not None and not is_recorded:
         outcome.error.members.pop("transactionId", None)
     outcome.raise_error()
@@ -294,7 +324,7 @@ def _result(index: int, item: Outcome, *, is_recorded: bool) -> dict[str, Any]:
 
 def _shown(transaction: Transaction, *, is_recorded: bool) -> dict[str, Any]:
     members = service.as_seen_by(current_user_id(), transaction)
-    return members if is_recorded else {**members, "id": None}
+    return members if is_recorded else {**members, "id": MALFORMED_ID}
 
 
 def _act_of_the_bank(reason: str | None = None) -> Act | None:

@@ -4,20 +4,25 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from app.accounts.schemas import EXAMPLE_ACCOUNT
 from app.fields import (
+    MALFORMED_ID,
     Amount,
     CamelSchema,
+    Choice,
     CurrencyCode,
     Id,
     IdempotencyKey,
+    JsonWebSignature,
     Line,
     Metadata,
     Money,
     StrictBoolean,
     UtcDateTime,
 )
-from app.http.paging import PageSchema
+from app.http.paging import EXAMPLE_CURSOR, PageSchema
 from app.ledger.records import TransactionKind, TransactionStatus, chosen_key
+from app.statements.schemas import EXAMPLE_ENTRY, EntrySchema
 
 DESCRIPTION_LENGTH_MAX = 200
 REASON_LENGTH_MAX = 200
@@ -27,6 +32,40 @@ BATCH_BYTES_MAX = 4 * 1024**2
 _DAY_S = 24 * 60 * 60
 HOLD_LIFETIME_DEFAULT_S = 7 * _DAY_S
 HOLD_LIFETIME_MAX_S = 30 * _DAY_S
+
+EXAMPLE_TRANSACTION: dict[str, Any] = {
+    "id": EXAMPLE_ENTRY["transactionId"],
+    "kind": "TRANSFER",
+    "status": "COMPLETED",
+    "fromAccount": EXAMPLE_ACCOUNT["id"],
+    "toAccount": EXAMPLE_ENTRY["counterparty"],
+    "amount": 500,
+    "heldAmount": None,
+    "currency": "INR",
+    "description": "Rent for November",
+    "metadata": {"invoice": "2026-117"},
+    "idempotencyKey": "rent-2026-11",
+    "failure": None,
+    "createdAt": "2026-11-22T16:00:00.123Z",
+    "completedAt": "2026-11-22T16:00:00.123Z",
+    "reverses": None,
+    "reversedBy": None,
+    "expiresAt": None,
+}
+
+
+class KindName(Choice):
+    """The kind of a transaction."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(TransactionKind, named="TransactionKind", **kwargs)
+
+
+class StatusName(Choice):
+    """The status of a transaction."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(TransactionStatus, named="TransactionStatus", **kwargs)
 
 
 class ChosenKey(fields.String):
@@ -46,9 +85,9 @@ class FailureSchema(CamelSchema):
 class TransactionSchema(CamelSchema):
     """The bank's record of a movement of money, completed or declined."""
 
-    id = Id(required=True)
-    kind = fields.String(required=True, validate=validate.OneOf([kind.value for kind in TransactionKind]))
-    status = fields.String(required=True, validate=validate.OneOf([status.value for status in TransactionStatus]))
+    id = Id(required=True, metadata={"description": f"In a dry run, which records nothing: {MALFORMED_ID}."})
+    kind = KindName(required=True)
+    status = StatusName(required=True)
     from_account = Id(required=True)
     to_account = Id(required=True)
     amount = Money(required=True)
@@ -68,13 +107,41 @@ class TransactionSchema(CamelSchema):
 
 
 class TransactionAnswerSchema(CamelSchema):
+    """A transaction."""
+
+    example = {"transaction": EXAMPLE_TRANSACTION}
+
     transaction = fields.Nested(TransactionSchema, required=True)
 
 
-class ReceiptSchema(CamelSchema):
-    """A signed receipt: a JSON Web Signature. The keys to check it are at /.well-known/jwks.json."""
+class ReceiptHeaderSchema(CamelSchema):
+    """The header of a signed receipt: which key signed it."""
 
-    receipt = fields.String(required=True)
+    typ = fields.String(required=True, metadata={"description": "`receipt+jwt`."})
+    alg = fields.String(required=True, metadata={"description": "`EdDSA`."})
+    kid = fields.String(required=True, metadata={"description": "The id of the key, as in /.well-known/jwks.json."})
+
+
+class ReceiptPayloadSchema(CamelSchema):
+    """What a receipt says: a transaction, and its entries on the accounts of whoever asked for it."""
+
+    iss = fields.String(required=True, metadata={"description": "`fincore`."})
+    sub = Id(required=True, metadata={"description": "The transaction's id."})
+    iat = fields.Integer(required=True, metadata={"description": "When it was signed, in seconds since 1970."})
+    transaction = fields.Nested(TransactionSchema, required=True)
+    entries = fields.List(fields.Nested(EntrySchema), required=True)
+
+
+class SignedReceiptSchema(CamelSchema):
+    """A signed receipt: a JSON Web Signature (RFC 7515) with EdDSA. The keys to check it are at
+    /.well-known/jwks.json."""
+
+    example = {
+        "receipt": "eyJhbGciOiJFZERTQSIsImtpZCI6Im5fa2V5IiwidHlwIjoicmVjZWlwdCtqd3QifQ.eyJpc3MiOiJmaW5jb3JlIn0."
+        "Zr0fQ1cT7n5d2mYk8vXwJb3Ls9oPqGhA6uIeRt4yNzM"
+    }
+
+    receipt = JsonWebSignature(header=ReceiptHeaderSchema(), payload=ReceiptPayloadSchema(), required=True)
 
 
 class HistoryQuerySchema(PageSchema):
@@ -83,21 +150,19 @@ class HistoryQuerySchema(PageSchema):
         validate=validate.OneOf(["in", "out"]),
         metadata={"description": "Seen from `account`, or without it from the user."},
     )
-    status = fields.String(validate=validate.OneOf([status.value for status in TransactionStatus]))
-    kind = fields.String(validate=validate.OneOf([kind.value for kind in TransactionKind]))
+    status = StatusName()
+    kind = KindName()
     from_time = UtcDateTime(data_key="from", metadata={"description": "Of `createdAt`, inclusive."})
     to_time = UtcDateTime(data_key="to", metadata={"description": "Of `createdAt`, exclusive."})
 
 
-class TransactionListSchema(CamelSchema):
+class TransactionPageSchema(CamelSchema):
+    """A page of transactions."""
+
+    example = {"transactions": [EXAMPLE_TRANSACTION], "nextCursor": EXAMPLE_CURSOR}
+
     transactions = fields.List(fields.Nested(TransactionSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True)
-
-
-class PostedTransactionSchema(TransactionSchema):
-    """A transaction in the answer to the call that made it, or to a dry run of that call."""
-
-    id = Id(required=True, allow_none=True, metadata={"description": "null in a dry run."})
 
 
 class OwnBalanceSchema(CamelSchema):
@@ -120,8 +185,10 @@ class _RehearsableSchema(CamelSchema):
 class PostedSchema(_RehearsableSchema):
     """A movement of money that took effect, or would in a dry run."""
 
+    example = {"message": "Transfer completed.", "transaction": EXAMPLE_TRANSACTION}
+
     message = fields.String(required=True)
-    transaction = fields.Nested(PostedTransactionSchema, required=True)
+    transaction = fields.Nested(TransactionSchema, required=True)
 
 
 class ItemProblemSchema(CamelSchema):
@@ -129,7 +196,7 @@ class ItemProblemSchema(CamelSchema):
 
     type = fields.String(required=True)
     title = fields.String(required=True)
-    status = fields.Integer(required=True)
+    status = fields.Integer(required=True, metadata={"format": "int32"})
     detail = fields.String(required=True)
     code = fields.String(required=True)
     transaction_id = fields.String(
@@ -142,12 +209,30 @@ class ItemProblemSchema(CamelSchema):
 class BatchResultSchema(CamelSchema):
     """The result of one transfer of a batch: a transaction or a problem."""
 
-    index = fields.Integer(required=True)
-    transaction = fields.Nested(PostedTransactionSchema)
+    index = fields.Integer(required=True, metadata={"format": "int32", "description": "Which transfer, from 0."})
+    transaction = fields.Nested(TransactionSchema)
     problem = fields.Nested(ItemProblemSchema)
 
 
 class BatchAnswerSchema(_RehearsableSchema):
+    """The results of a batch, in the order of its transfers."""
+
+    example = {
+        "results": [
+            {"index": 0, "transaction": {**EXAMPLE_TRANSACTION, "idempotencyKey": None}},
+            {
+                "index": 1,
+                "problem": {
+                    "type": "/problems/account_not_found",
+                    "title": "No such account",
+                    "status": 404,
+                    "detail": "No such account",
+                    "code": "account_not_found",
+                },
+            },
+        ]
+    }
+
     results = fields.List(fields.Nested(BatchResultSchema), required=True)
 
 
@@ -164,7 +249,9 @@ class _KeyedSchema(CamelSchema):
     idempotency_key = IdempotencyKey(metadata={"description": "Here, or in the header Idempotency-Key."})
 
 
-class FundSchema(_KeyedSchema):
+class FundAccountSchema(_KeyedSchema):
+    """Money from the treasury for an account."""
+
     to_account = Id(required=True)
     amount = Amount(required=True)
     description = Line(length_max=DESCRIPTION_LENGTH_MAX)
@@ -180,7 +267,9 @@ class BatchItemSchema(CamelSchema):
     metadata = Metadata()
 
 
-class ReverseSchema(_KeyedSchema):
+class ReverseTransactionSchema(_KeyedSchema):
+    """Why a transaction is reversed."""
+
     reason = Line(
         length_min=1,
         length_max=REASON_LENGTH_MAX,
@@ -189,28 +278,36 @@ class ReverseSchema(_KeyedSchema):
     )
 
 
-class TransferSchema(BatchItemSchema, _KeyedSchema):
-    pass
+class CreateTransferSchema(BatchItemSchema, _KeyedSchema):
+    """Money to move from one account to another."""
 
 
-class HoldSchema(TransferSchema):
+class CreateHoldSchema(CreateTransferSchema):
+    """Money to set aside for a payee."""
+
     expires_in = fields.Integer(
         strict=True,
         load_default=HOLD_LIFETIME_DEFAULT_S,
         validate=validate.Range(1, HOLD_LIFETIME_MAX_S),
-        metadata={"description": "Seconds until the hold expires and is released."},
+        metadata={"format": "int32", "description": "Seconds until the hold expires and is released."},
     )
 
 
-class CaptureSchema(_KeyedSchema):
+class CaptureHoldSchema(_KeyedSchema):
+    """How much of a hold is paid."""
+
     amount = Amount(metadata={"description": "How much to pay out of the hold; all of it if left out."})
 
 
-class VoidSchema(_KeyedSchema):
+class VoidHoldSchema(_KeyedSchema):
+    """Why a hold is released."""
+
     reason = Line(length_max=REASON_LENGTH_MAX)
 
 
-class BatchSchema(_KeyedSchema):
+class CreateBatchSchema(_KeyedSchema):
+    """Transfers to make in order."""
+
     body_bytes_max = BATCH_BYTES_MAX
 
     atomic = StrictBoolean(load_default=True, metadata={"description": "true: all or none. false: each on its own."})

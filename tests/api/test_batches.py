@@ -9,6 +9,9 @@ from tests.people import Bank, Person, new_key
 
 MISSING = "0123456789abcdef01234567"
 
+# The id of nothing: what a dry run shows has no other.
+NO_ID = "0" * 24
+
 
 def item(from_account: str, to_account: str, amount: int, **more: object) -> dict[str, Any]:
     return {"fromAccount": from_account, "toAccount": to_account, "amount": amount, **more}
@@ -178,7 +181,7 @@ def test_a_dry_run_answers_what_would_happen_and_writes_nothing(
 
     assert answer.status == 200
     assert answer.body["dryRun"] is True
-    assert answer.body["transaction"]["id"] is None
+    assert answer.body["transaction"]["id"] == NO_ID
     assert [(entry["accountId"], entry["availableBalance"]) for entry in answer.body["balances"]] == [(a, 600)]
     assert (payer.balance(a), payee.balance(b)) == (1_000, 0)
     # The key was not spent either: another request may have it.

@@ -129,7 +129,7 @@ def test_the_document_says_that_totals_may_need_more_than_64_bits(bank: Bank) ->
     totals = [schemas["Statement"]["properties"][name] for name in ("totalCredits", "totalDebits")]
     totals += [schemas["CurrencySums"]["properties"][name] for name in ("totalCredits", "customerBalance")]
     for total in totals:
-        assert (total["type"], total["format"]) == ("integer", "bigint")
+        assert (total["type"], total["format"]) == ("integer", "int64")
         assert "more than 64 bits" in total["description"]
 
 
@@ -198,6 +198,6 @@ def test_a_history_that_is_none_is_refused(bank: Bank, query: str) -> None:
 def test_the_document_names_the_files(app: Flask, bank: Bank) -> None:
     paths = bank.anonymous.get("/api/openapi.json").body["paths"]
 
-    of_files = {name: paths[f"/api/accounts/{{account_id}}/statement.{name}"]["get"] for name in ("csv", "pdf")}
+    of_files = {name: paths[f"/api/accounts/{{accountId}}/statement.{name}"]["get"] for name in ("csv", "pdf")}
     assert list(of_files["csv"]["responses"]["200"]["content"]) == ["text/csv"]
     assert list(of_files["pdf"]["responses"]["200"]["content"]) == ["application/pdf"]

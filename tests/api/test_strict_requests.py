@@ -109,10 +109,10 @@ BODIES: dict[str, Any] = {
     "auth.change_password": PASSWORDS,
     "auth.forgot_password": {"email": SYSTEM_EMAIL},
     "auth.reset_password": RESET,
-    "accounts.create": {},
+    "accounts.create_account": {},
     "accounts.rename_account": {"name": "Savings"},
     "admin.change_role": {"role": "ADMIN"},
-    "admin.change_status": {"status": "FROZEN", "reason": "x"},
+    "admin.change_account_status": {"status": "FROZEN", "reason": "x"},
     "statements.verify_statement": {"accountId": NO_ID, "from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z",
                                     "entries": []},
 }  # fmt: skip

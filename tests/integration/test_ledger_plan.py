@@ -7,7 +7,7 @@ import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
-from app.ledger.repository import find_heads, head_pipeline
+from app.ledger.repository import find_heads, find_pipeline, head_pipeline
 from app.mongo import Document
 from tests.people import Bank
 
@@ -62,6 +62,23 @@ def test_heads_cost_the_same_whatever_the_length_of_the_journals(
     # A seek finds the first entry of an account and another one sees that the account is done.
     assert cost["totalKeysExamined"] <= 2 * len(accounts)
     assert cost["totalDocsExamined"] <= len(accounts)
+
+
+def test_what_a_block_meets_is_read_from_indexes_alone(database: Database[Document], accounts: list[ObjectId]) -> None:
+    keys = [(ObjectId(), f"key-{number}") for number in range(5)]
+    stages = find_pipeline(accounts, keys=keys, ids=[ObjectId()], known=())
+    command = {"aggregate": "schema", "pipeline": stages, "cursor": {}}
+
+    plan = database.command("explain", command, verbosity="executionStats")["stages"]
+
+    lookups = {stage["$lookup"]["as"]: stage for stage in plan if "$lookup" in stage}
+    assert lookups.keys() == {"records", "accounts", "heads", "firsts"}
+    # A look-up that read a whole collection would have used no index.
+    assert [int(lookup["collectionScans"]) for lookup in lookups.values()] == [0, 0, 0, 0]
+    assert lookups["heads"]["totalKeysExamined"] <= 2 * len(accounts)
+    assert lookups["heads"]["totalDocsExamined"] <= len(accounts)
+    assert lookups["firsts"]["totalDocsExamined"] <= len(accounts)
+    assert lookups["records"]["totalDocsExamined"] == 0
 
 
 @pytest.mark.usefixtures("database")

@@ -56,7 +56,16 @@ def test_a_setting_arrives_as_it_was_typed(tmp_path: Path, value: str) -> None:
 
 
 def test_tests_are_chosen_by_their_arguments(tmp_path: Path) -> None:
-    shown = said(make(tmp_path, "test", "INSTALLED=", "ARGS=-k 'holds or batches' -x", python='printf "[%s]" "$@"'))
+    shown = said(
+        make(
+            tmp_path,
+            "test",
+            "INSTALLED=",
+            "NPM_INSTALLED=",
+            "ARGS=-k 'holds or batches' -x",
+            python='printf "[%s]" "$@"',
+        )
+    )
 
     assert shown.endswith("[-k][holds or batches][-x]")
 

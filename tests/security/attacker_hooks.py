@@ -68,12 +68,6 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 
 @schemathesis.hook
-def filter_case(context: Any, case: schemathesis.Case) -> bool:
-    """Send no null in place of a body: where a body may be left out, null is none, which no schema says."""
-    return case.body is not None
-
-
-@schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     return _mapped(body)
 

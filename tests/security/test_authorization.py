@@ -124,6 +124,7 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("GET", "/.well-known/jwks.json"): everybody(200),
     ("GET", "/healthz"): everybody(200),
     ("GET", "/readyz"): everybody(200),
+    ("GET", "/metrics"): everybody(200),
     ("GET", "/api/openapi.json"): everybody(200),
     ("GET", "/api/docs"): everybody(200),
     ("GET", "/api/docs/<path:name>"): everybody(200, path="/api/docs/swagger-ui.css"),

@@ -1,19 +1,22 @@
 """Ways to break the bank, each of which the judge must find: they show that the simulator would see such a fault."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace as changed
 from typing import Any
 
+from bson import ObjectId
+from pymongo.client_session import ClientSession
 from pymongo.write_concern import WriteConcern
 
 from app import audit
 from app.ledger import repository
+from app.ledger.records import Account, Entry
 from app.mongo import blocks
 from app.outbox import repository as outbox
 from tests.simulator import requests, server, world
 from tests.simulator.setting import replace
 
-_read_heads = repository.find_heads_and_time
+_find = repository.find
 
 
 def no_majority() -> None:
@@ -38,7 +41,18 @@ def witness_outside() -> None:
 
 def head_outside() -> None:
     """The heads of journals are read as they are now, not as of the block's snapshot."""
-    replace(repository, find_heads_and_time=lambda accounts, _session=None: _read_heads(accounts, None))
+
+    def find(accounts: Collection[ObjectId], session: ClientSession | None = None, **more: Any) -> repository.Found:
+        found = _find(accounts, session, **more)
+        heads = repository.find_heads(accounts)
+        return changed(found, accounts=[_with_head(account, heads[account.id]) for account in found.accounts])
+
+    replace(repository, find=find)
+
+
+def _with_head(account: Account, head: Entry) -> Account:
+    names = ("sequence", "balance", "held", "hash")
+    return changed(account, at=head.created_at, **{name: getattr(head, name) for name in names})
 
 
 def retry_without_key() -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from bson import ObjectId
 from greenlet import GreenletExit
 from pymongo import UpdateOne
-from pymongo.errors import AutoReconnect, DuplicateKeyError, NetworkTimeout, PyMongoError
+from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, NetworkTimeout, PyMongoError
 
 from tests.simulator.faults import Faults
 from tests.simulator.queries import Document, in_order
@@ -37,6 +37,17 @@ class ScriptedDatabase:
 
     def __getitem__(self, name: str) -> "_Collection":
         return self._collections.setdefault(name, _Collection(self, name))
+
+    def command(
+        self, name: str, collection: str, *, documents: Sequence[Document], session: "ScriptedSession"
+    ) -> Document:
+        """Carry out the one command that the bank gives in the server's own words, an insert."""
+        assert name == "insert"
+        try:
+            self[collection].insert_many(documents, session=session)
+        except BulkWriteError as error:
+            return error.details
+        return {"n": len(documents), "ok": 1.0}
 
     def start_session(self) -> "ScriptedSession":
         return ScriptedSession(self)
@@ -188,8 +199,10 @@ class _Collection:
         return len(list(self.find(query, session=session).limit(limit)))
 
     def aggregate(self, stages: Sequence[Document], session: ScriptedSession | None = None) -> list[Document]:
-        """Answer the aggregations that the bank makes: the heads of journals, and the primary's time."""
+        """Answer the bank's aggregations: what a block meets, the heads of journals, the primary's time."""
         match stages:
+            case [{"$match": {"_id": "version"}}, *lookups, {"$addFields": {"now": "$$NOW"}}]:
+                return self._operate("all", lambda block: [self._met(lookups, block)], session)
             case [{"$match": {"account": {"$in": accounts}}}, {"$sort": _}, {"$group": {"head": _}}, *more]:
                 return self._operate("heads", lambda block: self._heads(accounts, bool(more), block), session)
             case [{"$limit": 1}, {"$project": {"now": "$$NOW"}}]:
@@ -248,6 +261,21 @@ class _Collection:
         time = {"now": self._now()} if with_time else {}
         found = ((account, self._server.head(account, block)) for account in sorted(set(accounts)))
         return [{"_id": account, "head": head, **time} for account, head in found if head is not None]
+
+    def _met(self, lookups: Sequence[Document], block: Block | None) -> Document:
+        met: Document = {"now": self._now()}
+        for lookup in (stage["$lookup"] for stage in lookups):
+            met[lookup["as"]] = self._database[lookup["from"]]._looked_up(lookup["pipeline"], block)
+        return met
+
+    def _looked_up(self, pipeline: Sequence[Document], block: Block | None) -> list[Document]:
+        match pipeline:
+            case [{"$match": {"account": {"$in": accounts}}}, {"$sort": _}, {"$group": {"head": _}}, {"$project": _}]:
+                return self._heads(accounts, False, block)
+            case [{"$match": query}] | [{"$match": query}, {"$project": _}]:
+                return list(self._server.find(self._name, query, block))
+            case _:
+                raise NotImplementedError(f"The simulated database does not know {pipeline}.")
 
     def _now(self) -> Any:
         return self._server.now

@@ -178,6 +178,36 @@ class Event:
         return self._is_set
 
 
+class Lock:
+    """What `threading.Lock` is to threads, for tasks. At most one task waits for it."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._is_locked = False
+        self._freed = Event(schedule)
+
+    def locked(self) -> bool:
+        return self._is_locked
+
+    def acquire(self, timeout: float = 0.0) -> bool:
+        if self._is_locked:
+            self._freed.wait(timeout)
+        if self._is_locked:
+            return False
+        self._is_locked, self._freed = True, Event(self._schedule)
+        return True
+
+    def release(self) -> None:
+        self._is_locked = False
+        self._freed.set()
+
+    def __enter__(self) -> None:
+        assert self.acquire(), "A task paused while it held the lock."
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 class Clock:
     """Stands for the module `time` in the code under simulation."""
 

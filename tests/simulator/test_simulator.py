@@ -46,7 +46,7 @@ def test_a_seed_repeats_to_the_byte(first_run: subprocess.CompletedProcess[str])
         ("no_key_index", 1, "a key was spent twice"),
         ("letters_before_commit", 1, "a letter about what was never committed"),
         ("witness_outside", 1, "acts are not in the audit log"),
-        ("head_outside", 27, "money moved on an account that is not ACTIVE"),
+        ("head_outside", 2085, "money moved on an account that is not ACTIVE"),
         ("retry_without_key", 2, "what was asked for once was done twice"),
     ],
 )

@@ -176,8 +176,8 @@ TRANSFER = {"fromAccount": "6560a1b2c3d4e5f601234567", "toAccount": "6560a1b2c3d
 def test_a_transfer_is_loaded_alone_and_in_a_batch_as_the_schema_does(change: dict[str, Any]) -> None:
     item = {name: value for name, value in {**TRANSFER, **change}.items() if value is not missing}
     for schema, body in (
-        (app.transactions.schemas.TransferSchema(), item),
-        (app.transactions.schemas.BatchSchema(), {"idempotencyKey": "batch", "transfers": [TRANSFER, item]}),
-        (app.transactions.schemas.BatchSchema(), {"idempotencyKey": "batch", "transfers": [], "atomic": None}),
+        (app.transactions.schemas.CreateTransferSchema(), item),
+        (app.transactions.schemas.CreateBatchSchema(), {"idempotencyKey": "batch", "transfers": [TRANSFER, item]}),
+        (app.transactions.schemas.CreateBatchSchema(), {"idempotencyKey": "batch", "transfers": [], "atomic": None}),
     ):
         assert outcome(loader_of(schema), body) == outcome(schema.load, body)

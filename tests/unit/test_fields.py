@@ -10,7 +10,7 @@ from marshmallow import ValidationError, fields
 from app.fields import (
     Amount,
     CamelSchema,
-    CurrencyCode,
+    Currency,
     Id,
     IdempotencyKey,
     Line,
@@ -137,9 +137,9 @@ def test_money_goes_out_as_the_integer_it_is(balance: int) -> None:
 
 @pytest.mark.parametrize("value", ["inr", "", "XAU", 5, None])
 def test_a_currency_is_a_code_with_a_minor_unit(value: Any) -> None:
-    assert CurrencyCode().deserialize("INR") == "INR"
+    assert Currency().deserialize("INR") == "INR"
     with pytest.raises(ValidationError):
-        CurrencyCode().deserialize(value)
+        Currency().deserialize(value)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """Group commit without a database: who leads, who is refused, and what happens to callers that are torn away."""
 
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from bson import ObjectId
 
 from app.errors import LedgerBusy
+from app.ledger import group as group_module
 from app.ledger.commands import Command, Expire
-from app.ledger.group import GroupCommit
+from app.ledger.group import GroupCommit, _Ticket
 from app.ledger.records import Outcome
 from app.policies import LedgerPolicy
 from local.processes import holds_within
@@ -22,6 +27,13 @@ class TornAway(BaseException):
     """What ends a thread in the middle of its work, such as SystemExit."""
 
 
+class Uncopyable(Exception):
+    """An error that cannot be made again from what it shows."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} {why}")
+
+
 class Gate:
     """A block that takes as long as the test wants."""
 
@@ -29,11 +41,14 @@ class Gate:
         self.opened = threading.Event()
         self.begun = threading.Event()
         self.tear = False
+        self.tear_at = 0
+        self.blocks = 0
 
     def __call__(self, commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
         self.begun.set()
         assert self.opened.wait(20)
-        if self.tear:
+        self.blocks += 1
+        if self.tear or self.blocks == self.tear_at:
             self.tear = False
             raise TornAway
         return [Outcome() for _ in commands]
@@ -41,16 +56,16 @@ class Gate:
 
 def torn_waiter(group: GroupCommit, monkeypatch: pytest.MonkeyPatch, *, once_it_leads: bool) -> None:
     """Have a caller wait for its turn and be torn away: while it waits, or just when it is handed the lead."""
-    waited = threading.Event.wait
+    waited = _Ticket.wait
 
-    def torn(event: threading.Event, timeout: float | None = None) -> bool:
+    def torn(ticket: _Ticket, timeout_s: float) -> bool:
         if threading.current_thread().name.startswith("torn"):
             if once_it_leads:
-                waited(event, timeout)
+                waited(ticket, timeout_s)
             raise TornAway
-        return waited(event, timeout)
+        return waited(ticket, timeout_s)
 
-    monkeypatch.setattr(threading.Event, "wait", torn)
+    monkeypatch.setattr(_Ticket, "wait", torn)
     with pytest.raises(TornAway):
         group.post([COMMAND])
 
@@ -90,6 +105,106 @@ def test_a_leader_that_is_torn_away_hands_on_the_lead_and_wakes_its_batch() -> N
         assert isinstance(leader.exception(10), TornAway)
         assert len(other.result(10)) == 1
         assert len(group.post([COMMAND])) == 1
+
+
+def test_whoever_shares_a_block_with_a_leader_that_is_torn_away_is_told_at_once() -> None:
+    gate = Gate()
+    group = GroupCommit(LedgerPolicy(timeout_ms=60_000), gate)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(group.post, [COMMAND])
+        assert gate.begun.wait(5)
+        both = [threads.submit(group.post, [COMMAND]) for _ in range(2)]
+        assert holds_within(5, lambda: len(group._queue) == 2)
+        # The second block holds both, and its leader is torn away.
+        gate.tear_at = 2
+        gate.opened.set()
+        assert len(first.result(10)) == 1
+
+        ends = sorted(type(future.exception(10)).__name__ for future in both)
+
+    assert ends == ["LedgerBusy", "TornAway"]
+    assert len(group.post([COMMAND])) == 1
+
+
+def test_an_error_that_cannot_be_copied_reaches_every_caller_of_the_block() -> None:
+    opened = threading.Event()
+
+    def block(commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
+        assert opened.wait(20)
+        raise Uncopyable("the", "reason")
+
+    group = GroupCommit(LedgerPolicy(timeout_ms=60_000), block)
+    with ThreadPoolExecutor(4) as threads:
+        futures = [threads.submit(group.post, [COMMAND]) for _ in range(4)]
+        assert holds_within(5, lambda: len(group._queue) == 3)
+        opened.set()
+
+        assert [type(future.exception(10)) for future in futures] == [Uncopyable] * 4
+
+
+class Torn:
+    """A caller that is torn away at the n-th line that it runs in `group.py`. Tells whether it came to that."""
+
+    def __init__(self, group: GroupCommit, line: int) -> None:
+        self.group = group
+        self.lines_left = line
+
+    def __call__(self) -> bool:
+        sys.settrace(self.trace)
+        try:
+            self.group.post([COMMAND])
+        except TornAway:
+            return True
+        except LedgerBusy:
+            return False
+        finally:
+            sys.settrace(None)
+        return False
+
+    def trace(self, frame: FrameType, event: str, _argument: object) -> Callable[..., Any] | None:
+        if frame.f_code.co_filename != group_module.__file__:
+            return None
+        # On its way out of a `with`, Python comes by its line again and would leave without the lock.
+        if event == "line" and frame.f_lineno not in WITH_LINES:
+            self.lines_left -= 1
+            if self.lines_left == 0:
+                raise TornAway
+        return self.trace
+
+
+WITH_LINES = {
+    number
+    for number, line in enumerate(Path(group_module.__file__).read_text().splitlines(), 1)
+    if line.strip().startswith("with ")
+}
+
+
+@pytest.mark.parametrize("batch_size_max", [1, 9])
+@pytest.mark.parametrize("leads", [True, False])
+def test_wherever_a_caller_is_torn_away_the_others_go_on(leads: bool, batch_size_max: int) -> None:
+    was_torn, line = True, 0
+    with ThreadPoolExecutor(4) as threads:
+        while was_torn:
+            line += 1
+            gate = Gate()
+            group = GroupCommit(LedgerPolicy(timeout_ms=60_000, batch_size_max=batch_size_max), gate)
+            others = []
+            if not leads:
+                others.append(threads.submit(group.post, [COMMAND]))
+                assert gate.begun.wait(5)
+            torn = threads.submit(Torn(group, line))
+            while not (torn.done() or group._queue or (leads and gate.begun.is_set())):
+                time.sleep(0)
+            others += [threads.submit(group.post, [COMMAND]) for _ in range(2)]
+            gate.opened.set()
+            was_torn = torn.result(10)
+
+            for other in others:
+                # Who shared its block is told that nobody knows what became of it.
+                assert isinstance(other.exception(10), LedgerBusy | None)
+            assert len(group.post([COMMAND])) == 1
+            assert (len(group._queue), group._leader) == (0, None)
+    assert line > 20
 
 
 def test_sixteen_callers_with_five_hundred_each_all_have_their_turn() -> None:
