@@ -56,6 +56,8 @@ def forget() -> None:
 
 def find(kind: Kind, keys: Collection[Any]) -> dict[Any, Document]:
     """Return the documents that exist, by their keys, as they are committed when this is called, or were expected."""
+    if not keys:
+        return {}
     asked = [(kind, key) for key in keys]
     brought = _brought.get()
     if brought and all(key in brought for key in asked):
