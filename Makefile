@@ -18,7 +18,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test simulate lint openapi postman audit format lock clean
+.PHONY: help run test simulate lint openapi postman clients audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -43,13 +43,16 @@ lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app local config.py wsgi.py gunicorn.conf.py
+	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app clients local config.py wsgi.py gunicorn.conf.py
 
 openapi: $(INSTALLED) ## write the API's description to openapi.json
 	@.venv/bin/python -m clients.document
 
 postman: $(INSTALLED) ## make the Postman collection and its environment from openapi.json
 	@.venv/bin/python -m clients.postman
+
+clients: $(INSTALLED) ## generate clients in Java, Go and Rust and compile them, where their tools are
+	@.venv/bin/python -m clients.generate
 
 # Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
 audit: $(INSTALLED) ## look for known holes in what is installed
@@ -64,7 +67,7 @@ lock: .venv/bin/pip-compile ## pin requirements*.in into requirements*.txt, with
 	@$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
 
 clean: ## remove what make and the tools made, but not the data in var/
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .coverage htmlcov
+	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .coverage htmlcov
 	@find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +
 
 # An installation that is only out of date is brought up to date; one that was interrupted is made anew.

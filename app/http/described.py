@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from app.errors import PROBLEMS, DomainError
+from app.errors import PROBLEMS, DomainError, ValidationFailed
 from app.fields import (
     ONE_LINE_WITH_TEXT,
     Choice,
@@ -167,8 +167,11 @@ def finish(document: Document, names: Mapping[tuple[str, str], str], schemas: Ma
     `names` has the name of the view of each (path, method), and `schemas` the class of each schema by its name in the
     document.
     """
-    paths = {_camel_path(path): _path_item(path, item, names) for path, item in document["paths"].items()}
     components = document["components"]
+    paths = {
+        _camel_path(path): _path_item(path, item, names, components["schemas"])
+        for path, item in document["paths"].items()
+    }
     used = sorted(set(re.findall(r"#/components/examples/(\w+)", str(paths))))
     described = {
         **components,
@@ -184,14 +187,43 @@ def _camel_path(path: str) -> str:
     return re.sub(r"{(\w+)}", lambda name: f"{{{camel_case(name[1])}}}", path)
 
 
-def _path_item(path: str, item: Document, names: Mapping[tuple[str, str], str]) -> Document:
+def _path_item(
+    path: str, item: Document, names: Mapping[tuple[str, str], str], schemas: Mapping[str, Document]
+) -> Document:
     finished: Document = {}
     if item.get("parameters"):
         finished["parameters"] = [_path_parameter(parameter) for parameter in item["parameters"]]
     for method, operation in item.items():
         if method != "parameters":
             finished[method] = _operation(operation, names[path, method])
+            _show_own_faults(finished[method], schemas)
     return finished
+
+
+def _show_own_faults(operation: Document, schemas: Mapping[str, Document]) -> None:
+    """Let the example of a failed validation name a field that this call has."""
+    examples = operation["responses"]["422"]["content"]["application/problem+json"]["examples"]
+    query = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    body = _body_schema(operation)
+    required = schemas[body].get("required", ()) if body else ()
+    if required:
+        errors = {required[0]: "Missing data for required field."}
+    elif "limit" in query:
+        errors = {"limit": "A page has 1 to 200 items."}
+    elif "from" in query or "at" in query:
+        time = "from" if "from" in query else "at"
+        errors = {time: "Not a time: write it like 2026-11-22T16:00:00.123Z."}
+    else:
+        errors = {"colour": "Unknown field."}
+    ((name, text),) = errors.items()
+    shown = {**problem_example(ValidationFailed), "detail": f"Invalid: {name}.", "errors": {name: [text]}}
+    examples[ValidationFailed.code] = {"summary": ValidationFailed.title, "value": shown}
+
+
+def _body_schema(operation: Document) -> str | None:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    reference = content.get("schema", {}).get("$ref")
+    return reference.rpartition("/")[2] if reference else None
 
 
 def _path_parameter(parameter: Document) -> Document:
@@ -212,6 +244,8 @@ def _operation(operation: Document, view: str) -> Document:
     parameters = [parameter for parameter in parameters if not parameter["schema"].pop("x-undescribed", False)]
     is_keyed = any(parameter["name"] == _KEY_HEADER for parameter in parameters)
     body = operation.get("requestBody")
+    if "201" in operation["responses"] and any(parameter["name"] == "dryRun" for parameter in parameters):
+        operation["responses"]["200"]["description"] += " Or what a dry run found: nothing was written."
     finished = {
         **operation,
         "operationId": camel_case(view),

@@ -223,3 +223,21 @@ def test_a_receipt_says_what_is_in_it(document: dict[str, Any]) -> None:
     assert {"alg", "kid", "typ"} == header["properties"].keys()
     assert {"iss", "sub", "iat", "transaction", "entries"} == payload["properties"].keys()
     assert "/.well-known/jwks.json" in document["paths"]
+
+
+def test_an_example_of_invalid_fields_names_one_that_the_call_has_or_one_that_no_call_has(
+    document: dict[str, Any],
+) -> None:
+    for name, operation in operations(document):
+        example = operation["responses"]["422"]["content"]["application/problem+json"]["examples"]["validation_failed"]
+        (field,) = example["value"]["errors"]
+        own = {parameter["name"] for parameter in parameters(document, name)}
+        if "requestBody" in operation:
+            own |= set(resolved(document, _alone(operation["requestBody"]["content"][JSON]["schema"]))["properties"])
+        assert field in own or field == "colour", name
+
+
+def _alone(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without the null beside it."""
+    alone: dict[str, Any] = schema["anyOf"][0] if "anyOf" in schema else schema
+    return alone

@@ -125,3 +125,13 @@ def test_the_typescript_client_walks_through_the_bank(live_bank: Bank, typescrip
 
     assert walked.returncode == 0, walked.stdout
     assert_printed(walked.stdout, "true")
+
+
+def test_the_guide_to_clients_has_the_commands_that_are_tested_here() -> None:
+    guide = (ROOT / "docs" / "clients.md").read_text()
+
+    assert (
+        "openapi-python-client generate --path openapi.json --config docs/clients/openapi-python-client.yaml" in guide
+    )
+    assert "npx openapi-typescript openapi.json --output fincore.d.ts" in guide
+    assert all(f"clients/{walk}" in guide for walk in ("walk.py", "walk.ts"))

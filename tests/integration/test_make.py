@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,21 @@ def test_two_makes_in_a_fresh_clone_install_once(tmp_path: Path) -> None:
     assert (tmp_path / "made").read_text().split() == ["made", "installed"]
     assert "Installing into .venv" in shown[0]
     assert shown[1] == "Another make is installing into .venv. Waiting for it.\n"
+
+
+def test_clients_in_languages_without_their_tools_are_left_out_aloud(tmp_path: Path) -> None:
+    left_out = subprocess.run(
+        [sys.executable, "-m", "clients.generate"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+
+    assert left_out.returncode == 0, left_out.stderr
+    assert left_out.stdout.splitlines() == [
+        f"{name}: left out, because this machine has no java and no {tool}."
+        for name, tool in (("Java", "mvn"), ("Go", "go"), ("Rust", "cargo"))
+    ]
