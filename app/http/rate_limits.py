@@ -28,6 +28,8 @@ EXTENSION = "fincore-rate-limits"
 LEASE_SIZE_MAX = 20
 # A lease is at most this fraction of its limit.
 LEASES_PER_WINDOW_MIN = 30
+# The blueprints of health, documents and pages. None: no route was found.
+_UNCOUNTED = (None, "operations", "service")
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ def check_anonymous(incoming: Incoming) -> None:
 
     Health, documents and pages are not counted. Raises RateLimited.
     """
-    if incoming.blueprint in (None, "operations") or incoming.method == "OPTIONS":
+    if incoming.blueprint in _UNCOUNTED or incoming.method == "OPTIONS":
         return
     if contract_of(current_app.view_functions[incoming.endpoint or ""]).access is None:
         check_address(incoming)

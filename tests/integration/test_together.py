@@ -94,6 +94,12 @@ def test_what_was_expected_and_does_not_exist_is_not_asked_for_again(bank: Bank,
     assert len(sent) == 1
 
 
+def test_where_no_keys_are_asked_for_nothing_is_sent(bank: Bank, database: Database[Document]) -> None:
+    with commands(database) as sent:
+        assert together.find(USERS, []) == {}
+    assert sent == []
+
+
 def test_a_thread_gets_nothing_that_another_expected(bank: Bank) -> None:
     user = ObjectId(bank.register().id)
     together.expect([(USERS, user)])
