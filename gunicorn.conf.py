@@ -49,7 +49,13 @@ worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK) else None
 
 
 def on_starting(server: Arbiter) -> None:
-    """Refuse to start, with one line and exit code 1, if the settings or the database are unfit."""
+    """Refuse to start, with one line and exit code 1, if the settings or the database are unfit.
+
+    TLS is refused with exit code 3, after which nobody tries again: our worker reads what clients send without it.
+    """
+    if server.cfg.is_ssl:
+        server.log.error("gunicorn's TLS settings (certfile, keyfile) are not supported: let a proxy in front do TLS.")
+        sys.exit(3)
     if not _passes(server.log):
         sys.exit(1)
     _share_counts()

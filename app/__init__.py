@@ -63,6 +63,6 @@ def create_app(config: Config | None = None) -> Flask:
     cli.register(app)
     tasks = [Task("expired_holds", transaction_service.release_expired_holds)]
     if config.mail.in_workers:
-        tasks.append(Task("mail", Deliverer(app).turn))
+        tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))
     app.extensions["background"] = Background(tasks)
     return app

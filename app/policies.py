@@ -79,6 +79,6 @@ class MailPolicy:
     # How many letters one reader gets in one day, not counting security mail. Messages beyond that come together in one
     # letter. 0 means no limit, and a letter for each message.
     letters_per_day: int = 50
-    # Whether each worker delivers mail in a thread. If not, `flask mail deliver --loop` must run.
+    # Whether the workers deliver mail while no `flask mail deliver --loop` runs.
     in_workers: bool = True
     problem: str | None = None

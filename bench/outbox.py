@@ -1,4 +1,4 @@
-"""What the outbox costs a transfer: the same postings with and without their messages, in turns, in one run.
+"""What the outbox costs a transfer: the same postings with and without their news, in turns, in one run.
 
     python -m bench.outbox
 

@@ -45,6 +45,8 @@ READY_ANSWER_TIMEOUT_S = 10.0
 WATCH_INTERVAL_S = 0.5
 # Longer than the graceful_timeout in gunicorn.conf.py.
 GUNICORN_STOP_TIMEOUT_S = 35.0
+# Longer than one message may take.
+DELIVERER_STOP_TIMEOUT_S = 20.0
 RESTART_PAUSE_MIN_S = 1.0
 RESTART_PAUSE_MAX_S = 30.0
 STEADY_AFTER_S = 60.0
@@ -56,6 +58,25 @@ class SupervisorError(Exception):
 
 class StopRequested(BaseException):
     """Somebody asked this process to stop."""
+
+
+class _Restarts:
+    """When a server that ended is started again: at once, and then after pauses that double."""
+
+    def __init__(self) -> None:
+        self.pause_s = RESTART_PAUSE_MIN_S
+        self._next_pause_s = RESTART_PAUSE_MIN_S
+        self._due_at_s = 0.0
+
+    def are_due(self) -> bool:
+        """Tell whether it may be started now. If so, the next time is due `pause_s` later."""
+        overdue_s = time.monotonic() - self._due_at_s
+        if overdue_s < 0:
+            return False
+        self.pause_s = RESTART_PAUSE_MIN_S if overdue_s > STEADY_AFTER_S else self._next_pause_s
+        self._due_at_s = time.monotonic() + self.pause_s
+        self._next_pause_s = min(2 * self.pause_s, RESTART_PAUSE_MAX_S)
+        return True
 
 
 class Supervisor:
@@ -71,8 +92,9 @@ class Supervisor:
         self._replica_set: ReplicaSet | None = None
         self._mail_catcher: MailCatcher | None = None
         self._gunicorn: subprocess.Popen[bytes] | None = None
-        self._mongod_pause_s = RESTART_PAUSE_MIN_S
-        self._mongod_start_at_s = 0.0
+        self._deliverer: subprocess.Popen[bytes] | None = None
+        self._mongod_restarts = _Restarts()
+        self._deliverer_restarts = _Restarts()
 
     def run(self) -> NoReturn:
         """Start everything, print where it is, and watch over it until an exception is raised."""
@@ -87,6 +109,7 @@ class Supervisor:
         self._export({"MONGO_URI": mongo_uri, **secrets_kept, **self._mail()})
         self._make_system_user()
         self._start_gunicorn()
+        self._start_deliverer()
         _say(self._guide())
         while True:
             time.sleep(WATCH_INTERVAL_S)
@@ -94,8 +117,12 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop all servers, gunicorn first."""
-        if self._gunicorn is not None and not end(self._gunicorn, GUNICORN_STOP_TIMEOUT_S):
-            _say("gunicorn did not end in time and was killed.")
+        for process, name, timeout_s in (
+            (self._gunicorn, "gunicorn", GUNICORN_STOP_TIMEOUT_S),
+            (self._deliverer, "The deliverer of mail", DELIVERER_STOP_TIMEOUT_S),
+        ):
+            if process is not None and not end(process, timeout_s):
+                _say(f"{name} did not end in time and was killed.")
         if self._mail_catcher is not None:
             self._mail_catcher.stop()
         if self._replica_set is not None:
@@ -230,19 +257,24 @@ class Supervisor:
         for member in self._replica_set.members if self._replica_set is not None else ():
             if member.pid is None:
                 self._revive(member)
+        if self._deliverer is not None and self._deliverer.poll() is not None and self._deliverer_restarts.are_due():
+            _say("The deliverer of mail ended unexpectedly. Starting it again.")
+            self._start_deliverer()
+
+    def _start_deliverer(self) -> None:
+        # With wrong settings it would end at once. Mail waits then, as the guide says.
+        if config.load_mail().problem is None:
+            command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver", "--loop"]
+            self._deliverer = spawn(command, cwd=config.ROOT)
 
     def _revive(self, mongod: Mongod) -> None:
-        overdue_s = time.monotonic() - self._mongod_start_at_s
-        if overdue_s < 0:
+        if not self._mongod_restarts.are_due():
             return
-        pause_s = RESTART_PAUSE_MIN_S if overdue_s > STEADY_AFTER_S else self._mongod_pause_s
         _say("mongod ended unexpectedly. Starting it again.")
         try:
             mongod.start()
         except EmbeddedError as error:
-            _say(f"{error} Trying again in {pause_s:.0f} s.")
-        self._mongod_start_at_s = time.monotonic() + pause_s
-        self._mongod_pause_s = min(2 * pause_s, RESTART_PAUSE_MAX_S)
+            _say(f"{error} Trying again in {self._mongod_restarts.pause_s:.0f} s.")
 
     def _client_host(self) -> str:
         # If the server listens on every address, a client on this machine uses the loopback address.

@@ -23,8 +23,9 @@ from app import mongo
 from app.mail.delivery import Deliverer
 from app.mail.smtp import mail
 from app.mongo import Document
-from app.outbox import messages
+from app.outbox import facts, messages
 from app.outbox import repository as outbox
+from app.outbox.messages import OutboxMessage
 from app.policies import MailPolicy
 from local.processes import LOOPBACK, free_port, holds_within
 
@@ -72,13 +73,14 @@ class SmtpServer:
     `on_recipient` and `on_data` may return an SMTP reply of their own, or drop the connection.
     """
 
-    def __init__(self, port: int | None = None, *, smtputf8: bool = True) -> None:
+    def __init__(self, port: int | None = None, *, smtputf8: bool = True, pipelining: bool = False) -> None:
         self.port = port or free_port()
         self.received: list[Received] = []
         self.conversations = 0
         self.on_recipient: Callable[[str], str | None] = lambda _: None
         self.on_data: Callable[[SMTP, Envelope], str | None] = lambda _server, _envelope: None
         self._smtputf8 = smtputf8
+        self._pipelining = pipelining
         self._controller: Controller | None = None
 
     def start(self) -> None:
@@ -103,7 +105,8 @@ class SmtpServer:
     ) -> list[str]:
         self.conversations += 1
         session.host_name = hostname
-        return responses
+        # The library takes commands in a pipeline, but does not say so.
+        return [*responses[:-1], "250-PIPELINING", responses[-1]] if self._pipelining else responses
 
     async def handle_RCPT(  # noqa: N802 -- aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any
@@ -171,6 +174,13 @@ def fill(database: Database[Document], count: int) -> list[str]:
     database.users.insert_many(users)
     mongo.atomically(lambda session: outbox.insert([messages.welcome(user) for user in users], session))
     return [str(user["email"]) for user in users]
+
+
+def told(database: Database[Document]) -> list[OutboxMessage]:
+    """Return all messages that the outbox stands for, in the order in which they were written."""
+    documents = list(database.outbox.find().sort("_id", 1))
+    by_document = facts.work_out(documents)
+    return [message for document in documents for message in by_document[document["_id"]].messages]
 
 
 def make_due(database: Database[Document]) -> None:

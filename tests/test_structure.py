@@ -51,7 +51,18 @@ FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "operations": {"measures"},
     "auth": {"attempts", "passwords", "resets", "roles", "sessions", "tokens"},
-    "statements": {"embedding", "pdf", "press", "queries", "render", "typefaces", "typesetting", "verification"},
+    "statements": {
+        "embedding",
+        "pdf",
+        "press",
+        "printing",
+        "queries",
+        "render",
+        "typefaces",
+        "typesetting",
+        "verdicts",
+        "verification",
+    },
     "transactions": {"receipts"},
 }
 DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}

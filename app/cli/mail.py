@@ -1,7 +1,9 @@
 """The operator's commands for mail: `flask --app wsgi mail …`."""
 
+import os
 import signal
 from datetime import datetime, timedelta
+from itertools import islice
 
 import click
 from bson import ObjectId
@@ -10,13 +12,20 @@ from flask import current_app
 from app import clock
 from app.cli.terminal import NotDone, OperatorGroup
 from app.fields import read_id, rfc3339
-from app.mail.delivery import Deliverer
+from app.mail.delivery import SIGN, Deliverer
 from app.mail.smtp import ServerAway, mail
+from app.mongo import leases
+from app.outbox import completeness
 from app.outbox import repository as outbox
 from app.outbox.repository import MessageState
 from app.policies import MailPolicy
 
 DEAD_SHOWN_MAX = 20
+UNTOLD_SHOWN_MAX = 20
+# What was sent is deleted after 30 days.
+DAYS_MAX = 29
+# Requests go first.
+NICENESS = 10
 
 group = OperatorGroup("mail", help="Deliver mail to users, and see what waits.")
 
@@ -24,12 +33,16 @@ group = OperatorGroup("mail", help="Deliver mail to users, and see what waits.")
 @group.command("deliver")
 @click.option("--loop", is_flag=True, help="Keep delivering mail as it becomes due, until Ctrl-C or SIGTERM.")
 def deliver(loop: bool) -> None:
-    """Deliver the mail that is due. Any number of deliverers may run at the same time."""
+    """Deliver the mail that is due. Any number of deliverers may run at the same time.
+
+    With --loop it takes what processor time others leave, and the workers leave mail to it.
+    """
     _require_server()
     deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined]
     if loop:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: deliverer.stop())
+        os.nice(NICENESS)
         deliverer.run()
         return
     try:
@@ -53,6 +66,22 @@ def status() -> None:
     click.echo(f"Dead: {outbox.count(MessageState.DEAD)}")
     for message in outbox.find_oldest(MessageState.DEAD, DEAD_SHOWN_MAX):
         click.echo(f"  {message['_id']} {message['kind']} after {message['attempts']} attempts: {message['error']}")
+
+
+@group.command("verify")
+@click.option("--days", type=click.IntRange(1, DAYS_MAX), default=1, show_default=True, help="How far to look back.")
+def verify(days: int) -> None:
+    """Check that the outbox tells of all that happened in the ledger. Registrations and passwords are not checked."""
+    # Ids have whole seconds, and may be of a host whose clock is ahead.
+    until = clock.now() + clock.LEEWAY
+    found = list(islice(completeness.untold(until - timedelta(days=days), until), UNTOLD_SHOWN_MAX + 1))
+    for trace in found[:UNTOLD_SHOWN_MAX]:
+        click.echo(f"Nothing tells of {trace.type} on {trace.subject}")
+    if found:
+        more = "more than " if len(found) > UNTOLD_SHOWN_MAX else ""
+        number = min(len(found), UNTOLD_SHOWN_MAX)
+        raise click.ClickException(f"The outbox lacks {more}{number}: somebody deleted documents.")
+    click.echo(f"The outbox tells of all that happened in {days} {'day' if days == 1 else 'days'}.")
 
 
 @group.command("retry")
@@ -89,13 +118,20 @@ def _tell_settings() -> None:
     login = f"as {settings.user}" if settings.user else "without a login"
     click.echo(f"Server: {settings.server}, port {settings.port}, {encryption}, {login}")
     click.echo(f"Sender: {settings.sender}")
-    click.echo(f"Delivery: {'in the workers' if settings.in_workers else 'by `flask mail deliver` only'}")
+    click.echo(f"Delivery: {_who_delivers(settings)}")
     try:
         with mail.connect() as connection:
             connection.check()
         click.echo("The server takes mail.")
     except ServerAway as error:
         click.echo(f"The server takes no mail: {error}")
+
+
+def _who_delivers(settings: MailPolicy) -> str:
+    if leases.has_sign(SIGN):
+        return "`flask mail deliver --loop`, which runs"
+    missing = "no `flask mail deliver --loop` runs"
+    return f"the workers, because {missing}" if settings.in_workers else f"nobody: {missing}, and MAIL_DELIVERY is off"
 
 
 def _require_server() -> None:

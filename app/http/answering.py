@@ -11,8 +11,9 @@ from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.http import answers, framing
+from app.http.answers import BrokenOff
 from app.http.checks import REPEATED_HEADERS
-from app.http.connections import ArrivingBody, Connection
+from app.http.connections import ArrivingBody, ClientAway, Connection
 
 log = structlog.get_logger(__name__)
 
@@ -43,10 +44,11 @@ class AnsweringWorker(ThreadWorker):
                     parts.close()
             connection.flush()
             return not answer.should_close() and answer.is_complete
-        except OSError as error:
-            # The client has gone, or does not take its answer.
-            log.debug("client_away", error=type(error).__name__)
+        except ClientAway as error:
+            log.debug("client_away", reason=str(error))
             connection.unsent.clear()
+            return False
+        except BrokenOff:
             return False
         except Exception as error:
             request_id = uuid.uuid4().hex

@@ -18,6 +18,10 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
 }
 
 
+class BrokenOff(Exception):
+    """An answer could not be completed after it had begun. The cause is in the log."""
+
+
 class Answer(Response):
     """gunicorn's response. It also tells the client whether the connection is kept, and for how long."""
 

@@ -13,7 +13,7 @@ from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailab
 from app.fields import CamelSchema, IdempotencyKey
 from app.http.contract import KEY_HEADER, contract_of, declare, hold_to_contract
 from app.http.described import answer_of, examples_of
-from app.http.parsing import Input, body_of, header_of, query_of
+from app.http.parsing import Input, body_of, header_of, query_of, unparsed_body_of
 from app.http.problems import PROBLEM_CONTENT_TYPE, ProblemSchema
 from app.http.results import json_answer
 from app.mongo import together
@@ -79,6 +79,11 @@ class Blueprint(flask_smorest.Blueprint):
         read = query_of(schema) if location == "query" else body_of(schema)
         describe = super().arguments(schema, location=location, **described)
         return lambda view: _describe(_with_input(view, read), describe)
+
+    def unparsed_argument(self, schema: Schema, **described: Any) -> Callable[[View], View]:
+        """Give the view the bytes of the JSON body that the schema describes, so that another process can parse it."""
+        describe = super().arguments(schema, **described)
+        return lambda view: _describe(_with_input(view, unparsed_body_of(schema)), describe)
 
     def keyed_arguments(self, schema: Schema, *, key_required: bool = True, **described: Any) -> Callable[[View], View]:
         """Like `arguments`, for a body whose idempotency key may come as a header instead."""

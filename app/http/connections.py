@@ -32,7 +32,11 @@ RATE_MIN_BYTES_S = 20_000
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class IncompleteBody(OSError):
+class ClientAway(OSError):
+    """The client has gone, or does not take its answer. Errors of our own files and sockets are never of this kind."""
+
+
+class IncompleteBody(ClientAway):
     """The client closed the connection, or paused too long, before it had sent the body that it announced.
 
     `ArrivingBody` raises this for large bodies. `worker` refuses small ones, and `parsing` checks again, whatever the
@@ -128,11 +132,13 @@ class Connection:
         return self.request is not None and self.request.method == "HEAD"
 
     def receive(self) -> int:
-        """Read what has arrived, without waiting; return how many bytes. Raises OSError if the connection is broken."""
+        """Read what has arrived, without waiting; return how many bytes. Raises ClientAway."""
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             return 0
+        except OSError as error:
+            raise ClientAway(*error.args) from error
         self.has_ended = not data
         self.wire += data
         return len(data)
@@ -180,7 +186,7 @@ class Connection:
             self.flush()
 
     def sendall(self, data: bytes) -> None:
-        """Buffer `data`, and send the buffer once it is large; raises OSError if the client takes it too slowly.
+        """Buffer `data`, and send the buffer once it is large; raises ClientAway if the client takes it too slowly.
 
         gunicorn's responses call this as if this were the socket, first with the head and then with the body. The
         buffer lets both leave in one packet.
@@ -192,13 +198,15 @@ class Connection:
                 self._wait_until_taken()
 
     def flush(self) -> int:
-        """Send as much of the buffer as the socket takes without waiting; return how many bytes."""
+        """Send as much of the buffer as the socket takes without waiting; return how many bytes. Raises ClientAway."""
         if not self.unsent:
             return 0
         try:
             sent = self.sock.send(self.unsent)
         except (BlockingIOError, InterruptedError):
             return 0
+        except OSError as error:
+            raise ClientAway(*error.args) from error
         if sent == len(self.unsent):
             self.unsent.clear()
         else:
@@ -211,7 +219,7 @@ class Connection:
             pace = Pace(self.patience_s, time.monotonic())
             while len(self.unsent) > UNSENT_BYTES_MAX:
                 if not is_ready(self.sock, select.POLLOUT, pace.deadline):
-                    raise BrokenPipeError(errno.EPIPE, "The client does not take the answer.")
+                    raise ClientAway(errno.ETIMEDOUT, "The client does not take the answer.")
                 pace.move(self.flush(), time.monotonic())
         finally:
             self._slow_takers.leave(self)

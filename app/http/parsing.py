@@ -56,8 +56,24 @@ def query_of(schema: Schema) -> Input:
 
 def body_of(schema: Schema) -> Input:
     """Return the input that a schema describes as the body, in JSON."""
-    load = _explaining(loader_of(schema))
+    load = json_loader_of(schema)
     return Input(frozenset({"json"}), lambda request: load(_read_json_body(request, schema)))
+
+
+def unparsed_body_of(schema: Schema) -> Input:
+    """Return the input that is the body as it came. Somebody else parses it, with `json_loader_of` the schema."""
+    return Input(frozenset({"json"}), lambda request: _read_json_body(request, schema))
+
+
+def json_loader_of(schema: Schema) -> Callable[[bytes], Any]:
+    """Return a function that loads a body in JSON; it raises MalformedJson and ValidationFailed."""
+    load = _explaining(loader_of(schema))
+    is_exact = isinstance(schema, CamelSchema) and schema.exact_numbers
+
+    def load_body(body: bytes) -> Any:
+        return load({} if _is_absent(body, schema) else read_json(body, is_exact=is_exact))
+
+    return load_body
 
 
 def header_of(name: str, schema: Schema) -> Input:
@@ -92,17 +108,18 @@ def _explaining(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return load_or_refuse
 
 
-def _read_json_body(request: Request, schema: Schema) -> Any:
+def _read_json_body(request: Request, schema: Schema) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
     body = _read_body(request, bytes_max=_bytes_max(schema))
-    may_be_absent = isinstance(schema, CamelSchema) and schema.may_be_absent
-    # Generated clients send null when they have nothing to send.
-    if may_be_absent and body.strip() in (b"", b"null"):
-        return {}
-    if not request.is_json:
+    if not request.is_json and not _is_absent(body, schema):
         raise UnsupportedMediaType("Send the body as JSON with the header `Content-Type: application/json`.")
-    return read_json(body, is_exact=isinstance(schema, CamelSchema) and schema.exact_numbers)
+    return body
+
+
+def _is_absent(body: bytes, schema: Schema) -> bool:
+    # Generated clients send null when they have nothing to send.
+    return isinstance(schema, CamelSchema) and schema.may_be_absent and body.strip() in (b"", b"null")
 
 
 def _bytes_max(schema: Schema) -> int:

@@ -1,10 +1,12 @@
 """Finds the client's address behind proxies. Only proxies that the operator named are believed."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from app.networks import Address, Network, parse_address
 
+PEERS_KNOWN_MAX = 1_000
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
 # What proxies add to a request. If it has one of these, the peer is not who asks.
@@ -33,9 +35,10 @@ class ClientAddress:
         self._networks = networks
 
     def __call__(self, request: dict[str, Any], start_response: Any, /) -> Any:
-        peer = parse_address(request.get("REMOTE_ADDR", ""))
+        peer, written = _known_peer(request.get("REMOTE_ADDR", ""))
         if peer is not None:
-            request["REMOTE_ADDR"] = str(self._client(peer, request.get(FORWARDED_FOR, "")))
+            forwarded_for = request.get(FORWARDED_FOR)
+            request["REMOTE_ADDR"] = str(self._client(peer, forwarded_for)) if forwarded_for else written
             # The nearest proxy wrote the last value. It knows how it was reached.
             scheme = request.get(FORWARDED_PROTO, "").rpartition(",")[2].strip()
             if scheme in ("http", "https") and self._is_trusted(peer):
@@ -53,3 +56,10 @@ class ClientAddress:
 
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+@lru_cache(PEERS_KNOWN_MAX)
+def _known_peer(text: str) -> tuple[Address | None, str]:
+    """Return a peer's address and how we write it. Most requests come from a few peers."""
+    peer = parse_address(text)
+    return peer, str(peer)

@@ -14,7 +14,9 @@ from prometheus_client import Counter, Histogram
 from pymongo.errors import PyMongoError
 
 from app import logs, metrics, mongo
+from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
+from app.http.answers import BrokenOff
 from app.http.incoming import Incoming
 from app.http.results import json_response
 from app.mongo import together
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID_IN_ENVIRON = "HTTP_X_REQUEST_ID"
 _TRACE_IN_ENVIRON = "HTTP_TRACEPARENT"
+REQUEST_ID_BYTES = 16
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -58,7 +61,7 @@ def register(app: Flask, policy: HttpPolicy) -> None:
 def begin(incoming: Incoming) -> None:
     """Give the request its id, and refuse what two readers could understand differently. Raises a problem."""
     offered = incoming.environ.get(_REQUEST_ID_IN_ENVIRON, "")
-    incoming.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(16)
+    incoming.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(REQUEST_ID_BYTES)
     incoming.database_begun = seconds_of_thread()
     incoming.trace = traces.read(incoming.environ.get(_TRACE_IN_ENVIRON))
     trace = {} if incoming.trace is None else {"trace_id": incoming.trace.id}
@@ -142,12 +145,14 @@ class _Told:
             self._sent = "in part: broken off"
             is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
             known = {"request_id": self._line["request_id"], "error": type(error).__name__}
-            # Raised again, so that the server breaks the connection and the client does not take a part for the whole.
             if is_away:
                 log.warning("database_away", **known)
+            elif isinstance(error, ServiceUnavailable):
+                log.warning("answer_broken_off", **known)
             else:
                 log.error("bug", **known, exc_info=error)
-            raise
+            # The server then breaks the connection, so the client does not take a part for the whole.
+            raise BrokenOff from error
 
     def close(self) -> None:
         log.info("request", **self._line, duration_ms=_milliseconds_since(self._begun), sent=self._sent)

@@ -4,7 +4,7 @@ The first READY_BYTES_MAX are made before anything is sent, so most failures can
 document. If a later piece fails, the connection breaks, so no client takes a part for the whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import chain
 from tempfile import SpooledTemporaryFile
 
@@ -17,7 +17,7 @@ MEMORY_BYTES_MAX = 1024**2
 SENT_AT_ONCE_BYTES = 64 * 1024
 
 
-def answer(pieces: Iterator[bytes], work: Work, *, mimetype: str) -> Response:
+def answer(pieces: Generator[bytes], work: Work, *, mimetype: str) -> Response:
     """Return an answer of these pieces. They are made in the work's turns; the work is closed at the end.
 
     An answer of more than READY_BYTES_MAX is made and sent in chunks. If it breaks off, the last chunk is missing, and
@@ -30,6 +30,7 @@ def answer(pieces: Iterator[bytes], work: Work, *, mimetype: str) -> Response:
         with work.turn():
             is_whole = _write(pieces, ready, bytes_max)
     except BaseException:
+        pieces.close()
         ready.close()
         work.close()
         raise
@@ -37,11 +38,13 @@ def answer(pieces: Iterator[bytes], work: Work, *, mimetype: str) -> Response:
     ready.seek(0)
     if is_whole:
         # Closed now, so that a client that reads slowly does not keep others from working.
+        pieces.close()
         work.close()
     body = _read(ready) if is_whole else chain(_read(ready), _in_turns(pieces, work))
     response = Response(body, mimetype=mimetype)
     if is_whole:
         response.content_length = size
+    response.call_on_close(pieces.close)
     response.call_on_close(ready.close)
     response.call_on_close(work.close)
     return response

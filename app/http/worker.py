@@ -32,14 +32,21 @@ from gunicorn.http.errors import ParseException
 
 from app.http import answers
 from app.http.answering import AnsweringWorker
-from app.http.connections import Connection, Pace, Progress, SlowTakers, Stage
+from app.http.connections import ClientAway, Connection, Pace, Progress, SlowTakers, Stage
+from app.runtime import descriptors
 
 log = structlog.get_logger(__name__)
 
 # How often the deadlines of connections are checked.
 SWEEP_S = 0.5
-# If there is no room for another connection, a head that has been incomplete for so long gives way.
-HEAD_GRACE_S = 1.0
+# If there is no room for another connection, a client that has been behind for so long gives way: its head is not
+# complete yet, or its body or the answer moves more slowly than `Pace` wants in the long run.
+GRACE_S = 1.0
+# After so many accepts in succession that failed, the next one waits for a sweep.
+FAILED_ACCEPTS_MAX = 16
+# Descriptors of a worker that are not connections of clients: files, logs, and connections to the database, of which
+# each thread may have one.
+DESCRIPTORS_RESERVED = 100
 # After the last answer a client may go on sending for LINGER_S, pause for LINGER_PAUSE_S, and send LINGER_BYTES_MAX.
 LINGER_S = 30.0
 LINGER_PAUSE_S = 5.0
@@ -52,6 +59,9 @@ THREADS_PER_ARRIVING_BODY = 4
 THREADS_PER_SLOW_TAKER = 8
 # How many requests may wait for each of these extra threads.
 ARRIVING_QUEUE_MAX = 4
+# What accept(2) says if there is no room for another connection, and if no connection can ever be accepted again.
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 # How long a worker that stops waits for clients to take their last answers.
 STOP_LINGER_S = 1.0
 
@@ -67,7 +77,22 @@ class PatientWorker(AnsweringWorker):
         self.arriving_pool = ThreadPoolExecutor(arriving_threads)
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
         self._sweep_at = self._accepts_again_at = 0.0
+        self._failed_accepts = 0
+        self.worker_connections = self._affordable(self.cfg.threads + arriving_threads)
         super().init_process()
+
+    def _affordable(self, threads: int) -> int:
+        """Return how many clients may be connected at a time.
+
+        If clients could take all descriptors by doing nothing but connect, requests would fail for want of files and
+        connections to the database.
+        """
+        wanted: int = self.cfg.worker_connections
+        reserved = DESCRIPTORS_RESERVED + 2 * threads
+        affordable = max(1, descriptors.allow(wanted + reserved) - reserved)
+        if affordable < wanted:
+            self.log.warning("Few files may be open, so at most %d clients can be connected.", affordable)
+        return affordable
 
     # The loop
 
@@ -130,22 +155,19 @@ class PatientWorker(AnsweringWorker):
                     self._close(connection)
                 if connection.stage is Stage.CLOSED:
                     return True
-        # None is idle. The client whose head has been incomplete for longest is told to come back.
-        slow = next((c for c in self.connections if c.stage is Stage.HEAD), None)
-        if slow is not None and slow.deadline < time.monotonic() + self.request_timeout_s - HEAD_GRACE_S:
+        # None is idle. The client that is furthest behind gives way.
+        moving = (c for c in self.connections if c.stage in (Stage.HEAD, Stage.BODY, Stage.FLUSHING))
+        slow = min(moving, key=lambda connection: connection.deadline, default=None)
+        if slow is not None and slow.deadline < time.monotonic() + self.request_timeout_s - GRACE_S:
             self._guard(slow, self._give_up)
         return False
 
     def accept(self, listener: Any) -> None:
         try:
             sock, client = listener.accept()
+            self._failed_accepts = 0
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                log.error("too_many_connections", reason=errno.errorcode[error.errno])
-                self._end_an_idle_one()
-                self._accepts_again_at = time.monotonic() + SWEEP_S
-            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EINTR):
-                raise
+            self._on_failed_accept(error)
             return
         connection = Connection(
             sock,
@@ -156,9 +178,29 @@ class PatientWorker(AnsweringWorker):
         )
         self.connections[connection] = None
         connection.deadline = time.monotonic() + self.request_timeout_s
+        self._guard(connection, self._meet)
+
+    def _on_failed_accept(self, error: OSError) -> None:
+        """Go on accepting, unless the listener itself is broken. Most errors are those of one new connection."""
+        if error.errno in LISTENER_BROKEN:
+            raise error
+        if error.errno in (errno.EAGAIN, errno.EINTR):
+            return
+        self._failed_accepts += 1
+        if error.errno in NO_ROOM:
+            log.error("too_many_connections", reason=errno.errorcode[error.errno])
+            self._end_an_idle_one()
+        elif self._failed_accepts < FAILED_ACCEPTS_MAX:
+            return
+        else:
+            self._failed_accepts = 0
+            log.warning("connections_not_accepted", reason=errno.errorcode.get(error.errno or 0, str(error)))
+        self._accepts_again_at = time.monotonic() + SWEEP_S
+
+    def _meet(self, connection: Connection) -> None:
         self._watch(connection, selectors.EVENT_READ)
         # Most clients send at once.
-        self._guard(connection, self._on_readable)
+        self._on_readable(connection)
 
     # One connection
 
@@ -189,19 +231,17 @@ class PatientWorker(AnsweringWorker):
                 self._on_lingering(connection)
 
     def _guard(self, connection: Connection, react: Callable[..., None], *details: Any) -> None:
-        """Close a connection whose handling fails, so that the loop goes on for all others."""
+        """Close a connection whose client is away or whose handling fails, so that the loop goes on for all others."""
         try:
             react(connection, *details)
+        except ClientAway:
+            self._close(connection)
         except Exception as error:
             log.error("bug", exc_info=error)
             self._close(connection)
 
     def _on_readable(self, connection: Connection) -> None:
-        try:
-            received = connection.receive()
-        except OSError:
-            self._close(connection)
-            return
+        received = connection.receive()
         if received:
             self._advance(connection, received)
         elif connection.has_ended:
@@ -281,11 +321,7 @@ class PatientWorker(AnsweringWorker):
             self._linger(connection)
 
     def _on_writable(self, connection: Connection) -> None:
-        try:
-            connection.pace.move(connection.flush(), time.monotonic())
-        except OSError:
-            self._close(connection)
-            return
+        connection.pace.move(connection.flush(), time.monotonic())
         connection.deadline = connection.pace.deadline
         if not connection.unsent:
             self._flush(connection)
@@ -320,13 +356,9 @@ class PatientWorker(AnsweringWorker):
         log.warning("request_unreadable", reason=reason, address=address, request_id=request_id)
         connection.keeps = False
         connection.wire.clear()
-        try:
-            connection.sendall(answers.refusal(status, request_id, is_head=connection.is_head))
-            connection.flush()
-        except OSError:
-            self._close(connection)
-        else:
-            self._flush(connection)
+        connection.sendall(answers.refusal(status, request_id, is_head=connection.is_head))
+        connection.flush()
+        self._flush(connection)
 
     def _linger(self, connection: Connection) -> None:
         """Close our side, and discard what the client still sends."""
@@ -343,10 +375,7 @@ class PatientWorker(AnsweringWorker):
         self._watch(connection, selectors.EVENT_READ)
 
     def _on_lingering(self, connection: Connection) -> None:
-        try:
-            connection.lingered_bytes += connection.receive()
-        except OSError:
-            connection.has_ended = True
+        connection.lingered_bytes += connection.receive()
         connection.wire.clear()
         if connection.has_ended or connection.lingered_bytes > LINGER_BYTES_MAX:
             self._close(connection)

@@ -1,21 +1,20 @@
 """Delivers the messages in the outbox to the SMTP server, each at least once.
 
 Any number of deliverers may run at the same time, on any number of machines, because they
-claim messages by leases. Each gunicorn worker runs one in a thread, and `flask mail deliver`
-runs another.
+claim messages by leases. `flask mail deliver --loop` runs one. Each gunicorn worker has one
+in a thread, which stands in for it: it delivers only while no such process gives a sign of
+life, so that mail goes out even if nobody started one.
 """
 
+import contextlib
 import hashlib
 import math
-import random
 import threading
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from bson import ObjectId
 from flask import Flask, current_app
 from pymongo.errors import PyMongoError
 
@@ -24,11 +23,12 @@ from app.auth import resets
 from app.auth import service as users
 from app.auth.service import Recipient
 from app.mail import digests, letters
-from app.mail.rounds import Round, Rounds
-from app.mail.smtp import MESSAGE_TIMEOUT_S, Connection, Mail, MessageFailed, ServerAway, mail
-from app.mongo import Document
+from app.mail.desk import ATTEMPTS_MAX, LEASE_S, Desk, jittered, reason_of, tell_unwritable
+from app.mail.rounds import Letter, Rounds
+from app.mail.smtp import Connection, Mail, MessageFailed, ServerAway, mail
+from app.mongo import leases
 from app.outbox import repository as outbox
-from app.outbox.messages import MessageKind
+from app.outbox.messages import MessageKind, OutboxMessage
 from app.policies import MailPolicy
 
 log = structlog.get_logger(__name__)
@@ -36,40 +36,34 @@ log = structlog.get_logger(__name__)
 # A round ends after this time, however slow the server is. It bounds how long security mail waits for its turn, and how
 # much goes twice if the deliverer dies.
 ROUND_S = 0.5
-LEASE_S = 40.0
-# With less of its lease left than this, a deliverer starts no further message, because another one might start it too.
-LEASE_LEFT_MIN_S = MESSAGE_TIMEOUT_S + 10.0
 IDLE_PAUSE_S = 1.0
-ATTEMPTS_MAX = 12
-BACKOFF_BASE_S = 8.0
+# A turn that reached all that was due is followed by this pause, so that what comes meanwhile costs one round together,
+# and shares letters if it is much.
+COLLECT_PAUSE_S = 2.0
 # After this many failures in a row that may be the server's fault, the server counts as away.
 GENERAL_FAILURES_MAX = 3
 AWAY_PAUSE_BASE_S = 1.0
 AWAY_PAUSE_MAX_S = 60.0
 # A turn ends after this time, so that a worker that stops does not wait for the whole outbox.
 TURN_S = 2.0
+# A deliverer's process gives a sign of life so often, and counts as alive for so long after it.
+SIGN_EVERY_S = 5.0
+SIGN_LASTS = timedelta(seconds=20)
+SIGN = "mail_deliverer"
+# How often those that stand in look for it.
+STAND_IN_PAUSE_S = 3.0
 # Settings change only with a restart, so there is no hurry.
 PAUSE_WITHOUT_SERVER_S = 3600.0
 
 
-def backoff_s(attempts: int) -> float:
-    """Return how long to wait after this many failed attempts.
-
-    The time doubles from 8 s to over two hours. Up to half of it is subtracted at random, so
-    that letters that failed together are not tried again together.
-    """
-    return _jittered(BACKOFF_BASE_S * 2.0 ** (attempts - 1))
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(0.5, 1)
-
-
 class Deliverer:
-    """Delivers mail until it is stopped."""
+    """Delivers mail until it is stopped. If it stands in, it does so only while no deliverer's process is alive."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, *, stands_in: bool = False) -> None:
         self._app = app
+        self._stands_in = stands_in
+        self._sign_at = -math.inf
+        self._has_more = False
         self._stopping = threading.Event()
         self._rounds = Rounds()
         # How many letters in a row failed for a reason that may be the server's.
@@ -86,6 +80,8 @@ class Deliverer:
         """Deliver due messages until stopped. Never raises; an obstacle is logged once."""
         while not self._stopping.is_set():
             self._stopping.wait(self.turn())
+        with self._app.app_context(), contextlib.suppress(PyMongoError):
+            leases.give_sign(SIGN, timedelta())
 
     def turn(self) -> float:
         """Deliver due messages for a while, and return after how many seconds to call this again. Never raises."""
@@ -93,7 +89,10 @@ class Deliverer:
             if not self._has_server():
                 return PAUSE_WITHOUT_SERVER_S
             try:
-                sent = self.deliver_due(limit_s=TURN_S)
+                if self._stands_in and leases.has_sign(SIGN):
+                    return STAND_IN_PAUSE_S
+                self._give_sign()
+                sent = self.deliver_due(limit_s=TURN_S, is_turn=True)
             except ServerAway as error:
                 return self._note_away("mail_server_away", str(error))
             except PyMongoError as error:
@@ -101,28 +100,39 @@ class Deliverer:
             except Exception as error:  # noqa: BLE001 -- if a bug ended the thread, mail would silently stop
                 return self._note_away("mail_bug", type(error).__name__, exc_info=error)
         self._note_return()
-        return 0.0 if sent else IDLE_PAUSE_S
+        if self._has_more:
+            return 0.0
+        return COLLECT_PAUSE_S if sent else IDLE_PAUSE_S
 
-    def deliver_due(self, limit_s: float = math.inf) -> int:
+    def deliver_due(self, limit_s: float = math.inf, *, is_turn: bool = False) -> int:
         """Deliver all due messages, or as many as fit into `limit_s`, and return how many the server took.
 
-        Raises ServerAway and PyMongoError. Needs an application context.
+        As a turn, it ends with the first round that reaches all that is due, whatever became due meanwhile. Raises
+        ServerAway and PyMongoError. Needs an application context.
         """
+        self._has_more = False
         if not outbox.is_due(clock.now()):
             return 0
-        settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
         sent = 0
         deadline = time.monotonic() + limit_s
         with mail.connect() as connection:
-            while not self._is_over(deadline):
-                lease = _Lease()
-                turn = self._rounds.claim(
-                    lease.id, now=clock.now(), until=lease.until, letters_per_day=settings.letters_per_day
-                )
-                if not turn.found:
-                    break
-                sent += self._deliver_round(turn, lease, connection, min(deadline, time.monotonic() + ROUND_S))
+            self._has_more = True
+            while self._has_more and not self._is_over(deadline):
+                desk = Desk(until=clock.now() + timedelta(seconds=LEASE_S))
+                try:
+                    while self._has_more and not self._is_over(deadline) and not desk.is_short():
+                        gone, found, is_full = self._deliver_round(desk, connection, deadline)
+                        sent += gone
+                        self._has_more = is_full if is_turn else found
+                finally:
+                    desk.give_back()
         return sent
+
+    def _give_sign(self) -> None:
+        # Not while the mail server is away, because others may reach it.
+        if not self._stands_in and not self._away and time.monotonic() - self._sign_at > SIGN_EVERY_S:
+            leases.give_sign(SIGN, SIGN_LASTS)
+            self._sign_at = time.monotonic()
 
     def _is_over(self, deadline: float) -> bool:
         return self._stopping.is_set() or time.monotonic() >= deadline
@@ -145,134 +155,128 @@ class Deliverer:
         if event != self._told:
             log.warning(event, reason=reason, **more)
             self._told = event
-        return _jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
+        return jittered(min(AWAY_PAUSE_MAX_S, AWAY_PAUSE_BASE_S * 2.0 ** min(self._away - 1, 16)))
 
-    def _deliver_round(self, turn: Round, lease: "_Lease", connection: Connection, deadline: float) -> int:
-        """Try each letter of the round once, and return how many messages were sent.
+    def _deliver_round(self, desk: Desk, connection: Connection, deadline: float) -> tuple[int, bool, bool]:
+        """Try each letter of a round once.
 
-        Letters that are not tried, for lack of time or because the server went away, are given back.
+        Return how many messages were sent, whether there was anything to do, and whether there is probably more.
+
+        Letters that are not tried, for lack of time or because the server went away, are given back or stay on the
+        desk.
         """
-        sent: list[ObjectId] = []
-        unsent: list[Sequence[Document]] = []
-        tried = 0
+        settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
+        turn = self._rounds.claim(desk, now=clock.now(), letters_per_day=settings.letters_per_day)
+        deadline = min(deadline, time.monotonic() + ROUND_S)
+        sent = tried = 0
+        unsent: list[Letter] = []
         try:
-            recipients = users.recipients({letter[0]["user"] for letter in turn.letters})
+            recipients = users.recipients({letter[0].reader for letter in turn.letters})
             for letter in turn.letters:
                 if not connection.is_open:
                     connection.reopen()
-                if self._is_over(deadline) or lease.is_short():
+                if self._is_over(deadline) or desk.is_short():
                     break
                 tried += 1
                 self._rounds.went(letter)
-                gone = self._try(letter, recipients.get(letter[0]["user"]), lease, connection)
+                gone = self._try(letter, recipients.get(letter[0].reader), desk, connection)
                 sent += gone
                 if not gone:
                     unsent.append(letter)
         finally:
             untried = turn.letters[tried:]
             # One write for all of the round. If it is lost, these messages are sent again.
-            outbox.mark_sent(sent, lease.id, now=clock.now())
-            outbox.release([message["_id"] for letter in untried for message in letter], lease.id)
+            desk.note(clock.now())
+            desk.release(untried)
             turn.uncount([*unsent, *untried])
-        return len(sent)
+            self._rounds.ended(tried)
+        return sent, turn.found, turn.is_full or bool(untried)
 
-    def _try(
-        self, letter: Sequence[Document], recipient: Recipient | None, lease: "_Lease", connection: Connection
-    ) -> list[ObjectId]:
-        """Return which of the letter's messages were sent; raises ServerAway if too many letters in a row failed."""
+    def _try(self, letter: Letter, recipient: Recipient | None, desk: Desk, connection: Connection) -> int:
+        """Return how many messages were sent; raises ServerAway if too many letters in a row failed."""
+        letter = _sendable(letter, recipient, desk)
+        if not letter or recipient is None:
+            return 0
         try:
-            gone = _deliver(letter, recipient, lease, connection)
+            _send(letter, recipient, connection)
         except MessageFailed as error:
-            _note_failure(letter, str(error), lease)
+            desk.failed(letter, str(error))
             self._failures += error.is_general
             # If the server was away a moment ago, one failure is enough.
             if self._failures >= (1 if self._away else GENERAL_FAILURES_MAX):
                 self._failures = 0
                 raise ServerAway(str(error)) from error
-            return []
-        if gone:
-            self._failures = 0
-            self._note_return()
-        return gone
+            return 0
+        desk.sent(letter)
+        self._failures = 0
+        self._note_return()
+        return sum(len(parcel.messages) for parcel in letter)
 
 
-class _Lease:
-    """A deliverer's claim on a round's messages, and how long it lasts."""
-
-    def __init__(self) -> None:
-        self.id = ObjectId()
-        self.until = clock.now() + timedelta(seconds=LEASE_S)
-
-    def is_short(self) -> bool:
-        return self.until - clock.now() < timedelta(seconds=LEASE_LEFT_MIN_S)
-
-
-def _deliver(
-    letter: Sequence[Document], recipient: Recipient | None, lease: _Lease, connection: Connection
-) -> list[ObjectId]:
-    """Send one letter, and return which messages went with it.
-
-    Messages that cannot be sent at all are given up or put off first. Raises MessageFailed if the rest was not sent.
-    """
-    worn_out = [message for message in letter if message["attempts"] > ATTEMPTS_MAX]
-    _bury(worn_out, "Each deliverer that tried it died.", lease)
-    letter = [message for message in letter if message not in worn_out]
-    if recipient is None:
-        _bury(letter, "The user does not exist.", lease)
-        return []
-    if letter and letter[0]["kind"] == MessageKind.PASSWORD_RESET:
-        payload = letter[0]["payload"]
-        if "token" not in payload or payload["expires_at"] <= clock.now():
-            _bury(letter, "The token has expired.", lease)
-            return []
-        if not connection.is_private:
-            raise MessageFailed("A reset token is sent only over an encrypted connection: set MAIL_USE_TLS.")
-    letter = _without_unwritable(letter, lease)
+def _sendable(letter: Letter, recipient: Recipient | None, desk: Desk) -> Letter:
+    """Return the letter without what cannot be sent at all, which is given up or put off."""
+    worn_out = [parcel for parcel in letter if not parcel.is_of_block and parcel.attempts > ATTEMPTS_MAX]
+    if worn_out:
+        desk.buried(worn_out, "Each deliverer that tried it died.")
+        letter = [parcel for parcel in letter if parcel not in worn_out]
     if not letter:
         return []
+    if recipient is None:
+        desk.buried(letter, "The user does not exist.")
+        return []
+    first = letter[0].messages[0]
+    if first.kind == MessageKind.PASSWORD_RESET and (
+        "token" not in first.payload or first.payload["expires_at"] <= clock.now()
+    ):
+        desk.buried(letter, "The token has expired.")
+        return []
+    if sum(len(parcel.messages) for parcel in letter) == 1:
+        return letter
+    for parcel in letter:
+        bad = [(message, error) for message in parcel.messages if (error := _row_error(message)) is not None]
+        if bad:
+            desk.split_off(parcel, bad)
+    return [parcel for parcel in letter if parcel.messages]
+
+
+def _row_error(message: OutboxMessage) -> Exception | None:
+    """Return why a digest cannot show the message, or None if it can."""
     try:
-        sendable = _written(letter, recipient)
+        digests.row_of(message.kind, message.payload)
+    except Exception as error:  # noqa: BLE001 -- whatever is wrong, the others go without this message
+        return error
+    return None
+
+
+def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
+    """Send one letter; raises MessageFailed."""
+    first = letter[0].messages[0]
+    if first.kind == MessageKind.PASSWORD_RESET and not connection.is_private:
+        raise MessageFailed("A reset token is sent only over an encrypted connection: set MAIL_USE_TLS.")
+    try:
+        mail_to_send = _written(letter, recipient)
     except Exception as error:
         # A letter that cannot be written must not hold up the others.
-        _tell_unwritable(letter, error)
-        raise MessageFailed(f"It could not be written: {type(error).__name__}.") from error
-    connection.send(sendable)
-    return [message["_id"] for message in letter]
+        tell_unwritable(letter[0].document["_id"], error, kind=first.kind)
+        raise MessageFailed(reason_of(error)) from error
+    connection.send(mail_to_send)
 
 
-def _without_unwritable(letter: Sequence[Document], lease: _Lease) -> Sequence[Document]:
-    """Return the messages that a digest can show, and note each other one as failed.
-
-    A single message makes no digest, so it is returned as it is.
-    """
-    if len(letter) == 1:
-        return letter
-    good = []
-    for message in letter:
-        try:
-            digests.row_of(message["kind"], message["payload"])
-        except Exception as error:  # noqa: BLE001 -- whatever is wrong, the others go without this message
-            _tell_unwritable([message], error)
-            _note_failure([message], f"It could not be written: {type(error).__name__}.", lease)
-        else:
-            good.append(message)
-    return good
-
-
-def _written(messages: Sequence[Document], recipient: Recipient) -> Mail:
-    first = messages[0]
-    if len(messages) > 1:
-        letter = digests.render(messages, reader=recipient.name)
+def _written(parcels: Letter, recipient: Recipient) -> Mail:
+    told = [message for parcel in parcels for message in parcel.messages]
+    identities = [identity for parcel in parcels for identity in parcel.identities()]
+    identity = identities[0]
+    if len(told) > 1:
+        deferred = any(parcel.document.get("deferred") for parcel in parcels)
+        letter = digests.render(told, reader=recipient.name, deferred=deferred)
         # The same messages always make the same id.
-        together = hashlib.sha256(b"".join(message["_id"].binary for message in messages)).hexdigest()
-        identity = f"{first['_id']}.{together[:16]}"
+        identity = f"{identity}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
-        payload = first["payload"]
-        if first["kind"] == MessageKind.PASSWORD_RESET:
+        payload = told[0].payload
+        if told[0].kind == MessageKind.PASSWORD_RESET:
             token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
             payload = {**payload, "token": token}
-        letter = letters.render(first["kind"], payload, reader=recipient.name)
-        identity = str(first["_id"])
+        letter = letters.render(told[0].kind, payload, reader=recipient.name)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,
@@ -282,38 +286,5 @@ def _written(messages: Sequence[Document], recipient: Recipient) -> Mail:
         subject=letter.subject,
         body=letter.text,
         html=letter.html,
-        date=max(message["payload"]["at"] for message in messages).timestamp(),
-    )
-
-
-def _note_failure(letter: Sequence[Document], reason: str, lease: _Lease) -> None:
-    last = [message for message in letter if message["attempts"] >= ATTEMPTS_MAX]
-    _bury(last, reason, lease)
-    later = [message for message in letter if message["attempts"] < ATTEMPTS_MAX]
-    if not later:
-        return
-    # Messages that failed together are tried again together.
-    attempts = max(message["attempts"] for message in later)
-    outbox.mark_failed(
-        [message["_id"] for message in later],
-        lease.id,
-        next_attempt_at=clock.now() + timedelta(seconds=backoff_s(attempts)),
-        error=reason,
-    )
-    log.warning("mail_failed", message=str(later[0]["_id"]), messages=len(later), attempts=attempts, reason=reason)
-
-
-def _bury(letter: Sequence[Document], reason: str, lease: _Lease) -> None:
-    outbox.mark_dead([message["_id"] for message in letter], lease.id, error=reason)
-    for message in letter:
-        log.error("mail_dead", message=str(message["_id"]), kind=message["kind"], reason=reason)
-
-
-def _tell_unwritable(letter: Sequence[Document], error: Exception) -> None:
-    log.error(
-        "mail_unwritable",
-        message=str(letter[0]["_id"]),
-        messages=len(letter),
-        kind=letter[0]["kind"],
-        exc_info=error,
+        date=max(message.payload["at"] for message in told).timestamp(),
     )

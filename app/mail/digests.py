@@ -1,15 +1,15 @@
 """Digests: one letter about many outbox messages to one reader, with a row for each transaction. Rendering only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from bson import ObjectId
 
 from app.mail.letters import Fact, Letter, fill, inert, reason_of, time_of
 from app.money import format_amount
-from app.mongo import Document
-from app.outbox.messages import MessageKind
+from app.outbox.messages import MessageKind, OutboxMessage
 
 ROWS_MAX = 500
 BALANCES_MAX = 10
@@ -58,9 +58,12 @@ class Row:
     transaction: ObjectId | None = None
 
 
-def render(messages: Sequence[Document], *, reader: str) -> Letter:
-    """Return one letter about the messages, all to one reader, the oldest first."""
-    rows = _merged(row_of(message["kind"], message["payload"]) for message in messages)
+def render(messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = False) -> Letter:
+    """Return one letter about the messages, all to one reader, the oldest first.
+
+    `deferred`: they exceeded the reader's daily letters.
+    """
+    rows = _merged(row_of(message.kind, message.payload) for message in messages)
     moments = [row.at for row in rows]
     is_one_moment = min(moments) == max(moments)
     shown = [row if is_one_moment else _with_time(row) for row in rows[:ROWS_MAX]]
@@ -69,7 +72,7 @@ def render(messages: Sequence[Document], *, reader: str) -> Letter:
         "digest.j2",
         {
             "title": f"{len(rows)} {noun if len(rows) > 1 else noun[:-1]} on your accounts",
-            "deferred": any(message.get("deferred") for message in messages),
+            "deferred": deferred,
             "facts": [*_sums(rows), *_balances(messages), *_period(moments)],
             "rows": shown,
             "left_out": len(rows) - len(shown),
@@ -78,7 +81,7 @@ def render(messages: Sequence[Document], *, reader: str) -> Letter:
     )
 
 
-def row_of(kind: str, payload: Document) -> Row:
+def row_of(kind: str, payload: Mapping[str, Any]) -> Row:
     """Return the row of a message; raises KeyError for a message that this version does not know."""
     if kind in _ACCOUNTS:
         key = (kind, payload["account"], payload["at"])
@@ -105,7 +108,7 @@ def row_of(kind: str, payload: Document) -> Row:
     )
 
 
-def _details(payload: Document) -> Iterable[str]:
+def _details(payload: Mapping[str, Any]) -> Iterable[str]:
     if payload.get("description"):
         words = payload["description"]
         yield inert(words if len(words) <= WORDS_LENGTH_MAX else words[: WORDS_LENGTH_MAX - 1] + "…")
@@ -139,12 +142,12 @@ def _sums(rows: Sequence[Row]) -> Iterable[Fact]:
             yield Fact(label, f"{format_amount(sum(parts), currency)} in {len(parts)} {noun}", is_main=True)
 
 
-def _balances(messages: Sequence[Document]) -> Iterable[Fact]:
+def _balances(messages: Sequence[OutboxMessage]) -> Iterable[Fact]:
     """Yield the balance of each account after its last message, for the first few accounts."""
-    last: dict[ObjectId, Document] = {}
+    last: dict[ObjectId, Mapping[str, Any]] = {}
     for message in messages:
-        if "balance" in message["payload"]:
-            last[message["payload"]["account"]] = message["payload"]
+        if "balance" in message.payload:
+            last[message.payload["account"]] = message.payload
     for account, payload in list(last.items())[:BALANCES_MAX]:
         yield Fact("Balance", f"{format_amount(payload['balance'], payload['currency'])} on {account}")
 

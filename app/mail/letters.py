@@ -2,22 +2,28 @@
 
 Each kind of message has one template with its words. The template extends `layout`, which is
 layout.html or layout.txt, so that both parts of a mail say the same.
+
+Mail programs want styles in each element. They are put there once, in the template. So that
+its statements survive that, they stand in comments: `<!--{% … %}-->`.
 """
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
 import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.errors import PROBLEMS
 from app.money import format_amount
-from app.mongo import Document
 
 TEXT_WIDTH = 72
+# Most paragraphs are the same in all letters of a kind.
+PARAGRAPHS_KEPT_MAX = 200
 
 # Where mail programs detect a link or an address in plain text: at dots inside words, after a scheme, and at an @.
 _LINK_JOINTS = re.compile(
@@ -26,6 +32,7 @@ _LINK_JOINTS = re.compile(
 _SCHEMES = re.compile(r"\b(mailto|tel|sms|skype|javascript|data|file|urn|magnet|bitcoin|upi):(?=\S)", re.IGNORECASE)
 # A zero-width space. It breaks up text that looks like a link.
 _JOINT_BREAK = "\u200b"
+_STATEMENT = re.compile(r"<!--\{%(.*?)%\}-->")
 _LINE_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Characters that change the direction of the text after them.
 _DIRECTIONS = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
@@ -60,7 +67,7 @@ def inert(text: str) -> str:
     return _SCHEMES.sub(lambda found: found[0] + _JOINT_BREAK, unlinked)
 
 
-def render(kind: str, payload: Document, *, reader: str) -> Letter:
+def render(kind: str, payload: Mapping[str, Any], *, reader: str) -> Letter:
     """Return the letter for an outbox message of this kind. `reader` is the reader's name."""
     shown = {
         "payload": payload,
@@ -71,17 +78,17 @@ def render(kind: str, payload: Document, *, reader: str) -> Letter:
     return fill(f"{kind}.j2", shown, reader=reader)
 
 
-def fill(template: str, shown: Document, *, reader: str) -> Letter:
+def fill(template: str, shown: Mapping[str, Any], *, reader: str) -> Letter:
     """Return the letter that a template makes: subject, text and HTML."""
     shown = {**shown, "reader": inert(reader)}
     return Letter(
         subject=_one_line(_TEXT.get_template(template).render(shown, layout="subject.txt")),
         text=_TEXT.get_template(template).render(shown, layout="layout.txt").strip() + "\n",
-        html=_INLINER.inline(_HTML.get_template(template).render(shown, layout="layout.html")),
+        html=_HTML.get_template(template).render(shown, layout="layout.html"),
     )
 
 
-def facts_of(payload: Document) -> list[Fact]:
+def facts_of(payload: Mapping[str, Any]) -> list[Fact]:
     """Return the rows for what the payload holds, in the order in which a reader looks for them."""
     facts = [*_money_facts(payload), *_account_facts(payload)]
     if "description" in payload:
@@ -102,14 +109,14 @@ def facts_of(payload: Document) -> list[Fact]:
     return facts
 
 
-def _money_facts(payload: Document) -> Iterable[Fact]:
+def _money_facts(payload: Mapping[str, Any]) -> Iterable[Fact]:
     if "amount" in payload:
         yield Fact("Amount", format_amount(payload["amount"], payload["currency"]), is_main=True)
     if payload.get("held_amount", payload.get("amount")) != payload.get("amount"):
         yield Fact("Was on hold", format_amount(payload["held_amount"], payload["currency"]))
 
 
-def _account_facts(payload: Document) -> Iterable[Fact]:
+def _account_facts(payload: Mapping[str, Any]) -> Iterable[Fact]:
     if "account" not in payload:
         return
     own = str(payload["account"])
@@ -127,9 +134,22 @@ def _account_facts(payload: Document) -> Iterable[Fact]:
         yield Fact("To your account", own, is_code=True)
 
 
+class _StyledLoader(PackageLoader):
+    """Reads templates, and moves the styles of HTML into its elements."""
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:
+        source, path, is_fresh = super().get_source(environment, template)
+        if template.endswith(".html"):
+            inliner = css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
+            source = _STATEMENT.sub(r"{%\1%}", inliner.inline(source))
+        return source, path, is_fresh
+
+
 def _environment(*, is_html: bool) -> Environment:
     environment = Environment(  # nosec B701
-        loader=PackageLoader("app.mail"),
+        loader=_StyledLoader("app.mail"),
+        # Otherwise each letter would look whether a template's file has changed.
+        auto_reload=False,
         autoescape=is_html,  # noqa: S701 -- a mail's text part is not HTML
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -144,11 +164,12 @@ def _one_line(text: str) -> str:
     return re.sub(r"[ \n]+", " ", text).strip()
 
 
+@lru_cache(maxsize=PARAGRAPHS_KEPT_MAX)
 def _paragraph(text: str) -> str:
     return textwrap.fill(_one_line(text), TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _money(payload: Document, name: str) -> str | None:
+def _money(payload: Mapping[str, Any], name: str) -> str | None:
     return format_amount(payload[name], payload["currency"]) if name in payload else None
 
 
@@ -167,4 +188,3 @@ def reason_of(failure: dict[str, str]) -> str:
 
 _HTML = _environment(is_html=True)
 _TEXT = _environment(is_html=False)
-_INLINER = css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

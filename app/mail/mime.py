@@ -6,12 +6,16 @@ write, and the parser fails on some addresses, rewrites others, and is slow.
 
 import binascii
 import re
-from email.header import Header
 from email.utils import formataddr, formatdate, parseaddr
+from functools import lru_cache
 
 from email_validator import validate_email
 
 _LINE_LENGTH_MAX = 76
+# SMTP's limit is 998.
+_SMTP_LINE_LENGTH_MAX = 900
+# So many bytes make an encoded word of 72 characters, and a subject's first line of 81; the limits are 75 and 998.
+_ENCODED_WORD_BYTES_MAX = 45
 _PLAIN_HEADER = re.compile(r"[\x20-\x7e]*")
 # An address in a header and in the SMTP dialogue: any characters but those that would end the address or the line.
 _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f-\x9f\u2028\u2029]+@[^\s<>@\x00-\x20\x7f-\x9f\u2028\u2029]+")
@@ -33,6 +37,7 @@ def envelope_address(address: str) -> str:
     return f"{_quoted(local)}@{domain}"
 
 
+@lru_cache(maxsize=1)
 def sender_header(sender: str) -> str:
     """Return the `From` header's value for a sender given as `Name <address>`."""
     name, address = parseaddr(sender)
@@ -44,7 +49,7 @@ def write(
 ) -> bytes:
     """Return the mail. `sender` and `to` come from the functions above.
 
-    The boundary starts with `=_`, which cannot occur in a part, because the parts are quoted-printable.
+    The boundary starts with `=_`. A part in which that occurs is quoted-printable, and then it does not.
     """
     head = [
         f"From: {sender}",
@@ -57,25 +62,40 @@ def write(
         "Content-Type: multipart/alternative;",
         f' boundary="=_{boundary}"',
     ]
-    parts = [_part("plain", text, boundary), _part("html", html, boundary)]
+    # A character reference is the same character to whoever shows HTML, and needs no encoding.
+    ascii_html = html.encode("ascii", "xmlcharrefreplace")
+    parts = [_part("plain", text.encode(), boundary), _part("html", ascii_html, boundary)]
     return b"".join(["\r\n".join(head).encode(), b"\r\n\r\n", *parts, f"--=_{boundary}--\r\n".encode()])
 
 
-def _part(subtype: str, text: str, boundary: str) -> bytes:
+def _part(subtype: str, text: bytes, boundary: str) -> bytes:
+    text = text.replace(b"\r", b"")
+    # The boundary must not occur, and a line must fit into SMTP's.
+    is_plain = text.isascii() and b"=_" not in text and max(map(len, text.split(b"\n"))) <= _SMTP_LINE_LENGTH_MAX
+    encoding = "7bit" if is_plain else "quoted-printable"
     head = (
         f"--=_{boundary}\r\n"
         f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
-        "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
     )
+    body = text if is_plain else binascii.b2a_qp(text, istext=True)
     # Each \n of the text becomes one line break.
-    body = binascii.b2a_qp(text.replace("\r", "").encode(), istext=True).replace(b"\n", b"\r\n")
-    return head.encode() + body + b"\r\n"
+    return head.encode() + body.replace(b"\n", b"\r\n") + b"\r\n"
 
 
 def _header(text: str) -> str:
+    """Return a subject as it stands in a header, in encoded words if need be."""
     if _PLAIN_HEADER.fullmatch(text) and len(text) < _LINE_LENGTH_MAX and _ENCODED_WORD not in text:
         return text
-    return Header(text, "utf-8", header_name="Subject").encode(linesep="\r\n")
+    words, word = [], b""
+    for character in text:
+        encoded = character.encode(errors="replace")
+        # A character must not be divided between words.
+        if len(word) + len(encoded) > _ENCODED_WORD_BYTES_MAX:
+            words.append(word)
+            word = b""
+        word += encoded
+    return "\r\n ".join(f"=?utf-8?b?{binascii.b2a_base64(each, newline=False).decode()}?=" for each in (*words, word))
 
 
 def _quoted(local: str) -> str:

@@ -1,53 +1,57 @@
 """Decides whose turn it is, and which messages share a letter.
 
 Security mail goes first. Then each reader in turn gets one letter, so that a reader of many
-letters does not delay a reader of one. These share a letter: messages to one reader that
-were written together, a pile that grew while the server was away, and everything beyond a
-reader's daily letters.
+letters does not delay a reader of one. These share a letter: what one block tells one
+reader, a pile that grew while the server was away, and everything beyond a reader's daily
+letters.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, zip_longest
+from heapq import merge
+from itertools import chain, islice, zip_longest
 
 from bson import ObjectId
 
-from app.mongo import Document
+from app.mail.desk import LOST_MAX, Desk, Parcel
 from app.outbox import repository as outbox
 from app.outbox.messages import URGENT
 
-LETTERS_PER_ROUND_MAX = 50
+# How many letters a round has: about twice as many as the last round sent, between these.
+LETTERS_PER_ROUND_MIN, LETTERS_PER_ROUND_MAX = 50, 500
 # If more letters than this wait for one reader, they become one.
 PILE_MAX = 10
-# How many messages are read at a time, and so how many one letter may cover.
-MESSAGES_MAX = 2_000
-# A message is suspect after this many deliverers died while they held it. It is then tried in a round of its own.
-LOST_MAX = 2
+# How many documents of readers are looked at for a round, and so how many one letter may cover.
+DOCUMENTS_MAX = 2_000
 # Suspects get every tenth round; other messages get the rest.
 SUSPECTS_EVERY = 10
 COUNTS_KEPT = timedelta(days=2)
 
-Messages = Sequence[Document]
+# What goes together.
+Letter = Sequence[Parcel]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The claimed letters of one round, each a list of messages, in the order in which they are sent.
+    """The claimed letters of one round, in the order in which they are sent.
 
-    `found` tells whether there was anything to claim. `day` is the day towards which the letters count, if there is a
-    limit.
+    `found` tells whether there was anything to claim, and `is_full` whether there may be more. `day` is the day towards
+    which the letters count, if there is a limit.
     """
 
-    letters: Sequence[Messages]
+    letters: Sequence[Letter]
     found: bool
+    is_full: bool
     day: str | None
 
-    def uncount(self, unsent: Iterable[Messages]) -> None:
+    def uncount(self, unsent: Iterable[Letter]) -> None:
         """Subtract letters that were not sent from their readers' counts."""
         if self.day is not None:
-            outbox.return_letters(Counter(_reader(letter) for letter in unsent if not _is_urgent(letter)), day=self.day)
+            outbox.return_letters(
+                Counter(letter[0].reader for letter in unsent if not _is_urgent(letter)), day=self.day
+            )
 
 
 class Rounds:
@@ -56,33 +60,55 @@ class Rounds:
     def __init__(self) -> None:
         self._last: ObjectId | None = None
         self._count = 0
+        self._size = LETTERS_PER_ROUND_MIN
+        # Whether more documents of readers were due than were looked at.
+        self._left_out = False
 
-    def claim(self, lease: ObjectId, *, now: datetime, until: datetime, letters_per_day: int) -> Round:
-        """Claim the messages of the next round. If `letters_per_day` is 0, each message is a letter of its own."""
-        planned = self._planned(now, bundles=letters_per_day > 0)
+    def claim(self, desk: Desk, *, now: datetime, letters_per_day: int) -> Round:
+        """Claim the letters of the next round. If `letters_per_day` is 0, each message is a letter of its own."""
+        bundles = letters_per_day > 0
+        took_in = desk.take_in(now, readers_wanted=self._size, bundles=bundles)
+        planned = self._planned(desk, now, bundles=bundles)
         day = now.date().isoformat() if letters_per_day else None
         allowed = planned if day is None else _within_limit(planned, day, now, letters_per_day)
-        ids = [message["_id"] for letter in allowed for message in letter]
-        claimed = {message["_id"]: message for message in outbox.claim(ids, lease, now=now, until=until)}
-        letters = [[claimed[message["_id"]] for message in letter if message["_id"] in claimed] for letter in allowed]
-        turn = Round([letter for letter in letters if letter], bool(planned), day)
+        desk.claim(chain.from_iterable(allowed), now)
+        letters = [[parcel for parcel in letter if parcel.messages] for letter in allowed]
+        # A suspect letter has a round of its own, so there is more whenever there is one.
+        is_full = (
+            len(planned) >= self._size
+            or self._left_out
+            or desk.is_full()
+            or any(_is_suspect(each[0]) for each in planned)
+        )
+        turn = Round([letter for letter in letters if letter], bool(planned) or took_in, is_full, day)
         turn.uncount(before for before, letter in zip(allowed, letters, strict=True) if not letter)
-        for reader in {_reader(letter) for letter in planned} - {_reader(letter) for letter in allowed}:
+        for reader in {letter[0].reader for letter in planned} - {letter[0].reader for letter in allowed}:
             outbox.defer(reader, now=now, until=_next_day(now))
+            desk.defer(reader, _next_day(now))
         return turn
 
-    def went(self, letter: Messages) -> None:
+    def went(self, letter: Letter) -> None:
         """Note that the letter had its turn, so that the next round starts after its reader."""
         if not _is_urgent(letter):
-            self._last = _reader(letter)
+            self._last = letter[0].reader
 
-    def _planned(self, now: datetime, *, bundles: bool) -> list[Messages]:
-        urgent: list[Messages] = [[message] for message in outbox.find_urgent(now, LETTERS_PER_ROUND_MAX)]
-        readers = outbox.find_readers(now, after=self._last, size_max=LETTERS_PER_ROUND_MAX)
-        waiting = outbox.find_waiting(readers, now, MESSAGES_MAX) if readers else {}
-        # In the order of `readers`, which wraps round, unlike the order of `waiting`.
-        queues = [letters_of(waiting[reader], bundles=bundles) for reader in readers if reader in waiting]
-        letters = (urgent + in_turn(queues))[:LETTERS_PER_ROUND_MAX]
+    def ended(self, tried: int) -> None:
+        """Note how many letters the round tried, which decides how many the next one has."""
+        self._size = min(max(2 * tried, LETTERS_PER_ROUND_MIN), LETTERS_PER_ROUND_MAX)
+
+    def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Letter]:
+        urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
+        with_documents = outbox.find_readers(now, after=self._last, size_max=self._size)
+        waiting = outbox.find_waiting(with_documents, now, DOCUMENTS_MAX) if with_documents else {}
+        in_all = sum(map(len, waiting.values()))
+        self._left_out = len(waiting) < len(with_documents) or in_all >= DOCUMENTS_MAX
+        queues = [
+            letters_of(
+                merge(map(_outlined, waiting.get(reader, ())), desk.parcels(reader), key=_due_at), bundles=bundles
+            )
+            for reader in self._in_order({*waiting, *desk.readers()})
+        ]
+        letters = list(islice(chain(urgent, in_turn(queues)), self._size))
         suspects = [letter for letter in letters if _is_suspect(letter[0])]
         trusted = [letter for letter in letters if not _is_suspect(letter[0])]
         self._count += 1
@@ -90,62 +116,76 @@ class Rounds:
             return suspects[:1]
         return trusted
 
+    def _in_order(self, readers: Iterable[ObjectId]) -> list[ObjectId]:
+        """Return the readers whose turn it is: first those after the last one, then from the start."""
+        last = self._last or ObjectId(bytes(12))
+        return sorted(readers, key=lambda reader: (reader <= last, reader))[: self._size]
 
-def letters_of(waiting: Sequence[Document], *, bundles: bool) -> list[Messages]:
-    """Return one reader's waiting messages grouped into letters, in order."""
+
+def letters_of(waiting: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
+    """Return what waits for one reader grouped into letters. What was due first comes first, in the result too."""
     if not bundles:
-        return [[message] for message in waiting]
-    alone: list[Messages] = [[message] for message in waiting if _is_alone(message)]
-    together: dict[object, list[Document]] = {}
-    for message in waiting:
-        if not _is_alone(message):
-            together.setdefault(_bundle(message), []).append(message)
+        return ([parcel] for parcel in waiting)
+    alone: list[Letter] = []
+    together: dict[object, list[Parcel]] = {}
+    for parcel in waiting:
+        if _is_alone(parcel):
+            alone.append([parcel])
+        else:
+            together.setdefault(_bundle(parcel), []).append(parcel)
     if len(together) > PILE_MAX:
         return [*alone, list(chain.from_iterable(together.values()))]
-    return alone + list(together.values())
+    return [*alone, *together.values()]
 
 
-def in_turn(queues: Sequence[Sequence[Messages]]) -> list[Messages]:
-    """Return the first letter of each queue, then the second of each, and so on."""
+def in_turn(queues: Iterable[Iterable[Letter]]) -> Iterator[Letter]:
+    """Yield the first letter of each queue, then the second of each, and so on."""
     turns = chain.from_iterable(zip_longest(*queues))
-    return [letter for letter in turns if letter is not None]
+    return (letter for letter in turns if letter is not None)
 
 
-def _within_limit(planned: Sequence[Messages], day: str, now: datetime, letters_per_day: int) -> list[Messages]:
+def _within_limit(planned: Sequence[Letter], day: str, now: datetime, letters_per_day: int) -> list[Letter]:
     """Count the letters, and return those within their readers' daily limit."""
-    wanted = Counter(_reader(letter) for letter in planned if not _is_urgent(letter))
+    wanted = Counter(letter[0].reader for letter in planned if not _is_urgent(letter))
     left = outbox.reserve_letters(wanted, day=day, letters_max=letters_per_day, expires_at=now + COUNTS_KEPT)
     allowed = []
     for letter in planned:
         if not _is_urgent(letter):
-            left[_reader(letter)] -= 1
-            if left[_reader(letter)] < 0:
+            left[letter[0].reader] -= 1
+            if left[letter[0].reader] < 0:
                 continue
         allowed.append(letter)
     return allowed
 
 
-def _bundle(message: Document) -> object:
-    if message.get("deferred"):
+def _outlined(document: dict[str, object]) -> Parcel:
+    reader = document["user"]
+    assert isinstance(reader, ObjectId)
+    return Parcel(document, reader)
+
+
+def _due_at(parcel: Parcel) -> datetime:
+    return parcel.due_at
+
+
+def _bundle(parcel: Parcel) -> object:
+    if parcel.document.get("deferred"):
         return "deferred"
-    return message.get("moment", message["_id"])
+    return parcel.document.get("moment", parcel.document["_id"])
 
 
-def _is_alone(message: Document) -> bool:
-    return bool(message["kind"] in URGENT) or _is_suspect(message)
+def _is_alone(parcel: Parcel) -> bool:
+    return bool(parcel.document["kind"] in URGENT) or _is_suspect(parcel)
 
 
-def _is_suspect(message: Document) -> bool:
-    return int(message.get("lost", 0)) + ("lease" in message) >= LOST_MAX
+def _is_suspect(parcel: Parcel) -> bool:
+    # Suspect blocks are divided when they are claimed.
+    document = parcel.document
+    return not parcel.is_of_block and int(document.get("lost", 0)) + ("lease" in document) >= LOST_MAX
 
 
-def _is_urgent(letter: Messages) -> bool:
-    return bool(letter[0]["kind"] in URGENT)
-
-
-def _reader(letter: Messages) -> ObjectId:
-    reader: ObjectId = letter[0]["user"]
-    return reader
+def _is_urgent(letter: Letter) -> bool:
+    return bool(letter[0].document["kind"] in URGENT)
 
 
 def _next_day(now: datetime) -> datetime:

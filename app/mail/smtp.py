@@ -7,7 +7,9 @@ import io
 import smtplib
 import ssl
 import time
+from collections.abc import Sequence
 from email.utils import parseaddr
+from functools import lru_cache
 from typing import Any
 
 import flask_mail
@@ -22,6 +24,9 @@ MESSAGE_TIMEOUT_S = 15.0
 
 _TAKEN = 250
 _TAKEN_FOR_ANOTHER_HOST = 251
+_SEND_TEXT = 354
+# The replies to MAIL, RCPT and DATA by which a server takes them.
+_ENVELOPE_TAKEN = ((_TAKEN,), (_TAKEN, _TAKEN_FOR_ANOTHER_HOST), (_SEND_TEXT,))
 
 
 class ServerAway(Exception):
@@ -83,7 +88,7 @@ class Connection(flask_mail.Connection):
         assert isinstance(message, Mail)
         host = self._ready_host()
         try:
-            host.hand_over(parseaddr(str(envelope_from or message.sender))[1], message)
+            host.hand_over(_address_of(str(envelope_from or message.sender)), message)
         except MessageFailed:
             self._begin_anew()
             raise
@@ -238,15 +243,27 @@ class _BoundedSmtp(smtplib.SMTP):
 
         smtplib's own `sendmail` is not used, because it parses the recipient's address and so changes some of them.
         """
-        code, reply = self.mail(sender, mail.extensions(self))
-        if code != _TAKEN:
-            raise smtplib.SMTPSenderRefused(code, reply, sender)
+        options = "".join(f" {option}" for option in mail.extensions(self))
         # If the server lacks SMTPUTF8, `extensions` has refused an address that is not ASCII.
         self.command_encoding = "ascii" if mail.to_address.isascii() else "utf-8"
-        code, reply = self.docmd(f"RCPT TO:<{mail.to_address}>")
-        if code not in (_TAKEN, _TAKEN_FOR_ANOTHER_HOST):
-            raise smtplib.SMTPRecipientsRefused({mail.to_address: (code, reply)})
-        code, reply = self.data(mail.as_bytes())
+        envelope = (f"MAIL FROM:<{sender}>{options}", f"RCPT TO:<{mail.to_address}>", "DATA")
+        replies: list[tuple[int, bytes]] = []
+        if self.has_extn("pipelining"):
+            self.send("".join(f"{command}\r\n" for command in envelope))
+            replies = [self.getreply() for _ in envelope]
+        else:
+            for command in envelope:
+                replies.append(self.docmd(command))
+                if _refusal(replies, sender, mail.to_address) is not None:
+                    break
+        refusal = _refusal(replies, sender, mail.to_address)
+        if refusal is not None:
+            if replies[-1][0] == _SEND_TEXT:
+                # In a pipeline, the server may ask for the text in spite of the refusal.
+                self.docmd(".")
+            raise refusal
+        self.send(mail.as_bytes().replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        code, reply = self.getreply()
         if code != _TAKEN:
             raise smtplib.SMTPDataError(code, reply)
 
@@ -294,6 +311,24 @@ def _context_for_anybody() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+@lru_cache(maxsize=1)
+def _address_of(sender: str) -> str:
+    return parseaddr(sender)[1]
+
+
+def _refusal(replies: Sequence[tuple[int, bytes]], sender: str, recipient: str) -> smtplib.SMTPException | None:
+    """Return what is wrong, judged by the replies so far to MAIL, RCPT and DATA; None if nothing is."""
+    for (code, reply), wanted in zip(replies, _ENVELOPE_TAKEN, strict=False):
+        if code not in wanted:
+            errors: tuple[smtplib.SMTPException, ...] = (
+                smtplib.SMTPSenderRefused(code, reply, sender),
+                smtplib.SMTPRecipientsRefused({recipient: (code, reply)}),
+                smtplib.SMTPDataError(code, reply),
+            )
+            return errors[_ENVELOPE_TAKEN.index(wanted)]
+    return None
 
 
 def _told(error: BaseException) -> str:

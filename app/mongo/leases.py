@@ -1,6 +1,6 @@
-"""Leases: only one worker on all hosts holds a lease of a given name at a time.
+"""Leases: only one worker on all hosts holds a lease of a given name at a time. And signs of life, which many may give.
 
-A document: {_id: the lease's name, holder, until}.
+A document: {_id: the name, holder, until}.
 """
 
 import os
@@ -34,3 +34,14 @@ def acquire(name: str, duration: timedelta) -> bool:
         # The document exists but did not match, so another process holds the lease.
         return False
     return True
+
+
+def give_sign(name: str, duration: timedelta) -> None:
+    """Say that a process of this kind is alive, and counts as such for `duration`. Any number of them may say so."""
+    changes = {"holder": _own_name(), "until": clock.now() + duration}
+    database().leases.update_one({"_id": name}, {"$set": changes}, upsert=True)
+
+
+def has_sign(name: str) -> bool:
+    """Tell whether a process of this kind counts as alive."""
+    return database().leases.find_one({"_id": name, "until": {"$gt": clock.now()}}) is not None

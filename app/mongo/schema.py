@@ -169,15 +169,21 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         {
             "_id": _ID,
             "kind": _STRING,
-            "user": _ID,
-            "payload": _document({"at": _DATE}, {"amount": _MONEY, "balance": _MONEY, "available": _MONEY}),
             "state": _one_of("PENDING", "SENT", "DEAD"),
             "attempts": {"bsonType": "int", "minimum": 0},
             "next_attempt_at": _DATE,
         },
-        # `moment`: the same in messages that were written together. `lost`: how many deliverers died while they held
-        # it. `was_due_at`: when it was due, while it is leased. `deferred`: it exceeded its reader's daily letters.
+        # `news`: ids, of which the messages are worked out; `payload`: a single message. `user`: its only reader, and
+        # `account` his side. `told`: the parts of a block that are done. `moment`: the same in messages that were
+        # written together. `lost`: how many deliverers died while they held it. `was_due_at`: when it was due, while it
+        # is leased. `deferred`: it exceeded its reader's daily letters.
         {
+            "user": _ID,
+            "account": _ID,
+            "at": _DATE,
+            "news": {"bsonType": "array", "items": _document({"event": _STRING, "subjects": {"bsonType": "array"}})},
+            "payload": _document({"at": _DATE}, {"amount": _MONEY, "balance": _MONEY, "available": _MONEY}),
+            "told": {"bsonType": "array", "items": _STRING},
             "urgent": {"enum": [True]},
             "moment": _ID,
             "lease": _ID,

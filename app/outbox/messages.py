@@ -1,10 +1,13 @@
-"""Decides who gets which message about what happened. No I/O.
+"""Decides what is news, and who gets which message about it. No I/O.
 
-A message names its reader by user id and carries the facts that its mail shows. About the
-other party of a transaction it carries the account's id and nothing else.
+A block of the ledger writes its news, which are ids. The messages are worked out from the
+ledger when they are sent. A message names its reader by user id and carries the facts that
+its mail shows. About the other party of a transaction it carries the account's id and
+nothing else.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +15,17 @@ from typing import Any
 
 from bson import Int64, ObjectId
 
-from app.ledger.records import Account, AccountKind, AccountStatus, Transaction, TransactionKind, TransactionStatus
+from app.clock import milliseconds
+from app.ledger.records import (
+    AccountKind,
+    AccountStatus,
+    Entry,
+    EntryType,
+    Identity,
+    Transaction,
+    TransactionKind,
+    TransactionStatus,
+)
 from app.ledger.state import Decision
 
 
@@ -38,20 +51,74 @@ class MessageKind(StrEnum):
 # Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
 URGENT = frozenset({MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET})
 
-_KIND_OF_STATUS = {
-    AccountStatus.ACTIVE: MessageKind.ACCOUNT_UNFROZEN,
-    AccountStatus.FROZEN: MessageKind.ACCOUNT_FROZEN,
-    AccountStatus.CLOSED: MessageKind.ACCOUNT_CLOSED,
+
+class Event(StrEnum):
+    """What happened to a transaction, or to an account."""
+
+    MOVED = "moved"
+    DECLINED = "declined"
+    HOLD_PLACED = "hold_placed"
+    HOLD_CAPTURED = "hold_captured"
+    HOLD_VOIDED = "hold_voided"
+    HOLD_EXPIRED = "hold_expired"
+    ACCOUNT_FROZEN = "account_frozen"
+    ACCOUNT_UNFROZEN = "account_unfrozen"
+    ACCOUNT_CLOSED = "account_closed"
+
+
+_EVENT_OF_STATUS = {
+    AccountStatus.ACTIVE: Event.ACCOUNT_UNFROZEN,
+    AccountStatus.FROZEN: Event.ACCOUNT_FROZEN,
+    AccountStatus.CLOSED: Event.ACCOUNT_CLOSED,
+}
+# What is about an account. All other events are about a transaction.
+OF_ACCOUNTS = frozenset(_EVENT_OF_STATUS.values())
+# The kinds of message that the payer and the payee get.
+_KINDS: dict[Event, tuple[MessageKind, MessageKind | None]] = {
+    Event.MOVED: (MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED),
+    Event.DECLINED: (MessageKind.TRANSFER_DECLINED, None),
+    Event.HOLD_PLACED: (MessageKind.HOLD_PLACED, MessageKind.HOLD_PLACED),
+    Event.HOLD_CAPTURED: (MessageKind.HOLD_CAPTURED, MessageKind.HOLD_CAPTURED),
+    Event.HOLD_VOIDED: (MessageKind.HOLD_VOIDED, MessageKind.HOLD_VOIDED),
+    Event.HOLD_EXPIRED: (MessageKind.HOLD_EXPIRED, MessageKind.HOLD_EXPIRED),
+}
+# The entries that an event leaves. Each account has at most one of them.
+_ENTRIES: dict[Event, frozenset[EntryType]] = {
+    Event.MOVED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
+    Event.DECLINED: frozenset(),
+    Event.HOLD_PLACED: frozenset({EntryType.HOLD}),
+    Event.HOLD_CAPTURED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
+    Event.HOLD_VOIDED: frozenset({EntryType.RELEASE}),
+    Event.HOLD_EXPIRED: frozenset({EntryType.RELEASE}),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxMessage:
-    """A message to be sent as mail. `payload` holds the facts that its template shows, and `at`, when it happened."""
+class News:
+    """One thing that happened to a transaction or an account, by its id. `at` is known only for an account."""
 
-    kind: MessageKind
+    event: Event
+    subject: ObjectId
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A message to be sent as mail. `payload` holds the facts that its template shows, and `at`, when it happened.
+
+    `kind` is a MessageKind, unless a newer version wrote the message. `news` is what it was worked out from, if it was.
+    """
+
+    kind: str
     user: ObjectId
     payload: Mapping[str, Any] = field(hash=False)
+    news: News | None = None
+
+    def identity(self) -> str:
+        """Return an id of a message that was worked out from news. It is always the same."""
+        payload = self.payload
+        what = (self.kind, payload.get("transaction", ""), payload["account"], milliseconds(payload["at"]))
+        return hashlib.sha256("/".join(map(str, what)).encode()).hexdigest()[:32]
 
 
 def welcome(user: Mapping[str, Any]) -> OutboxMessage:
@@ -83,73 +150,87 @@ def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
     return OutboxMessage(MessageKind.ACCOUNT_OPENED, account["user"], payload)
 
 
-def for_decisions(decisions: Iterable[Decision], accounts: Mapping[ObjectId, Account]) -> list[OutboxMessage]:
-    """Return the messages about these decisions, which are about to be written.
+def news_of(decisions: Iterable[Decision]) -> list[News]:
+    """Return the news in these decisions, in order.
 
-    `accounts` holds the parties. Treasuries get no mail. Decisions that write nothing, such
-    as repeats and refusals without a record, make no message.
+    There is none in decisions that write nothing, such as repeats and refusals without a record.
     """
-    return [message for decision in decisions for message in _for_decision(decision, accounts)]
+    news = []
+    for decision in decisions:
+        account = decision.outcome.account
+        if account is not None:
+            news.append(News(_EVENT_OF_STATUS[account.status], account.id, account.at))
+        # A reversal also updates the original, but the news is the reversal.
+        transaction = decision.inserted or decision.updated
+        if transaction is not None:
+            news.append(News(_event(transaction), transaction.id))
+    return news
 
 
-def _for_decision(decision: Decision, accounts: Mapping[ObjectId, Account]) -> Iterable[OutboxMessage]:
-    account = decision.outcome.account
-    if account is not None and account.user is not None:
-        yield OutboxMessage(
-            _KIND_OF_STATUS[account.status],
-            account.user,
-            {"at": account.at, "account": account.id, "currency": account.currency},
-        )
-    # A reversal also updates the original, but the mail is about the reversal.
-    transaction = decision.inserted or decision.updated
-    if transaction is None:
-        return
-    payer, payee = accounts[transaction.from_account], accounts[transaction.to_account]
-    for_payer, for_payee = _kinds(transaction)
-    yield from _tell(for_payer, payer, payee, transaction, decision)
-    if for_payee is not None:
-        yield from _tell(for_payee, payee, payer, transaction, decision)
-
-
-def _kinds(transaction: Transaction) -> tuple[MessageKind, MessageKind | None]:
-    """Return the kinds of message that the payer and the payee get about a transaction's new status."""
+def _event(transaction: Transaction) -> Event:
     match transaction.kind, transaction.status:
         case _, TransactionStatus.FAILED:
-            return MessageKind.TRANSFER_DECLINED, None
+            return Event.DECLINED
         case TransactionKind.HOLD, TransactionStatus.PENDING:
-            kind = MessageKind.HOLD_PLACED
+            return Event.HOLD_PLACED
         case TransactionKind.HOLD, TransactionStatus.COMPLETED:
-            kind = MessageKind.HOLD_CAPTURED
+            return Event.HOLD_CAPTURED
         case TransactionKind.HOLD, _:
-            kind = MessageKind.HOLD_EXPIRED if transaction.failure else MessageKind.HOLD_VOIDED
+            return Event.HOLD_EXPIRED if transaction.failure else Event.HOLD_VOIDED
         case _:
-            return MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED
-    return kind, kind
+            return Event.MOVED
 
 
-def _tell(
-    kind: MessageKind, reader: Account, other: Account, transaction: Transaction, decision: Decision
-) -> Iterable[OutboxMessage]:
-    """Yield the message to the owner of the account `reader`, with the balance that the transaction left there."""
-    if reader.user is None:
-        return
-    own = next((entry for entry in reversed(decision.entries) if entry.account == reader.id), None)
+def about_account(news: News, identity: Identity) -> list[OutboxMessage]:
+    """Return the message to the account's owner. Treasuries have none."""
+    if identity.user is None:
+        return []
+    payload = {"at": news.at, "account": news.subject, "currency": identity.currency}
+    return [OutboxMessage(MessageKind(news.event.value), identity.user, payload, news)]
+
+
+def about_transaction(
+    news: News, transaction: Transaction, entries: Sequence[Entry], parties: Mapping[ObjectId, Identity]
+) -> list[OutboxMessage]:
+    """Return the messages about a transaction, as it was when it happened, whatever became of it since.
+
+    `entries` are all of the transaction, and `parties` are its accounts. Treasuries get no message.
+    """
+    if news.event is Event.HOLD_PLACED:
+        transaction = transaction.as_first_answered()
+    own = {entry.account: entry for entry in entries if entry.type in _ENTRIES[news.event]}
+    at = next(iter(own.values())).created_at if own else transaction.created_at
+    payer, payee = transaction.from_account, transaction.to_account
+    messages = []
+    for kind, account, other in zip(_KINDS[news.event], (payer, payee), (payee, payer), strict=True):
+        user = parties[account].user
+        if kind is not None and user is not None:
+            counterparty = other if parties[other].kind is AccountKind.CUSTOMER else None
+            facts = _facts(transaction, at, account, counterparty, own.get(account))
+            messages.append(OutboxMessage(kind, user, facts, news))
+    return messages
+
+
+def _facts(
+    transaction: Transaction, at: datetime, account: ObjectId, counterparty: ObjectId | None, own: Entry | None
+) -> dict[str, Any]:
+    """Return what the owner of `account` is told, with the balance that the event left there."""
     failure = transaction.failure
     facts: dict[str, Any] = {
-        "at": decision.entries[0].created_at if decision.entries else transaction.created_at,
-        "account": reader.id,
-        "is_payer": reader.id == transaction.from_account,
+        "at": at,
+        "account": account,
+        "is_payer": account == transaction.from_account,
         "transaction": transaction.id,
         "transaction_kind": transaction.kind.value,
         "reverses": transaction.reverses,
         "amount": Int64(transaction.amount),
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "currency": transaction.currency,
-        "counterparty": other.id if other.kind is AccountKind.CUSTOMER else None,
+        "counterparty": counterparty,
         "description": transaction.description,
         "expires_at": transaction.expires_at,
         "balance": None if own is None else Int64(own.balance),
         "available": None if own is None else Int64(own.balance - own.held),
         "failure": {"code": failure.code, "detail": failure.detail} if failure else None,
     }
-    yield OutboxMessage(kind, reader.user, {name: value for name, value in facts.items() if value is not None})
+    return {name: value for name, value in facts.items() if value is not None}

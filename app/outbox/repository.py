@@ -1,40 +1,67 @@
-"""The collections `outbox` and `letter_counts`: messages from their atomic block until they are SENT or DEAD.
+"""The collections `outbox` and `letter_counts`: what is to be told, from its atomic block until it is SENT or DEAD.
 
-A message: {kind, user, payload, state, attempts, next_attempt_at}, and as needed {urgent,
-moment, lease, lost, was_due_at, deferred, sent_at, error}; `app/mongo/schema.py` explains them.
+There are three kinds of documents:
 
-A deliverer claims messages by a lease: it writes its random id into them and moves
-`next_attempt_at` to the lease's end. So messages of a deliverer that died become due again,
+- of a block: {kind: "block", at, news} and, once a part of it was told, `told`: keys that say which part. It has no
+  `user`, because its readers are worked out from the ledger.
+- of one reader: {kind, user, at, news}, made by the deliverer: what it could not send with its block.
+- a message: {kind, user, payload}, written by what is not a posting, and by version 1.
+
+`news` is a list of {event, subjects} or {event, subjects, at}, in order. A reader's document about one side of a
+transaction has its `account`. All documents have {state, attempts, next_attempt_at}, and as needed {sent_at, error} and
+
+- urgent: security mail, which goes first
+- moment: the same in messages that were written together
+- lease, was_due_at: who has claimed it, and when it was due before
+- lost: how many deliverers died while they held it
+- deferred: it exceeded its reader's daily letters
+
+A deliverer claims documents by a lease: it writes its random id into them and moves
+`next_attempt_at` to the lease's end. So documents of a deliverer that died become due again,
 and a deliverer whose lease is over can no longer change them. The claim counts the attempt,
 so that it counts even if the deliverer dies; `release` takes it back.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
+from pymongo.collection import Collection as MongoCollection
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
+from app import mongo
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import messages
-from app.outbox.messages import URGENT, OutboxMessage
+from app.outbox.messages import URGENT, Event, News, OutboxMessage
 
 ERROR_LENGTH_MAX = 300
+BLOCK = "block"
+# The kind of a reader's document with more than one piece of news.
+DIGEST = "digest"
 
-# The fields that decide which messages share a letter, and which come first.
-_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred"]
+# The fields that decide which documents share a letter, and which come first.
+_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "next_attempt_at"]
 
 _BY_READER = "state_1_user_1_next_attempt_at_1"
+# Before all ids.
+_FIRST_ID = ObjectId(bytes(12))
 
 
 class MessageState(StrEnum):
     PENDING = "PENDING"
     SENT = "SENT"
     DEAD = "DEAD"
+
+
+class LeaseLost(Exception):
+    """Another deliverer has claimed a document meanwhile, because the lease was over. Nothing was written."""
 
 
 def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
@@ -49,12 +76,10 @@ def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
         [
             {
                 "_id": ObjectId(),
-                "kind": message.kind.value,
+                "kind": str(message.kind),
                 "user": message.user,
                 "payload": message.payload,
-                "state": MessageState.PENDING.value,
-                "attempts": 0,
-                "next_attempt_at": message.payload["at"],
+                **_unsent(message.payload["at"]),
                 **({"urgent": True} if message.kind in URGENT else moment),
             }
             for message in told
@@ -64,8 +89,28 @@ def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
 
 
 def tell(decided: Decided, session: ClientSession) -> None:
-    """Write the messages about a block's decisions, inside the block. This is the ledger's witness for mail."""
-    insert(messages.for_decisions(decided.decisions, decided.accounts), session)
+    """Write the news of a block, inside the block. This is the ledger's witness for the outbox."""
+    news = messages.news_of(decided.decisions)
+    if news:
+        database().outbox.insert_one(block_document(news, at=decided.at), session=session)
+
+
+def block_document(news: Sequence[News], *, at: datetime) -> Document:
+    return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": _packed(news), **_unsent(at)}
+
+
+def reader_document(user: ObjectId, kind: str, news: Sequence[News], *, at: datetime) -> Document:
+    """Return a document of its own for one reader. The caller may change when it is due, and how it stands."""
+    return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": _packed(news), **_unsent(at)}
+
+
+def news_in(document: Document) -> list[News]:
+    """Return the news of a block's or a reader's document, in order; a message has none."""
+    return [
+        News(Event(run["event"]), subject, run.get("at"))
+        for run in document.get("news", ())
+        for subject in run["subjects"]
+    ]
 
 
 def is_due(now: datetime) -> bool:
@@ -78,16 +123,25 @@ def find_urgent(now: datetime, size_max: int) -> list[Document]:
     return list(database().outbox.find(urgent, projection=_OUTLINE).sort("next_attempt_at", 1).limit(size_max))
 
 
+def find_blocks(now: datetime, size_max: int) -> list[Document]:
+    """Return outlines of the blocks' documents, the longest due first, each with its `news`."""
+    # Only they have no user, so the readers' index has them together, in order. It would not be in order for `None`,
+    # which also stands for undefined values.
+    blocks = {"user": {"$exists": False}, **_due(now)}
+    found = database().outbox.find(blocks, projection=[*_OUTLINE, "news"]).sort("next_attempt_at", 1)
+    return list(found.hint(_BY_READER).limit(size_max))
+
+
 def find_readers(now: datetime, *, after: ObjectId | None, size_max: int) -> list[ObjectId]:
-    """Return readers with a due message, in the order of their ids: first those after `after`, then from the start."""
-    readers = _readers(now, {"$gt": after} if after else {}, size_max)
+    """Return readers with a due document, in the order of their ids: first those after `after`, then from the start."""
+    readers = _readers(now, {"$gt": after or _FIRST_ID}, size_max)
     if after and len(readers) < size_max:
         readers += _readers(now, {"$lte": after}, size_max - len(readers))
     return readers
 
 
 def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) -> dict[ObjectId, list[Document]]:
-    """Return, for each reader, outlines of the due messages that are not urgent, the longest due first.
+    """Return, for each reader, outlines of the due documents that are not urgent, the longest due first.
 
     If there are more than `size_max` in all, the last readers are left out. A single reader
     with more than `size_max` gets the first ones.
@@ -106,10 +160,13 @@ def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) ->
 
 
 def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
-    """Lease the messages that nobody else has claimed meanwhile, and return them in the order of their ids."""
+    """Lease the documents that nobody else has claimed meanwhile, and return them in the order of their ids.
+
+    The write waits for a majority, so what is claimed cannot be rolled back any more.
+    """
     if not ids:
         return []
-    # A message that another deliverer claimed is no longer due. A due message that still has a lease was lost by a
+    # A document that another deliverer claimed is no longer due. A due document that still has a lease was lost by a
     # deliverer that died.
     lost = {"$cond": [{"$ifNull": ["$lease", False]}, 1, 0]}
     changes = {
@@ -124,19 +181,23 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
 
 
 def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
-    """Give back claimed messages that were not tried. They are due as before, and the attempt does not count."""
-    if not ids:
-        return
+    """Give back claimed documents that were not tried. They are due as before, and the attempt does not count.
+
+    It waits until a majority has this, and with it all notes that did not wait, even if there is nothing to give back.
+    """
     changes = {"next_attempt_at": "$was_due_at", "attempts": {"$subtract": ["$attempts", 1]}}
     database().outbox.update_many(
-        {"_id": {"$in": list(ids)}, "lease": lease, "state": MessageState.PENDING.value},
+        _held(ids, lease),
         [{"$set": changes}, {"$unset": ["lease", "was_due_at"]}],
     )
 
 
 def mark_sent(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime) -> None:
-    """Note that the server took the messages, and remove the secrets that they carried."""
-    _settle(ids, lease, {"state": MessageState.SENT.value, "sent_at": now}, forget_secret=True)
+    """Note that the server took the messages, and remove the secrets that they carried.
+
+    It does not wait for a majority: if the note is lost, the messages are sent again.
+    """
+    _settle(ids, lease, _sent(now), forget_secret=True, hasty=True)
 
 
 def mark_failed(ids: Collection[ObjectId], lease: ObjectId, *, next_attempt_at: datetime, error: str) -> None:
@@ -150,8 +211,40 @@ def mark_dead(ids: Collection[ObjectId], lease: ObjectId, *, error: str) -> None
     _settle(ids, lease, changes, forget_secret=True)
 
 
+def note_told(told: Mapping[ObjectId, Collection[str]], lease: ObjectId) -> None:
+    """Note which parts of these blocks were told, while others still wait. It does not wait for a majority."""
+    if told:
+        _hasty(database().outbox).bulk_write(
+            [_told_update(block, keys, lease) for block, keys in told.items()], ordered=False
+        )
+
+
+def set_apart(
+    apart: Sequence[Document],
+    *,
+    told: Mapping[ObjectId, Collection[str]],
+    sent: Collection[ObjectId],
+    lease: ObjectId,
+    now: datetime,
+) -> None:
+    """Insert documents of their own for what was not sent with the others, and note what was.
+
+    All of it is written or, if LeaseLost is raised, none.
+    """
+    updates = [_told_update(block, keys, lease) for block, keys in told.items()]
+    unset = {**_UNLEASED, **_SECRET}
+    updates += [UpdateOne(_held([each], lease), {"$set": _sent(now), "$unset": unset}) for each in sent]
+
+    def block(session: ClientSession) -> None:
+        if database().outbox.bulk_write(updates, session=session).matched_count < len(updates):
+            raise LeaseLost
+        database().outbox.insert_many(apart, session=session)
+
+    mongo.atomically(block)
+
+
 def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
-    """Put off a reader's due messages, except security mail, until a time; then they go in one letter."""
+    """Put off a reader's due documents, except security mail, until a time; then they go in one letter."""
     # By kind, as letters are counted. Security mail of version 1 has no `urgent`, and must not wait.
     waiting = {"user": reader, **_due(now), "kind": {"$nin": sorted(URGENT)}}
     database().outbox.update_many(waiting, {"$set": {"next_attempt_at": until, "deferred": True}})
@@ -167,7 +260,8 @@ def reserve_letters(
     if not wanted:
         return {}
     keys = {f"{reader}/{day}": reader for reader in wanted}
-    count = database().letter_counts
+    # To wait for a majority would cost more than a letter too many after a failover.
+    count = _hasty(database().letter_counts)
     count.bulk_write(
         [
             UpdateOne(
@@ -191,13 +285,13 @@ def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
         if number
     ]
     if changes:
-        database().letter_counts.bulk_write(changes, ordered=False)
+        _hasty(database().letter_counts).bulk_write(changes, ordered=False)
 
 
 def revive(selection: Document, *, now: datetime) -> int:
-    """Make the selected messages due now, with no attempts counted; return how many there were.
+    """Make the selected documents due now, with no attempts counted; return how many there were.
 
-    Messages that were sent or that are claimed stay as they are.
+    What was sent or is claimed stays as it is.
     """
     unsent = {"$in": [MessageState.PENDING.value, MessageState.DEAD.value]}
     revived = database().outbox.update_many(
@@ -220,20 +314,15 @@ def count_sent_since(moment: datetime) -> int:
 
 
 def find_oldest(state: MessageState, size_max: int) -> list[Document]:
-    """Return the oldest messages in the state, without their payload."""
-    return list(
-        database().outbox.find({"state": state.value}, projection={"payload": 0}).sort("_id", 1).limit(size_max)
-    )
-
-
-def _due(now: datetime) -> dict[str, Any]:
-    return {"state": MessageState.PENDING.value, "next_attempt_at": {"$lte": now}}
+    """Return the oldest documents in the state, without what they tell."""
+    without = {"payload": 0, "news": 0, "told": 0}
+    return list(database().outbox.find({"state": state.value}, projection=without).sort("_id", 1).limit(size_max))
 
 
 def oldest_of_each(users: dict[str, Any]) -> list[Document]:
-    """Return the pipeline that finds when each reader's oldest message is due: one seek for each reader."""
+    """Return the pipeline that finds when each reader's oldest document is due: one seek for each reader."""
     return [
-        {"$match": {"state": MessageState.PENDING.value, **({"user": users} if users else {})}},
+        {"$match": {"state": MessageState.PENDING.value, "user": users}},
         {"$sort": {"state": 1, "user": 1, "next_attempt_at": 1}},
         {"$group": {"_id": "$user", "due_at": {"$first": "$next_attempt_at"}}},
     ]
@@ -249,11 +338,46 @@ def _readers(now: datetime, users: dict[str, Any], size_max: int) -> list[Object
     return [found["_id"] for found in database().outbox.aggregate(pipeline, hint=_BY_READER)]
 
 
-def _settle(ids: Collection[ObjectId], lease: ObjectId, changes: Document, *, forget_secret: bool = False) -> None:
-    if not ids:
-        return
-    unset = {"lease": "", "lost": "", "was_due_at": "", **({"payload.token": ""} if forget_secret else {})}
-    database().outbox.update_many(
-        {"_id": {"$in": list(ids)}, "lease": lease, "state": MessageState.PENDING.value},
-        {"$set": changes, "$unset": unset},
-    )
+def _due(now: datetime) -> dict[str, Any]:
+    return {"state": MessageState.PENDING.value, "next_attempt_at": {"$lte": now}}
+
+
+def _held(ids: Collection[ObjectId], lease: ObjectId) -> dict[str, Any]:
+    return {"_id": {"$in": list(ids)}, "lease": lease, "state": MessageState.PENDING.value}
+
+
+def _unsent(due_at: datetime) -> Document:
+    return {"state": MessageState.PENDING.value, "attempts": 0, "next_attempt_at": due_at}
+
+
+def _sent(now: datetime) -> Document:
+    return {"state": MessageState.SENT.value, "sent_at": now}
+
+
+_SECRET = {"payload.token": ""}
+_UNLEASED = {"lease": "", "lost": "", "was_due_at": "", "told": ""}
+
+
+def _told_update(block: ObjectId, keys: Iterable[str], lease: ObjectId) -> UpdateOne:
+    return UpdateOne(_held([block], lease), {"$push": {"told": {"$each": list(keys)}}})
+
+
+def _hasty(collection: MongoCollection[Document]) -> MongoCollection[Document]:
+    """Return the collection with writes that do not wait for a majority, and reads that see them."""
+    return collection.with_options(write_concern=WriteConcern(w=1), read_concern=ReadConcern("local"))
+
+
+def _settle(
+    ids: Collection[ObjectId], lease: ObjectId, changes: Document, *, forget_secret: bool = False, hasty: bool = False
+) -> None:
+    if ids:
+        unset = {**_UNLEASED, **(_SECRET if forget_secret else {})}
+        outbox = _hasty(database().outbox) if hasty else database().outbox
+        outbox.update_many(_held(ids, lease), {"$set": changes, "$unset": unset})
+
+
+def _packed(news: Sequence[News]) -> list[Document]:
+    return [
+        {"event": event.value, "subjects": [each.subject for each in run], **({"at": at} if at is not None else {})}
+        for (event, at), run in groupby(news, key=lambda each: (each.event, each.at))
+    ]

@@ -1,63 +1,64 @@
-"""The press: a process beside each worker that draws PDFs, so that drawing never blocks the worker's other threads.
+"""The press: a process beside each worker that draws up long statements, so that no thread of the worker has to.
 
-The worker decides who may draw and who waits (`app.runtime.heavy`). The press has its own connection to the database
-and writes into a file that the worker gives it. It starts when it is first needed. It ends when the worker's end of
-their socket closes, which the kernel does however the worker ends. If a press is lost, the requests that waited for it
-are refused with ServiceUnavailable, and the next order starts a new one.
+It writes them as PDF, CSV or JSON, and judges long statements that clients send. The worker decides whose order is
+carried out and who waits (`app.runtime.heavy`), and passes on the bytes that the press sends. `printing` has what the
+press does.
+
+It starts when it is first needed. It ends when the worker's end of their socket closes, which the kernel does however
+the worker ends. If a press is lost, the requests that waited for it are refused with ServiceUnavailable, and the next
+order starts a new one.
 """
 
-import gc
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
-from types import ModuleType
 from typing import IO
 
 import bson
+import orjson
 import structlog
-from pymongo.errors import PyMongoError
+from bson import ObjectId
+from pymongo.errors import AutoReconnect
 
-from app import mongo
-from app.errors import ServiceUnavailable, ValidationFailed
-from app.mongo import Document
+from app.errors import AccountNotFound, DomainError, MalformedJson, ServiceUnavailable, ValidationFailed
 from app.policies import MongoPolicy
-from app.statements import service
-from app.statements.queries import Span
 from app.statements.service import Period
 
 log = structlog.get_logger(__name__)
 
 # Drawing this many takes 10 to 30 seconds, depending on how many scripts the texts use. The document is kept until it
 # is complete, which takes up to 110 MB.
-ENTRIES_MAX = 100_000
-BYTES_AT_ONCE = 64 * 1024
-# The press has lower priority, so other processes get a busy processor first.
-NICENESS = 5
+PDF_ENTRIES_MAX = 100_000
 # The press sends a message after every 1,000 entries. If it is silent for this long, it hangs.
 SILENCE_MAX_S = 120.0
-# An order has an account and two entries; the report of a bug has a traceback.
-MESSAGE_BYTES_MAX = 64 * 1024
-TRACE_LETTERS_MAX = 10_000
+# The statement is sent in pieces of this size. The socket holds a few of them, so a press waits for a slow reader.
+PIECE_BYTES_MAX = 64 * 1024
+# An order has an account and two entries, the report of a bug a traceback, a refusal up to 100 names of fields.
+MESSAGE_BYTES_MAX = 128 * 1024
 
-_TAKEN, _PAUSE, _DRAWN, _AWAY, _FAULT = b"T", b"P", b"D", b"A", b"F"
-_GO_ON = b"G"
+# What the press says.
+TAKEN, PAUSE, PIECE, DONE, AWAY, REFUSED, FAULT = b"T", b"P", b"B", b"D", b"A", b"R", b"F"
+# What the worker says.
+GO_ON = b"G"
+# The refusals that the press finds reasons for.
+REFUSALS: dict[str, type[DomainError]] = {
+    kind.code: kind for kind in (AccountNotFound, MalformedJson, ValidationFailed)
+}
 _ROOT = Path(__file__).resolve().parents[2]
+# The press counts nothing; with this variable it would leave files of counters behind.
 _PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from app.statements import press; press.serve(int(sys.argv[2]))"
+    "import os, sys; os.environ.pop('PROMETHEUS_MULTIPROC_DIR', None); sys.path.insert(0, sys.argv[1]); "
+    "from app.statements import printing; printing.serve(int(sys.argv[2]))"
 )
-_DECODED: bson.CodecOptions[Document] = bson.CodecOptions(tz_aware=True)
 
 
-class DrawingFailed(Exception):
-    """There is a bug in the code that draws; the text is its traceback."""
+class PrintingFailed(Exception):
+    """There is a bug in what the press does; the text is its traceback."""
 
 
 class Press:
@@ -84,63 +85,76 @@ class Press:
         """The process id of the press, if it runs."""
         return self._process.pid if self._process else None
 
-    def draw(self, period: Period, pause: Callable[[], None], file: IO[bytes]) -> None:
-        """Let the press draw a period's statement into a file. Calls `pause` regularly, so that others can go first.
+    def statement(self, form: str, period: Period, pause: Callable[[], None]) -> Generator[bytes]:
+        """Yield a period's statement as pdf, csv or json. Calls `pause` regularly, so that others can go first.
 
-        Raises ServiceUnavailable if the database is away or the press is lost, and DrawingFailed for a bug.
+        A PDF is complete before its first piece. The others are drawn up while they are read; if nobody reads on, the
+        press waits. Raises ValidationFailed for a PDF of too many entries, ServiceUnavailable if the press is lost,
+        AutoReconnect if its database is away, and PrintingFailed for a bug; all but the first may come late.
         """
-        process, told = self._ask(period, pause, file)
-        if not told:
-            # The press ended before it took up the order, so it is safe to try again.
-            self._replace(process)
-            process, told = self._ask(period, pause, file)
-        if told in (b"", _TAKEN):
-            self._replace(process)
-            log.error("press_lost", pid=process.pid, exit_code=process.poll())
-            raise _lost()
-        if told[:1] == _AWAY:
-            log.warning("database_away", error=told[1:].decode())
-            raise ServiceUnavailable
-        if told[:1] == _FAULT:
-            raise DrawingFailed(told[1:].decode(errors="replace"))
+        if form == "pdf" and period.span.size > PDF_ENTRIES_MAX:
+            raise ValidationFailed(
+                "The period has too many entries for a PDF.",
+                errors={
+                    "format": [f"A PDF has at most {PDF_ENTRIES_MAX:,} entries. Take a shorter period, CSV or JSON."]
+                },
+            )
+        return self._carried_out(statement_order(form, period), pause)
 
-    def _ask(
-        self, period: Period, pause: Callable[[], None], file: IO[bytes]
-    ) -> "tuple[subprocess.Popen[bytes], bytes]":
-        """Send an order; return the process that got it, and its last message.
+    def verdict(self, body: bytes, viewer: ObjectId, pause: Callable[[], None]) -> bytes:
+        """Return the verdict on a statement as `verdicts.judge` does. Raises its refusals, and as `statement` does."""
+        # In memory, and gone when the last one closes it.
+        with open(os.memfd_create("statement"), "w+b") as file:
+            file.write(body)
+            file.flush()
+            return b"".join(self._carried_out(verdict_order(viewer), pause, file))
 
-        The message is empty if the order was not taken up, and _TAKEN if it was taken up but never finished.
-        """
+    def _carried_out(self, order: bytes, pause: Callable[[], None], body: IO[bytes] | None = None) -> Generator[bytes]:
+        """Send an order, and yield the pieces of its result."""
+        process, answers = self._send(order, body)
+        with ExitStack() as stack:
+            stack.enter_context(answers)
+            said = _receive(answers)
+            if not said:
+                # The press ended before it took up the order, so it is safe to try again.
+                self._replace(process)
+                process, answers = self._send(order, body)
+                stack.enter_context(answers)
+                said = _receive(answers)
+            while said:
+                kind, content = said[:1], said[1:]
+                if kind == PIECE:
+                    yield content
+                elif kind == PAUSE:
+                    pause()
+                    with suppress(OSError):  # then the next message is missing too
+                        answers.send(GO_ON)
+                elif kind == DONE:
+                    return
+                elif kind != TAKEN:
+                    raise _problem(kind, content)
+                said = _receive(answers)
+        self._replace(process)
+        log.error("press_lost", pid=process.pid, exit_code=process.poll())
+        raise _lost()
+
+    def _send(self, order: bytes, body: IO[bytes] | None) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+        """Send an order to the press, or to a new one if it has ended; return the process, and where it answers."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
-            with theirs:
-                process = self._send(_order(period), theirs, file)
-            ours.settimeout(SILENCE_MAX_S)
-            last = b""
-            with suppress(OSError):  # the press was silent for too long, or has ended
-                while told := ours.recv(MESSAGE_BYTES_MAX):
-                    if told not in (_TAKEN, _PAUSE):
-                        return process, told
-                    last = _TAKEN
-                    if told == _PAUSE:
-                        pause()
-                        ours.send(_GO_ON)
-        return process, last
-
-    def _send(self, order: bytes, theirs: socket.socket, file: IO[bytes]) -> "subprocess.Popen[bytes]":
-        """Send an order to the press, or to a new one if the press has ended; return the process that got it."""
-        handles = [theirs.fileno(), file.fileno()]
+        ours.settimeout(SILENCE_MAX_S)
+        handles = [theirs.fileno(), *([] if body is None else [body.fileno()])]
         try:
-            with self._lock:
+            with theirs, self._lock:
                 process, orders = self._running()
                 with suppress(OSError):
                     socket.send_fds(orders, [order], handles)
-                    return process
+                    return process, ours
                 self._end()
                 process, orders = self._running()
                 socket.send_fds(orders, [order], handles)
-                return process
+                return process, ours
         except OSError as error:
+            ours.close()
             log.error("press_not_started", exc_info=error)
             raise _lost() from error
 
@@ -181,94 +195,36 @@ class Press:
                 self._end()
 
 
+def _receive(answers: socket.socket) -> bytes:
+    """Return the press's next message; empty if there is none, because it has ended or was silent for too long."""
+    with suppress(OSError):
+        return answers.recv(MESSAGE_BYTES_MAX)
+    return b""
+
+
+def _problem(kind: bytes, content: bytes) -> Exception:
+    if kind == AWAY:
+        return AutoReconnect(f"The press's database is away: {content.decode()}")
+    if kind == REFUSED:
+        refusal = orjson.loads(content)
+        return REFUSALS[refusal["code"]](refusal["detail"], errors=refusal["errors"])
+    return PrintingFailed(content.decode(errors="replace"))
+
+
 def _lost() -> ServiceUnavailable:
-    return ServiceUnavailable("Drawing the document failed. Nothing was done: try again.")
+    return ServiceUnavailable("Drawing up the document failed. Nothing was done: try again.")
+
+
+def statement_order(form: str, period: Period) -> bytes:
+    """Return the order for a statement, as `printing` reads it."""
+    span = {"before": period.span.before, "end": period.span.end}
+    facts = {"account": period.account, "from_time": period.from_time, "to_time": period.to_time, **span}
+    return bson.encode({"form": form, **facts})
+
+
+def verdict_order(viewer: ObjectId) -> bytes:
+    """Return the order to judge the statement that `viewer` sent, which is in a file of its own."""
+    return bson.encode({"form": "verdict", "viewer": viewer})
 
 
 press = Press()
-
-
-def as_pdf(period: Period, pause: Callable[[], None]) -> Iterator[bytes]:
-    """Yield a period's statement as PDF, once it is complete.
-
-    Raises ValidationFailed if the period has too many entries, and as `Press.draw` does.
-    """
-    if period.span.size > ENTRIES_MAX:
-        raise ValidationFailed(
-            "The period has too many entries for a PDF.",
-            errors={"format": [f"A PDF has at most {ENTRIES_MAX:,} entries. Take a shorter period, CSV or JSON."]},
-        )
-    # The file has no name, so nothing is left of it if a process is killed.
-    with TemporaryFile() as file:
-        press.draw(period, pause, file)
-        file.seek(0)
-        while some := file.read(BYTES_AT_ONCE):
-            yield some
-
-
-def _order(period: Period) -> bytes:
-    return bson.encode(
-        {
-            "account": period.account,
-            "from_time": period.from_time,
-            "to_time": period.to_time,
-            "before": period.span.before,
-            "end": period.span.end,
-        }
-    )
-
-
-# In the press
-
-
-def serve(handle: int) -> None:
-    """Draw the documents that are ordered over this socket, until its other end is closed."""
-    # These signals are for the worker, which may still wait for a document when the bank stops.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(NICENESS)
-    orders = socket.socket(fileno=handle)
-    _pdf()
-    gc.freeze()
-    mongo.connect(MongoPolicy(**bson.decode(orders.recv(MESSAGE_BYTES_MAX))))
-    while True:
-        order, handles, _, _ = socket.recv_fds(orders, MESSAGE_BYTES_MAX, 2)
-        if not order:
-            # End at once, because nobody waits for a document any more.
-            os._exit(0)
-        threading.Thread(target=_fill, args=(order, *handles), daemon=True).start()
-
-
-def _pdf() -> ModuleType:
-    # Imported only in the press. The worker does not need the fonts and the library: 20 MB and half a second.
-    from app.statements import pdf
-
-    return pdf
-
-
-def _fill(order: bytes, connection: int, handle: int) -> None:
-    """Carry out an order, and send the worker the result."""
-    with suppress(OSError), socket.socket(fileno=connection) as worker, os.fdopen(handle, "wb") as file:
-        worker.send(_TAKEN)
-        worker.send(_drawn(order, worker, file))
-
-
-def _drawn(order: bytes, worker: socket.socket, file: IO[bytes]) -> bytes:
-    facts = bson.decode(order, _DECODED)
-    period = Period(facts["account"], facts["from_time"], facts["to_time"], Span(facts["before"], facts["end"]))
-
-    def pause() -> None:
-        worker.send(_PAUSE)
-        if not worker.recv(MESSAGE_BYTES_MAX):
-            raise BrokenPipeError
-
-    try:
-        _pdf().draw(service.draw_up(period, pause), file)
-        file.flush()
-    except PyMongoError as error:
-        if mongo.is_away(error):
-            return _AWAY + type(error).__name__.encode()
-        return _FAULT + traceback.format_exc()[-TRACE_LETTERS_MAX:].encode()
-    except Exception:  # noqa: BLE001 -- the worker gets the traceback and raises
-        return _FAULT + traceback.format_exc()[-TRACE_LETTERS_MAX:].encode()
-    return _DRAWN

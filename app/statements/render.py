@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from app.compiled import dumper_of
 from app.fields import rfc3339
 from app.ledger.records import EntryType
 from app.money import decimal_text
@@ -31,7 +32,7 @@ _CSV_HEADER = (
 Item = TypeVar("Item")
 
 _HEAD = StatementHeadSchema()
-_ENTRIES = EntrySchema(many=True)
+_dump_entry = dumper_of(EntrySchema())
 
 
 def head_as_json(statement: Statement) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def head_as_json(statement: Statement) -> dict[str, Any]:
 def sealed_entries_as_json(statement: Statement) -> Iterator[tuple[dict[str, Any], bool]]:
     """Yield the entries one by one, each with whether its hash is right and continues the chain."""
     for documents in _chunks(statement.sealed_entries()):
-        entries = _ENTRIES.dump([document for document, _ in documents])
+        entries = [_dump_entry(document) for document, _ in documents]
         yield from zip(entries, (is_sealed for _, is_sealed in documents), strict=True)
 
 
@@ -54,7 +55,7 @@ def as_json(statement: Statement) -> Iterator[bytes]:
     separator = b""
     for documents in _chunks(statement.entries()):
         # The brackets of each chunk's list are removed, so that all chunks make one list.
-        yield separator + orjson.dumps(_ENTRIES.dump(documents))[1:-1]
+        yield separator + orjson.dumps([_dump_entry(document) for document in documents])[1:-1]
         separator = b","
     yield b"]}\n"
 

@@ -1,4 +1,4 @@
-"""The process that draws PDFs: it is another one than the worker, and one that is lost is replaced."""
+"""The process that draws up statements: it is another one than the worker, and one that is lost is replaced."""
 
 import os
 import signal
@@ -8,22 +8,27 @@ from pathlib import Path
 
 import pytest
 import structlog
+from bson import ObjectId
+from flask import Flask
 from pymongo.database import Database
 
-from app.http import problems
+from app.http import problems, streams
+from app.http.answers import BrokenOff
 from app.mongo import Document
 from app.runtime import heavy
 from app.statements import press as press_module
+from app.statements import service
 from app.statements.press import press
 from app.statements.queries import READ_AT_ONCE
 from config import Config
-from local.processes import free_port
+from local.processes import free_port, holds_within
 from tests.clients import Answer
 from tests.journals import lengthen
 from tests.people import Bank, Person
 
 # One pause while it is drawn, and one before.
 ENTRIES = READ_AT_ONCE + 1
+WAIT_S = 20.0
 HEADERS = {"X-Request-ID": "of-this-request"}
 
 
@@ -135,8 +140,8 @@ def test_a_bug_in_the_press_is_in_the_log_with_its_trace(
     asha: tuple[Person, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person, path = asha
-    order = press_module._order
-    monkeypatch.setattr(press_module, "_order", lambda period: order(replace(period, account={})))
+    order = press_module.statement_order
+    monkeypatch.setattr(press_module, "statement_order", lambda form, of: order(form, replace(of, account={})))
     monkeypatch.setattr(problems, "log", structlog.wrap_logger(None))
 
     with structlog.testing.capture_logs() as logged:
@@ -147,3 +152,45 @@ def test_a_bug_in_the_press_is_in_the_log_with_its_trace(
     assert "KeyError: '_id'" in str(bug["exc_info"])
     monkeypatch.undo()
     assert [person.get(path).status for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize("format_", ["csv", "json"])
+def test_a_press_that_is_killed_in_the_middle_of_a_long_answer_breaks_it(
+    app: Flask, asha: tuple[Person, str], monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    person, path = asha
+    monkeypatch.setattr(streams, "READY_BYTES_MAX", 1_000)
+    path = f"{path.removesuffix('.pdf')}?format={format_}"
+    with app.test_client().get(path, headers={"Authorization": f"Bearer {person.token}"}) as response:
+        assert (response.status_code, response.content_length) == (200, None)
+        os.kill(press_pid(), signal.SIGKILL)
+        with pytest.raises(BrokenOff):
+            response.get_data()
+
+    assert person.get(path).status == 200
+
+
+def test_a_press_waits_for_a_slow_reader_and_stops_when_there_is_none(
+    app: Flask, bank: Bank, database: Database[Document]
+) -> None:
+    person, account = bank.customer(1_000)
+    lengthen(database, account, 10 * READ_AT_ONCE)
+    period = service.find_period(ObjectId(account), ObjectId(person.id))
+    reads: list[None] = []
+    assert len(b"".join(press.statement("csv", period, lambda: reads.append(None)))) > 1_000_000
+    assert len(reads) == 11
+    before = threads_of(press_pid())
+
+    begun = [press.statement("csv", period, lambda: reads.append(None)) for _ in range(5)]
+    reads.clear()
+    for pieces in begun:
+        next(pieces)
+    assert len(reads) == 5
+    for pieces in begun:
+        pieces.close()
+
+    assert holds_within(WAIT_S, lambda: threads_of(press_pid()) <= before)
+
+
+def threads_of(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))

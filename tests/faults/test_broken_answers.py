@@ -91,6 +91,7 @@ def test_a_press_ends_with_its_worker_however_that_ends(bank: LiveBank, asha: tu
 
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
+        bank.hang_up()
 
         assert holds_within(RECOVERY_TIMEOUT_S, lambda: not any(map(is_running, drawers)))
         assert isinstance(lost.exception(READ_TIMEOUT_S), CONNECTION_ERRORS)

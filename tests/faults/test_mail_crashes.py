@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bson import ObjectId
@@ -13,12 +16,13 @@ from flask import Flask
 from pymongo.database import Database
 
 from app import ledger
-from app.ledger.commands import Transfer
-from app.ledger.records import TransactionKind
+from app.ledger.commands import Command
+from app.mail.delivery import ROUND_S
 from app.mongo import Document
 from config import ROOT
 from local.processes import LOOPBACK, holds_within
 from tests.clients import OverHttp
+from tests.commands import transfer
 from tests.mail import SmtpServer, fill, make_due, use
 from tests.people import Bank, Person
 from tests.server import JWT_SECRET, running_server
@@ -28,21 +32,15 @@ TRANSFERS_TIMEOUT_S = 200.0  # about 25 on a machine that has nothing else to do
 AMOUNT = 1
 
 
+def payment(payer: Person, from_account: str, to_account: str, *, key: str) -> Command:
+    return transfer(ObjectId(payer.id), ObjectId(from_account), ObjectId(to_account), AMOUNT, key=key)
+
+
 def post_transfers(payer: Person, from_account: str, to_account: str, count: int) -> None:
     for start in range(0, count, 100):
         ledger.post(
             [
-                Transfer(
-                    id=ObjectId(),
-                    user=ObjectId(payer.id),
-                    idempotency_key=f"transfer-{number}",
-                    fingerprint={"idempotencyKey": "x"},
-                    salt=bytes(16),
-                    kind=TransactionKind.TRANSFER,
-                    from_account=ObjectId(from_account),
-                    to_account=ObjectId(to_account),
-                    amount=AMOUNT,
-                )
+                payment(payer, from_account, to_account, key=f"transfer-{number}")
                 for number in range(start, min(start + 100, count))
             ]
         )
@@ -57,13 +55,13 @@ def test_a_thousand_transfers_with_the_server_down_then_up_all_arrive_once(
         payer, from_account = bank.customer(TRANSFERS)
         _, to_account = bank.customer()
         post_transfers(payer, from_account, to_account, TRANSFERS)
-        expected = database.outbox.count_documents({})
-        assert expected == 2 * TRANSFERS + 5
-        assert database.outbox.count_documents({"state": "PENDING", "attempts": 0}) == expected
+        documents = database.outbox.count_documents({})
+        assert database.outbox.count_documents({"state": "PENDING", "attempts": 0}) == documents
         server.start()
         try:
-            received = server.await_mail(expected, TRANSFERS_TIMEOUT_S)
-            assert holds_within(5, lambda: database.outbox.count_documents({"state": "SENT"}) == expected)
+            # Also two welcomes, two accounts opened, and the payer's funds.
+            received = server.await_mail(2 * TRANSFERS + 5, TRANSFERS_TIMEOUT_S)
+            assert holds_within(5, lambda: database.outbox.count_documents({"state": "SENT"}) == documents)
         finally:
             server.stop()
 
@@ -103,12 +101,82 @@ def test_mail_survives_the_death_of_its_workers_between_commit_and_sending(
             os.kill(pid, signal.SIGKILL)
         server.start()
         try:
-            received = server.await_mail(database.outbox.count_documents({}))
+            received = server.await_mail(2 + 2 + 1 + 2)
         finally:
             server.stop()
 
     assert set(server.ids().values()) == {1}
     assert {mail.subject for mail in received if mail.recipient == payee.user["email"]} >= {"You received ₹4.00"}
+
+
+def start_deliverer(mongo_uri: str, server: SmtpServer) -> "subprocess.Popen[bytes]":
+    environment = {
+        **os.environ,
+        "ENV_FILE": os.devnull,
+        "MONGO_URI": mongo_uri,
+        "JWT_SECRET": JWT_SECRET,
+        "LOG_LEVEL": "CRITICAL",
+        "MAIL_SERVER": LOOPBACK,
+        "MAIL_PORT": str(server.port),
+    }
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver"]
+    return subprocess.Popen(command, cwd=ROOT, env=environment)
+
+
+@pytest.mark.parametrize("is_refused", [False, True], ids=["", "the first letter is refused"])
+@pytest.mark.parametrize(
+    ("letter", "is_noted"), [(1, False), (4, False), (4, True)], ids=["claimed", "some are sent", "one is noted"]
+)
+def test_a_block_survives_the_death_of_its_deliverer_at_each_step(
+    letter: int,
+    is_noted: bool,
+    is_refused: bool,
+    mail_app: Flask,
+    bank: Bank,
+    database: Database[Document],
+    mongo_uri: str,
+    server: SmtpServer,
+) -> None:
+    """It dies while the mail server has the block's so many-th letter, and before the server answers."""
+    payer, from_account = bank.customer(100)
+    payees = [bank.customer() for _ in range(5)]
+    database.outbox.delete_many({})
+    ledger.post([payment(payer, from_account, account, key=f"to-{account}") for _, account in payees])
+    reached, let_go = threading.Event(), threading.Event()
+    arrived: list[str] = []
+
+    def on_data(_server: object, envelope: Any) -> str | None:
+        arrived.append(envelope.rcpt_tos[0])
+        if len(arrived) == letter:
+            reached.set()
+            let_go.wait(20)
+            return "451 too late"
+        if len(arrived) == 1 and is_noted:
+            # So that the round is over, and what became of this letter is noted.
+            time.sleep(ROUND_S)
+        return "451 later" if len(arrived) == 1 and is_refused else None
+
+    server.on_data = on_data
+    process = start_deliverer(mongo_uri, server)
+    try:
+        assert reached.wait(20)
+    finally:
+        process.kill()
+        process.wait()
+    let_go.set()
+    server.on_data = lambda _server, _envelope: None
+    (block,) = database.outbox.find({"kind": "block"})
+    assert block["state"] == "PENDING"
+    assert not is_noted or len(block["told"]) == 1
+    make_due(database)
+
+    use(mail_app, server.port).deliver_due()
+
+    letters = Counter(received.recipient for received in server.received)
+    assert letters.keys() == {payer.user["email"], *(payee.user["email"] for payee, _ in payees)}
+    assert not is_noted or letters[arrived[0]] == 1, "What was noted is not sent again."
+    assert len({received.id for received in server.received}) == 6, "What comes twice is recognised by its id."
+    assert database.outbox.count_documents({"state": "SENT"}) == database.outbox.count_documents({})
 
 
 def test_mail_survives_the_death_of_its_deliverer_in_mid_sending(
@@ -123,16 +191,7 @@ def test_mail_survives_the_death_of_its_deliverer_in_mid_sending(
         return "451 too late"
 
     server.on_data = hang
-    environment = {
-        **os.environ,
-        "ENV_FILE": os.devnull,
-        "MONGO_URI": mongo_uri,
-        "JWT_SECRET": JWT_SECRET,
-        "MAIL_SERVER": LOOPBACK,
-        "MAIL_PORT": str(server.port),
-    }
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    process = start_deliverer(mongo_uri, server)
     try:
         assert reached.wait(20)
     finally:

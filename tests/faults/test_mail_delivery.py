@@ -9,10 +9,10 @@ from pymongo.database import Database
 
 from app import mongo
 from app.auth.resets import reset_token
-from app.mail import delivery, smtp
+from app.mail import delivery, desk, smtp
 from app.mail.delivery import Deliverer
-from app.mail.smtp import ServerAway
-from app.mongo import Document
+from app.mail.smtp import Mail, ServerAway, mail
+from app.mongo import Document, leases
 from app.outbox import messages
 from app.outbox import repository as outbox
 from local.processes import free_port
@@ -46,6 +46,84 @@ def test_a_batch_shares_one_conversation(mail_app: Flask, database: Database[Doc
     assert use(mail_app, server.port).deliver_due() == 120
 
     assert server.conversations == 1
+
+
+def test_a_pipeline_carries_mail_and_refusals_like_single_commands(
+    mail_app: Flask, database: Database[Document]
+) -> None:
+    addresses = fill(database, 6)
+    refused = {addresses[1]: "550 no such user", addresses[4]: "451 not now"}
+    with smtp_server(pipelining=True) as server:
+        server.on_recipient = lambda address: refused.get(address)
+
+        assert use(mail_app, server.port).deliver_due() == 4
+
+    assert sorted(received.recipient for received in server.received) == sorted(set(addresses) - refused.keys())
+    assert all("Hello User" in received.text for received in server.received)
+    waiting = database.outbox.find({"state": "PENDING"}).sort("_id", 1)
+    assert [message["error"] for message in waiting] == list(refused.values())
+    assert server.conversations == 1
+
+
+def test_a_line_that_is_a_dot_does_not_end_the_mail(
+    mail_app: Flask, database: Database[Document], server: SmtpServer
+) -> None:
+    (address,) = fill(database, 1)
+    with mail_app.app_context():
+        use(mail_app, server.port)
+        with mail.connect() as connection:
+            connection.send(
+                Mail(
+                    to=address,
+                    message_id="<dots@fincore.example>",
+                    boundary="dots",
+                    subject="₹ and more " * 20,
+                    body=".\n..\nthe end\n",
+                    html="<p>.\n.</p>\n" + "long " * 300,
+                    date=0,
+                )
+            )
+
+    (received,) = server.received
+    assert received.text.splitlines() == [".", "..", "the end"]
+    assert received.html.rstrip().endswith("long")
+    assert received.subject == "₹ and more " * 20
+
+
+def test_workers_stand_in_only_while_no_deliverers_process_is_alive(
+    mail_app: Flask, database: Database[Document], server: SmtpServer
+) -> None:
+    fill(database, 2)
+    process = use(mail_app, server.port)
+    worker = Deliverer(mail_app, stands_in=True)
+    leases.give_sign(delivery.SIGN, timedelta(seconds=20))
+
+    assert worker.turn() == delivery.STAND_IN_PAUSE_S
+    assert server.received == []
+
+    database.leases.update_one({"_id": delivery.SIGN}, {"$set": {"until": NOW}})
+    assert worker.turn() == delivery.COLLECT_PAUSE_S
+    assert len(server.received) == 2
+    assert not leases.has_sign(delivery.SIGN), "A worker gives no sign."
+    process.turn()
+    assert leases.has_sign(delivery.SIGN)
+    process.stop()
+    process.run()
+    assert not leases.has_sign(delivery.SIGN), "Who stops says so."
+
+
+def test_a_process_that_does_not_reach_the_server_lets_the_workers_try(
+    mail_app: Flask, database: Database[Document], server: SmtpServer
+) -> None:
+    fill(database, 1)
+    use(mail_app, free_port())
+    process = Deliverer(mail_app)
+    process.turn()
+    database.leases.update_one({"_id": delivery.SIGN}, {"$set": {"until": NOW}})
+
+    process.turn()
+
+    assert not leases.has_sign(delivery.SIGN)
 
 
 def test_names_and_addresses_of_every_script_get_their_mail(
@@ -127,7 +205,7 @@ def test_a_message_is_dead_after_twelve_attempts_and_an_operator_can_revive_it(
     server.on_data = lambda _server, _envelope: "554 rejected"
     deliverer = use(mail_app, server.port)
 
-    for attempt in range(1, delivery.ATTEMPTS_MAX + 1):
+    for attempt in range(1, desk.ATTEMPTS_MAX + 1):
         assert database.outbox.count_documents({"state": "PENDING", "attempts": attempt - 1}) == 1
         deliverer.deliver_due()
         make_due(database)
@@ -279,5 +357,5 @@ def test_a_deliverer_tells_once_that_the_server_is_away_and_once_that_it_is_back
 
     assert told == ["mail_server_away", "mail_flows_again"]
     assert 10 < max(pauses) <= delivery.AWAY_PAUSE_MAX_S
-    assert pauses[-1] == 0, "There may be more."
+    assert pauses[-1] == delivery.COLLECT_PAUSE_S
     assert deliverer.turn() == delivery.IDLE_PAUSE_S

@@ -12,7 +12,7 @@ from flask import Flask
 from pymongo.database import Database
 
 from app import mongo
-from app.mail import delivery, rounds, smtp
+from app.mail import delivery, desk, rounds, smtp
 from app.mail.smtp import mail
 from app.mongo import Document
 from app.outbox import messages
@@ -73,7 +73,7 @@ def test_an_address_that_cannot_stand_in_a_mail_is_that_messages_failure_alone(
     addresses = fill(database, 3)
     database.users.update_one({"email": addresses[0]}, {"$set": {"email": "a\r\nBcc: x@evil.example"}})
     told: list[str] = []
-    monkeypatch.setattr(delivery.log, "warning", lambda event, **more: told.append(f"{event} {more['message']}"))
+    monkeypatch.setattr(desk.log, "warning", lambda event, **more: told.append(f"{event} {more['message']}"))
 
     assert use(mail_app, server.port).deliver_due() == 2
 
@@ -89,11 +89,11 @@ def test_a_message_whose_deliverers_die_is_tried_alone_and_dead_in_the_end(
     poison = database.outbox.find_one()
     assert poison is not None
     with mail_app.app_context():
-        for claim in range(delivery.ATTEMPTS_MAX):
+        for claim in range(desk.ATTEMPTS_MAX):
             # Each of these deliverers dies of it: nothing is settled.
-            turn = rounds.Rounds().claim(ObjectId(), now=datetime.now(UTC), until=NOW, letters_per_day=50)
-            assert len(turn.letters) == (3 if claim < rounds.LOST_MAX else 1)
-            if claim == rounds.LOST_MAX:
+            turn = rounds.Rounds().claim(desk.Desk(until=NOW), now=datetime.now(UTC), letters_per_day=50)
+            assert len(turn.letters) == (3 if claim < desk.LOST_MAX else 1)
+            if claim == desk.LOST_MAX:
                 others = {"_id": {"$ne": poison["_id"]}}
                 database.outbox.update_many(others, {"$set": {"state": "SENT"}})
     use(mail_app, server.port).deliver_due()

@@ -25,6 +25,7 @@ END_TIMEOUT_S = 30.0
 READY = "Ctrl-C stops it."
 # What only its command line has; names turn up in paths, too.
 MONGOD = "--dbpath"
+DELIVERER = "deliver\0--loop"
 SUPERVISOR = [sys.executable, "-m", "local.supervisor"]
 # A parent that does nothing else, as `make run` is one.
 SHELL = ["/bin/sh", "-c", f"{shlex.join(SUPERVISOR)} --with-parent $$; exit"]
@@ -234,6 +235,38 @@ def test_mongod_is_started_again_when_it_dies(serve: Callable[..., Run]) -> None
 
     assert holds_within(START_TIMEOUT_S, lambda: run.pids(MONGOD) not in ([], [mongod]) and run.readiness() == 200)
     assert "mongod ended unexpectedly" in run.said
+
+
+def test_mail_has_a_process_of_its_own_which_is_started_again_when_it_dies(serve: Callable[..., Run]) -> None:
+    run = serve()
+    (deliverer,) = run.pids(DELIVERER)
+    assert os.getpriority(os.PRIO_PROCESS, deliverer) > 0 or holds_within(
+        START_TIMEOUT_S, lambda: os.getpriority(os.PRIO_PROCESS, deliverer) > 0
+    ), "Requests go first."
+
+    os.kill(deliverer, signal.SIGKILL)
+    register(run)
+
+    assert holds_within(START_TIMEOUT_S, lambda: run.pids(DELIVERER) not in ([], [deliverer]))
+    assert holds_within(START_TIMEOUT_S, lambda: len(list((run.data_dir / "mail" / "new").iterdir())) == 1)
+    assert "The deliverer of mail ended unexpectedly" in run.said
+    run.process.send_signal(signal.SIGTERM)
+    assert run.ended() == 0
+
+
+def test_with_wrong_mail_settings_the_bank_runs_and_no_deliverer(serve: Callable[..., Run]) -> None:
+    run = serve(MAIL_SERVER=LOOPBACK, MAIL_PORT="none")
+
+    assert run.pids(DELIVERER) == []
+    assert "waits, because its settings are wrong" in run.said
+
+
+def register(run: Run) -> None:
+    connection = http.client.HTTPConnection(LOOPBACK, run.port, timeout=30)
+    body = '{"name": "Asha", "email": "asha@fincore.example", "password": "monsoon over the hills"}'
+    connection.request("POST", "/api/auth/register", body, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 201
+    connection.close()
 
 
 def test_all_stops_with_an_error_when_gunicorn_dies(serve: Callable[..., Run]) -> None:

@@ -10,9 +10,9 @@ import pytest
 from bson import ObjectId
 
 from app.mail import digests
-from app.mail.delivery import ATTEMPTS_MAX, backoff_s
+from app.mail.desk import ATTEMPTS_MAX, backoff_s
 from app.mail.letters import inert, render
-from app.outbox.messages import URGENT, MessageKind
+from app.outbox.messages import URGENT, MessageKind, OutboxMessage
 
 AT = datetime(2026, 11, 22, 16, 0, 5, tzinfo=UTC)
 MONEY: dict[str, Any] = {
@@ -116,17 +116,18 @@ def test_ordinary_names_stay_as_they_are() -> None:
     assert inert("Dr. Asha Rao, 1,000.50") == "Dr. Asha Rao, 1,000.50"
 
 
+def told(kind: str, payload: dict[str, Any]) -> OutboxMessage:
+    return OutboxMessage(kind, ObjectId(), payload)
+
+
 def test_who_pays_themselves_is_told_once_in_a_digest() -> None:
     accounts = [ObjectId(), ObjectId()]
     both = []
     for number in range(3):
         sides = {**MONEY, "transaction": ObjectId(), "amount": 100 + number}
         both += [
-            {"kind": "money_sent", "payload": {**sides, "account": accounts[0], "counterparty": accounts[1]}},
-            {
-                "kind": "money_received",
-                "payload": {**sides, "is_payer": False, "account": accounts[1], "counterparty": accounts[0]},
-            },
+            told("money_sent", {**sides, "account": accounts[0], "counterparty": accounts[1]}),
+            told("money_received", {**sides, "is_payer": False, "account": accounts[1], "counterparty": accounts[0]}),
         ]
 
     letter = digests.render(both, reader="Asha")
@@ -139,9 +140,9 @@ def test_who_pays_themselves_is_told_once_in_a_digest() -> None:
 def test_every_kind_of_news_has_its_row_in_a_digest(kind: MessageKind, payload: Any) -> None:
     if kind in URGENT:
         return
-    other = {"kind": "account_frozen", "payload": {**ACCOUNT, "account": ObjectId()}}
+    other = told("account_frozen", {**ACCOUNT, "account": ObjectId()})
 
-    letter = digests.render([{"kind": kind.value, "payload": payload}, other], reader="Asha")
+    letter = digests.render([told(kind, payload), other], reader="Asha")
 
     for part in (letter.text, html.unescape(letter.html)):
         assert str(payload.get("transaction", payload["account"])) in part
@@ -150,7 +151,7 @@ def test_every_kind_of_news_has_its_row_in_a_digest(kind: MessageKind, payload: 
 
 def test_the_longest_digest_is_shown_whole_by_mail_programs() -> None:
     sent = {name: value for name, value in MONEY.items() if name != "failure"}
-    batch = [{"kind": "money_sent", "payload": {**sent, "transaction": ObjectId()}} for _ in range(500)]
+    batch = [told("money_sent", {**sent, "transaction": ObjectId()}) for _ in range(500)]
 
     letter = digests.render(batch, reader="Asha")
 

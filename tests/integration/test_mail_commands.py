@@ -12,7 +12,7 @@ from flask import Flask
 from pymongo.database import Database
 
 from app import mongo
-from app.mail.delivery import ATTEMPTS_MAX
+from app.mail.desk import ATTEMPTS_MAX
 from app.mail.smtp import mail
 from app.mongo import Document
 from app.outbox import messages
@@ -21,7 +21,7 @@ from app.policies import MailPolicy
 from config import ROOT, Config
 from local.processes import LOOPBACK, free_port
 from tests.mail import smtp_server
-from tests.people import SYSTEM_EMAIL
+from tests.people import SYSTEM_EMAIL, Bank
 from tests.server import JWT_SECRET
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -142,3 +142,29 @@ def test_retry_refuses_what_it_can_not_do(app: Flask, database: Database[Documen
     assert "no such message" in run(app, "retry", "nonsense", code=1)
     assert "either the ID" in run(app, "retry", code=2)
     assert "either the ID" in run(app, "retry", str(message_id), "--dead", code=2)
+
+
+def test_verify_names_what_a_deleted_document_told_of(app: Flask, bank: Bank, database: Database[Document]) -> None:
+    payer, from_account = bank.customer(1_000)
+    _, to_account = bank.customer()
+    body = {"fromAccount": from_account, "toAccount": to_account, "amount": 100}
+    paid = payer.transfer(from_account, to_account, 100).body["transaction"]["id"]
+    payer.transfer(from_account, to_account, 5_000)
+    hold = payer.post("/api/transactions/hold", {**body, "idempotencyKey": "h"}).body["transaction"]["id"]
+    bank.system.post(f"/api/transactions/{hold}/void", {"idempotencyKey": "v", "reason": "Because"})
+    bank.system.patch(f"/api/admin/accounts/{to_account}/status", {"status": "FROZEN", "reason": "Because"})
+    assert run(app, "verify") == "The outbox tells of all that happened in 1 day.\n"
+
+    kept = list(database.outbox.find())
+    for document in kept:
+        if document["kind"] in ("welcome", "password_changed"):
+            continue
+        database.outbox.delete_one({"_id": document["_id"]})
+        said = run(app, "verify", "--days", "29", code=1)
+        assert "The outbox lacks 1: somebody deleted documents." in said
+        subject = document["news"][0]["subjects"][0] if "news" in document else document["payload"]["account"]
+        assert str(subject) in said
+        database.outbox.insert_one(document)
+    assert sum("news" in document for document in kept) >= 6
+    assert paid in str(kept)
+    assert "all that happened" in run(app, "verify")

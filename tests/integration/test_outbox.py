@@ -13,14 +13,16 @@ from app import ledger, mongo
 from app.ledger.commands import Transfer
 from app.ledger.group import GroupCommit
 from app.ledger.records import TransactionKind
+from app.mail.desk import Desk
 from app.mail.rounds import Rounds
 from app.mongo import Document
 from app.mongo.migrations.version_2 import mark_urgent_mail
 from app.outbox import messages
 from app.outbox import repository as outbox
-from app.outbox.messages import OutboxMessage
+from app.outbox.messages import Event, News, OutboxMessage
 from app.outbox.repository import MessageState
 from tests.integration.branch import process
+from tests.mail import told
 from tests.people import Bank, Person
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -28,7 +30,7 @@ SOON = NOW + timedelta(seconds=40)
 
 
 def kinds(database: Database[Document], person: Person) -> list[str]:
-    return [message["kind"] for message in database.outbox.find({"user": ObjectId(person.id)}).sort("_id", 1)]
+    return [message.kind for message in told(database) if message.user == ObjectId(person.id)]
 
 
 def fill(count: int) -> None:
@@ -107,8 +109,8 @@ def test_blocks_that_race_and_run_again_tell_of_each_transfer_once(bank: Bank, d
         thread.join()
 
     assert database.transactions.count_documents({"kind": "TRANSFER"}) == 60
-    assert database.outbox.count_documents({"kind": "money_sent"}) == 60
-    assert len(database.outbox.distinct("payload.transaction", {"kind": "money_sent"})) == 60
+    sent = [message.payload["transaction"] for message in told(database) if message.kind == "money_sent"]
+    assert len(sent) == len(set(sent)) == 60
 
 
 def transfer(payer: Person, from_account: str, to_account: str) -> Transfer:
@@ -126,14 +128,44 @@ def transfer(payer: Person, from_account: str, to_account: str) -> Transfer:
     )
 
 
-def test_a_batch_of_transfers_writes_its_messages_together(bank: Bank, database: Database[Document]) -> None:
+def test_a_block_of_transfers_writes_one_document_of_ids(bank: Bank, database: Database[Document]) -> None:
     payer, from_account = bank.customer(1_000)
     _, to_account = bank.customer()
 
-    ledger.post([transfer(payer, from_account, to_account) for _ in range(50)])
+    payer.transfer(from_account, to_account, 5_000)
+    before = database.outbox.count_documents({})
+    commands = [transfer(payer, from_account, to_account) for _ in range(50)]
 
-    told = [message["payload"]["balance"] for message in database.outbox.find({"kind": "money_sent"}).sort("_id", 1)]
-    assert told == list(range(999, 949, -1))
+    ledger.post(commands)
+
+    assert database.outbox.count_documents({}) == before + 1
+    (block,) = database.outbox.find({"kind": "block"}).sort("_id", -1).limit(1)
+    assert block["news"] == [{"event": "moved", "subjects": [command.id for command in commands]}]
+    balances = [message.payload["balance"] for message in told(database) if message.kind == "money_sent"]
+    assert balances == list(range(999, 949, -1))
+
+
+def test_what_a_message_says_is_as_it_was_when_it_happened(bank: Bank, database: Database[Document]) -> None:
+    payer, from_account = bank.customer(1_000)
+    payee, to_account = bank.customer()
+    hold = payer.post(
+        "/api/transactions/hold",
+        {"fromAccount": from_account, "toAccount": to_account, "amount": 300, "idempotencyKey": "h"},
+    )
+    assert hold.status == 201, hold.body
+    before = told(database)[-2:]
+
+    captured = payee.post(
+        f"/api/transactions/{hold.body['transaction']['id']}/capture", {"amount": 200, "idempotencyKey": "c"}
+    )
+    assert captured.status in (200, 201), captured.body
+
+    after = told(database)[-4:]
+    assert after[:2] == before
+    assert [message.kind for message in after] == ["hold_placed"] * 2 + ["hold_captured"] * 2
+    placed, settled = after[0].payload, after[2].payload
+    assert (placed["amount"], placed["balance"], placed["available"]) == (300, 1_000, 700)
+    assert (settled["amount"], settled["balance"], settled["available"]) == (200, 800, 800)
 
 
 def due(now: datetime = NOW) -> list[ObjectId]:
@@ -183,7 +215,7 @@ def test_who_lost_the_lease_changes_nothing(database: Database[Document]) -> Non
     assert not outbox.is_due(SOON)
 
     outbox.mark_sent([message["_id"]], quick, now=SOON)
-    assert outbox.count(MessageState.SENT) == 1
+    assert database.outbox.count_documents({"state": "SENT"}) == 1
 
 
 def test_a_claim_counts_an_attempt_and_giving_back_takes_it_off(database: Database[Document]) -> None:
@@ -251,6 +283,29 @@ def test_the_search_for_due_messages_reads_nothing_else(database: Database[Docum
     assert explained["executionStats"]["totalKeysExamined"] == 2
 
 
+def test_the_search_for_due_blocks_reads_nothing_else(database: Database[Document]) -> None:
+    fill(30)
+    block = outbox.block_document([News(Event.MOVED, ObjectId())], at=NOW)
+    told = {"state": "SENT", "sent_at": NOW}
+    later = {"next_attempt_at": SOON}
+    database.outbox.insert_many(
+        [{**block, "_id": ObjectId(), **more} for more in [told] * 30 + [later] * 30 + [{}] * 2]
+    )
+
+    assert len(outbox.find_blocks(NOW, 100)) == 2
+    explained = database.command(
+        "explain",
+        {
+            "find": "outbox",
+            "filter": {"user": {"$exists": False}, "state": "PENDING", "next_attempt_at": {"$lte": NOW}},
+            "sort": {"next_attempt_at": 1},
+            "hint": "state_1_user_1_next_attempt_at_1",
+        },
+    )
+    assert explained["executionStats"]["totalKeysExamined"] <= 3
+    assert "SORT" not in str(explained["queryPlanner"]["winningPlan"])
+
+
 def opened(reader: ObjectId) -> OutboxMessage:
     account = {"_id": ObjectId(), "user": reader, "name": None, "currency": "INR", "created_at": NOW}
     return messages.account_opened(account)
@@ -268,7 +323,7 @@ def test_security_mail_that_version_1_wrote_is_not_put_off(database: Database[Do
 
     for _ in range(5):
         # A lease that is over at once, as if every letter failed.
-        Rounds().claim(ObjectId(), now=NOW, until=NOW, letters_per_day=1)
+        Rounds().claim(Desk(until=NOW), now=NOW, letters_per_day=1)
 
     put_off = database.outbox.distinct("kind", {"next_attempt_at": {"$gt": NOW}})
     assert put_off == ["account_opened"]

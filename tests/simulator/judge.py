@@ -321,11 +321,13 @@ def _ids_in(value: Any) -> Iterable[ObjectId]:
 
 
 def _transactions_in(value: Any) -> Iterable[ObjectId]:
-    """Yield what stands under the name `transaction`, at any depth."""
+    """Yield what stands under the name `transaction`, at any depth, and what the news of a block are about."""
     if isinstance(value, dict):
         for name, each in value.items():
             if name == "transaction" and isinstance(each, ObjectId):
                 yield each
+            elif name == "subjects" and not value["event"].startswith("account_"):
+                yield from each
             else:
                 yield from _transactions_in(each)
     elif isinstance(value, list | tuple):

@@ -10,9 +10,9 @@ from bson import ObjectId
 from app.acts import Act
 from app.ledger import chain, journal
 from app.ledger.commands import Capture, ChangeStatus, Command, Expire, Hold, Reversal, Transfer, Void
-from app.ledger.records import Account, AccountKind, AccountStatus, TransactionKind
+from app.ledger.records import Account, AccountKind, AccountStatus, Entry, Identity, TransactionKind
 from app.ledger.state import State
-from app.outbox.messages import MessageKind, OutboxMessage, for_decisions
+from app.outbox.messages import OF_ACCOUNTS, MessageKind, OutboxMessage, about_account, about_transaction, news_of
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 BANKER = ObjectId()
@@ -26,12 +26,25 @@ class Ledger:
         self.payee = self._account(ObjectId(), 70_000)
         self.treasury = self._account(None, 0)
         self.state = State([self.payer, self.payee, self.treasury], [])
+        self.entries: list[Entry] = []
 
     def post(self, command: Command, at: datetime = NOW) -> list[OutboxMessage]:
         decision = journal.decide(command, self.state, at)
         self.state.apply(decision)
         self.transaction = decision.outcome.transaction
-        return for_decisions([decision], self.state.accounts)
+        self.entries += decision.entries
+        parties = {
+            account.id: Identity(account.user, account.kind, account.currency)
+            for account in (self.payer, self.payee, self.treasury)
+        }
+        messages = []
+        for news in news_of([decision]):
+            if news.event in OF_ACCOUNTS:
+                messages += about_account(news, parties[news.subject])
+                continue
+            entries = [entry for entry in self.entries if entry.transaction == news.subject]
+            messages += about_transaction(news, self.state.transactions[news.subject], entries, parties)
+        return messages
 
     def transfer(self, amount: int = 300, **changes: Any) -> Transfer:
         return replace(
@@ -66,7 +79,7 @@ def keyed(user: ObjectId | None) -> dict[str, Any]:
     return {**names, "fingerprint": {"amount": "x"}, "salt": bytes(16)}
 
 
-def told(messages: list[OutboxMessage]) -> list[tuple[MessageKind, ObjectId]]:
+def told(messages: list[OutboxMessage]) -> list[tuple[str, ObjectId]]:
     return [(message.kind, message.user) for message in messages]
 
 

@@ -1,0 +1,349 @@
+"""What one deliverer has claimed and is working on: blocks' documents, and documents of single readers.
+
+A block's document tells many readers. It stays claimed while their letters go one by one, and
+what is done is noted after each round: once for all blocks that are done, and by keys for
+those that are done in part. What fails or is put off leaves its block for a document of its own.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from bson import ObjectId
+
+from app import clock
+from app.mail.smtp import MESSAGE_TIMEOUT_S
+from app.mongo import Document
+from app.outbox import facts
+from app.outbox import repository as outbox
+from app.outbox.messages import News, OutboxMessage
+from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost, MessageState
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 40.0
+BACKOFF_BASE_S = 8.0
+# With less of its lease left than this, a deliverer starts no further message, because another one might start it too.
+LEASE_LEFT_MIN_S = MESSAGE_TIMEOUT_S + 10.0
+ATTEMPTS_MAX = 12
+# What is suspect after this many deliverers died while they held it. It is then tried in a round of its own.
+LOST_MAX = 2
+# How many blocks, and how much news, are claimed at a time, and how many messages lie on the desk at most.
+BLOCKS_MAX = 100
+NEWS_MAX = 1_000
+MESSAGES_MAX = 5_000
+
+
+@dataclass(slots=True, eq=False)
+class Parcel:
+    """What one document tells one reader. `document` is an outline until it is claimed.
+
+    `key` is what is noted in a block's document once this part of it is told. The document of
+    a single reader has no key, and no messages until it is claimed. `apart` are documents for
+    those of its messages that cannot be written; they are inserted when the others are done.
+    """
+
+    document: Document
+    reader: ObjectId
+    messages: list[OutboxMessage] = field(default_factory=list)
+    apart: list[Document] = field(default_factory=list)
+    key: str | None = None
+
+    @property
+    def is_of_block(self) -> bool:
+        return self.key is not None
+
+    @property
+    def due_at(self) -> datetime:
+        due_at: datetime = self.document.get("was_due_at") or self.document["next_attempt_at"]
+        return due_at
+
+    @property
+    def at(self) -> datetime:
+        """When the block was committed whose news these are, roughly."""
+        at: datetime = self.document["at"]
+        return at
+
+    @property
+    def attempts(self) -> int:
+        attempts: int = self.document["attempts"]
+        return attempts
+
+    def identities(self) -> list[str]:
+        """Return an id for each message that is the same at every attempt."""
+        return [str(self.document["_id"]) if m.news is None else m.identity() for m in self.messages]
+
+
+class Desk:
+    """One lease, and all that was claimed with it."""
+
+    def __init__(self, *, until: datetime) -> None:
+        self.lease = ObjectId()
+        self.until = until
+        self._blocks: dict[ObjectId, Document] = {}
+        # The parts of these blocks that are not done yet.
+        self._left: dict[ObjectId, set[str]] = {}
+        self._waiting: dict[ObjectId, dict[tuple[ObjectId, str], Parcel]] = {}
+        self._messages = 0
+        self._is_full = False
+        # What was done since the last note, and the documents to be inserted with it.
+        self._done: dict[ObjectId, list[str]] = defaultdict(list)
+        self._sent: list[ObjectId] = []
+        self._apart: list[Document] = []
+
+    def is_short(self) -> bool:
+        return self.until - clock.now() < timedelta(seconds=LEASE_LEFT_MIN_S)
+
+    def readers(self) -> Collection[ObjectId]:
+        """Return the readers for whom parts of blocks wait here."""
+        return self._waiting.keys()
+
+    def is_full(self) -> bool:
+        """Tell whether the last look for due blocks left some, or may have."""
+        return self._is_full
+
+    def parcels(self, reader: ObjectId) -> list[Parcel]:
+        return list(self._waiting.get(reader, {}).values())
+
+    def take_in(self, now: datetime, *, readers_wanted: int, bundles: bool) -> bool:
+        """Claim due blocks, unless enough readers wait already; return whether there were any.
+
+        With `bundles`, what a block tells one reader is one parcel; otherwise each message is one.
+        """
+        self._is_full = len(self._waiting) >= readers_wanted or self._messages >= MESSAGES_MAX
+        if self._is_full:
+            return False
+        chosen: list[ObjectId] = []
+        size = 0
+        found = outbox.find_blocks(now, BLOCKS_MAX)
+        for outline in found:
+            size += sum(len(run["subjects"]) for run in outline["news"])
+            if chosen and size > NEWS_MAX:
+                break
+            chosen.append(outline["_id"])
+        self._is_full = len(chosen) < len(found) or len(found) == BLOCKS_MAX
+        claimed = outbox.claim(chosen, self.lease, now=now, until=self.until)
+        told = facts.work_out(claimed)
+        for block in sorted(claimed, key=lambda block: block["was_due_at"]):
+            self._open(block, told[block["_id"]], bundles=bundles)
+        return bool(chosen)
+
+    def _open(self, block: Document, told: facts.Told, *, bundles: bool) -> None:
+        self._blocks[block["_id"]] = block
+        parcels: dict[str, Parcel] = {}
+        gone = set(block.get("told", ()))
+        for message in told.messages:
+            if gone and (str(message.user) in gone or message.identity() in gone):
+                continue
+            key = str(message.user) if bundles else message.identity()
+            parcels.setdefault(key, Parcel(block, message.user, key=key)).messages.append(message)
+        self._left[block["_id"]] = set(parcels)
+        # So that the note finds it, even if nobody is to be told.
+        self._done[block["_id"]] += []
+        for parcel in parcels.values():
+            self._waiting.setdefault(parcel.reader, {})[block["_id"], str(parcel.key)] = parcel
+            self._messages += len(parcel.messages)
+        self._open_unclear(block, [each for each in told.unclear if str(each[0].subject) not in gone])
+        if block["lost"] >= LOST_MAX:
+            # Each part is tried alone from now on, so that only the one that kills its deliverers dies.
+            for parcel in parcels.values():
+                self._leave_block([parcel], attempts=block["attempts"] - 1, lost=block["lost"])
+
+    def _open_unclear(self, block: Document, unclear: Sequence[tuple[News, Exception]]) -> None:
+        """Divide what cannot be told at all from the block; if that is all of it, its attempt failed."""
+        if not unclear:
+            return
+        news, error = unclear[0]
+        if len(unclear) == len(outbox.news_in(block)):
+            tell_unwritable(block["_id"], error, kind=news.event)
+            for changes in (self._blocks, self._left, self._done):
+                del changes[block["_id"]]
+            self._fail_document(block, reason_of(error))
+            return
+        for news, error in unclear:
+            document = outbox.block_document([news], at=block["at"])
+            tell_unwritable(document["_id"], error, kind=news.event)
+            self._apart.append(_with_failure(document, block["attempts"], reason_of(error)))
+            self._done[block["_id"]].append(str(news.subject))
+
+    def claim(self, parcels: Iterable[Parcel], now: datetime) -> None:
+        """Claim the documents of single readers. Those that somebody else claimed meanwhile get no messages."""
+        of_readers = {parcel.document["_id"]: parcel for parcel in parcels if not parcel.is_of_block}
+        claimed = outbox.claim(of_readers, self.lease, now=now, until=self.until)
+        told = facts.work_out(claimed)
+        for document in claimed:
+            parcel = of_readers[document["_id"]]
+            parcel.document = document
+            parcel.messages = told[document["_id"]].messages
+            unclear = told[document["_id"]].unclear
+            if unclear and not parcel.messages:
+                tell_unwritable(document["_id"], unclear[0][1], kind=document["kind"])
+                self.failed([parcel], reason_of(unclear[0][1]))
+            elif not parcel.messages:
+                self.buried([parcel], "There is nothing to tell its reader.")
+            for news, error in unclear if parcel.messages else ():
+                only = outbox.reader_document(parcel.reader, outbox.DIGEST, [news], at=parcel.at)
+                tell_unwritable(only["_id"], error, kind=news.event)
+                parcel.apart.append(_with_failure(only, parcel.attempts, reason_of(error)))
+
+    def sent(self, letter: Sequence[Parcel]) -> None:
+        """Remember that the server took the letter; `note` writes it down."""
+        for parcel in letter:
+            if parcel.is_of_block:
+                self._finish(parcel)
+            else:
+                self._sent.append(parcel.document["_id"])
+                self._apart += parcel.apart
+
+    def failed(self, letter: Sequence[Parcel], reason: str) -> None:
+        """Note that an attempt failed. What had its last attempt is given up, the rest waits for its next one."""
+        self.buried([parcel for parcel in letter if parcel.attempts >= ATTEMPTS_MAX], reason)
+        later = [parcel for parcel in letter if parcel.attempts < ATTEMPTS_MAX]
+        if not later:
+            return
+        # What failed together is tried again together.
+        attempts = max(parcel.attempts for parcel in later)
+        next_attempt_at = clock.now() + timedelta(seconds=backoff_s(attempts))
+        ids = [parcel.document["_id"] for parcel in later if not parcel.is_of_block]
+        outbox.mark_failed(ids, self.lease, next_attempt_at=next_attempt_at, error=reason)
+        ids += self._leave_block(later, attempts=attempts, next_attempt_at=next_attempt_at, error=reason)
+        count = sum(len(parcel.messages) for parcel in later)
+        log.warning("mail_failed", message=str(ids[0]), messages=count, attempts=attempts, reason=reason)
+
+    def buried(self, parcels: Sequence[Parcel], reason: str) -> None:
+        """Give these up."""
+        ids = [parcel.document["_id"] for parcel in parcels if not parcel.is_of_block]
+        outbox.mark_dead(ids, self.lease, error=reason)
+        attempts = max((parcel.attempts for parcel in parcels), default=0)
+        ids += self._leave_block(parcels, attempts=attempts, state=MessageState.DEAD.value, error=reason)
+        for dead in ids:
+            log.error("mail_dead", message=str(dead), reason=reason)
+
+    def split_off(self, parcel: Parcel, bad: Sequence[tuple[OutboxMessage, Exception]]) -> None:
+        """Give messages that cannot be written documents of their own; the parcel keeps the others."""
+        if len(bad) == len(parcel.messages):
+            tell_unwritable(parcel.document["_id"], bad[0][1], kind=bad[0][0].kind)
+            self.failed([parcel], reason_of(bad[0][1]))
+            parcel.messages = []
+            return
+        for message, error in bad:
+            document = self._document_for(parcel.reader, [message], at=parcel.at)
+            tell_unwritable(document["_id"], error, kind=message.kind)
+            parcel.apart.append(_with_failure(document, parcel.attempts, reason_of(error)))
+        if parcel.is_of_block:
+            self._messages -= len(bad)
+        gone = {id(message) for message, _ in bad}
+        parcel.messages = [message for message in parcel.messages if id(message) not in gone]
+
+    def defer(self, reader: ObjectId, until: datetime) -> None:
+        """Put off until then what waits here for a reader."""
+        self._leave_block(self.parcels(reader), attempts=0, next_attempt_at=until, deferred=True)
+
+    def note(self, now: datetime) -> None:
+        """Write what was done since the last note. If this deliverer dies before, it is done again.
+
+        If the lease was over, somebody else does the rest, and nothing is left here.
+        """
+        finished = [block for block in self._done if not self._left[block]]
+        told = {block: keys for block, keys in self._done.items() if keys and self._left[block]}
+        sent = [*self._sent, *finished]
+        try:
+            if self._apart:
+                outbox.set_apart(self._apart, told=told, sent=sent, lease=self.lease, now=now)
+            else:
+                outbox.note_told(told, self.lease)
+                outbox.mark_sent(sent, self.lease, now=now)
+        except LeaseLost:
+            log.warning("mail_lease_lost", blocks=len(self._blocks))
+            self._blocks.clear()
+            self._waiting.clear()
+        self._sent.clear()
+        for block in finished:
+            self._blocks.pop(block, None)
+        self._done.clear()
+        self._apart.clear()
+
+    def give_back(self) -> None:
+        """Note what was done, and give back the blocks of which something is left."""
+        self.note(clock.now())
+        outbox.release(list(self._blocks), self.lease)
+
+    def release(self, letters: Iterable[Sequence[Parcel]]) -> None:
+        """Give back the documents of single readers in letters that were not tried. Parts of blocks stay here."""
+        of_readers = [p.document["_id"] for letter in letters for p in letter if not p.is_of_block]
+        if of_readers:
+            outbox.release(of_readers, self.lease)
+
+    def _fail_document(self, document: Document, reason: str) -> None:
+        if document["attempts"] >= ATTEMPTS_MAX:
+            outbox.mark_dead([document["_id"]], self.lease, error=reason)
+            log.error("mail_dead", message=str(document["_id"]), reason=reason)
+        else:
+            next_attempt_at = clock.now() + timedelta(seconds=backoff_s(document["attempts"]))
+            outbox.mark_failed([document["_id"]], self.lease, next_attempt_at=next_attempt_at, error=reason)
+
+    def _leave_block(self, parcels: Sequence[Parcel], **more: Any) -> list[ObjectId]:
+        """Move the parcels, all for one reader, out of their blocks into one document; return its id, if any."""
+        of_blocks = [parcel for parcel in parcels if parcel.is_of_block]
+        told = [message for parcel in of_blocks for message in parcel.messages]
+        for parcel in of_blocks:
+            self._finish(parcel)
+        if not told:
+            return []
+        document = self._document_for(of_blocks[0].reader, told, at=min(parcel.at for parcel in of_blocks))
+        self._apart.append({**document, **more})
+        return [document["_id"]]
+
+    @staticmethod
+    def _document_for(reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime) -> Document:
+        news = list(dict.fromkeys(message.news for message in told if message.news is not None))
+        if len(told) > 1:
+            return outbox.reader_document(reader, outbox.DIGEST, news, at=at)
+        # If both accounts are the reader's, the news stands for two messages, and the account tells which one.
+        document = outbox.reader_document(reader, str(told[0].kind), news, at=at)
+        return {**document, "account": told[0].payload["account"]}
+
+    def _finish(self, parcel: Parcel) -> None:
+        block, key = parcel.document["_id"], str(parcel.key)
+        of_reader = self._waiting.get(parcel.reader, {})
+        if of_reader.pop((block, key), None) is None:
+            return
+        if not of_reader:
+            del self._waiting[parcel.reader]
+        self._messages -= len(parcel.messages)
+        self._left[block].discard(key)
+        self._done[block].append(key)
+        self._apart += parcel.apart
+
+
+def backoff_s(attempts: int) -> float:
+    """Return how long to wait after this many failed attempts.
+
+    The time doubles from 8 s to over two hours. Up to half of it is subtracted at random, so
+    that letters that failed together are not tried again together.
+    """
+    return jittered(BACKOFF_BASE_S * 2.0 ** (attempts - 1))
+
+
+def jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.5, 1)
+
+
+def _with_failure(document: Document, attempts: int, error: str) -> Document:
+    """Return a document to be inserted, with a failed attempt."""
+    more: Document = {"attempts": attempts, "error": error[:ERROR_LENGTH_MAX]}
+    if attempts >= ATTEMPTS_MAX:
+        return {**document, **more, "state": MessageState.DEAD.value}
+    return {**document, **more, "next_attempt_at": clock.now() + timedelta(seconds=backoff_s(attempts))}
+
+
+def reason_of(error: Exception) -> str:
+    return f"It could not be written: {type(error).__name__}."
+
+
+def tell_unwritable(document: ObjectId, error: Exception, *, kind: str) -> None:
+    log.error("mail_unwritable", message=str(document), kind=str(kind), exc_info=error)

@@ -1,0 +1,174 @@
+"""The worker's own handling of errors: of connections that could not be accepted, and of applications that fail."""
+
+import errno
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from gunicorn.config import Config
+
+from app.http import answering, worker
+from app.http.answering import AnsweringWorker
+from app.http.answers import BrokenOff
+from app.http.connections import Connection, SlowTakers
+from app.http.worker import PatientWorker
+from config import ROOT
+from tests.logs import let_tell
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: bank\r\n\r\n"
+Start = Callable[..., Any]
+Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
+
+
+class Refusing:
+    """A listener that fails to accept, with these errors one after another."""
+
+    def __init__(self, *errors: int) -> None:
+        self._errors = iter(errors)
+
+    def accept(self) -> Any:
+        raise OSError(next(self._errors), "as accept(2) says")
+
+
+def new_worker(kind: type[Any], application: Application | None = None) -> Any:
+    """Return a worker without processes and threads."""
+    made = object.__new__(kind)
+    made.cfg, made.wsgi, made.alive, made.nr, made.max_requests = Config(), application, True, 0, 10
+    made.connections, made._failed_accepts, made._accepts_again_at = {}, 0, 0.0
+    return made
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.EAGAIN,
+     errno.EMFILE, errno.ENOMEM],
+)  # fmt: skip
+def test_a_connection_that_cannot_be_accepted_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    let_tell(monkeypatch, worker)
+    patient = new_worker(PatientWorker)
+
+    with structlog.testing.capture_logs() as logged:
+        patient.accept(Refusing(error))
+
+    assert bool(logged) == (error in worker.NO_ROOM)
+
+
+def test_errors_without_an_end_do_not_keep_the_worker_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_tell(monkeypatch, worker)
+    patient = new_worker(PatientWorker)
+    errors = [errno.EPERM] * worker.FAILED_ACCEPTS_MAX
+    listener = Refusing(*errors)
+
+    with structlog.testing.capture_logs() as logged:
+        for _ in errors:
+            assert patient._accepts_again_at == 0.0
+            patient.accept(listener)
+
+    assert patient._accepts_again_at > 0.0
+    assert [line["reason"] for line in logged] == ["EPERM"]
+
+
+def test_a_broken_listener_ends_the_worker() -> None:
+    with pytest.raises(OSError, match="accept"):
+        new_worker(PatientWorker).accept(Refusing(errno.EBADF))
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[Connection, socket.socket]]:
+    """A connection with one whole request, and the client's end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(10.0)
+        theirs.sendall(REQUEST)
+        connection = Connection(ours, ("127.0.0.1", 1), ("127.0.0.1", 2), patience_s=1.0, slow_takers=SlowTakers(1))
+        connection.receive()
+        connection.advance(Config())
+        yield connection, theirs
+
+
+def answered(wire: tuple[Connection, socket.socket], application: Application) -> tuple[bool, bytes]:
+    """Have the application answer; return whether the connection is kept, and what the client gets."""
+    connection, client = wire
+    keeps = new_worker(AnsweringWorker, application)._answer(connection)
+    connection.flush()
+    connection.sock.close()
+    received = b""
+    while some := client.recv(65_536):
+        received += some
+    return keeps, received
+
+
+def fails_at_once(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+    raise BrokenPipeError(errno.EPIPE, "a pipe of our own")
+
+
+def fails_in_the_middle(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+    start("200 OK", [("Content-Type", "text/plain")])
+    yield b"half"
+    raise OSError(errno.ENOSPC, "no room")
+
+
+def breaks_off(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+    start("200 OK", [("Content-Type", "text/plain")])
+    yield b"half"
+    raise BrokenOff
+
+
+def is_whole(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+    start("200 OK", [("Content-Length", "5")])
+    return [b"whole"]
+
+
+@pytest.mark.parametrize(
+    ("application", "status", "keeps", "bugs"),
+    [(is_whole, b"200", True, 0), (fails_at_once, b"500", False, 1), (fails_in_the_middle, b"200", False, 1),
+     (breaks_off, b"200", False, 0)],
+)  # fmt: skip
+def test_an_error_of_the_application_is_not_taken_for_a_client_that_left(
+    monkeypatch: pytest.MonkeyPatch,
+    wire: tuple[Connection, socket.socket],
+    application: Application,
+    status: bytes,
+    keeps: bool,
+    bugs: int,
+) -> None:
+    let_tell(monkeypatch, answering)
+
+    with structlog.testing.capture_logs() as logged:
+        kept, received = answered(wire, application)
+
+    assert (received.split()[1], kept) == (status, keeps)
+    assert [line["event"] for line in logged] == ["bug"] * bugs
+    # The last chunk of an answer that failed in the middle is missing.
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_a_client_that_left_is_no_bug(monkeypatch: pytest.MonkeyPatch, wire: tuple[Connection, socket.socket]) -> None:
+    let_tell(monkeypatch, answering)
+    connection, client = wire
+    client.close()
+
+    with structlog.testing.capture_logs() as logged:
+        assert new_worker(AnsweringWorker, is_whole)._answer(connection) is False
+
+    assert [line["event"] for line in logged] == ["client_away"]
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be() -> None:
+    program = (
+        "import resource\n"
+        "from app.runtime import descriptors\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))\n"
+        "print(descriptors.allow(100), descriptors.allow(250), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "print(descriptors.allow(1_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert run.stdout.split() == ["100", "250", "250", "300", "300"]
