@@ -124,6 +124,7 @@ def load() -> Config:
         ),
         auth=AuthPolicy(
             secret=env.str("JWT_SECRET", validate=is_strong_secret),
+            previous_secret=env.str("JWT_SECRET_PREVIOUS", "", validate=or_blank(is_strong_secret)) or None,
             access_lifetime=timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15, validate=Range(1, 24 * 60)) or 0),
             refresh_lifetime=timedelta(
                 days=env.int("REFRESH_TOKEN_DAYS", 30, validate=Range(1, REFRESH_LIFETIME_MAX.days)) or 0

@@ -26,6 +26,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.http import requests
     from app.http.api import api
     from app.http.application import Application
+    from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
     from app.operations.routes import bp as pages
@@ -34,7 +35,6 @@ def create_app(config: Config | None = None) -> Flask:
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
-    from app.transactions import receipts
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
 
@@ -43,7 +43,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.config.update(
         DEFAULT_CURRENCY=config.default_currency,
         METRICS_TOKEN=config.metrics_token,
-        RECEIPT_KEY=receipts.load_key(config.receipt_key) if config.receipt_key else None,
+        RECEIPT_KEY=signatures.load_key(config.receipt_key) if config.receipt_key else None,
         API_TITLE="Fincore",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.1.0",

@@ -33,10 +33,17 @@ class AuthPolicy:
     """How tokens are signed, how long sessions live, how costly password hashes are, and if guesses are delayed."""
 
     secret: str = field(repr=False)
+    # What it signed is still accepted, but it signs nothing.
+    previous_secret: str | None = field(default=None, repr=False)
     access_lifetime: timedelta = timedelta(minutes=15)
     refresh_lifetime: timedelta = timedelta(days=30)
     bcrypt_rounds: int = 12
     delays_guesses: bool = True
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets whose signatures are accepted. The first one signs."""
+        return (self.secret,) if self.previous_secret is None else (self.secret, self.previous_secret)
 
 
 @dataclass(frozen=True, slots=True)

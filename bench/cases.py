@@ -110,5 +110,5 @@ CASES: dict[str, Callable[[list[Customer]], Streams]] = {
     "accounts": reads("/api/accounts"),
     "history": reads("/api/transactions?account={account}"),
     "me": reads("/api/auth/me"),
-    "trivial": reads("/healthz"),
+    "health": reads("/healthz"),
 }

@@ -50,7 +50,7 @@ def requests_of(bank: Bank) -> dict[str, Request]:
         return EnvironBuilder("/api/transactions/create", method="POST", headers=token, json=body).get_environ()
 
     return {
-        "trivial": get("/healthz"),
+        "health": get("/healthz"),
         "me": get("/api/auth/me"),
         "balance": get(f"/api/accounts/{account}/balance"),
         "accounts": get("/api/accounts"),

@@ -8,6 +8,7 @@ read as operators.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from pymongo import ASCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 
 from app.mongo import Document, database
-from app.mongo.lists import Position, behind, newest_first
+from app.mongo.lists import Position, behind, newest_first, search
 
 _BY_ID = [("_id", ASCENDING)]
 _BY_NAME = [("name_key", ASCENDING), ("_id", ASCENDING)]
@@ -118,15 +119,30 @@ def vouch_for_demotion(user_id: ObjectId, role: str, session: ClientSession) -> 
     return voucher is not None
 
 
-def find_accounts(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
-    """Return the accounts with these values, newest first. The bank's own accounts have None as `user`."""
-    found = database().accounts.find(_query(filters, "created_at", after)).sort(newest_first("created_at")).limit(limit)
-    return [{"user": None, **account} for account in found]
+def find_accounts(filters: Document, *, after: Position | None, limit: int) -> tuple[list[Document], Position | None]:
+    """Return the accounts with these values, newest first, and where to go on if the search stopped (`lists.search`).
+
+    The bank's own accounts have None as `user`.
+    """
+    among, wanted = _divided(filters, ("user", "status", "currency", "kind"), "created_at", after)
+    found, stop = search(database().accounts, among, wanted, time="created_at", limit=limit)
+    return [{"user": None, **account} for account in found], stop
 
 
-def find_audit_records(filters: Document, *, after: Position | None, limit: int) -> list[Document]:
-    """Return the records with these values, newest first."""
-    return list(database().audit_log.find(_query(filters, "at", after)).sort(newest_first("at")).limit(limit))
+def find_audit_records(
+    filters: Document, *, after: Position | None, limit: int
+) -> tuple[list[Document], Position | None]:
+    """Return the records with these values, newest first, and where to go on if the search stopped (`lists.search`)."""
+    among, wanted = _divided(filters, ("subject", "actor"), "at", after)
+    return search(database().audit_log, among, wanted, time="at", limit=limit)
+
+
+def _divided(filters: Document, indexed: Sequence[str], time: str, after: Position | None) -> tuple[Document, Document]:
+    """Divide the filters: the first that has an index leads to the documents, and the others choose among them."""
+    leading = next((name for name in indexed if name in filters), None)
+    among = {name: value for name, value in filters.items() if name == leading or name not in indexed}
+    wanted = {name: {"$eq": value} for name, value in filters.items() if name not in among}
+    return _query(among, time, after), wanted
 
 
 def find_audit_records_since(since: datetime, filters: Document) -> list[Document]:

@@ -89,8 +89,8 @@ def list_all_accounts(query: dict[str, Any]) -> dict[str, Any]:
     They come with their owners and balances, newest first, the bank's own included.
     """
     page, filters = read_page("admin_accounts", query)
-    found = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
-    return page.answer("accounts", accounts.with_balances(found), _position)
+    found, stop = repository.find_accounts(service.account_filters(filters), after=page.after, limit=page.fetch)
+    return page.answer("accounts", accounts.with_balances(found), _position, stop=stop)
 
 
 @bp.patch("/accounts/<id:account_id>/status")
@@ -119,8 +119,8 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
     They say who did what to what, when, why and from where, newest first.
     """
     page, filters = read_page("audit_log", query)
-    records = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
-    return page.answer("records", records, lambda record: [record["at"], record["_id"]])
+    records, stop = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
+    return page.answer("records", records, lambda record: [record["at"], record["_id"]], stop=stop)
 
 
 @bp.get("/trial-balance")

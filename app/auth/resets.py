@@ -35,7 +35,7 @@ def forget_password(email: str, *, policy: AuthPolicy) -> None:
     expires_at = now + TOKEN_LIFETIME
     user = repository.find_user_by_email(email)
 
-    token_hash = _token_hash(reset_token(seed, policy=policy))
+    token_hash = _token_hash(_reset_token(seed, policy.secret))
 
     def block(session: ClientSession) -> None:
         reset_id = _reset_id(email)
@@ -59,8 +59,15 @@ def reset_token(seed: str, *, policy: AuthPolicy) -> str:
     """Return the token for a mail, computed from the seed in its outbox message and the bank's secret.
 
     So the database has the token's hash but never the token, and reading the outbox is not enough to reset a password.
+    A token that was asked for before the secret was changed is computed with the previous one.
     """
-    mac = hmac.digest(policy.secret.encode(), f"password-reset:{seed}".encode(), hashlib.sha256)
+    current, *previous = (_reset_token(seed, secret) for secret in policy.secrets)
+    known = (token for token in previous if repository.find_reset(_token_hash(token), clock.now()) is not None)
+    return next(known, current)
+
+
+def _reset_token(seed: str, secret: str) -> str:
+    mac = hmac.digest(secret.encode(), f"password-reset:{seed}".encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 

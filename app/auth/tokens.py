@@ -9,6 +9,7 @@ The successors of a refresh token are computed from its id, the time at which it
 So a second use within `sessions.REFRESH_GRACE` gets the same tokens, and no token needs to be stored.
 """
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -19,10 +20,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from bson import ObjectId
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt.exceptions import ExpiredSignatureError, PyJWTError
+from jwt.exceptions import ExpiredSignatureError, InvalidSignatureError, PyJWTError
 
 from app import clock
 from app.acts import Act
@@ -64,13 +65,12 @@ class _RememberingManager(JWTManager):
 
     def __init__(self) -> None:
         super().__init__()
-        self._verified: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._verified: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def remembered(self, encoded_token: str) -> dict[str, Any] | None:
         """Return the claims of a token that was verified before and has not expired since, or None."""
-        # With the key, because an application with another key must not accept this one's tokens.
-        known = (encoded_token, current_app.config["JWT_SECRET_KEY"])
+        known = _known(encoded_token)
         with self._lock:
             claims = self._verified.get(known)
             if claims is not None:
@@ -80,13 +80,27 @@ class _RememberingManager(JWTManager):
     def _decode_jwt_from_config(
         self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
     ) -> dict[str, Any]:
-        claims: dict[str, Any] = super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
+        claims = self._decode_with_any_secret(encoded_token, csrf_value, allow_expired)
         if _is_ours({}, claims):
             with self._lock:
-                self._verified[encoded_token, current_app.config["JWT_SECRET_KEY"]] = dict(claims)
+                self._verified[_known(encoded_token)] = dict(claims)
                 if len(self._verified) > VERIFIED_TOKENS_MAX:
                     self._verified.popitem(last=False)
         return claims
+
+    def _decode_with_any_secret(self, encoded_token: str, csrf_value: Any, allow_expired: bool) -> dict[str, Any]:
+        *others, last = current_app.config["SECRETS"]
+        for secret in others:
+            g.token_secret = secret
+            with contextlib.suppress(InvalidSignatureError):
+                return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
+        g.token_secret = last
+        return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
+
+
+def _known(encoded_token: str) -> tuple[str, ...]:
+    """Return what a token is remembered by. An application with other keys must not accept this one's tokens."""
+    return (encoded_token, *current_app.config["SECRETS"])
 
 
 jwt = _RememberingManager()
@@ -115,6 +129,7 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
     app.config.update(
         AUTH=policy,
         JWT_SECRET_KEY=policy.secret,
+        SECRETS=policy.secrets,
         JWT_ALGORITHM="HS256",
         JWT_DECODE_ALGORITHMS=["HS256"],
         JWT_ENCODE_ISSUER=ISSUER,
@@ -349,6 +364,12 @@ def current_network() -> str | None:
 def current_session_id() -> str:
     session_id: str = current_claims()[SESSION_CLAIM]
     return session_id
+
+
+@jwt.decode_key_loader
+def _secret_of_token(header: dict[str, Any], claims: dict[str, Any]) -> str:
+    secret: str = g.token_secret
+    return secret
 
 
 @jwt.token_verification_loader

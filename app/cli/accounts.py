@@ -59,7 +59,7 @@ def _change_status(account_id: ObjectId, status: AccountStatus, reason: str, *, 
 
 
 def _show_account(account_id: ObjectId, *, as_json: bool) -> None:
-    found = repository.find_accounts({"_id": account_id}, after=None, limit=1)
+    found, _ = repository.find_accounts({"_id": account_id}, after=None, limit=1)
     if not found:
         raise AccountNotFound
     show(AccountWithBalanceSchema().dump(service.with_balances(found)[0]), as_json=as_json)

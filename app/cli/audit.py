@@ -36,7 +36,7 @@ def tail_audit_log(count: int, follow: bool, subject: str | None, actor: str | N
     since = clock.now() - FOLLOW_LOOKBACK
     # `seen` is read first. A record written between the two reads is then shown as one of the latest, or by following.
     seen = {record["_id"] for record in repository.find_audit_records_since(since, filters)} if follow else set()
-    latest = repository.find_audit_records(filters, after=None, limit=count) if count else []
+    latest, _ = repository.find_audit_records(filters, after=None, limit=count) if count else ([], None)
     show_table(AuditRecordSchema(many=True).dump(latest[::-1]), _COLUMNS, as_json=as_json)
     if follow:
         with contextlib.suppress(KeyboardInterrupt):

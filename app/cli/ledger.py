@@ -2,17 +2,19 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
+import jwt
 import orjson
 from bson import ObjectId
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from flask import current_app
 
 from app.cli.terminal import IdType, OperatorGroup
-from app.ledger.proof import anchor
+from app.ledger.proof import anchor, signatures
 from app.ledger.proof import verify as proof
 from app.ledger.proof.faults import Report
 from app.transactions import receipts, service
@@ -29,8 +31,9 @@ group = OperatorGroup("ledger", help="Verify the ledger, anchor it, and sign rec
 @group.command("verify", epilog=VERIFY_EXIT_CODES)
 @click.option("--account", metavar="ID", type=IdType(), help="Check only this account and its transactions.")
 @click.option("--anchor", "anchored", type=click.File("r"), help="Also compare with a file that `ledger anchor` wrote.")
+@click.option("--keys", type=click.File("r"), help="A copy of /.well-known/jwks.json that you kept, for the anchor.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
-def verify(account: ObjectId | None, anchored: TextIO | None, as_json: bool) -> None:
+def verify(account: ObjectId | None, anchored: TextIO | None, keys: TextIO | None, as_json: bool) -> None:
     """Check the whole ledger and list its faults.
 
     The command reads every entry and every transaction once and changes nothing. It may
@@ -39,7 +42,7 @@ def verify(account: ObjectId | None, anchored: TextIO | None, as_json: bool) -> 
     begun = time.perf_counter()
     report = _verified(account)
     if anchored is not None:
-        _compare(anchored, report)
+        _compare(anchored, _kept_keys(keys), report)
     seconds = time.perf_counter() - begun
     if as_json:
         click.echo(orjson.dumps(_as_json(report, seconds), option=orjson.OPT_INDENT_2))
@@ -88,10 +91,40 @@ def _signing_key() -> Ed25519PrivateKey:
     return key
 
 
-def _compare(anchored: TextIO, report: Report) -> None:
-    """Add a fault to the report for each difference from an anchor."""
+def _kept_keys(file: TextIO | None) -> dict[str, Ed25519PublicKey]:
+    """Return the keys, by their ids, of which the operator knows that they are the bank's."""
+    key: Ed25519PrivateKey | None = current_app.config["RECEIPT_KEY"]
+    kept = {} if key is None else {signatures.key_id(key.public_key()): key.public_key()}
+    return kept if file is None else kept | _read_keys(file)
+
+
+def _read_keys(file: TextIO) -> dict[str, Ed25519PublicKey]:
     try:
-        for fault in anchor.compare(anchored, _signing_key()):
+        found = jwt.PyJWKSet.from_json(file.read()).keys
+    except (jwt.PyJWTError, ValueError) as error:
+        raise click.BadParameter(f"This is not a list of keys. {error}", param_hint="--keys") from None
+    return {key.key_id: key.key for key in found if key.key_id and isinstance(key.key, Ed25519PublicKey)}
+
+
+def _compare(anchored: TextIO, kept: Mapping[str, Ed25519PublicKey], report: Report) -> None:
+    """Add a fault to the report for each difference from an anchor."""
+
+    def key_of(key_id: str) -> Ed25519PublicKey | None:
+        if key_id in kept:
+            return kept[key_id]
+        earlier = {jwk["kid"]: jwk for jwk in signatures.public_keys(None)}
+        if key_id not in earlier:
+            return None
+        click.echo(
+            f"Attention: an earlier key, {key_id}, signed this anchor. Only the database says that it was the bank's. "
+            "Give your copy of /.well-known/jwks.json with --keys to be sure.",
+            err=True,
+        )
+        public: Ed25519PublicKey = jwt.PyJWK(earlier[key_id]).key
+        return public
+
+    try:
+        for fault in anchor.compare(anchored, key_of):
             report.add(fault)
     except (anchor.NotAnAnchor, UnicodeDecodeError) as error:
         raise click.BadParameter(f"This is not an anchor of this bank. {error}", param_hint="--anchor") from None

@@ -69,7 +69,11 @@ class PageSchema(CamelSchema):
 
     limit = Limit()
     cursor = fields.String(
-        metadata={"description": "`nextCursor` of the previous page, with the same filters. None: the first page."}
+        metadata={
+            "description": "`nextCursor` of the previous page, with the same filters. None: the first page. A page "
+            "looks at 50,000 items at most. If a filter rejects that many, the page has fewer items than asked for, "
+            "perhaps none, and a `nextCursor`. The list ends only where `nextCursor` is null."
+        }
     )
 
 
@@ -90,15 +94,18 @@ class Page:
     def fetch(self) -> int:
         return self.limit + 1
 
-    def answer(self, name: str, items: Iterable[Item], position: Callable[[Item], Any]) -> dict[str, Any]:
+    def answer(
+        self, name: str, items: Iterable[Item], position: Callable[[Item], Any], *, stop: Any = None
+    ) -> dict[str, Any]:
         """Return {name: the page's items, "next_cursor": …}. `position` returns an item's position in the list.
 
-        A position is the value that the query seeks by: an id, a number, a time, a text, or a list of these.
+        A position is the value that the query seeks by: an id, a number, a time, a text, or a list of these. `stop` is
+        the position at which the query stopped searching, if that was before the end of the list.
         """
         found = list(islice(items, self.fetch))
         shown = found[: self.limit]
-        more = len(found) > self.limit
-        return {name: shown, "next_cursor": _cursor(position(shown[-1]), self.scope) if more else None}
+        after = position(shown[-1]) if len(found) > self.limit else stop
+        return {name: shown, "next_cursor": None if after is None else _cursor(after, self.scope)}
 
 
 def read_page(list_name: str, query: Mapping[str, Any], **scope: Any) -> tuple[Page, dict[str, Any]]:
@@ -143,6 +150,6 @@ class _Bson:
 def _serializer(scope: bytes) -> URLSafeSerializer:
     # The 48 bytes of SHA-384 fill base64 without spare bits, so each cursor has only one spelling.
     signing = {"key_derivation": "hmac", "digest_method": hashlib.sha384}
-    return URLSafeSerializer(
-        current_app.config["JWT_SECRET_KEY"], salt=_PURPOSE + scope, serializer=_Bson, signer_kwargs=signing
-    )
+    # The last one signs.
+    secrets = list(reversed(current_app.config["SECRETS"]))
+    return URLSafeSerializer(secrets, salt=_PURPOSE + scope, serializer=_Bson, signer_kwargs=signing)

@@ -1,15 +1,22 @@
-"""The order of lists: newest first by time, then by id.
+"""Lists: their order, which is newest first by time and then by id, and how far a filter may search.
 
 The id alone is not enough, because within one second its order depends on the process that made it.
 """
 
 from datetime import datetime
+from typing import Any
 
 from bson import ObjectId
 from pymongo import DESCENDING
+from pymongo.collection import Collection
 
 from app.errors import InvalidCursor
 from app.mongo.client import Document
+
+# A page looks at no more items than this, which takes about a tenth of a second, whatever its filter rejects.
+SEARCHED_MAX = 50_000
+# A page first looks at this many items for each that it may hold, because most filters reject few.
+FIRST_LOOK = 3
 
 # The place of an item in a list: its time, and its id among items of the same time.
 Position = tuple[datetime, ObjectId]
@@ -32,3 +39,43 @@ def behind(time: str, position: Position | None) -> list[Document]:
             raise InvalidCursor
     # The second condition implies the first, but only the first bounds the scan of the index.
     return [{time: {"$lte": at}}, {"$or": [{time: {"$lt": at}}, {"_id": {"$lt": id_}}]}]
+
+
+def search(
+    collection: Collection[Document],
+    among: Document,
+    wanted: Document,
+    *,
+    time: str,
+    limit: int,
+    hint: str | None = None,
+) -> tuple[list[Document], Position | None]:
+    """Return up to `limit` documents, newest first, and where to go on if the search stopped before it was through.
+
+    An index leads to the documents `among` which those `wanted` are searched for. Only SEARCHED_MAX are looked at.
+    """
+    order = newest_first(time)
+    source = collection.find(among).sort(order)
+    if hint is not None:
+        source = source.hint(hint)
+    if not wanted:
+        return list(source.limit(limit)), None
+    options: dict[str, Any] = {} if hint is None else {"hint": hint}
+    found: list[Document] = []
+    # The server reads all of these before it applies the filter.
+    for looked_at in (min(FIRST_LOOK * limit, SEARCHED_MAX), SEARCHED_MAX):
+        stages: list[Document] = [
+            {"$match": among},
+            {"$sort": dict(order)},
+            {"$limit": looked_at},
+            {"$match": wanted},
+            {"$limit": limit},
+        ]
+        found = list(collection.aggregate(stages, **options))
+        if len(found) == limit:
+            return found, None
+    last = next(source.skip(SEARCHED_MAX - 1).limit(1), None)
+    if last is None:
+        return found, None
+    # What was added between the two reads makes the second one stop sooner, but never before what was found.
+    return found, min((document[time], document["_id"]) for document in (last, *found[-1:]))

@@ -195,6 +195,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
     ),
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
+    # The public halves of the keys that signed receipts. `_id` is the key's id.
+    "receipt_keys": _document({"_id": _STRING, "x": _STRING, "first_used_at": _DATE}),
     "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
 }
 
@@ -285,5 +287,6 @@ PRIVILEGES: dict[str, list[str]] = {
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
     "letter_counts": ["find", "insert", "update"],
+    "receipt_keys": ["find", "insert"],
     "schema": ["find"],
 }

@@ -14,11 +14,11 @@ from app.errors import PROBLEMS, NotFound
 from app.http.api import api
 from app.http.blueprint import Blueprint, PageBlueprint
 from app.http.proxies import is_local
+from app.ledger.proof import signatures
 from app.mongo import clocks
 from app.mongo.readiness import check_schema
 from app.operations import measures
 from app.operations.schemas import HealthSchema, JsonWebKeySetSchema, ReadinessSchema
-from app.transactions import receipts
 
 bp = PageBlueprint(
     "operations", __name__, template_folder="templates", static_folder="static", static_url_path="/static/operations"
@@ -81,12 +81,11 @@ def _has_metrics_token() -> bool:
 @service.response(200, JsonWebKeySetSchema())
 @service.refusals()
 def get_receipt_keys() -> dict[str, list[dict[str, str]]]:
-    """Return the public keys for checking receipts.
+    """Return the public keys for checking receipts, also those of earlier keys.
 
-    Whoever keeps a copy can check receipts without the bank. A bank that signs none has no keys.
+    The key that signs now comes first. Whoever keeps a copy can check receipts without the bank.
     """
-    key = current_app.config["RECEIPT_KEY"]
-    return {"keys": [receipts.public_key(key)] if key else []}
+    return {"keys": signatures.public_keys(current_app.config["RECEIPT_KEY"])}
 
 
 @bp.get("/api/openapi.json")

@@ -16,7 +16,7 @@ from pymongo.client_session import ClientSession
 from app.clock import MILLISECOND, at_or_after
 from app.ledger.documents import to_entry
 from app.ledger.records import GENESIS_HASH, EntryType
-from app.mongo import Document, database
+from app.mongo import Document, database, lists
 
 JOURNAL_INDEX = [("account", 1), ("sequence", -1)]
 TIME_INDEX = [("account", 1), ("created_at", -1), ("sequence", -1)]
@@ -25,17 +25,21 @@ READ_AT_ONCE = 1_000
 
 def find_entries(
     account_id: ObjectId, filters: Mapping[str, Any], *, after: int | None, limit: int
-) -> Iterator[Document]:
-    """Yield up to `limit` entries of the account with sequences below `after`, newest first.
+) -> tuple[Iterator[Document], int | None]:
+    """Return up to `limit` entries of the account with sequences below `after`, newest first.
 
-    `filters` may have type, from_time and to_time. to_time is exclusive.
+    `filters` may have type, from_time and to_time. to_time is exclusive. With a type, no more than SEARCHED_MAX entries
+    are looked at. If that was not enough, the second value is the sequence at which the search stopped.
     """
     span = find_span(account_id, filters.get("from_time"), filters.get("to_time"))
-    last = span.last if after is None else min(span.last, after - 1)
-    query: Document = {"account": account_id, "sequence": {"$gte": span.first, "$lte": last}}
+    first, last = span.first, span.last if after is None else min(span.last, after - 1)
+    query: Document = {"account": account_id}
     if "type" in filters:
         query["type"] = filters["type"]
-    return iter(database().ledger_entries.find(query).sort("sequence", -1).limit(limit).hint(JOURNAL_INDEX))
+        first = max(first, last - lists.SEARCHED_MAX + 1)
+    query["sequence"] = {"$gte": first, "$lte": last}
+    found = database().ledger_entries.find(query).sort("sequence", -1).limit(limit).hint(JOURNAL_INDEX)
+    return iter(found), first if first > span.first else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,8 @@ def list_entries(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
     """
     readable_account(account_id, current_user_id())
     page, filters = read_page("entries", query, account=account_id)
-    found = queries.find_entries(account_id, filters, after=page.after, limit=page.fetch)
-    return page.answer("entries", found, position=lambda entry: entry["sequence"])
+    found, stop = queries.find_entries(account_id, filters, after=page.after, limit=page.fetch)
+    return page.answer("entries", found, position=lambda entry: entry["sequence"], stop=stop)
 
 
 @bp.get("/accounts/<id:account_id>/balance/history")

@@ -15,7 +15,7 @@ from app.clock import at_or_after
 from app.ledger.documents import to_transaction
 from app.ledger.records import Transaction, TransactionKind, TransactionStatus
 from app.mongo import Document, database
-from app.mongo.lists import Position, behind, newest_first
+from app.mongo.lists import Position, behind, search
 
 # For up to this many accounts, MongoDB merges the index ranges in order. For more, it would sort the results.
 MERGED_ACCOUNTS_MAX = 100
@@ -35,23 +35,26 @@ def find_history(
     declines_of: ObjectId | None,
     after: Position | None,
     limit: int,
-) -> Iterator[Transaction]:
-    """Yield up to `limit` transactions of these accounts, newest first.
+) -> tuple[Iterator[Transaction], Position | None]:
+    """Return up to `limit` transactions of these accounts, newest first, and where to go on if the search stopped.
 
+    It stops where a filter has rejected so many that the next page must go on (see `lists.search`).
     `filters` may have direction, status, kind, from_time and to_time. The times are compared with created_at;
     to_time is exclusive. Declined transactions are listed only if the user `declines_of` initiated them; None: all are.
     """
-    query = _history_query(filters, accounts, after)
+    among, wanted = _among(filters, after), _wanted(filters, accounts)
     groups = [accounts[first : first + MERGED_ACCOUNTS_MAX] for first in range(0, len(accounts), MERGED_ACCOUNTS_MAX)]
-    walks = (
-        _walk_history(group, {**part, **query}, limit, index=index)
+    walks = [
+        _walk_history(group, {**part, **among}, wanted, limit, index=index)
         for part, index in _parts(filters.get("status"), declines_of)
         for group in groups
-    )
-    merged = heapq.merge(*walks, key=_position, reverse=True)
+    ]
+    # Where one walk stopped, the page stops. What the others found behind that place is found again from there.
+    stop = max((stopped for _, stopped in walks if stopped is not None), default=None)
+    merged = heapq.merge(*(found for found, _ in walks), key=_position, reverse=True)
     # A transfer between accounts of two groups is found in both.
     unique = (next(same) for _, same in groupby(merged, key=_position))
-    return map(to_transaction, unique)
+    return (to_transaction(each) for each in unique if stop is None or _position(each) >= stop), stop
 
 
 def _parts(status: str | None, declines_of: ObjectId | None) -> Iterator[tuple[Document, str]]:
@@ -70,12 +73,9 @@ def _parts(status: str | None, declines_of: ObjectId | None) -> Iterator[tuple[D
             yield {"status": declined, "user": declines_of}, "own_declined"
 
 
-def _history_query(filters: Mapping[str, Any], mine: Sequence[ObjectId], after: Position | None) -> Document:
-    conditions: list[Document] = [{name: filters[name]} for name in ("status", "kind") if name in filters]
-    if "direction" in filters:
-        side = "to_account" if filters["direction"] == "in" else "from_account"
-        conditions.append({side: {"$in": list(mine)}})
-    conditions += behind("created_at", after)
+def _among(filters: Mapping[str, Any], after: Position | None) -> Document:
+    """Return the conditions that the indexes answer."""
+    conditions = behind("created_at", after)
     if "from_time" in filters:
         conditions.append({"created_at": {"$gte": at_or_after(filters["from_time"])}})
     if "to_time" in filters:
@@ -83,11 +83,25 @@ def _history_query(filters: Mapping[str, Any], mine: Sequence[ObjectId], after: 
     return {"$and": conditions} if conditions else {}
 
 
+def _wanted(filters: Mapping[str, Any], mine: Sequence[ObjectId]) -> Document:
+    """Return the conditions for which each transaction must be looked at."""
+    wanted: Document = {name: filters[name] for name in ("status", "kind") if name in filters}
+    if wanted.get("status") == TransactionStatus.FAILED:
+        # The indexes of declined transactions have no others.
+        del wanted["status"]
+    if "direction" in filters:
+        side = "to_account" if filters["direction"] == "in" else "from_account"
+        wanted[side] = {"$in": list(mine)}
+    return wanted
+
+
 def _position(document: Document) -> Position:
     return document["created_at"], document["_id"]
 
 
-def _walk_history(accounts: Sequence[ObjectId], query: Document, limit: int, *, index: str) -> Iterator[Document]:
+def _walk_history(
+    accounts: Sequence[ObjectId], among: Document, wanted: Document, limit: int, *, index: str
+) -> tuple[list[Document], Position | None]:
     of_accounts = accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}
-    found = database().transactions.find({"accounts": of_accounts, **query})
-    return iter(found.sort(newest_first("created_at")).limit(limit).hint(index))
+    among = {"accounts": of_accounts, **among}
+    return search(database().transactions, among, wanted, time="created_at", limit=limit, hint=index)

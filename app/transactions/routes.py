@@ -241,11 +241,12 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
     viewer = current_user_id()
     page, filters = read_page("transactions", query, viewer=viewer)
     account = readable_account(query["account"], viewer) if "account" in query else None
-    found = service.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
+    found, stop = service.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
     return page.answer(
         "transactions",
         (service.as_seen_by(viewer, each) for each in found),
-        position=lambda transaction: [transaction["created_at"], transaction["id"]],
+        position=lambda transaction: (transaction["created_at"], transaction["id"]),
+        stop=stop,
     )
 
 

@@ -163,11 +163,11 @@ def _release_alone(command: Expire) -> list[Outcome]:
 
 def find_history(
     viewer: ObjectId, filters: Mapping[str, Any], *, account: Document | None, after: Position | None, limit: int
-) -> Iterator[Transaction]:
-    """Yield up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first.
+) -> tuple[Iterator[Transaction], Position | None]:
+    """Return up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first, and a position.
 
-    `filters` are those of `repository.find_history`. A user's own history has only the declined transactions
-    that the user initiated. A declined one moved nothing, and its payee must not learn what the payer has.
+    `filters` and the position are those of `repository.find_history`. A user's own history has only the declined
+    transactions that the user initiated. A declined one moved nothing, and its payee must not learn what the payer has.
     """
     accounts = [account["_id"]] if account else own_account_ids(viewer)
     is_own = account is None or account.get("user") == viewer

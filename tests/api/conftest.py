@@ -1,6 +1,17 @@
-import pytest
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
+import pytest
+from pymongo.client_session import ClientSession
+
+from app.mongo import blocks
 from tests.people import Bank, Person
+
+WAIT_S = 10
+UnderWay = Callable[[Callable[[], Any]], AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -9,3 +20,31 @@ def parties(bank: Bank) -> tuple[Person, str, Person, str]:
     payer, from_account = bank.customer(1_000)
     payee, to_account = bank.customer()
     return payer, from_account, payee, to_account
+
+
+@pytest.fixture
+def under_way(monkeypatch: pytest.MonkeyPatch) -> UnderWay:
+    """Return a context in which a call has done all but commit, which it does at the end."""
+    commit = blocks._commit
+
+    @contextmanager
+    def uncommitted(call: Callable[[], Any]) -> Iterator[None]:
+        done, may_commit = threading.Event(), threading.Event()
+
+        def commit_late(session: ClientSession) -> None:
+            done.set()
+            assert may_commit.wait(WAIT_S)
+            commit(session)
+
+        with ThreadPoolExecutor(1) as threads:
+            monkeypatch.setattr(blocks, "_commit", commit_late)
+            answer = threads.submit(call)
+            assert done.wait(WAIT_S)
+            monkeypatch.setattr(blocks, "_commit", commit)
+            try:
+                yield
+            finally:
+                may_commit.set()
+            assert answer.result().status == 201
+
+    return uncommitted

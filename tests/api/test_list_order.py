@@ -5,21 +5,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
+from flask import Flask
 from pymongo.database import Database
 
 from app import ledger
+from app.auth.roles import roles_of
+from app.clock import SETTLING
+from app.fields import rfc3339
+from app.ledger.posting import post_block
 from app.mongo import Document
-from tests.commands import transfer
+from tests.api.conftest import WAIT_S, UnderWay
+from tests.clients import InProcess
+from tests.commands import WITNESSES, transfer
 from tests.people import Bank, Person
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 ITEMS = 7
 
 
-def pages(reader: Person, path: str, name: str, limit: int = 2) -> list[dict[str, Any]]:
-    """Return a whole list, read page by page."""
+def pages(reader: Person, path: str, name: str, limit: int = 2, after: str | None = None) -> list[dict[str, Any]]:
+    """Return a whole list, or what comes after a cursor, read page by page."""
     found: list[dict[str, Any]] = []
-    cursor = ""
+    cursor = "" if after is None else f"&cursor={after}"
     while True:
         page = reader.get(f"{path}{'&' if '?' in path else '?'}limit={limit}{cursor}").body
         found += page[name]
@@ -73,6 +80,35 @@ def spread(
         }
         for number, id_ in enumerate(falling_ids(ITEMS))
     )
+
+
+def test_a_walk_shows_each_item_once_though_a_block_commits_late(app: Flask, bank: Bank, under_way: UnderWay) -> None:
+    asha, ashas = bank.customer(1_000)
+    spare = asha.open_account()
+    bank.fund(spare, 10)
+    (_, ravis), (_, others) = bank.customer(), bank.customer()
+    elsewhere = Person(InProcess(app), asha.token, asha.user)
+    late: list[str] = []
+
+    def pay_late() -> Any:
+        answer = elsewhere.transfer(spare, others, 7)
+        late.append(answer.body["transaction"]["id"])
+        return answer
+
+    with under_way(pay_late):
+        # These begin later and are there sooner.
+        command = [transfer(ObjectId(asha.id), ObjectId(ashas), ObjectId(ravis), 1) for _ in range(4)]
+        sooner = [str(post_block([each], WAIT_S, WITNESSES, roles_of)[0].unwrap().id) for each in command]
+        first = asha.get("/api/transactions?limit=2").body
+        whole = [item["id"] for item in pages(asha, "/api/transactions", "transactions")]
+    rest = pages(asha, "/api/transactions", "transactions", after=first["nextCursor"])
+
+    walked = [item["id"] for item in [*first["transactions"], *rest]]
+    assert [item for item in walked if item not in late] == whole
+    assert walked.count(late[0]) == 1, "it began before what had been shown, and so comes behind it"
+    since = rfc3339(datetime.fromisoformat(first["transactions"][0]["createdAt"]) - SETTLING)
+    again = pages(asha, f"/api/transactions?from={since}", "transactions")
+    assert {late[0], *sooner} <= {item["id"] for item in again}
 
 
 def test_users_and_accounts(bank: Bank, database: Database[Document]) -> None:

@@ -1,18 +1,13 @@
 """Statements and receipts that are drawn up while money moves: each is of one moment, and stays what it was."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
 import jwt
-import pytest
 from flask import Flask
-from pymongo.client_session import ClientSession
 
-from app.mongo import blocks
+from tests.api.conftest import UnderWay
 from tests.clients import InProcess
 from tests.people import Bank, Person, new_key
 from tests.threads import at_once
@@ -22,7 +17,6 @@ READERS = 2
 STATEMENTS_OF_EACH = 25
 HOLDS = 12
 RECEIPTS_OF_EACH = 12
-WAIT_S = 10
 SOUND = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["name"], "fault": None}
 JOINED = {
     **SOUND,
@@ -30,8 +24,6 @@ JOINED = {
     "joinedLater": 1,
     "fault": {"sequence": 2, "field": "sequence", "expected": 2, "found": None},
 }
-
-Block = AbstractContextManager[None]
 
 
 def session_of_its_own(app: Flask, person: Person) -> Person:
@@ -69,36 +61,8 @@ def test_a_statement_adds_up_while_money_moves(app: Flask, bank: Bank) -> None:
         assert (found["lastSequence"], found["lastHash"]) == (last["sequence"], last["hash"])
 
 
-@pytest.fixture
-def under_way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], Block]:
-    """Return a context in which a call has done all but commit, which it does at the end."""
-    commit = blocks._commit
-
-    @contextmanager
-    def uncommitted(call: Callable[[], Any]) -> Iterator[None]:
-        done, may_commit = threading.Event(), threading.Event()
-
-        def commit_late(session: ClientSession) -> None:
-            done.set()
-            assert may_commit.wait(WAIT_S)
-            commit(session)
-
-        with ThreadPoolExecutor(1) as threads:
-            monkeypatch.setattr(blocks, "_commit", commit_late)
-            answer = threads.submit(call)
-            assert done.wait(WAIT_S)
-            monkeypatch.setattr(blocks, "_commit", commit)
-            try:
-                yield
-            finally:
-                may_commit.set()
-            assert answer.result().status == 201
-
-    return uncommitted
-
-
 def test_a_statement_until_now_stays_genuine_and_is_not_complete_when_an_entry_under_way_joins_its_period(
-    app: Flask, bank: Bank, under_way: Callable[[Callable[[], Any]], Block]
+    app: Flask, bank: Bank, under_way: UnderWay
 ) -> None:
     asha, account = bank.customer(1_000)
     payer, (_, other) = session_of_its_own(app, asha), bank.customer()
@@ -113,7 +77,7 @@ def test_a_statement_until_now_stays_genuine_and_is_not_complete_when_an_entry_u
 
 
 def test_an_empty_statement_stays_genuine_and_is_not_complete_when_an_entry_joins_what_was_before(
-    app: Flask, bank: Bank, under_way: Callable[[Callable[[], Any]], Block]
+    app: Flask, bank: Bank, under_way: UnderWay
 ) -> None:
     asha, account = bank.customer(1_000)
     payer, (_, other) = session_of_its_own(app, asha), bank.customer()

@@ -73,7 +73,8 @@ def test_a_page_is_a_seek_in_an_index(
     database: Database[Document], collection: str, query: Document, after: Position | None
 ) -> None:
     time = "at" if collection == "audit_log" else "created_at"
-    explained = explain(database, collection, repository._query(query, time, after), newest_first(time))
+    among, _ = repository._divided(query, ("user", "status", "currency", "kind", "subject", "actor"), time, after)
+    explained = explain(database, collection, among, newest_first(time))
 
     stages = winning_stages(explained["queryPlanner"]["winningPlan"])
     assert "IXSCAN" in stages

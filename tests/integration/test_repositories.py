@@ -152,7 +152,7 @@ class TestAccounts:
 
         def ids(limit: int = 2, **filters: Any) -> list[Any]:
             return pages(
-                lambda **part: repository.find_accounts(filters, **part),
+                lambda **part: repository.find_accounts(filters, **part)[0],
                 lambda account: (account["created_at"], account["_id"]),
                 limit,
             )
@@ -162,7 +162,7 @@ class TestAccounts:
         assert ids(user=asha, status="FROZEN") == [numbered(7)]
         assert ids(kind="TREASURY", currency="INR") == [numbered(1)]
         assert ids(currency="EUR") == []
-        assert repository.find_accounts({"kind": "TREASURY"}, after=None, limit=1)[0]["user"] is None
+        assert repository.find_accounts({"kind": "TREASURY"}, after=None, limit=1)[0][0]["user"] is None
 
     def test_a_user_has_their_own_accounts_oldest_first_and_renames_only_those(self, store: Database[Document]) -> None:
         asha, other = ObjectId(), ObjectId()
@@ -189,7 +189,7 @@ class TestAuditLog:
 
         def ids(limit: int = 2, **filters: Any) -> list[Any]:
             return pages(
-                lambda **part: repository.find_audit_records(filters, **part),
+                lambda **part: repository.find_audit_records(filters, **part)[0],
                 lambda record: (record["at"], record["_id"]),
                 limit,
             )

@@ -240,6 +240,31 @@ def test_a_journal_that_goes_back_to_the_hash_that_seals_less(tampered: Ledger) 
     assert set(faults()) == {("hash", tampered.asha, 4, None), ("hash", tampered.ravi, 3, None)}
 
 
+@pytest.mark.parametrize(
+    ("begun", "finished", "is_sound"),
+    [(-1, 1, True), (-1, None, True), (-2, -1, False), (1, 2, False)],
+    ids=["in the time of the upgrade", "not finished", "later", "before"],
+)
+def test_entries_of_version_1_may_follow_only_while_the_old_release_ran_beside_the_new(
+    tampered: Ledger, begun: int, finished: int | None, is_sound: bool
+) -> None:
+    for account, sequence in ((tampered.asha, 4), (tampered.ravi, 3)):
+        document = tampered.entry(account, sequence)
+        entry = replace(documents.to_entry(document), version=1, record_hash=None).sealed()
+        changes: Document = {"$set": {"hash": entry.hash}, "$unset": {"version": "", "record_hash": ""}}
+        tampered.database.ledger_entries.update_one({"_id": document["_id"]}, changes)
+    at, hour = entry.created_at, timedelta(hours=1)
+    upgrade: Document = {"_id": "upgrade 2", "version": 2, "begun_at": at + begun * hour}
+    upgrade |= {} if finished is None else {"finished_at": at + finished * hour}
+    tampered.database["schema"].insert_one(upgrade, bypass_document_validation=True)
+    try:
+        found = set(faults())
+    finally:
+        tampered.database["schema"].delete_one({"_id": "upgrade 2"})
+
+    assert found == (set() if is_sound else {("hash", tampered.asha, 4, None), ("hash", tampered.ravi, 3, None)})
+
+
 def append(ledger: Ledger, account: ObjectId, status: AccountStatus) -> Entry:
     """Forge a change of status, in the journal and in the account."""
     head = ledger.database.ledger_entries.find_one({"account": account}, sort=[("sequence", -1)])

@@ -20,7 +20,7 @@ ACCOUNT = ObjectId()
 @pytest.fixture(autouse=True)
 def application() -> Iterator[None]:
     app = Flask(__name__)
-    app.config["JWT_SECRET_KEY"] = "the key of this test alone, long enough"
+    app.config["SECRETS"] = ("the key of this test alone, long enough",)
     with app.app_context():
         yield
 

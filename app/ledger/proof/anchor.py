@@ -7,22 +7,22 @@ lines that follow. Each of these has an account's id, and the sequence and hash 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
 import jwt
 from bson import ObjectId
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pymongo.client_session import ClientSession
 
 from app import clock
 from app.ledger.proof.faults import Fault, FaultKind
+from app.ledger.proof.signatures import ALGORITHM, begin_use
 from app.ledger.repository import head_pipeline
 from app.mongo import Document, database, moment
 
-ALGORITHM = "EdDSA"
 MEDIA_TYPE = "anchor+jwt"
 _HEADS_AT_ONCE = 500
 _COUNTED = ("transactions", "audit_log")
@@ -48,14 +48,17 @@ def draw(key: Ed25519PrivateKey) -> Iterator[str]:
             f"{head['_id']} {head['head']['sequence']} {bytes(head['head']['hash']).hex()}" for head in found
         )
     claims = {"until": clock.milliseconds(until), "counts": counts, "heads": _digest(heads)}
-    yield jwt.encode(claims, key, ALGORITHM, headers={"typ": MEDIA_TYPE})
+    yield jwt.encode(claims, key, ALGORITHM, headers={"typ": MEDIA_TYPE, "kid": begin_use(key)})
     yield from heads
 
 
-def compare(lines: Iterable[str], key: Ed25519PrivateKey) -> Iterator[Fault]:
-    """Yield a fault for each thing that has changed since the anchor was written; raises NotAnAnchor."""
+def compare(lines: Iterable[str], key_of: Callable[[str], Ed25519PublicKey | None]) -> Iterator[Fault]:
+    """Yield a fault for each thing that has changed since the anchor was written; raises NotAnAnchor.
+
+    `key_of` returns the bank's key with this id, or None if the bank has none.
+    """
     signed, *heads = [line.strip() for line in lines if line.strip()] or [""]
-    claims = _verified(signed, key)
+    claims = _verified(signed, key_of)
     if claims.get("heads") != _digest(heads):
         raise NotAnAnchor("Its lines are not those that were signed.")
     until = clock.from_milliseconds(claims["until"])
@@ -97,13 +100,17 @@ def _count(name: str, until: datetime, session: ClientSession | None) -> Documen
     return {"count": number, "hash": digest.hexdigest()}
 
 
-def _verified(signed: str, key: Ed25519PrivateKey) -> dict[str, Any]:
+def _verified(signed: str, key_of: Callable[[str], Ed25519PublicKey | None]) -> dict[str, Any]:
     try:
-        if jwt.get_unverified_header(signed).get("typ") != MEDIA_TYPE:
+        header = jwt.get_unverified_header(signed)
+        if header.get("typ") != MEDIA_TYPE:
             raise NotAnAnchor("It is not an anchor.")
-        claims: dict[str, Any] = jwt.decode(signed, key.public_key(), algorithms=[ALGORITHM])
+        key = key_of(str(header.get("kid")))
+        if key is None:
+            raise NotAnAnchor("The key that signed it is none of this bank's.")
+        claims: dict[str, Any] = jwt.decode(signed, key, algorithms=[ALGORITHM])
     except jwt.InvalidTokenError as error:
-        raise NotAnAnchor(f"It was not signed with this bank's RECEIPT_KEY: {error}") from None
+        raise NotAnAnchor(f"It was not signed with this bank's key: {error}") from None
     return claims
 
 

@@ -4,15 +4,19 @@ Each fault is named once. After a fault the check continues from what is written
 one wrong entry does not make all later entries look wrong.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from bson import ObjectId
 
 from app.clock import milliseconds
-from app.ledger.chain import BALANCE_EFFECT, HELD_EFFECT
+from app.ledger.chain import BALANCE_EFFECT, HASH_VERSION, HELD_EFFECT
 from app.ledger.documents import to_entry
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
+from app.ledger.proof.rows import Row
 from app.ledger.records import (
+    CANONICAL_2,
     GENESIS_HASH,
     TRANSITIONS,
     AccountKind,
@@ -26,17 +30,39 @@ from app.mongo import Document
 
 # A RELEASE is missing here, because money set aside is given back whatever the account's status is.
 _NEEDS_ACTIVE = (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD)
+# What each type of entry does to the balance and to what is held, and whether it needs an ACTIVE account.
+_EFFECTS = {
+    type_.encode(): (BALANCE_EFFECT.get(type_, 0), HELD_EFFECT.get(type_, 0), type_ in _NEEDS_ACTIVE)
+    for type_ in EntryType
+    if type_ is not EntryType.STATUS
+}
+
+
+class Upgrade(NamedTuple):
+    """The time in which the release before version 2 of the hash may have written beside the one with it.
+
+    In milliseconds. `finished` is None as long as it still may.
+    """
+
+    begun: int
+    finished: int | None
+
+    def covers(self, at: int) -> bool:
+        return self.begun <= at and (self.finished is None or at <= self.finished)
 
 
 class JournalCheck:
     """Follows the journal of one account from its first entry to its last.
 
-    `identity` is what the account's own document says, or None if it is missing or unreadable.
+    `identity` is what the account's own document says, or None if it is missing or unreadable. During the `upgrade`,
+    entries of version 1 may follow those of version 2.
     """
 
-    def __init__(self, account: ObjectId, identity: Identity | None) -> None:
+    def __init__(self, account: ObjectId, identity: Identity | None, upgrade: Upgrade | None = None) -> None:
         self.account = account
+        self._account = account.binary
         self.identity = identity
+        self._upgrade = upgrade
         self.sequence = -1
         self.balance = 0
         self.held = 0
@@ -63,9 +89,15 @@ class JournalCheck:
             owner = "the bank" if is_treasury else "a user"
             yield self._fault(FaultKind.IDENTITY, None, f"{expected} of {owner}", described(identity))
 
-    def follow(self, documents: Iterable[Document]) -> Iterator[Fault]:
+    def follow(self, entries: Iterable[Row | Document]) -> Iterator[Fault]:
         """Yield the faults of the next entries, in order."""
-        for document in documents:
+        for each in entries:
+            if isinstance(each, Row):
+                if self._continues(each):
+                    continue
+                document = each.document()
+            else:
+                document = each
             try:
                 entry = to_entry(document)
                 at, computed = milliseconds(entry.created_at), entry.computed_hash()
@@ -84,6 +116,36 @@ class JournalCheck:
             self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
             self._hash, self._at, self._version = entry.hash, at, max(self._version, entry.version)
 
+    def _continues(self, row: Row) -> bool:
+        """Follow the entry and tell so, if there is plainly nothing wrong with it. Most entries are like this."""
+        amount, balance, held, text = row.amount, row.balance, row.held, row.description
+        effect, held_effect, needs_active = _EFFECTS.get(row.type, (0, 0, True))
+        if not (
+            row.sequence == self.sequence + 1
+            and row.previous_hash == self._hash
+            and row.at >= self._at
+            and row.type in _EFFECTS
+            and amount > 0
+            and held >= 0
+            and balance == self.balance + amount * effect
+            and held == self.held + amount * held_effect
+            and (balance >= held or self._is_treasury())
+            and (not needs_active or self.status == AccountStatus.ACTIVE)
+            and not self._lost
+        ):
+            return False
+        canonical = CANONICAL_2.pack(
+            HASH_VERSION, self._account, row.sequence, row.type, amount, balance, held, row.transaction,
+            row.counterparty, row.at, row.record_hash, text is not None,
+        )  # fmt: skip
+        if hashlib.sha256(self._hash + canonical + (text or b"")).digest() != row.hash:
+            return False
+        self._other_hash = self._other_balance = self._other_held = None
+        self._overdrawn = False
+        self.sequence, self.balance, self.held = row.sequence, balance, held
+        self._hash, self._at, self._version = row.hash, row.at, HASH_VERSION
+        return True
+
     def _examine(self, entry: Entry, at: int, computed: bytes) -> Iterator[Fault]:
         """Yield the faults of one entry."""
         sequence, is_status = entry.sequence, entry.type is EntryType.STATUS
@@ -98,9 +160,9 @@ class JournalCheck:
         if computed != entry.hash:
             self._other_hash = computed
             yield self._fault(FaultKind.HASH, sequence, computed.hex(), entry.hash.hex())
-        if entry.version < self._version:
+        if entry.version < self._version_due(at):
             # An older hash seals less, so whoever goes back to it can change what the newer one sealed.
-            expected = f"version {self._version} of the hash"
+            expected = f"version {HASH_VERSION} of the hash"
             yield self._fault(FaultKind.HASH, sequence, expected, f"version {entry.version}")
         if at < self._at:
             yield self._fault(FaultKind.TIME, sequence, f"{self._at} ms or later", f"{at} ms")
@@ -111,6 +173,15 @@ class JournalCheck:
         elif sequence == 0:
             yield self._fault(FaultKind.FORMAT, sequence, "the STATUS entry that opens the account", _summary(entry))
         yield from self._examine_rights(entry)
+
+    def _version_due(self, at: int) -> int:
+        """Return the oldest version that an entry of this time may have."""
+        upgrade = self._upgrade
+        if upgrade is None:
+            return self._version
+        if upgrade.covers(at):
+            return 1
+        return self._version if at < upgrade.begun else HASH_VERSION
 
     def _examine_link(self, entry: Entry, others: tuple[bytes | None, int | None, int | None]) -> Iterator[Fault]:
         """Yield the faults in how an entry follows from the one before."""

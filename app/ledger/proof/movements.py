@@ -5,41 +5,49 @@ entries, and the captures and voids. They are read at different moments, so a mi
 only a suspicion. To settle it, all of it is read again as of one moment.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from bson import ObjectId
 
 from app.ledger.proof.checks import described
 from app.ledger.proof.faults import Fault, FaultKind, Report
 from app.ledger.proof.legs import transaction_faults
-from app.ledger.proof.reading import Identities, collection, read_all, read_each
+from app.ledger.proof.plain import is_plainly_right
+from app.ledger.proof.reading import Identities, collection, read_each, read_entries, read_quickly, with_times
+from app.ledger.proof.rows import Row
 from app.ledger.records import KeyUseKind, TransactionKind, TransactionStatus, chosen_key, item_key
 from app.mongo import Document, moment
 
 SETTLED_AT_ONCE = 500
 _ID_MIN = ObjectId(bytes(12))
+_BY_TRANSACTION = [("transaction", 1)]
 _KEY_USES = frozenset(KeyUseKind)
-_SETTLING = {"kind": {"$in": [KeyUseKind.CAPTURE.value, KeyUseKind.VOID.value]}}
+_CAPTURES_AND_VOIDS = {"kind": {"$in": [KeyUseKind.CAPTURE.value, KeyUseKind.VOID.value]}}
+
+Named = TypeVar("Named", bound=Row | Document)
 
 
 def check_movements(report: Report, identities: Identities, advanced: Callable[[int], None]) -> None:
     """Add the faults of all transactions to the report; `advanced` is called with the number of records read."""
-    entries = _Groups("ledger_entries", {"transaction": {"$gte": _ID_MIN}})
-    uses = _Groups("transactions", {"transaction": {"$gte": _ID_MIN}, **_SETTLING})
+    named = {"transaction": {"$gte": _ID_MIN}}
+    entries = _Groups(read_entries(named, _BY_TRANSACTION))
+    uses = _Groups(read_each("transactions", {**named, **_CAPTURES_AND_VOIDS}, _BY_TRANSACTION))
     suspects: list[ObjectId] = []
-    for batch in read_all("transactions", {}, [("_id", 1)]):
+    for batch in read_quickly("transactions", {}, [("_id", 1)]):
         movements = [record for record in batch if _is_movement(record)]
         report.transactions += len(movements)
         groups = []
         for record in movements:
-            suspects += sorted({*entries.skipped_before(record["_id"]), *uses.skipped_before(record["_id"])})
-            groups.append((record, entries.take(record["_id"]), uses.take(record["_id"])))
-        whose = identities.of(_accounts_of(movements, (entry for _, group, _ in groups for entry in group)))
-        for record, of_this, naming in groups:
-            if any(transaction_faults(record["_id"], record, of_this, naming, whose)):
-                suspects.append(record["_id"])
+            id_ = record["_id"].binary
+            if entries.lags(id_) or uses.lags(id_):
+                suspects += sorted({*entries.skipped_before(id_), *uses.skipped_before(id_)})
+            groups.append((record, entries.take(id_), uses.take(id_)))
+        whose = {account.binary: found for account, found in identities.of(_accounts_of(movements, ())).items()}
+        for record, of_this, used in groups:
+            if used or not is_plainly_right(record, of_this, whose):
+                suspects += _suspected(record, of_this, used, identities)
         suspects = _settle_many(report, identities, suspects)
         _check_reversals(report, movements)
         _check_batches(report, batch)
@@ -50,6 +58,24 @@ def check_movements(report: Report, identities: Identities, advanced: Callable[[
         settle(report, identities, suspects[first : first + SETTLED_AT_ONCE])
 
 
+def _suspected(
+    record: Document, of_this: Sequence[Row | Document], uses: Sequence[Document], identities: Identities
+) -> list[ObjectId]:
+    """Return the transaction's id in a list if it does not agree with its traces, as far as they were read."""
+    record = with_times(record)
+    entries = [entry.document() if isinstance(entry, Row) else entry for entry in of_this]
+    whose = identities.of(_accounts_of([record], entries))
+    return [record["_id"]] if any(transaction_faults(record["_id"], record, entries, uses, whose)) else []
+
+
+def transaction_of(entry: Row | Document) -> ObjectId | None:
+    """Return the transaction that an entry names, if it names one."""
+    if isinstance(entry, Row):
+        return ObjectId(entry.transaction)
+    named = entry.get("transaction")
+    return named if isinstance(named, ObjectId) else None
+
+
 def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId]) -> list[ObjectId]:
     """Settle suspicions in full batches; return the rest."""
     while len(suspects) >= SETTLED_AT_ONCE:
@@ -58,23 +84,31 @@ def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId
     return suspects
 
 
-class _Groups:
-    """Documents that name a transaction, grouped by it, in the order of the transactions' ids."""
+def _transaction_bytes(naming: Row | Document) -> bytes:
+    # Only ids are read here, because the queries ask for values from the lowest id on.
+    id_: bytes = naming.transaction if isinstance(naming, Row) else naming["transaction"].binary
+    return id_
 
-    def __init__(self, name: str, query: Document) -> None:
-        found = read_each(name, query, [("transaction", 1)])
-        self._grouped = groupby(found, key=lambda document: document["transaction"])
+
+class _Groups(Generic[Named]):
+    """What names a transaction, grouped by it, in the order of the transactions' ids."""
+
+    def __init__(self, found: Iterable[Named]) -> None:
+        self._grouped = groupby(found, key=_transaction_bytes)
         self._next = next(self._grouped, None)
 
-    def skipped_before(self, id_: ObjectId | None) -> Iterator[ObjectId]:
+    def lags(self, id_: bytes) -> bool:
+        """Tell whether a named transaction before this one was not taken."""
+        return self._next is not None and self._next[0] < id_
+
+    def skipped_before(self, id_: bytes | None) -> Iterator[ObjectId]:
         """Yield the named transactions before this one, or all for None, that were not taken."""
         while self._next is not None and (id_ is None or self._next[0] < id_):
-            if isinstance(self._next[0], ObjectId):
-                yield self._next[0]
+            yield ObjectId(self._next[0])
             self._next = next(self._grouped, None)
 
-    def take(self, id_: ObjectId) -> list[Document]:
-        """Return the documents that name this transaction."""
+    def take(self, id_: bytes) -> list[Named]:
+        """Return what names this transaction."""
         if self._next is None or self._next[0] != id_:
             return []
         taken = list(self._next[1])
@@ -92,7 +126,7 @@ def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> N
     with moment() as session:
         records = list(collection("transactions").find({"_id": among}, session=session))
         entries = list(collection("ledger_entries").find({"transaction": among}, session=session))
-        uses = list(collection("transactions").find({"transaction": among, **_SETTLING}, session=session))
+        uses = list(collection("transactions").find({"transaction": among, **_CAPTURES_AND_VOIDS}, session=session))
     recorded = {record["_id"]: record for record in records if _is_movement(record)}
     whose = identities.of(_accounts_of(records, entries))
     for id_ in wanted:
