@@ -33,6 +33,12 @@ test: $(INSTALLED) $(NPM_INSTALLED) ## run every test; some of them: make test A
 simulate: $(INSTALLED) ## run the ledger on a scripted database, a seed at a time: make simulate SEED=7 STEPS=100000 SEEDS=1
 	@.venv/bin/python -m tests.simulator --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --steps $(or $(STEPS),100000)
 
+# wrk makes load and takes little of the machine. Without it our own client does, so a failed installation is no failure.
+bench: $(INSTALLED) ## measure what is said to be fast: make bench ARGS='--against REV --case balances'
+	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y wrk >/dev/null 2>&1; } || \
+		echo "wrk is not installed. On Debian or Ubuntu: sudo apt-get install wrk" >&2
+	@.venv/bin/python -m bench $(ARGS)
+
 lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
