@@ -36,6 +36,12 @@ simulate: $(INSTALLED) ## run the ledger on a scripted database, a seed at a tim
 drill: $(INSTALLED) ## hurt a bank under load and count what is lost: make drill NAME=kill-mongod ROUNDS=10, or all of them
 	@.venv/bin/python -m tests.drills $(if $(NAME),--name $(NAME)) --rounds $(or $(ROUNDS),10)
 
+# wrk makes load and takes little of the machine. Without it our own client does, so a failed installation is no failure.
+bench: $(INSTALLED) ## measure what is said to be fast: make bench ARGS='--against REV --case balances'
+	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y wrk >/dev/null 2>&1; } || \
+		echo "wrk is not installed. On Debian or Ubuntu: sudo apt-get install wrk" >&2
+	@.venv/bin/python -m bench $(ARGS)
+
 lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .

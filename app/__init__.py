@@ -15,8 +15,6 @@ __version__ = "0.1.0"
 def create_app(config: Config | None = None) -> Flask:
     """Return the application; raises ConfigError if the settings are wrong. By default the environment has them."""
     # Imported here, so that code that needs a single module, such as the ledger's rules, does not load all of them.
-    from flask import Flask
-
     import config as settings
     from app import audit, cli, ledger, logs, mongo
     from app.accounts.routes import bp as accounts
@@ -27,6 +25,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.background import Background, Task
     from app.http import requests
     from app.http.api import api
+    from app.http.application import Application
     from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
@@ -40,7 +39,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.transactions.routes import bp as transactions
 
     config = config or settings.load()
-    app = Flask(__name__, static_folder=None)
+    app = Application(__name__, static_folder=None)
     app.config.update(
         DEFAULT_CURRENCY=config.default_currency,
         METRICS_TOKEN=config.metrics_token,

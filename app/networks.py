@@ -1,6 +1,7 @@
 """IP addresses and networks, each in one form only."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 # One customer usually has a whole /64 of IPv6 addresses, so it counts as one client.
@@ -24,6 +25,7 @@ def client_network(text: str) -> str:
     return text if address is None else str(address)
 
 
+@lru_cache(maxsize=4_096)  # a client sends many requests
 def parse_address(text: str) -> Address | None:
     """Return the address, or None if `text` is none. A mapped address becomes IPv4; an interface's name is dropped."""
     try:

@@ -8,27 +8,21 @@ medians over the rounds, taken in turns; the shares are what counts, because the
 
 import secrets
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
 
 from flask import Flask
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage, MongoDBStorage
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, RateLimiter
 
-from app import create_app, mongo
 from app.auth import repository
-from app.auth.service import ensure_system_user
 from app.http.rate_limits import LEASE_SIZE_MAX, LeasedCounters
-from app.policies import AuthPolicy, HttpPolicy, MongoPolicy
+from bench.bank import application, bank_of, own_replica_set
 from bench.extent import extent
-from config import Config
-from local.replica_set import ReplicaSet, provision
+from local.replica_set import ReplicaSet
 from tests.clients import InProcess
-from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, new_key
+from tests.people import Bank, new_key
 
 ROUNDS = extent(15, brief=1)
 CALLS_PER_ROUND = extent(100, brief=2)
@@ -37,32 +31,19 @@ LIMIT = RateLimitItemPerMinute(10**9)
 Call = Callable[[], object]
 
 
-# What a password costs is not what is measured.
-AUTH = AuthPolicy("a secret that signs nothing here", bcrypt_rounds=4)
-
-
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        replica_set = ReplicaSet(Path(directory))
-        replica_set.start()
-        try:
-            uri = provision(replica_set.admin_uri, "bench-password")
-            compare(create_app(_config(uri, enabled=False)), create_app(_config(uri, enabled=True)), replica_set)
-        finally:
-            mongo.close()
-            replica_set.stop()
+    with own_replica_set() as (replica_set, uri):
+        compare(application(uri), application(uri, is_limited=True), replica_set)
 
 
 def compare(unlimited: Flask, limited: Flask, replica_set: ReplicaSet) -> None:
-    ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, policy=AUTH)
-    bank = Bank(InProcess(unlimited))
+    bank = bank_of(unlimited)
     person, account = bank.customer(10**9)
     _, payee = bank.customer()
     in_limits = Bank(InProcess(limited)).log_in(person.user["email"])
     ids = [secrets.token_hex(16) for _ in range(3)]
+    leased, single = LeasedCounters(LEASE_SIZE_MAX), LeasedCounters(1)
     limiters: dict[str, RateLimiter] = {
-        f"limit, leases of {LEASE_SIZE_MAX}": FixedWindowRateLimiter(LeasedCounters(LEASE_SIZE_MAX)),
-        "limit, a round trip each": FixedWindowRateLimiter(LeasedCounters(1)),
         "limit, library in memory": FixedWindowRateLimiter(MemoryStorage()),
         "limit, library in MongoDB": MovingWindowRateLimiter(_library_storage(replica_set.admin_uri)),
     }
@@ -71,6 +52,8 @@ def compare(unlimited: Flask, limited: Flask, replica_set: ReplicaSet) -> None:
         "GET balance, limited": lambda: in_limits.balance(account),
         "POST transfer, unlimited": lambda: person.transfer(account, payee, 1, new_key()),
         "POST transfer, limited": lambda: in_limits.transfer(account, payee, 1, new_key()),
+        f"limit, leases of {LEASE_SIZE_MAX}": lambda: leased.hit("bench", LIMIT.get_expiry()),
+        "limit, a round trip each": lambda: single.hit("bench", LIMIT.get_expiry()),
         "blocklist": lambda: repository.find_revocations(ids),
         **{name: _hit(limiter) for name, limiter in limiters.items()},
     }
@@ -104,16 +87,6 @@ def _library_storage(uri: str) -> MongoDBStorage:
             pass
 
     return OnOurClient(uri, database_name="bench", w=1)
-
-
-def _config(uri: str, *, enabled: bool) -> Config:
-    high = f"{10**8}/minute"
-    return Config(
-        mongo=MongoPolicy(uri),
-        auth=AuthPolicy(secrets.token_urlsafe(48), access_lifetime=timedelta(minutes=60), bcrypt_rounds=4),
-        http=HttpPolicy(ratelimit_enabled=enabled, ratelimit_auth=high, ratelimit_money=high, ratelimit_read=high),
-        log_level="ERROR",
-    )
 
 
 if __name__ == "__main__":

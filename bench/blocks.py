@@ -25,9 +25,9 @@ from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind
 from app.outbox import repository as outbox
 from app.policies import LedgerPolicy, MongoPolicy
-from bench.against import cpu_s
 from bench.extent import extent
 from bench.filled import fill
+from bench.sides import cpu_s
 from local.replica_set import ReplicaSet, provision
 
 SIZES = (1, 20, 200, 500)

@@ -2,7 +2,8 @@
 
 Reads a plan from standard input as JSON and writes what it saw to standard output as JSON. A plan has a `port`, a
 `name` that no other plan has, `seconds`, and `streams`, each {"token": …, "requests": [[method, path, body], …]}.
-In a body KEY becomes an idempotency key that was not used before.
+In a body KEY becomes an idempotency key that was not used before. With a `rate`, requests begin at that pace, each on
+a stream that is free, and a latency counts from when its request should have begun.
 """
 
 import json
@@ -34,12 +35,12 @@ class Stream:
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
 
-    def send(self) -> None:
+    def send(self, due_at: float | None = None) -> None:
         number = next(_numbers)
         method, path, body = self.requests[number % len(self.requests)]
         content = body.replace("KEY", f"{self.key_prefix}-{number}")
         described = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n" if content else ""
-        self.sent_at = time.perf_counter()
+        self.sent_at = time.perf_counter() if due_at is None else due_at
         self.connection.sendall(
             f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{described}"
             f"Authorization: Bearer {self.token}\r\n\r\n{content}".encode()
@@ -75,16 +76,10 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
             selector.register(stream.connection, selectors.EVENT_READ, stream)
         started_at = time.perf_counter()
         end = started_at + plan["seconds"]
-        for stream in streams:
-            stream.send()
-        under_way = len(streams)
-        while under_way:
-            for key, _ in selector.select(SELECT_TIMEOUT_S):
-                if key.data.receive():
-                    if time.perf_counter() < end:
-                        key.data.send()
-                    else:
-                        under_way -= 1
+        if plan.get("rate"):
+            _at_a_pace(selector, streams, started_at, end, plan["rate"])
+        else:
+            _as_fast_as_answered(selector, streams, end)
         took_s = time.perf_counter() - started_at
     for stream in streams:
         stream.connection.close()
@@ -93,10 +88,36 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
     return {
         "statuses": statuses,
         "requests": len(latencies),
-        "per_second": len(latencies) / took_s,
+        "seconds": took_s,
         "median_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
     }
+
+
+def _as_fast_as_answered(selector: selectors.BaseSelector, streams: list[Stream], end: float) -> None:
+    for stream in streams:
+        stream.send()
+    under_way = len(streams)
+    while under_way:
+        for key, _ in selector.select(SELECT_TIMEOUT_S):
+            if key.data.receive():
+                if time.perf_counter() < end:
+                    key.data.send()
+                else:
+                    under_way -= 1
+
+
+def _at_a_pace(
+    selector: selectors.BaseSelector, streams: list[Stream], started_at: float, end: float, rate: float
+) -> None:
+    free = list(streams)
+    due = [started_at + number / rate for number in range(int((end - started_at) * rate))][::-1]
+    while due or len(free) < len(streams):
+        now = time.perf_counter()
+        while due and free and due[-1] <= now:
+            free.pop().send(due.pop())
+        wait_s = max(0.0, due[-1] - now) if due and free else SELECT_TIMEOUT_S
+        free += [key.data for key, _ in selector.select(wait_s) if key.data.receive()]
 
 
 def main() -> None:

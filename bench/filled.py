@@ -1,11 +1,7 @@
-"""A replica set of its own with a ledger of any size in it, decided and written by the bank's own code."""
+"""A ledger of any size, decided and written by the bank's own code."""
 
 import random
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
@@ -15,27 +11,13 @@ from app.ledger import chain, journal, repository
 from app.ledger.commands import Transfer
 from app.ledger.records import Account, AccountKind, Entry, Transaction, TransactionKind, treasury_id
 from app.ledger.state import State
-from local.replica_set import ReplicaSet, provision
 
 CURRENCY = "INR"
-APP_PASSWORD = "of-a-benchmark"
 FUNDS = 1_000_000_000
 WRITTEN_AT_ONCE = 2_000
 STEP = timedelta(milliseconds=1)
 # Inserts outside of an atomic block: nobody else is there.
 _NO_SESSION: Any = None
-
-
-@contextmanager
-def replica_set() -> Iterator[str]:
-    """Start a replica set in a temporary directory and yield the application's address of it."""
-    with tempfile.TemporaryDirectory(prefix="fincore-bench-") as directory:
-        servers = ReplicaSet(Path(directory))
-        servers.start()
-        try:
-            yield provision(servers.admin_uri, APP_PASSWORD)
-        finally:
-            servers.stop()
 
 
 def fill(owner: ObjectId, *, accounts: int, transfers: int) -> list[ObjectId]:

@@ -19,10 +19,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from app.mail.delivery import SIGN
-from bench.against import cpu_s
 from bench.bank import own_replica_set
 from bench.extent import extent
 from bench.mail_sink import RunningSink, running_sink
+from bench.sides import cpu_s
 from bench.transfers import Streams, measure, open_accounts, spread
 from config import ROOT
 from local.processes import LOOPBACK, holds_within

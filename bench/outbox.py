@@ -7,9 +7,7 @@ what counts, because it does not depend on the machine.
 """
 
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 from bson import ObjectId
 
@@ -20,8 +18,8 @@ from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind, treasury_id
 from app.outbox import repository as outbox
 from app.policies import LedgerPolicy, MongoPolicy
+from bench.bank import own_replica_set
 from bench.extent import extent
-from local.replica_set import ReplicaSet, provision
 
 ROUNDS = extent(15, brief=1)
 TRANSFERS_PER_ROUND = extent(200, brief=2)
@@ -31,16 +29,10 @@ FUNDS = 10**12
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        replica_set = ReplicaSet(Path(directory))
-        replica_set.start()
-        try:
-            mongo.connect(MongoPolicy(provision(replica_set.admin_uri, "bench-password"), timeout_ms=TIMEOUT_MS))
-            tell_of_postings(True)
-            compare()
-        finally:
-            mongo.close()
-            replica_set.stop()
+    with own_replica_set() as (_, uri):
+        mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
+        tell_of_postings(True)
+        compare()
 
 
 def tell_of_postings(tells: bool) -> None:

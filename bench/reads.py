@@ -19,12 +19,13 @@ from app import ledger, mongo
 from app.auth.roles import Role
 from app.auth.service import register
 from app.mongo.lists import Position
-from app.policies import AuthPolicy, MongoPolicy
+from app.policies import MongoPolicy
 from app.statements import pdf, queries, render, service
 from app.statements.service import Statement
 from app.transactions.repository import find_history
+from bench.bank import AUTH, own_replica_set
 from bench.extent import argument, extent
-from bench.filled import fill, replica_set
+from bench.filled import fill
 
 TRANSFERS = 1_000_000
 PAGE = 51
@@ -34,13 +35,9 @@ STATEMENT_ENTRIES = extent(100_000, brief=100)
 TIMEOUT_MS = 60_000
 
 
-# What a password costs is not what is measured.
-AUTH = AuthPolicy("a secret that signs nothing here", bcrypt_rounds=4)
-
-
 def main() -> None:
     transfers = argument(TRANSFERS, brief=200)
-    with replica_set() as uri:
+    with own_replica_set() as (_, uri):
         mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
         owner = register(
             name="Bench", email="bench@fincore.example", password="a long password", policy=AUTH, role=Role.USER

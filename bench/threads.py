@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.against import cpu_s
 from bench.extent import extent
+from bench.sides import cpu_s
 from bench.transfers import Streams, hot, measure, open_accounts, spread, with_bank
 from tests.clients import OverHttp
 from tests.people import Bank

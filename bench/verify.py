@@ -8,8 +8,9 @@ from bson import ObjectId
 from app import mongo
 from app.ledger.proof.verify import verify
 from app.policies import MongoPolicy
+from bench.bank import own_replica_set
 from bench.extent import argument, extent
-from bench.filled import fill, replica_set
+from bench.filled import fill
 
 ENTRIES = 1_000_000
 ACCOUNTS = extent(1_000, brief=10)
@@ -18,7 +19,7 @@ TIMEOUT_MS = 60_000
 
 def main() -> None:
     entries = argument(ENTRIES, brief=1_000)
-    with replica_set() as uri:
+    with own_replica_set() as (_, uri):
         mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
         fill(ObjectId(), accounts=ACCOUNTS, transfers=entries // 2)
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit, urlunsplit
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from app.mongo.migrations.shape import ensure_schema
+from app.mongo.migrations.run import ensure_schema
 from app.mongo.schema import ROLE
 from local.mongod import REPLICA_SET_NAME, Document, Mongod
 from local.mongod_binary import EmbeddedError, find_mongod

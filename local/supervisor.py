@@ -26,7 +26,7 @@ import config
 from app import mongo
 from app.auth.service import NotTheSystemUser, ensure_system_user, has_password
 from app.mongo import new_client
-from app.mongo.migrations.shape import ensure_schema
+from app.mongo.migrations.run import ensure_schema
 from app.mongo.readiness import NotReady, Standalone, check_database
 from app.runtime.leash import end_with
 from local.mail_catcher import MailCatcher

@@ -7,10 +7,17 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 
-from app.mongo import Document, database
-from app.mongo.shared import SharedRead, by_id
+from app.mongo import Document, database, together
+from app.mongo.together import Kind, by_id
 
-_accounts: SharedRead[ObjectId, Document] = SharedRead(by_id("accounts"))
+ACCOUNTS = by_id("accounts")
+
+
+def _of_users(users: list[ObjectId]) -> list[Document]:
+    return [{"$match": {"user": {"$in": users}}}, {"$group": {"_id": "$user", "accounts": {"$push": "$$ROOT"}}}]
+
+
+ACCOUNTS_OF_USERS = Kind("accounts", _of_users)
 
 
 def insert_account(account: Document, session: ClientSession) -> None:
@@ -22,12 +29,13 @@ def exists(account_id: ObjectId, session: ClientSession) -> bool:
 
 
 def find_account(account_id: ObjectId) -> Document | None:
-    return _accounts.read([account_id]).get(account_id)
+    return together.find(ACCOUNTS, [account_id]).get(account_id)
 
 
 def find_accounts_of(user_id: ObjectId) -> list[Document]:
     """Return the user's accounts, oldest first."""
-    return list(database().accounts.find({"user": user_id}).sort([("created_at", 1), ("_id", 1)]))
+    found = together.find(ACCOUNTS_OF_USERS, [user_id]).get(user_id, {"accounts": []})
+    return sorted(found["accounts"], key=lambda account: (account["created_at"], account["_id"]))
 
 
 def count_accounts_of(user_id: ObjectId, session: ClientSession, *, limit: int) -> int:

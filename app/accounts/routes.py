@@ -61,6 +61,7 @@ def create_account(body: dict[str, Any]) -> Any:
 
 @bp.get("")
 @token_required
+@bp.reads_ahead(service.accounts_ahead)
 @bp.response(200, AccountListSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def list_accounts() -> dict[str, Any]:
@@ -73,6 +74,7 @@ def list_accounts() -> dict[str, Any]:
 
 @bp.get("/<id:account_id>")
 @token_required
+@bp.reads_ahead(service.shown_account_ahead)
 @bp.response(200, AccountAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound)
 def get_account(account_id: ObjectId) -> dict[str, Any]:
@@ -112,6 +114,7 @@ def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 
 @bp.get("/<id:account_id>/balance")
 @token_required
+@bp.reads_ahead(service.balance_ahead)
 @bp.arguments(BalanceQuerySchema(), location="query")
 @bp.response(200, AccountBalanceSchema())
 @bp.refusals(*TOKEN_PROBLEMS, AccountNotFound, ValidationFailed)

@@ -10,13 +10,13 @@ from pymongo.client_session import ClientSession
 from app import clock, ledger, mongo
 from app.accounts import repository
 from app.acts import Act
-from app.auth.roles import MAY_ADMINISTER, reads_everything
+from app.auth.roles import MAY_ADMINISTER, reads_everything, role_ahead
 from app.clock import LEEWAY
 from app.errors import AccountNotFound, ValidationFailed
 from app.ledger.commands import ChangeStatus
 from app.ledger.fingerprints import fingerprint as fingerprint_of
 from app.ledger.records import AccountKind, AccountStatus, Entry, KeyUse, treasury_id
-from app.mongo import Document
+from app.mongo import Document, together
 from app.outbox import messages
 from app.outbox import repository as outbox
 
@@ -116,6 +116,31 @@ def _open(account: Document, session: ClientSession) -> None:
         session=session,
     )
     repository.insert_account(account, session)
+
+
+def account_ahead(_user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
+    """Return the key of what `readable_account` reads from its owner."""
+    return [(repository.ACCOUNTS, account_id)]
+
+
+def shown_account_ahead(user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
+    """Return the keys of what `get_account` reads."""
+    return [(repository.ACCOUNTS, account_id), *role_ahead(user_id)]
+
+
+def balance_ahead(_user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
+    """Return the keys of what `get_balance` reads."""
+    return [(repository.ACCOUNTS, account_id), (ledger.HEADS, account_id)]
+
+
+def accounts_ahead(user_id: ObjectId) -> list[together.Key]:
+    """Return the keys of what `list_accounts` reads first."""
+    return [(repository.ACCOUNTS_OF_USERS, user_id), *role_ahead(user_id)]
+
+
+def own_accounts_ahead(user_id: ObjectId) -> list[together.Key]:
+    """Return the key of what `own_account_ids` reads."""
+    return [(repository.ACCOUNTS_OF_USERS, user_id)]
 
 
 def readable_account(account_id: ObjectId, viewer: ObjectId) -> Document:

@@ -19,12 +19,11 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 
-from app.mongo import Document, database
-from app.mongo.shared import SharedRead, by_id
+from app.mongo import Document, database, together
+from app.mongo.together import by_id
 
-# Every request with a token reads these, so requests at the same moment share one read.
-_users: SharedRead[ObjectId, Document] = SharedRead(by_id("users"))
-_revocations: SharedRead[str, Document] = SharedRead(by_id("revoked_tokens"))
+USERS = by_id("users")
+REVOCATIONS = by_id("revoked_tokens")
 
 BEFORE_ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,8 +33,13 @@ def insert_user(user: Document, session: ClientSession) -> None:
     database().users.insert_one(user, session=session)
 
 
+def user_ahead(user_id: ObjectId) -> list[together.Key]:
+    """Return the key of what `find_user` reads."""
+    return [(USERS, user_id)]
+
+
 def find_user(user_id: ObjectId) -> Document | None:
-    return _users.read([user_id]).get(user_id)
+    return together.find(USERS, [user_id]).get(user_id)
 
 
 def find_user_by_email(email: str) -> Document | None:
@@ -51,7 +55,7 @@ def rename_user(user_id: ObjectId, name: str, name_key: str) -> Document | None:
 
 
 def find_users(ids: Collection[ObjectId]) -> list[Document]:
-    return list(_users.read(ids).values())
+    return list(together.find(USERS, ids).values())
 
 
 def find_roles(ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
@@ -145,7 +149,7 @@ def put_cut_off(
 
 
 def find_revocations(ids: Collection[str]) -> list[Document]:
-    return list(_revocations.read(ids).values())
+    return list(together.find(REVOCATIONS, ids).values())
 
 
 def is_reset_there(reset_id: str, now: datetime, session: ClientSession) -> bool:

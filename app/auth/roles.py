@@ -7,6 +7,7 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app.auth import repository
+from app.mongo import together
 
 
 class Role(StrEnum):
@@ -27,6 +28,11 @@ MAY_CHANGE_ROLES = (Role.SYSTEM,)
 def roles_of(user_ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
     """Return the users' roles as an atomic block sees them."""
     return repository.find_roles(user_ids, session)
+
+
+def role_ahead(user_id: ObjectId) -> list[together.Key]:
+    """Return the key of what `reads_everything` reads."""
+    return repository.user_ahead(user_id)
 
 
 def reads_everything(user_id: ObjectId) -> bool:

@@ -3,10 +3,10 @@
 from http import HTTPStatus
 from typing import Any
 
-from flask import g, request, url_for
+from flask import request, url_for
 
 from app.acts import Act
-from app.auth import resets, service, tokens
+from app.auth import repository, resets, service, tokens
 from app.auth.schemas import (
     ChangePasswordSchema,
     ConfirmationSchema,
@@ -23,6 +23,7 @@ from app.auth.tokens import TOKEN_PROBLEMS, refresh_token_required, session_toke
 from app.errors import EmailTaken, InvalidCredentials, ResetTokenInvalid, TokenInvalid, TooManyAttempts
 from app.http.blueprint import Blueprint
 from app.http.described import LOCATION
+from app.http.incoming import current_id
 from app.http.parsing import BODY_PROBLEMS
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Who you are")
@@ -54,7 +55,7 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
 
     A wrong address and a wrong password get the same answer. After several wrong ones the next try has to wait.
     """
-    act = Act("anonymous", request_id=g.request_id, address=request.remote_addr)
+    act = Act("anonymous", request_id=current_id(), address=request.remote_addr)
     return tokens.begin_session(service.authenticate(**body, policy=tokens.policy(), act=act))
 
 
@@ -88,6 +89,7 @@ def logout(body: dict[str, Any]) -> dict[str, str]:
 
 @bp.get("/me")
 @token_required
+@bp.reads_ahead(repository.user_ahead)
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def get_me() -> dict[str, Any]:

@@ -15,12 +15,12 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from bson import ObjectId
-from flask import Flask, Request, Response, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import ExpiredSignatureError, InvalidSignatureError, PyJWTError
@@ -33,9 +33,10 @@ from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, Toke
 from app.fields import read_id
 from app.http import rate_limits
 from app.http.blueprint import Blueprint
-from app.http.contract import declare
+from app.http.contract import contract_of, declare
+from app.http.incoming import Incoming, current, current_id
 from app.http.problems import problem_response
-from app.mongo import Document
+from app.mongo import Document, together
 from app.networks import client_network
 from app.policies import REFRESH_LIFETIME_MAX, AuthPolicy
 
@@ -56,10 +57,10 @@ VERIFIED_TOKENS_MAX = 10_000
 
 
 class _RememberingManager(JWTManager):
-    """The JWT extension, with a memory of verified tokens, so that no signature is verified twice.
+    """The JWT extension, with a memory of verified tokens of ours, so that no signature is verified twice.
 
     The same bytes and the same key give the same claims. Only the expiry can change the result, so it is
-    checked each time. The library also checks each time whether the token was revoked.
+    checked each time, and so is the blocklist.
     """
 
     def __init__(self) -> None:
@@ -67,22 +68,25 @@ class _RememberingManager(JWTManager):
         self._verified: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def _decode_jwt_from_config(
-        self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
-    ) -> dict[str, Any]:
-        # With the keys, because an application with other keys must not accept this one's tokens.
-        known = (encoded_token, *current_app.config["SECRETS"])
+    def remembered(self, encoded_token: str) -> dict[str, Any] | None:
+        """Return the claims of a token that was verified before and has not expired since, or None."""
+        known = _known(encoded_token)
         with self._lock:
             claims = self._verified.get(known)
             if claims is not None:
                 self._verified.move_to_end(known)
-        if claims is None or claims.get("exp", 0) <= time.time():
-            claims = self._decode_with_any_secret(encoded_token, csrf_value, allow_expired)
+        return None if claims is None or claims.get("exp", 0) <= time.time() else dict(claims)
+
+    def _decode_jwt_from_config(
+        self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
+    ) -> dict[str, Any]:
+        claims = self._decode_with_any_secret(encoded_token, csrf_value, allow_expired)
+        if _is_ours({}, claims):
             with self._lock:
-                self._verified[known] = claims
+                self._verified[_known(encoded_token)] = dict(claims)
                 if len(self._verified) > VERIFIED_TOKENS_MAX:
                     self._verified.popitem(last=False)
-        return dict(claims)
+        return claims
 
     def _decode_with_any_secret(self, encoded_token: str, csrf_value: Any, allow_expired: bool) -> dict[str, Any]:
         *others, last = current_app.config["SECRETS"]
@@ -94,9 +98,15 @@ class _RememberingManager(JWTManager):
         return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
 
 
+def _known(encoded_token: str) -> tuple[str, ...]:
+    """Return what a token is remembered by. An application with other keys must not accept this one's tokens."""
+    return (encoded_token, *current_app.config["SECRETS"])
+
+
 jwt = _RememberingManager()
 
 View = TypeVar("View", bound=Callable[..., Any])
+ReadsAhead = Callable[..., Iterable[together.Key]]
 
 
 class _Scheme(str):
@@ -109,6 +119,9 @@ class _Scheme(str):
 
     def __hash__(self) -> int:
         return hash(self.lower())
+
+
+SCHEME = _Scheme("Bearer")
 
 
 def configure(app: Flask, policy: AuthPolicy) -> None:
@@ -126,7 +139,7 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
         JWT_TOKEN_LOCATION=["headers"],
         # No token is in a cookie. Also, the CSRF claim would be random, and a token's successors have to be equal.
         JWT_COOKIE_CSRF_PROTECT=False,
-        JWT_HEADER_TYPE=_Scheme("Bearer"),
+        JWT_HEADER_TYPE=SCHEME,
         JWT_DECODE_LEEWAY=int(clock.LEEWAY.total_seconds()),
         JWT_ACCESS_TOKEN_EXPIRES=policy.access_lifetime,
         JWT_REFRESH_TOKEN_EXPIRES=policy.refresh_lifetime,
@@ -150,7 +163,7 @@ def begin_session(user: Document) -> dict[str, Any]:
 
 def continue_session() -> dict[str, Any]:
     """Spend the request's refresh token and return the answer to a login, in the same session; raises TokenRevoked."""
-    claims = get_jwt()
+    claims = current_claims()
     user, session_id, generation = current_user(), claims[SESSION_CLAIM], claims[GENERATION_CLAIM]
     if sessions.has_ended(user, generation=generation, session_id=session_id):
         raise TokenRevoked
@@ -166,7 +179,7 @@ def continue_session() -> dict[str, Any]:
 
 def leave_session(*, everywhere: bool) -> None:
     """End the session of the token that `session_token_required` admitted, and with `everywhere` all of its user's."""
-    claims = g.session_claims
+    claims = current_claims()
     sessions.end_session(claims[SESSION_CLAIM], lifetime=_session_lifetime(claims))
     if everywhere and (user_id := read_id(claims["sub"])) is not None:
         sessions.end_all_sessions(user_id)
@@ -211,12 +224,13 @@ def policy() -> AuthPolicy:
 
 def token_required(view: View) -> View:
     """Admit only requests with a valid access token."""
-    return _guarded(view, "token", lambda _request: _verify())
+    ahead = contract_of(view).ahead
+    return _guarded(view, "token", lambda incoming: _verify(incoming, ahead=ahead))
 
 
 def refresh_token_required(view: View) -> View:
     """Admit only requests with a valid refresh token."""
-    return _guarded(view, "refresh token", lambda _request: _verify(refresh=True))
+    return _guarded(view, "refresh token", lambda incoming: _verify(incoming, refresh=True))
 
 
 def session_token_required(view: View) -> View:
@@ -224,46 +238,49 @@ def session_token_required(view: View) -> View:
 
     The token may be a refresh token that was spent, or an access token that has expired.
     """
-    return _guarded(view, "token of the session", lambda _request: _verify_session())
+    return _guarded(view, "token of the session", lambda incoming: _count(incoming, _claims_of_session))
 
 
 def role_required(*roles: Role) -> Callable[[View], View]:
     """Admit only users who have one of these roles in the database now. A token contains no role."""
     access = f"role {' or '.join(roles)}"
 
-    def admit(_request: Request) -> None:
-        _verify()
+    def admit(incoming: Incoming) -> None:
+        _verify(incoming)
         if current_user()["role"] not in roles:
             raise Forbidden(f"This needs the {access}.")
 
     return lambda view: _guarded(view, access, admit)
 
 
-def _guarded(view: View, access: str, admit: Callable[[Request], None]) -> View:
+def _guarded(view: View, access: str, admit: Callable[[Incoming], None]) -> View:
     documented: View = Blueprint.doc(security=[{SECURITY_SCHEME: []}])(view)
     return declare(documented, access=access, admit=admit)
 
 
-def _verify(*, refresh: bool = False) -> None:
+def _verify(incoming: Incoming, *, refresh: bool = False, ahead: ReadsAhead | None = None) -> None:
     """Raise unless the request has a valid token; count the request for its user, or without one for its address."""
-    _count(lambda: _good_claims(refresh=refresh))
+    _count(incoming, lambda: _good_claims(incoming, refresh=refresh, ahead=ahead))
 
 
-def _verify_session() -> None:
-    """Like `_verify`, but accept any token of a session that has not ended."""
-    g.session_claims = _count(_claims_of_session)
-
-
-def _good_claims(*, refresh: bool) -> dict[str, Any]:
-    verify_jwt_in_request(refresh=refresh)
-    claims: dict[str, Any] = get_jwt()
+def _good_claims(incoming: Incoming, *, refresh: bool, ahead: ReadsAhead | None) -> dict[str, Any]:
+    scheme, _, token = incoming.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    claims = jwt.remembered(token) if scheme == SCHEME else None
+    # What is not known to be good goes to the library, which finds out what is wrong with it.
+    if claims is None or (claims["type"] == REFRESH) is not refresh:
+        verify_jwt_in_request(refresh=refresh, skip_revocation_check=True)
+        claims = get_jwt()
+    user_id = read_id(claims["sub"])
+    if ahead is not None and user_id is not None:
+        together.expect(ahead(user_id, **(incoming.view_args or {})))
+    _refuse_revoked(claims)
     _refuse_outlived(claims, policy().refresh_lifetime if refresh else policy().access_lifetime)
     return claims
 
 
 def _claims_of_session() -> dict[str, Any]:
     try:
-        verify_jwt_in_request(verify_type=False)
+        verify_jwt_in_request(verify_type=False, skip_revocation_check=True)
         claims = get_jwt()
     except ExpiredSignatureError as error:
         # The library has verified everything except the expiry, and its error carries the claims.
@@ -272,10 +289,20 @@ def _claims_of_session() -> dict[str, Any]:
             raise
         if not _is_ours({}, claims):
             raise TokenInvalid from None
-        if _is_revoked({}, claims):
-            raise TokenRevoked from None
+    _refuse_revoked(claims)
     _refuse_outlived(claims, _session_lifetime(claims) if claims["type"] != REFRESH else policy().refresh_lifetime)
     return claims
+
+
+def _refuse_revoked(claims: dict[str, Any]) -> None:
+    """Raise TokenRevoked if the token's session has ended, alone or with all sessions of its user."""
+    session_id, cut_off_id = claims[SESSION_CLAIM], sessions.cut_off_id(claims["sub"])
+    rows = {row["_id"]: row for row in repository.find_revocations([session_id, cut_off_id])}
+    cut_off = rows.get(cut_off_id)
+    if session_id in rows or (
+        cut_off is not None and sessions.is_cut_off(cut_off, generation=claims[GENERATION_CLAIM], session_id=session_id)
+    ):
+        raise TokenRevoked
 
 
 def _refuse_outlived(claims: dict[str, Any], lifetime: timedelta) -> None:
@@ -284,27 +311,33 @@ def _refuse_outlived(claims: dict[str, Any], lifetime: timedelta) -> None:
         raise TokenExpired
 
 
-def _count(read_claims: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the claims of the request's token, and count the request for its user, or without one for its address."""
+def _count(incoming: Incoming, read_claims: Callable[[], dict[str, Any]]) -> None:
+    """Keep the claims of the request's token, and count the request for its user, or without one for its address."""
     try:
         claims = read_claims()
-    except TokenExpired:
-        rate_limits.check_address()
+    except (TokenExpired, TokenInvalid, TokenRevoked):
+        rate_limits.check_address(incoming)
         raise
     except (JWTExtendedException, PyJWTError, IndexError, RecursionError) as error:
-        rate_limits.check_address()
+        rate_limits.check_address(incoming)
         if isinstance(error, IndexError | RecursionError):
             # The libraries fail on a header of commas and blanks, and on very deeply nested claims.
             raise TokenInvalid from None
         raise
-    g.user_id = claims["sub"]
+    incoming.claims = claims
     # Counted here, because the user is known now.
-    rate_limits.check_user(claims["sub"])
+    rate_limits.check_user(incoming, claims["sub"])
+
+
+def current_claims() -> dict[str, Any]:
+    """Return the claims of the token with which the present request was admitted."""
+    claims = current().claims
+    assert claims is not None, "The route asks for no token."
     return claims
 
 
 def current_user_id() -> ObjectId:
-    user_id = read_id(get_jwt()["sub"])
+    user_id = read_id(current_claims()["sub"])
     if user_id is None:
         raise TokenInvalid
     return user_id
@@ -320,7 +353,7 @@ def current_user() -> Document:
 
 def current_act(reason: str | None = None) -> Act:
     """Return the act for the audit log: who makes this request, from where and why."""
-    return Act(current_user_id(), reason, request_id=g.request_id, address=request.remote_addr)
+    return Act(current_user_id(), reason, request_id=current_id(), address=request.remote_addr)
 
 
 def current_network() -> str | None:
@@ -329,7 +362,7 @@ def current_network() -> str | None:
 
 
 def current_session_id() -> str:
-    session_id: str = get_jwt()[SESSION_CLAIM]
+    session_id: str = current_claims()[SESSION_CLAIM]
     return session_id
 
 
@@ -337,18 +370,6 @@ def current_session_id() -> str:
 def _secret_of_token(header: dict[str, Any], claims: dict[str, Any]) -> str:
     secret: str = g.token_secret
     return secret
-
-
-@jwt.token_in_blocklist_loader
-def _is_revoked(header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    if not _is_ours(header, claims):
-        return False  # The library checks the claims right after this, and refuses the token for them.
-    session_id, cut_off_id = claims[SESSION_CLAIM], sessions.cut_off_id(claims["sub"])
-    rows = {row["_id"]: row for row in repository.find_revocations([session_id, cut_off_id])}
-    cut_off = rows.get(cut_off_id)
-    return session_id in rows or (
-        cut_off is not None and sessions.is_cut_off(cut_off, generation=claims[GENERATION_CLAIM], session_id=session_id)
-    )
 
 
 @jwt.token_verification_loader
@@ -379,8 +400,3 @@ def _on_invalid(reason: str) -> Response:
 @jwt.expired_token_loader
 def _on_expired(header: dict[str, Any], claims: dict[str, Any]) -> Response:
     return problem_response(TokenExpired())
-
-
-@jwt.revoked_token_loader
-def _on_revoked(header: dict[str, Any], claims: dict[str, Any]) -> Response:
-    return problem_response(TokenRevoked())

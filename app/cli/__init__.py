@@ -2,12 +2,12 @@
 
 from flask import Flask
 
-from app.cli import accounts, audit, db, ledger, mail, transactions, users
+from app.cli import accounts, audit, backup, db, ledger, mail, transactions, users
 from app.cli.doctor import doctor
 
 
 def register(app: Flask) -> None:
-    for module in (db, ledger, mail, users, accounts, transactions, audit):
+    for module in (db, backup, ledger, mail, users, accounts, transactions, audit):
         app.cli.add_command(module.group)
     app.cli.add_command(doctor)
 

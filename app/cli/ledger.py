@@ -47,9 +47,7 @@ def verify(account: ObjectId | None, anchored: TextIO | None, keys: TextIO | Non
     if as_json:
         click.echo(orjson.dumps(_as_json(report, seconds), option=orjson.OPT_INDENT_2))
     else:
-        for fault in report.faults:
-            click.echo(str(fault))
-        click.echo(_summary(report, seconds))
+        print_report(report, seconds)
     sys.exit(0 if report.is_sound else 1)
 
 
@@ -150,6 +148,13 @@ def _as_json(report: Report, seconds: float) -> dict[str, object]:
         "faults": [fault.as_json() for fault in report.faults],
         "unnamedFaults": report.unnamed_faults,
     }
+
+
+def print_report(report: Report, seconds: float) -> None:
+    """Print the faults, a line for each, and a summary."""
+    for fault in report.faults:
+        click.echo(str(fault))
+    click.echo(_summary(report, seconds))
 
 
 def _summary(report: Report, seconds: float) -> str:

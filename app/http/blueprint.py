@@ -1,7 +1,7 @@
 """Blueprints whose decorators state what a route takes, answers and refuses."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import flask
@@ -16,6 +16,7 @@ from app.http.described import answer_of, examples_of
 from app.http.parsing import Input, body_of, header_of, query_of, unparsed_body_of
 from app.http.problems import PROBLEM_CONTENT_TYPE, ProblemSchema
 from app.http.results import json_answer
+from app.mongo import together
 
 # Every call may be refused with these.
 _PROBLEMS_OF_ALL: tuple[type[DomainError], ...] = (ValidationFailed, RateLimited, InternalError, ServiceUnavailable)
@@ -98,6 +99,10 @@ class Blueprint(flask_smorest.Blueprint):
             return _describe(_describe(with_key, describe_header), describe_body)
 
         return decorator
+
+    def reads_ahead(self, keys_of: Callable[..., Iterable[together.Key]]) -> Callable[[View], View]:
+        """Let the check of the token bring what the view reads first: the keys of (user id, **path). Only for reads."""
+        return lambda view: declare(view, ahead=keys_of)
 
     def response(self, status_code: int, schema: Any = None, **described: Any) -> Callable[[View], View]:
         """Answer with the view's result as the schema writes it, unless the result is a response already."""

@@ -4,18 +4,19 @@ Decorators write the contract. `Blueprint.add_url_rule` makes the function when 
 escapes its contract, and a request passes through no decorators.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
 
 from flask import Request, Response
-from flask.globals import request_ctx
 
 from app.errors import ValidationFailed
 from app.fields import CamelSchema
 from app.http import checks
+from app.http.incoming import Incoming, current
 from app.http.parsing import Input, body_of, query_of
+from app.mongo import together
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -31,11 +32,13 @@ class Contract:
     """What a route declares: who may call it, which parts of a request it reads, and how its result is answered.
 
     `access` describes the required token or role; None: anybody may call. `admit` raises unless the caller has it.
+    `ahead` names, by the caller and the path, what the view reads first; the check of the token brings it along.
     The view gets what the `inputs` read, in their order. Without `answer`, Flask makes the response.
     """
 
     access: str | None = None
-    admit: Callable[[Request], None] | None = None
+    admit: Callable[[Incoming], None] | None = None
+    ahead: Callable[..., Iterable[together.Key]] | None = None
     inputs: tuple[Input, ...] = ()
     answer: Callable[[Any], Response] | None = None
 
@@ -68,7 +71,7 @@ def hold_to_contract(view: View) -> View:
 
     @wraps(view)
     def serve(**path: Any) -> Any:
-        request = request_ctx.request
+        request = current()
         if admit is not None:
             admit(request)
         _refuse_unread(request, reads)

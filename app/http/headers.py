@@ -21,6 +21,8 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_PAGE = [*_ALWAYS.items(), ("Content-Security-Policy", _PAGE_POLICY)]
+_OTHER = [*_ALWAYS.items(), ("Content-Security-Policy", _API_POLICY)]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "traceparent"]
 _EXPOSED_HEADERS = [
     "Content-Disposition",
@@ -50,13 +52,10 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
 
 
 def protect(request: Request, response: Response) -> None:
-    """Add the protective headers to the response to a request."""
-    # Nobody else sets them.
-    response.headers.extend(_ALWAYS)
-    is_page = response.mimetype == "text/html"
-    response.headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _API_POLICY
-    if request.is_secure:
-        response.headers["Strict-Transport-Security"] = f"max-age={HSTS_S}; includeSubDomains"
+    """Add the protective headers to a response."""
+    response.headers.extend(_PAGE if response.mimetype == "text/html" else _OTHER)
+    if request.scheme == "https":
+        response.headers.add("Strict-Transport-Security", f"max-age={HSTS_S}; includeSubDomains")
     if _may_hold_secrets(request.path):
         response.headers["Cache-Control"] = "no-store"
 

@@ -3,9 +3,8 @@
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from marshmallow import INCLUDE, fields
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException
@@ -24,6 +23,8 @@ from app.errors import (
     blank_problem,
 )
 from app.fields import CamelSchema, Line
+from app.http.incoming import current_id
+from app.http.results import json_response
 from app.http.routing import methods_of
 from app.mongo.readiness import NotReady
 
@@ -88,7 +89,7 @@ def problem_document(error: DomainError) -> dict[str, Any]:
         "status": error.status,
         "detail": error.detail,
         "code": error.code,
-        "requestId": g.get("request_id", ""),
+        "requestId": current_id(),
         **({"errors": error.errors} if error.errors else {}),
         **error.members,
     }
@@ -96,8 +97,7 @@ def problem_document(error: DomainError) -> dict[str, Any]:
 
 def problem_response(error: DomainError) -> Response:
     """Return the response that refuses."""
-    problem = problem_document(error)
-    response = Response(orjson.dumps(problem) + b"\n", error.status, content_type=PROBLEM_CONTENT_TYPE)
+    response = json_response(problem_document(error), error.status, content_type=PROBLEM_CONTENT_TYPE)
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = _challenge(error)
     if error.retry_after_seconds is not None:
@@ -119,8 +119,8 @@ def _on_http_exception(error: HTTPException) -> Response:
         return error.get_response()  # type: ignore[return-value]
     if error.code == HTTPStatus.REQUEST_TIMEOUT:
         # No problem of ours, but HTTP's own: the request was shorter than announced.
-        document = orjson.dumps(blank_problem(HTTPStatus.REQUEST_TIMEOUT, g.get("request_id", ""))) + b"\n"
-        return Response(document, error.code, content_type=PROBLEM_CONTENT_TYPE)
+        document = blank_problem(HTTPStatus.REQUEST_TIMEOUT, current_id())
+        return json_response(document, error.code, content_type=PROBLEM_CONTENT_TYPE)
     kind = _HTTP_PROBLEMS.get(
         error.code, InternalError if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else MalformedJson
     )

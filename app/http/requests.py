@@ -1,4 +1,4 @@
-"""What every request gets: an id, a line in the log, and the headers of its answer."""
+"""What every request gets: an id, a line in the log, and the headers of its answer. `application` calls it."""
 
 import secrets
 import time
@@ -8,17 +8,18 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Request, Response, g, request
-from flask.ctx import _AppCtxGlobals
+from flask import Flask, Response
 from flask.json.provider import JSONProvider
 from prometheus_client import Counter, Histogram
 from pymongo.errors import PyMongoError
 
-from app import metrics, mongo
+from app import logs, metrics, mongo
 from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
 from app.http.answers import BrokenOff
+from app.http.incoming import Incoming
 from app.http.results import json_response
+from app.mongo import together
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
 from app.policies import HttpPolicy
@@ -26,6 +27,8 @@ from app.policies import HttpPolicy
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
+_REQUEST_ID_IN_ENVIRON = "HTTP_X_REQUEST_ID"
+_TRACE_IN_ENVIRON = "HTTP_TRACEPARENT"
 REQUEST_ID_BYTES = 16
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -44,12 +47,10 @@ class OrjsonProvider(JSONProvider):
 
 
 def register(app: Flask, policy: HttpPolicy) -> None:
-    """Give the application its JSON, request ids, limits, error handlers and response headers."""
+    """Give the application its JSON, limits, error handlers and response headers."""
     app.config["MAX_CONTENT_LENGTH"] = policy.body_bytes_max
     app.json = OrjsonProvider(app)
     routing.register(app)
-    app.before_request(_begin)
-    app.after_request(_finish)
     problems.register(app)
     headers.register(app, cors_origins=policy.cors_origins)
     rate_limits.register(app, policy)
@@ -57,69 +58,65 @@ def register(app: Flask, policy: HttpPolicy) -> None:
     app.wsgi_app = proxies.ClientAddress(app.wsgi_app, networks)  # type: ignore[assignment,method-assign] # as Flask documents it
 
 
-# Flask's `request` and `g` look up the current one at each access, which costs more than most of what is done here.
+def begin(incoming: Incoming) -> None:
+    """Give the request its id, and refuse what two readers could understand differently. Raises a problem."""
+    offered = incoming.environ.get(_REQUEST_ID_IN_ENVIRON, "")
+    incoming.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(REQUEST_ID_BYTES)
+    incoming.database_begun = seconds_of_thread()
+    incoming.trace = traces.read(incoming.environ.get(_TRACE_IN_ENVIRON))
+    trace = {} if incoming.trace is None else {"trace_id": incoming.trace.id}
+    logs.about.set({"request_id": incoming.request_id, **trace})
+    together.forget()
+    checks.refuse_ambiguous(incoming)
+    routing.refuse_call_as_id(incoming)
+    rate_limits.check_anonymous(incoming)
 
 
-def _begin() -> None:
-    asked, known = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined] # of proxies
-    offered = asked.headers.get(REQUEST_ID_HEADER, "")
-    known.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(REQUEST_ID_BYTES)
-    known.begun = time.perf_counter()
-    known.database_begun = seconds_of_thread()
-    known.trace = traces.read(asked.headers.get(traces.REQUEST_HEADER))
-    trace = {} if known.trace is None else {"trace_id": known.trace.id}
-    structlog.contextvars.bind_contextvars(request_id=known.request_id, **trace)
-    checks.refuse_ambiguous(asked)
-    routing.refuse_call_as_id()
-
-
-def _finish(response: Response) -> Response:
-    asked, known = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined] # of proxies
-    request_id, begun = known.get("request_id", ""), known.get("begun", time.perf_counter())
-    response.headers[REQUEST_ID_HEADER] = request_id
-    headers.protect(asked, response)
-    if asked.method == "OPTIONS" and asked.url_rule is not None:
-        response.allow = routing.methods_of(asked.url_rule.rule)
-    rate_limits.add_headers(response)
-    trace = known.get("trace")
-    if trace is not None:
-        response.headers[traces.RESPONSE_HEADER] = str(trace)
-    line = _line(asked, known, response)
-    _count(asked, response.status_code, time.perf_counter() - begun)
-    if response.is_streamed and not response.direct_passthrough and asked.method != "HEAD":
-        response.response = _Told(response.response, line, request_id=request_id, begun=begun)
+def finish(incoming: Incoming, response: Response) -> Response:
+    """Give the response the headers that all responses have, count it, and write the request's line in the log."""
+    response.headers.add(REQUEST_ID_HEADER, incoming.request_id)
+    headers.protect(incoming, response)
+    if incoming.method == "OPTIONS" and incoming.url_rule is not None:
+        response.allow = routing.methods_of(incoming.url_rule.rule)
+    rate_limits.add_headers(incoming, response)
+    if incoming.trace is not None:
+        response.headers.add(traces.RESPONSE_HEADER, str(incoming.trace))
+    line = _line(incoming, response)
+    _count(incoming, response.status_code)
+    if response.is_streamed and not response.direct_passthrough and incoming.method != "HEAD":
+        response.response = _Told(response.response, line, request_id=incoming.request_id, begun=incoming.begun)
     else:
-        log.info("request", **line, duration_ms=_milliseconds_since(begun))
-    structlog.contextvars.clear_contextvars()
+        log.info("request", **line, duration_ms=_milliseconds_since(incoming.begun))
+    logs.about.set({})
     return response
 
 
-def _line(asked: Request, known: _AppCtxGlobals, response: Response) -> dict[str, Any]:
+def _line(incoming: Incoming, response: Response) -> dict[str, Any]:
     """Return what the log says of a request. It names who asked by id, and nothing that was sent."""
-    now_s = seconds_of_thread()
     return {
-        "method": asked.method,
-        "path": asked.path,
-        "route": _route(asked),
+        "method": incoming.method,
+        "path": incoming.path,
+        "route": _route(incoming),
         "status": response.status_code,
-        "user": known.get("user_id"),
-        "database_ms": round((now_s - known.get("database_begun", now_s)) * 1000, 1),
+        "user": None if incoming.claims is None else incoming.claims["sub"],
+        "database_ms": round((seconds_of_thread() - incoming.database_begun) * 1000, 1),
     }
 
 
-def _route(asked: Request) -> str | None:
-    return None if asked.url_rule is None else asked.url_rule.rule
+def _route(incoming: Incoming) -> str | None:
+    return None if incoming.url_rule is None else incoming.url_rule.rule
 
 
-def _count(asked: Request, status: int, took_s: float) -> None:
+def _count(incoming: Incoming, status: int) -> None:
     # A method is a word that clients choose, and each new one would be kept for good.
-    requests, seconds = _counters(_route(asked) or "none", asked.method if asked.method in METHODS else "other", status)
-    requests.inc()
-    seconds.observe(took_s)
+    method = incoming.method if incoming.method in METHODS else "other"
+    count, seconds = _metrics(_route(incoming) or "none", method, status)
+    count.inc()
+    seconds.observe(time.perf_counter() - incoming.begun)
 
 
-@cache
-def _counters(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+@cache  # as many as there are routes, methods and statuses, because the library's own look-up costs more than the count
+def _metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route, method)
 
 

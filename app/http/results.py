@@ -1,16 +1,34 @@
 """Answers in JSON, made of what views return."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import Response
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 JSON = "application/json"
 
 
-def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(body) + b"\n", status, headers, content_type=JSON)
+class JsonResponse(Response):
+    """A response whose body is there. Werkzeug's own would go over its headers once more."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "HEAD" or self.status_code == HTTPStatus.NO_CONTENT:
+            return super().__call__(environ, start_response)
+        start_response(self.status, self.headers.to_wsgi_list())
+        return (self.data,)
+
+
+def json_response(
+    body: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None, *, content_type: str = JSON
+) -> Response:
+    return JsonResponse(orjson.dumps(body) + b"\n", status, headers, content_type=content_type)
 
 
 def json_answer(status: int, dump: Callable[[Any], Any] | None) -> Callable[[Any], Response]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Flask, current_app, request
+from flask import Flask, Request, current_app
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import BaseConverter
 
@@ -32,7 +32,8 @@ def methods_of(path: str) -> set[str]:
     return {method for rule in rules if rule.rule == path for method in rule.methods or ()}
 
 
-def refuse_call_as_id() -> None:
+def refuse_call_as_id(request: Request) -> None:
     """Raise MethodNotAllowed if the path's id is really a word of another call's path, such as `create`."""
-    if MALFORMED_ID in (request.view_args or {}).values() and (methods := methods_of(request.path)):
+    given = request.view_args
+    if given and MALFORMED_ID in given.values() and (methods := methods_of(request.path)):
         raise MethodNotAllowed(methods)

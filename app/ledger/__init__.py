@@ -16,10 +16,12 @@ from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
 from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
+from app.ledger.repository import HEADS
 from app.mongo import clocks
 from app.policies import LedgerPolicy
 
 __all__ = [
+    "HEADS",
     "Standing",
     "accounts",
     "begin_journal",

@@ -24,8 +24,7 @@ from app.ledger.documents import (
     to_transaction,
 )
 from app.ledger.records import Account, Entry, Identity, KeyUse, Transaction, TransactionStatus
-from app.mongo import Document, database, insert
-from app.mongo.shared import SharedRead
+from app.mongo import Document, database, insert, together
 
 # One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: it costs one seek for each
 # account, however long its journal is.
@@ -51,20 +50,20 @@ def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
     return [{"$match": {"account": {"$in": list(accounts)}}}, *_HEAD_STAGES]
 
 
+HEADS = together.Kind("ledger_entries", head_pipeline)
+
+
 def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
     """Return the newest entry of each account that has a journal.
 
     Outside a block, callers that ask at the same time share one query.
     """
-    return _heads.read(accounts) if session is None else _find_heads(accounts, session)
-
-
-def _find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
-    found = database().ledger_entries.aggregate(head_pipeline(accounts), session=session)
+    found = (
+        together.find(HEADS, accounts).values()
+        if session is None
+        else database().ledger_entries.aggregate(head_pipeline(accounts), session=session)
+    )
     return {group["_id"]: to_entry(group["head"]) for group in found}
-
-
-_heads: SharedRead[ObjectId, Entry] = SharedRead(_find_heads)
 
 
 def find_heads_and_time(

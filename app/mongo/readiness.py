@@ -35,9 +35,12 @@ def check_database(uri: str, *, timeout_ms: int) -> None:
 
 
 def check_schema(database: Database[Document]) -> None:
-    """Raise NotReady unless the schema is there and at least as new as this program."""
+    """Raise NotReady unless the schema is there, is at least as new as this program, and lets this program use it.
+
+    A newer schema lets the release before go on until `flask db finish`.
+    """
     try:
-        found = database["schema"].find_one({"_id": "version"})
+        documents = {each["_id"]: each for each in database["schema"].find({"_id": {"$in": ["version", "restore"]}})}
     except ConnectionFailure:
         raise
     except OperationFailure as error:
@@ -45,10 +48,27 @@ def check_schema(database: Database[Document]) -> None:
             f"The database {database.name!r} cannot be read (code {error.code}). "
             f"Check the user and password in MONGO_URI, and that the user has the role {ROLE!r}."
         ) from error
-    if found is None or found["version"] < SCHEMA_VERSION:
+    if "restore" in documents:
         raise NotReady(
-            f"The database {database.name!r} lacks the schema this version needs. "
+            f"The database {database.name!r} is not completely restored. "
+            "Run `flask --app wsgi backup restore` again with an administrator's MONGO_URI."
+        )
+    found = documents.get("version")
+    if found is None:
+        raise NotReady(
+            f"The database {database.name!r} lacks the schema. "
             "Run `flask --app wsgi db init` with an administrator's MONGO_URI."
+        )
+    version: int = found["version"]
+    if version < SCHEMA_VERSION:
+        raise NotReady(
+            f"The database {database.name!r} has version {version} of the schema, and this program needs "
+            f"{SCHEMA_VERSION}. Run `flask --app wsgi db upgrade` with an administrator's MONGO_URI."
+        )
+    if found.get("oldest", version) > SCHEMA_VERSION:
+        raise NotReady(
+            f"The database {database.name!r} has version {version} of the schema, and this program, which has "
+            f"{SCHEMA_VERSION}, is too old for it. Start the newer program."
         )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-# Raise this by one with every change below, so that a newer program refuses an older database.
+# Raise this by one with the first change below after a release, so that a newer program refuses an older database, and
+# add the migrations to it. What is added must not disturb the release before: `app/mongo/migrations/` says how.
 SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
@@ -19,6 +20,7 @@ _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
 _COUNT = {"bsonType": ["int", "long"], "minimum": 0}
+_VERSION = {"bsonType": "int", "minimum": 1}
 
 # Sent messages say who paid whom, so they are kept for inquiries only, not for ever.
 SENT_MESSAGES_KEPT_S = 30 * 24 * 3600
@@ -197,7 +199,25 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     # The public halves of the keys that signed receipts. `_id` is the key's id.
     "receipt_keys": _document({"_id": _STRING, "x": _STRING, "first_used_at": _DATE}),
-    "schema": _document({"_id": _STRING, "version": {"bsonType": "int"}}),
+    # The package `migrations` describes these documents. Every one has a version, because version 1 asks for it.
+    "schema": _document(
+        {"_id": _STRING, "version": _VERSION},
+        {
+            "oldest": _VERSION,
+            "shape": _STRING,
+            "expanded_at": _DATE,
+            "finished_at": _DATE,
+            "number": _VERSION,
+            "name": _STRING,
+            "phase": _one_of("EXPAND", "CONTRACT"),
+            "by": _STRING,
+            "begun_at": _DATE,
+            "done_at": _DATE,
+            "notes": {"bsonType": "array", "items": _STRING},
+            "copy": _STRING,
+            "done": {"bsonType": "array", "items": _STRING},
+        },
+    ),
 }
 
 _HISTORY = [("accounts", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]

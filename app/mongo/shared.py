@@ -8,9 +8,7 @@ caller does not wait.
 import copy
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Any, Generic, TypeVar
-
-from app.mongo.client import Document, database
+from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
@@ -131,12 +129,3 @@ class SharedRead(Generic[Key, Found]):
             found = self._find({key for question in asked for key in question.keys})
         for question in asked:
             question.answer = {key: found[key] for key in question.keys if key in found}
-
-
-def by_id(collection: str) -> Callable[[Collection[Any]], dict[Any, Document]]:
-    """Return a function that finds the documents of a collection by their ids."""
-
-    def find(ids: Collection[Any]) -> dict[Any, Document]:
-        return {document["_id"]: document for document in database()[collection].find({"_id": {"$in": list(ids)}})}
-
-    return find

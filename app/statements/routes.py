@@ -6,7 +6,7 @@ from typing import Any
 from bson import ObjectId
 from flask import Response, request
 
-from app.accounts.service import readable_account
+from app.accounts.service import account_ahead, readable_account
 from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
 from app.errors import AccountNotFound, ValidationFailed
 from app.http import streams
@@ -47,6 +47,7 @@ LIGHT_ENTRIES_MAX = 1_000
 
 @bp.get("/accounts/<id:account_id>/entries")
 @token_required
+@bp.reads_ahead(account_ahead)
 @bp.arguments(EntryQuerySchema(), location="query")
 @bp.response(200, EntryPageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)

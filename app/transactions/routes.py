@@ -4,9 +4,9 @@ from http import HTTPStatus
 from typing import Any
 
 from bson import ObjectId
-from flask import current_app, url_for
+from flask import current_app, request, url_for
 
-from app.accounts.service import readable_account
+from app.accounts.service import account_ahead, own_accounts_ahead, readable_account
 from app.acts import Act
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
@@ -27,7 +27,7 @@ from app.errors import (
     SameAccount,
     TransactionNotFound,
 )
-from app.fields import MALFORMED_ID
+from app.fields import MALFORMED_ID, read_id
 from app.http.blueprint import Blueprint
 from app.http.described import LOCATION
 from app.http.paging import PAGE_PROBLEMS, read_page
@@ -35,6 +35,7 @@ from app.http.parsing import BODY_PROBLEMS
 from app.http.problems import REPLAYED_HEADER, problem_document
 from app.ledger.commands import Command
 from app.ledger.records import Outcome, Transaction
+from app.mongo import together
 from app.transactions import receipts, service
 from app.transactions.schemas import (
     BatchAnswerSchema,
@@ -218,8 +219,17 @@ def reverse_transaction(query: dict[str, Any], body: dict[str, Any], transaction
     return _posted(command, "Transaction reversed.", **query)
 
 
+def _history_ahead(user_id: ObjectId) -> list[together.Key]:
+    """Return the key of the account that the query names, or else of the user's accounts."""
+    if "account" not in request.args:
+        return own_accounts_ahead(user_id)
+    account_id = read_id(request.args["account"])
+    return [] if account_id is None else account_ahead(user_id, account_id)
+
+
 @bp.get("")
 @token_required
+@bp.reads_ahead(_history_ahead)
 @bp.arguments(HistoryQuerySchema(), location="query")
 @bp.response(200, TransactionPageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, AccountNotFound)

@@ -40,6 +40,7 @@ UNWRITABLE_KEPT_MAX = 1_000
 _unwritable: deque[ObjectId] = deque(maxlen=UNWRITABLE_KEPT_MAX)
 
 Request = Mapping[str, Any]
+_MEMBERS = tuple(each.name for each in fields(Transaction))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,7 @@ def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
 
     Only the initiator sees the idempotency key, and the detail of a failure, because that can name the payer's balance.
     """
-    members = {each.name: getattr(transaction, each.name) for each in fields(transaction)}
+    members = {name: getattr(transaction, name) for name in _MEMBERS}
     if transaction.user == viewer:
         return members
     failure = transaction.failure

@@ -13,6 +13,7 @@ from flask import Flask
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure
 
+from app import logs
 from app.http import requests, streams
 from app.http.answers import BrokenOff
 from app.mongo import Document
@@ -105,7 +106,7 @@ def test_a_fault_after_the_answer_has_begun_breaks_it_and_is_in_the_log(
     headers = {"Authorization": f"Bearer {person.token}", "X-Request-ID": "of-this-request"}
 
     with (
-        structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logged,
+        structlog.testing.capture_logs([logs.add_request]) as logged,
         app.test_client().get(f"{path}?format={format_}", headers=headers) as response,
     ):
         assert (response.status_code, response.content_length) == (200, None)

@@ -40,7 +40,7 @@ def test_a_process_whose_schema_is_outdated_is_healthy_but_not_ready(bank: Bank)
     answer = bank.anonymous.get("/readyz")
 
     assert (answer.status, answer.code) == (503, "service_unavailable")
-    assert "db init" in answer.body["detail"]
+    assert "db upgrade" in answer.body["detail"]
     assert int(answer.headers["retry-after"]) >= 1
     assert bank.anonymous.get("/healthz").status == 200
 

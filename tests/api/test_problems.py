@@ -10,7 +10,7 @@ import structlog
 from bson import Int64, ObjectId
 from pymongo.database import Database
 
-from app import ledger, mongo
+from app import ledger, logs, mongo
 from app.auth.roles import roles_of
 from app.errors import PROBLEMS
 from app.mongo import Document
@@ -149,7 +149,7 @@ def test_a_bug_is_logged_under_its_request_id_and_not_shown(bank: Bank, database
     # An account without a journal can not be: no code of ours leaves one behind.
     database.ledger_entries.delete_many({"account": ObjectId(account)})
 
-    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logged:
+    with structlog.testing.capture_logs([logs.add_request]) as logged:
         answer = person.get(f"/api/accounts/{account}/balance", headers={"X-Request-ID": "bug-1"})
 
     assert (answer.status, answer.code) == (500, "internal_error")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
+from app import logs
 from app.http import requests
 from config import ROOT
 from tests.logs import let_tell
@@ -87,7 +88,7 @@ def test_each_alert_has_a_paragraph() -> None:
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MutableMapping[str, Any]]]:
     """Collect the lines that requests leave in the log."""
     let_tell(monkeypatch, requests)
-    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+    with structlog.testing.capture_logs([logs.add_request]) as lines:
         yield lines
 
 

@@ -97,7 +97,7 @@ def test_processes_that_share_a_count_never_give_out_one_number_twice(database: 
     processes = [LeasedCounters(LEASE_SIZE_MAX) for _ in range(4)]
 
     def hit(number: int) -> int:
-        return processes[number % 4].incr("somebody", 24 * 3600)
+        return processes[number % 4].hit("somebody", 24 * 3600)[0]
 
     with ThreadPoolExecutor(16) as pool:
         numbers = list(pool.map(hit, range(1_000)))

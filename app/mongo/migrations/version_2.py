@@ -1,80 +1,124 @@
-"""Upgrades that `flask db init` makes to a database of an earlier version. Each may run again at any time."""
+"""The migrations to version 2.
 
-from typing import Any, NamedTuple
+Version 1 writes on while they run, and until `flask db finish`, which therefore converts once more.
+"""
+
+from datetime import UTC, datetime, timedelta
 
 from bson import ObjectId
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from app.addresses import normal_email
-
-Documents = Database[dict[str, Any]]
+from app.mongo import Document
+from app.mongo.migrations.steps import Migration, Phase, Refused, Step
 
 _INDEX_NOT_FOUND = 27
-# Indexes of earlier versions whose place others have taken.
-_SUPERSEDED_INDEXES = (("transactions", "accounts_1"), ("transactions", "accounts_1_created_at_1__id_1"))
+# Whose places others have taken. Version 1 needs them, so they go last.
+_SUPERSEDED_INDEXES = (
+    ("accounts", "user_1__id_1"),
+    ("accounts", "status_1__id_1"),
+    ("accounts", "currency_1__id_1"),
+    ("accounts", "kind_1__id_1"),
+    ("transactions", "accounts_1"),
+    ("transactions", "accounts_1__id_1"),
+    ("transactions", "accounts_1_created_at_1__id_1"),
+    ("audit_log", "subject_1__id_1"),
+    ("audit_log", "actor_1__id_1"),
+)
 # The kinds of security mail of version 1.
 _URGENT_KINDS = ("welcome", "password_changed", "password_reset")
+# If version 1 wrote an entry within this time, one of its processes probably still runs.
+QUIET = timedelta(seconds=30)
 
 
-class SharedAddress(NamedTuple):
-    """Two users of version 1 whose addresses have one normal form: `holder` has it, `other` kept the old one."""
-
-    holder: ObjectId
-    other: ObjectId
-
-
-def drop_superseded_indexes(database: Documents) -> None:
-    for collection, index in _SUPERSEDED_INDEXES:
-        try:
-            database[collection].drop_index(index)
-        except OperationFailure as error:
-            if error.code != _INDEX_NOT_FOUND:
-                raise
-
-
-def normalise_emails(database: Documents) -> list[SharedAddress]:
+def normalise_emails(step: Step) -> None:
     """Rewrite users' addresses into their normal form. Version 1 kept domains in Unicode.
 
-    If another user has the normal form already, the address stays as it is; return all such pairs. An operator must
-    decide whose the address is.
+    If another user has the normal form already, the address stays as it is. An operator must decide whose it is.
     """
-    shared = []
-    found = database["users"].find({"email": {"$regex": r"[^\x00-\x7f]"}}, projection=["email"]).sort("_id", 1)
-    for user in found:
-        email = normal_email(user["email"])
-        if email is None or email == user["email"]:
-            continue
-        try:
-            database["users"].update_one({"_id": user["_id"], "email": user["email"]}, {"$set": {"email": email}})
-        except DuplicateKeyError:
-            holder = database["users"].find_one({"email": email}, projection=["_id"])
-            if holder is None:
-                raise
-            shared.append(SharedAddress(holder["_id"], user["_id"]))
-            continue
-        # Reset tokens are stored under the old address, where nothing would revoke them.
-        database["password_resets"].delete_many({"user": user["_id"]})
-    return shared
+    for users in step.walk("users", ["email"]):
+        for user in users:
+            if not user["email"].isascii():
+                _normalise_email(step, user)
 
 
-def mark_urgent_mail(database: Documents) -> None:
+def _normalise_email(step: Step, user: Document) -> None:
+    email, database = normal_email(user["email"]), step.database
+    if email is None or email == user["email"]:
+        return
+    try:
+        database["users"].update_one({"_id": user["_id"], "email": user["email"]}, {"$set": {"email": email}})
+    except DuplicateKeyError:
+        holder = database["users"].find_one({"email": email}, projection=["_id"])
+        if holder is None:
+            raise
+        step.note(
+            f"The users {holder['_id']} and {user['_id']} have one and the same address. The first keeps it. The "
+            f"address of {user['_id']} was left as it is, and they cannot log in with it: decide whose it is."
+        )
+        return
+    # Reset tokens are stored under the old address, where nothing would revoke them.
+    database["password_resets"].delete_many({"user": user["_id"]})
+
+
+def mark_urgent_mail(step: Step) -> None:
     """Mark security mail that has not been sent, so that it goes first. Version 1 did not mark it."""
-    database["outbox"].update_many(
+    step.database["outbox"].update_many(
         {"state": {"$in": ["PENDING", "DEAD"]}, "kind": {"$in": list(_URGENT_KINDS)}, "urgent": {"$exists": False}},
         {"$set": {"urgent": True}, "$unset": {"moment": ""}},
     )
 
 
-def keep_spared_sessions(database: Documents) -> None:
+def keep_spared_sessions(step: Step) -> None:
     """Write the session that outlived a user's last change of password to the user.
 
-    Version 1 kept it only on the blocklist, and only until that entry expired.
+    Version 1 kept it only on the blocklist, and only until that entry expired. Version 2 always writes both.
     """
-    changed = {"session_generation": {"$gt": 0}, "spared_session": {"$exists": False}}
-    for user in database["users"].find(changed, projection=["session_generation"]):
-        cut_off = database["revoked_tokens"].find_one({"_id": f"user:{user['_id']}"})
-        database["users"].update_one(
-            {**changed, "_id": user["_id"], "session_generation": user["session_generation"]},
-            {"$set": {"spared_session": cut_off["spared"] if cut_off else None}},
+    for users in step.walk("users", ["session_generation", "spared_session"]):
+        changed = [user for user in users if user.get("session_generation", 0) > 0]
+        ids = [f"user:{user['_id']}" for user in changed]
+        cut_offs = {row["_id"]: row for row in step.database["revoked_tokens"].find({"_id": {"$in": ids}})}
+        for user in changed:
+            _keep_spared_session(step.database, user, cut_offs.get(f"user:{user['_id']}"))
+
+
+def _keep_spared_session(database: Database[Document], user: Document, cut_off: Document | None) -> None:
+    is_of_this = cut_off is not None and cut_off.get("generation") == user["session_generation"]
+    spared = cut_off["spared"] if cut_off is not None and is_of_this else user.get("spared_session")
+    if "spared_session" in user and user["spared_session"] == spared:
+        return
+    unchanged = {"_id": user["_id"], "session_generation": user["session_generation"]}
+    database["users"].update_one(unchanged, {"$set": {"spared_session": spared}})
+
+
+def refuse_while_version_1_posts(database: Database[Document]) -> None:
+    """Raise Refused if version 1 has just written an entry. Its entries do not have the number of a version."""
+    since = ObjectId.from_datetime(datetime.now(UTC) - QUIET)
+    found = database["ledger_entries"].find_one({"_id": {"$gte": since}, "version": {"$exists": False}})
+    if found is not None:
+        raise Refused(
+            f"A process of the old release posted at {found['created_at']:%H:%M:%S} UTC. Stop all of them, and "
+            f"run this again {QUIET.seconds} s after the last one has ended."
         )
+
+
+def drop_superseded_indexes(step: Step) -> None:
+    """Drop the indexes that only version 1 uses."""
+    for collection, index in _SUPERSEDED_INDEXES:
+        try:
+            step.database[collection].drop_index(index)
+        except OperationFailure as error:
+            if error.code != _INDEX_NOT_FOUND:
+                raise
+
+
+MIGRATIONS = (
+    Migration(1, 2, Phase.EXPAND, "normalise addresses", normalise_emails, size="users"),
+    Migration(2, 2, Phase.EXPAND, "keep the sessions that changed a password", keep_spared_sessions, size="users"),
+    Migration(3, 2, Phase.EXPAND, "put security mail first", mark_urgent_mail),
+    Migration(4, 2, Phase.CONTRACT, "normalise newer addresses", normalise_emails, size="users"),
+    Migration(5, 2, Phase.CONTRACT, "keep the newer sessions", keep_spared_sessions, size="users"),
+    Migration(6, 2, Phase.CONTRACT, "put newer security mail first", mark_urgent_mail),
+    Migration(7, 2, Phase.CONTRACT, "drop the indexes of version 1", drop_superseded_indexes),
+)

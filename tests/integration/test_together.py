@@ -1,0 +1,123 @@
+"""What a request reads comes with the check of its token: in one query, for this request alone, as it is now."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from bson import ObjectId
+from pymongo.database import Database
+
+from app.auth.repository import REVOCATIONS, USERS
+from app.mongo import Document, together
+from tests.people import Bank
+
+
+@contextmanager
+def commands(database: Database[Document]) -> Iterator[list[Document]]:
+    """Collect what the bank sends to the database while the block runs."""
+    database.command("profile", 2)
+    sent: list[Document] = []
+    try:
+        yield sent
+    finally:
+        database.command("profile", 0)
+        # Sweeps of the background and of other servers are no part of a request.
+        mine = {"appName": "fincore", "ns": {"$ne": f"{database.name}.system.profile"}}
+        sent += database["system.profile"].find({**mine, "command.filter.expires_at": {"$exists": False}})
+        database.drop_collection("system.profile")
+
+
+@pytest.fixture(autouse=True)
+def nothing_expected() -> Iterator[None]:
+    together.forget()
+    yield
+    together.forget()
+
+
+@pytest.mark.parametrize(
+    ("path", "queries"),
+    [
+        ("/api/accounts/{account}/balance", 1),
+        ("/api/accounts/{account}", 1),
+        ("/api/auth/me", 1),
+        # The accounts come with the token, their heads after them.
+        ("/api/accounts", 2),
+        # The accounts come with the token. What was declined is a walk of its own.
+        ("/api/transactions", 3),
+        ("/api/transactions?account={account}", 3),
+        # The account comes with the token. The span of the entries is sought first.
+        ("/api/accounts/{account}/entries", 3),
+    ],
+)
+def test_a_read_takes_no_query_more_than_it_needs(
+    bank: Bank, database: Database[Document], path: str, queries: int
+) -> None:
+    person, account = bank.customer(100)
+    with commands(database) as sent:
+        answer = person.get(path.format(account=account))
+    assert answer.status == 200
+    assert [each["op"] for each in sent] in ([("command")] * queries, ["command"] + ["query"] * (queries - 1))
+
+
+def test_a_read_ahead_sees_what_was_committed_before_the_request(bank: Bank) -> None:
+    person, account = bank.customer(100)
+    for balance in (101, 102, 103):
+        bank.fund(account, 1)
+        assert person.balance(account) == balance
+
+
+def test_a_token_that_was_revoked_reads_nothing(bank: Bank) -> None:
+    person, account = bank.customer(100)
+    assert person.post("/api/auth/logout").status == 200
+    answer = person.get(f"/api/accounts/{account}/balance")
+    assert (answer.status, answer.code) == (401, "token_revoked")
+
+
+def test_what_was_expected_is_handed_out_once(bank: Bank, database: Database[Document]) -> None:
+    user = ObjectId(bank.register().id)
+    together.expect([(USERS, user)])
+    assert together.find(REVOCATIONS, ["none"]) == {}
+    database.users.update_one({"_id": user}, {"$set": {"name": "Renamed"}})
+
+    names = [together.find(USERS, [user])[user]["name"] for _ in range(2)]
+
+    assert names == ["Asha Rao", "Renamed"]
+
+
+def test_what_was_expected_and_does_not_exist_is_not_asked_for_again(bank: Bank, database: Database[Document]) -> None:
+    nobody = ObjectId()
+    with commands(database) as sent:
+        together.expect([(USERS, nobody)])
+        assert together.find(REVOCATIONS, ["none"]) == {}
+        assert together.find(USERS, [nobody]) == {}
+    assert len(sent) == 1
+
+
+def test_where_no_keys_are_asked_for_nothing_is_sent(bank: Bank, database: Database[Document]) -> None:
+    with commands(database) as sent:
+        assert together.find(USERS, []) == {}
+    assert sent == []
+
+
+def test_a_thread_gets_nothing_that_another_expected(bank: Bank) -> None:
+    user = ObjectId(bank.register().id)
+    together.expect([(USERS, user)])
+    found: list[dict[ObjectId, Document]] = []
+    thread = threading.Thread(target=lambda: found.append(together.find(USERS, [user])))
+    thread.start()
+    thread.join()
+    assert [user in each for each in found] == [True]
+    assert together.find(REVOCATIONS, ["none"]) == {}
+
+
+def test_the_heads_in_a_query_of_several_kinds_are_seeks(bank: Bank, database: Database[Document]) -> None:
+    person, account = bank.customer(100)
+    payee = person.open_account()
+    for _ in range(20):
+        person.transfer(account, payee, 1)
+    with commands(database) as sent:
+        person.balance(account)
+    (only,) = sent
+    # Two ids on the blocklist, the account and the head, and one key more to see that there is no other head.
+    assert only["keysExamined"] <= 8

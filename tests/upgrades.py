@@ -1,0 +1,18 @@
+"""Runs single migrations on a bank, as an upgrade runs them."""
+
+from collections.abc import Callable
+
+from pymongo.database import Database
+
+from app.mongo import Document
+from app.mongo.migrations.steps import Step
+
+# A database next to the bank's, for the tests of how one is made and upgraded.
+EMPTY_DATABASE = "fincore_empty"
+
+
+def run_again(migration: Callable[[Step], None], database: Database[Document]) -> list[str]:
+    """Run a migration from its beginning, recorded or not; return what the operator has to decide."""
+    notes: list[str] = []
+    migration(Step(database, None, lambda _done: None, lambda _position: None, notes.append))
+    return notes
