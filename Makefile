@@ -18,7 +18,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test simulate drill lint openapi postman clients audit format lock clean
+.PHONY: help run test simulate drill bench lint openapi postman clients audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16

@@ -13,7 +13,7 @@ from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, NetworkTimeout, PyMongoError
 
 from tests.simulator.faults import Faults
-from tests.simulator.queries import Document, in_order
+from tests.simulator.queries import Document, evaluated, in_order
 from tests.simulator.schedule import Schedule
 from tests.simulator.server import TRANSIENT, UNKNOWN_COMMIT, Block, Server, conflict
 
@@ -198,13 +198,21 @@ class _Collection:
     def count_documents(self, query: Mapping[str, Any], limit: int = 0, session: ScriptedSession | None = None) -> int:
         return len(list(self.find(query, session=session).limit(limit)))
 
-    def aggregate(self, stages: Sequence[Document], session: ScriptedSession | None = None) -> list[Document]:
+    def aggregate(
+        self,
+        stages: Sequence[Document],
+        session: ScriptedSession | None = None,
+        *,
+        batchSize: int = 0,  # noqa: N803
+    ) -> list[Document]:
         """Answer the bank's aggregations: what a block meets, the heads of journals, the primary's time."""
         match stages:
             case [{"$match": {"_id": "version"}}, *lookups, {"$addFields": {"now": "$$NOW"}}]:
                 return self._operate("all", lambda block: [self._met(lookups, block)], session)
             case [{"$match": {"account": {"$in": accounts}}}, {"$sort": _}, {"$group": {"head": _}}, *more]:
                 return self._operate("heads", lambda block: self._heads(accounts, bool(more), block), session)
+            case [{"$match": {"_id": {"$in": _}} as query}]:
+                return list(self.find(query, session=session))
             case [{"$limit": 1}, {"$project": {"now": "$$NOW"}}]:
                 return self._operate("now", lambda _block: [{"now": self._now()}], session)
             case _:
@@ -229,14 +237,29 @@ class _Collection:
 
         self._write(f"update {len(updates)}", session, act)
 
-    def update_one(self, query: Document, changes: Document, *, upsert: bool = False) -> None:
-        def act(block: Block) -> None:
-            if self._server.update(self._name, query, changes, block) or not upsert:
-                return
-            self._server.insert(self._name, {"_id": query["_id"], **changes["$set"]}, block, is_bulk=False)
+    def find_one_and_update(
+        self, query: Document, stages: Sequence[Document], *, upsert: bool, return_document: bool
+    ) -> Document | None:
+        """Change one document, found by its id, by what is set in a pipeline of one stage; return it as it is then."""
+        assert upsert
+        assert return_document
+
+        def act(block: Block | None) -> Document:
+            assert block is None
+            alone = self._server.begin()
+            before = next(self._server.find(self._name, query, alone), None)
+            of = before or {"_id": query["_id"]}
+            (stage,) = stages
+            changes = {name: evaluated(each, of, self._now()) for name, each in stage["$set"].items()}
+            if before is None:
+                self._server.insert(self._name, {**of, **changes}, alone, is_bulk=False)
+            else:
+                self._server.update(self._name, query, {"$set": changes}, alone)
+            self._server.commit(alone, to_majority=True)
+            return {**of, **changes}
 
         try:
-            self._write("update", None, act)
+            return self._operate("take", act, None)
         except DuplicateKeyError:
             raise
         except PyMongoError as error:

@@ -1,6 +1,7 @@
 """The part of MongoDB's query language that the simulated bank asks for, over documents in memory."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 Document = dict[str, Any]
@@ -46,6 +47,33 @@ def updated(document: Document, changes: Mapping[str, Any]) -> Document:
                 case _:
                     raise NotImplementedError(f"The simulated database does not know {operator}.")
     return after
+
+
+def evaluated(expression: Any, document: Mapping[str, Any], now: datetime) -> Any:
+    """Return the value of an expression of a pipeline, such as {"$cond": [...]}, about a document."""
+    if expression == "$$NOW":
+        return now
+    if isinstance(expression, str) and expression.startswith("$"):
+        return document.get(expression[1:])
+    if not isinstance(expression, Mapping):
+        return expression
+    ((operator, operands),) = expression.items()
+    values = [evaluated(each, document, now) for each in operands]
+    match operator, values:
+        case "$or", _:
+            return any(values)
+        case "$eq", [one, other]:
+            return one == other
+        case "$lte", [one, other]:
+            return one <= other
+        case "$ifNull", [value, instead]:
+            return instead if value is None else value
+        case "$cond", [holds, then, otherwise]:
+            return then if holds else otherwise
+        case "$add", [datetime() as moment, milliseconds]:
+            return moment + timedelta(milliseconds=milliseconds)
+        case _:
+            raise NotImplementedError(f"The simulated database does not know {operator}.")
 
 
 def _equals(value: Any, wanted: Any) -> bool:

@@ -28,7 +28,7 @@ def set_up(world: World, seed: int) -> None:
     replace(blocks, time=times, random=random.Random(seed), pymongo=types.SimpleNamespace(timeout=times.timeout))
     replace(clock, now=lambda: world.host_clock)
     replace(ledger, _group=world)
-    replace(leases, _own_name=lambda: world.current_process.name)
+    replace(leases, own_name=lambda: world.current_process.name)
     # Sharing reads between threads is no part of this, and its locks are real ones.
     replace(shared.SharedRead, read=lambda shared_read, keys: dict(shared_read._find(keys)))
     transactions._unwritable.clear()
