@@ -50,7 +50,7 @@ FLOORS: list[set[str]] = [
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "operations": {"measures"},
-    "auth": {"attempts", "passwords", "resets", "roles", "sessions", "tokens"},
+    "auth": {"attempts", "manager", "passwords", "resets", "roles", "sessions", "tokens"},
     "statements": {
         "embedding",
         "pdf",
@@ -146,7 +146,8 @@ def floor(name: str) -> int:
 
 def is_of_the_web(name: str) -> bool:
     """Tell whether the module stands on Flask."""
-    return name in FLASK or name == "app.auth.tokens" or (name.startswith("app.http.") and name != "app.http.proxies")
+    is_http = name.startswith("app.http.") and name != "app.http.proxies"
+    return is_http or name in FLASK | {"app.auth.manager", "app.auth.tokens"}
 
 
 def domain(module: str) -> str:

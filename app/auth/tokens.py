@@ -9,25 +9,22 @@ The successors of a refresh token are computed from its id, the time at which it
 So a second use within `sessions.REFRESH_GRACE` gets the same tokens, and no token needs to be stored.
 """
 
-import contextlib
 import hashlib
-import threading
-import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from bson import ObjectId
-from flask import Flask, Response, current_app, g, request
-from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
+from flask import Flask, Response, current_app, request
+from flask_jwt_extended import create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt.exceptions import ExpiredSignatureError, InvalidSignatureError, PyJWTError
+from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
 from app import clock
 from app.acts import Act
 from app.auth import attempts, repository, sessions
+from app.auth.manager import GENERATION_CLAIM, SESSION_CLAIM, RememberingManager, is_ours, secret_of_token
 from app.auth.roles import Role
 from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked
 from app.fields import read_id
@@ -42,8 +39,6 @@ from app.policies import REFRESH_LIFETIME_MAX, AuthPolicy
 
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"
-SESSION_CLAIM = "sid"
-GENERATION_CLAIM = "gen"
 # An access token says for how many seconds its session's refresh token was issued. The blocklist row that ends the
 # session is kept that long.
 LASTS_CLAIM = "lasts"
@@ -52,58 +47,7 @@ SECURITY_SCHEME = "bearer"
 # Every call with a token may be refused with these.
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
 
-# How many verified tokens are remembered, at about 400 bytes each. The least recently used one is dropped first.
-VERIFIED_TOKENS_MAX = 10_000
-
-
-class _RememberingManager(JWTManager):
-    """The JWT extension, with a memory of verified tokens of ours, so that no signature is verified twice.
-
-    The same bytes and the same key give the same claims. Only the expiry can change the result, so it is
-    checked each time, and so is the blocklist.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._verified: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def remembered(self, encoded_token: str) -> dict[str, Any] | None:
-        """Return the claims of a token that was verified before and has not expired since, or None."""
-        known = _known(encoded_token)
-        with self._lock:
-            claims = self._verified.get(known)
-            if claims is not None:
-                self._verified.move_to_end(known)
-        return None if claims is None or claims.get("exp", 0) <= time.time() else dict(claims)
-
-    def _decode_jwt_from_config(
-        self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
-    ) -> dict[str, Any]:
-        claims = self._decode_with_any_secret(encoded_token, csrf_value, allow_expired)
-        if _is_ours({}, claims):
-            with self._lock:
-                self._verified[_known(encoded_token)] = dict(claims)
-                if len(self._verified) > VERIFIED_TOKENS_MAX:
-                    self._verified.popitem(last=False)
-        return claims
-
-    def _decode_with_any_secret(self, encoded_token: str, csrf_value: Any, allow_expired: bool) -> dict[str, Any]:
-        *others, last = current_app.config["SECRETS"]
-        for secret in others:
-            g.token_secret = secret
-            with contextlib.suppress(InvalidSignatureError):
-                return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
-        g.token_secret = last
-        return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
-
-
-def _known(encoded_token: str) -> tuple[str, ...]:
-    """Return what a token is remembered by. An application with other keys must not accept this one's tokens."""
-    return (encoded_token, *current_app.config["SECRETS"])
-
-
-jwt = _RememberingManager()
+jwt = RememberingManager()
 
 View = TypeVar("View", bound=Callable[..., Any])
 ReadsAhead = Callable[..., Iterable[together.Key]]
@@ -287,7 +231,7 @@ def _claims_of_session() -> dict[str, Any]:
         claims = error.jwt_data  # type: ignore[attr-defined] # set by flask_jwt_extended
         if claims["type"] == REFRESH:
             raise
-        if not _is_ours({}, claims):
+        if not is_ours({}, claims):
             raise TokenInvalid from None
     _refuse_revoked(claims)
     _refuse_outlived(claims, _session_lifetime(claims) if claims["type"] != REFRESH else policy().refresh_lifetime)
@@ -366,20 +310,8 @@ def current_session_id() -> str:
     return session_id
 
 
-@jwt.decode_key_loader
-def _secret_of_token(header: dict[str, Any], claims: dict[str, Any]) -> str:
-    secret: str = g.token_secret
-    return secret
-
-
-@jwt.token_verification_loader
-def _is_ours(header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    return (
-        isinstance(claims.get(SESSION_CLAIM), str)
-        and isinstance(claims.get(GENERATION_CLAIM), int)
-        and isinstance(claims.get("sub"), str)
-        and isinstance(claims.get("iat"), int)
-    )
+jwt.decode_key_loader(secret_of_token)
+jwt.token_verification_loader(is_ours)
 
 
 @jwt.token_verification_failed_loader

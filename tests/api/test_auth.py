@@ -20,7 +20,8 @@ from pymongo.database import Database
 
 from app.acts import Act
 from app.auth import service
-from app.auth.tokens import AUDIENCE, SESSION_CLAIM
+from app.auth.manager import SESSION_CLAIM
+from app.auth.tokens import AUDIENCE
 from app.errors import InvalidCredentials
 from app.http.contract import contract_of
 from app.mongo import Document
