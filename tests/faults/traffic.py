@@ -37,19 +37,18 @@ class LiveBank(Bank):
     def __init__(self, client: OverHttp, replica_set: ReplicaSet) -> None:
         super().__init__(client)
         self.port = client.port
-        self._connections = client
         self.replica_set = replica_set
 
     def status_of(self, path: str) -> int:
         return self.anonymous.get(path).status
 
-    def hang_up(self) -> None:
-        """Close the connections that are kept, because the next request on one whose worker was killed would fail."""
-        self._connections.close()
-
     def assert_ledger_is_whole(self) -> None:
         with MongoClient[Document](self.replica_set.admin_uri, tz_aware=True) as client:
             assert_ledger_is_whole(client[DATABASE_NAME])
+
+    def busiest_worker(self) -> int:
+        """Return the worker process with the most open connections; chance may have given it all clients."""
+        return max(self.worker_pids(), key=lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
 
     def worker_pids(self) -> list[int]:
         """Return gunicorn's worker processes."""
