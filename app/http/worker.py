@@ -33,6 +33,7 @@ from gunicorn.http.errors import ParseException
 from app.http import answers
 from app.http.answering import AnsweringWorker
 from app.http.connections import ClientAway, Connection, Pace, Progress, SlowTakers, Stage
+from app.http.lanes import Lane, Lanes, lane_of
 from app.runtime import descriptors
 
 log = structlog.get_logger(__name__)
@@ -44,9 +45,6 @@ SWEEP_S = 0.5
 GRACE_S = 1.0
 # After so many accepts in succession that failed, the next one waits for a sweep.
 FAILED_ACCEPTS_MAX = 16
-# Descriptors of a worker that are not connections of clients: files, logs, and connections to the database, of which
-# each thread may have one.
-DESCRIPTORS_RESERVED = 100
 # After the last answer a client may go on sending for LINGER_S, pause for LINGER_PAUSE_S, and send LINGER_BYTES_MAX.
 LINGER_S = 30.0
 LINGER_PAUSE_S = 5.0
@@ -75,24 +73,15 @@ class PatientWorker(AnsweringWorker):
         arriving_threads = max(1, self.cfg.threads // THREADS_PER_ARRIVING_BODY)
         self.arriving_max = arriving_threads
         self.arriving_pool = ThreadPoolExecutor(arriving_threads)
+        self.lanes = Lanes[Connection](self.cfg.threads)
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
         self._sweep_at = self._accepts_again_at = 0.0
         self._failed_accepts = 0
-        self.worker_connections = self._affordable(self.cfg.threads + arriving_threads)
-        super().init_process()
-
-    def _affordable(self, threads: int) -> int:
-        """Return how many clients may be connected at a time.
-
-        If clients could take all descriptors by doing nothing but connect, requests would fail for want of files and
-        connections to the database.
-        """
         wanted: int = self.cfg.worker_connections
-        reserved = DESCRIPTORS_RESERVED + 2 * threads
-        affordable = max(1, descriptors.allow(wanted + reserved) - reserved)
-        if affordable < wanted:
-            self.log.warning("Few files may be open, so at most %d clients can be connected.", affordable)
-        return affordable
+        self.worker_connections = descriptors.clients_max(wanted, threads=self.cfg.threads + arriving_threads)
+        if self.worker_connections < wanted:
+            self.log.warning("Few files may be open, so at most %d clients can be connected.", self.worker_connections)
+        super().init_process()
 
     # The loop
 
@@ -279,7 +268,10 @@ class PatientWorker(AnsweringWorker):
         """Answer a request whose body is still arriving, on one of the extra threads; it may queue if `can_wait`."""
         if self.arriving < self.arriving_max * (1 + ARRIVING_QUEUE_MAX if can_wait else 1):
             self.arriving += 1
-            self._serve(connection, is_arriving=True)
+            self._unwatch(connection)
+            connection.stage = Stage.SERVED
+            connection.handed_over_at = time.monotonic()
+            connection.queued = self._hand_over(connection, self.arriving_pool, None)
         elif can_wait:
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "too many large bodies")
         else:
@@ -287,21 +279,36 @@ class PatientWorker(AnsweringWorker):
             connection.let_continue()
             self._read_on(connection, 0, time.monotonic())
 
-    def _serve(self, connection: Connection, *, is_arriving: bool = False) -> None:
-        if is_arriving:
-            self._unwatch(connection)
+    def _serve(self, connection: Connection) -> None:
+        """Let a whole request wait for a thread, or refuse it if too many of its kind wait already."""
+        assert connection.request is not None
         connection.stage = Stage.SERVED
         connection.handed_over_at = time.monotonic()
-        future = (self.arriving_pool if is_arriving else self.tpool).submit(self._answer, connection)
-        connection.queued = future if is_arriving else None
-        future.add_done_callback(
-            lambda future: self.method_queue.defer(self._guard, connection, self._finish, future, is_arriving)
-        )
+        if self.lanes.join(lane_of(connection.request.method, connection.request.path), connection):
+            self._start_waiting()
+        else:
+            self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests")
 
-    def _finish(self, connection: Connection, future: Future[bool], is_arriving: bool) -> None:
+    def _start_waiting(self) -> None:
+        while (turn := self.lanes.start()) is not None:
+            self._hand_over(turn[1], self.tpool, turn[0])
+
+    def _hand_over(self, connection: Connection, pool: ThreadPoolExecutor, lane: Lane | None) -> Future[bool]:
+        """Have a thread answer. `lane`: where the request waited; None: in the queue for large bodies."""
+        future = pool.submit(self._answer, connection)
+        future.add_done_callback(
+            lambda future: self.method_queue.defer(self._guard, connection, self._finish, future, lane)
+        )
+        return future
+
+    def _finish(self, connection: Connection, future: Future[bool], lane: Lane | None) -> None:
         """Take back a connection from the thread that answered on it."""
-        self.arriving -= is_arriving
-        connection.queued = None
+        if lane is None:
+            self.arriving -= 1
+            connection.queued = None
+        else:
+            self.lanes.end(lane)
+            self._start_waiting()
         if future.cancelled():
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "waited too long behind large bodies")
             return
@@ -349,11 +356,12 @@ class PatientWorker(AnsweringWorker):
             self._close(connection)
 
     def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
-        """Refuse bytes that are not a valid request, and read nothing after them."""
+        """Refuse bytes that are not a valid request, or a request that finds no room, and read nothing after them."""
         request_id = uuid.uuid4().hex
         address = connection.client[0] if connection.client else ""
         # The log must not repeat what the client sent.
-        log.warning("request_unreadable", reason=reason, address=address, request_id=request_id)
+        event = "no_room" if status is HTTPStatus.SERVICE_UNAVAILABLE else "request_unreadable"
+        log.warning(event, reason=reason, address=address, request_id=request_id)
         connection.keeps = False
         connection.wire.clear()
         connection.sendall(answers.refusal(status, request_id, is_head=connection.is_head))

@@ -2,6 +2,20 @@
 
 import resource
 
+# Descriptors of a worker that are not connections of clients: files, logs, and connections to the database, of which
+# each thread may have one.
+RESERVED = 100
+
+
+def clients_max(wanted: int, *, threads: int) -> int:
+    """Return how many clients may be connected at a time, at most `wanted`.
+
+    If clients could take all descriptors by doing nothing but connect, requests would fail for want of files and
+    connections to the database.
+    """
+    reserved = RESERVED + 2 * threads
+    return max(1, min(wanted, allow(wanted + reserved) - reserved))
+
 
 def allow(wanted: int) -> int:
     """Raise the limit of descriptors to `wanted` as far as we may, if it is lower; return how many can be used."""
