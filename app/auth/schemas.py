@@ -92,8 +92,8 @@ class SessionSchema(CamelSchema):
 
     example = {
         "user": EXAMPLE_USER,
-        "token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI2NTYwIn0.RL1BIm9C9xn0rWnH0HJXbyFCBLGSsCV",
-        "refreshToken": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI2NTYwIn0.dHlF9aPq7mLw2xWc1nYh8RbKsZ0uJvEt",
+        "token": "eyJhbGciOi… (shortened)",
+        "refreshToken": "eyJhbGciOi… (shortened)",
         "expiresIn": 900,
     }
 
