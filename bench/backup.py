@@ -1,9 +1,5 @@
-"""How long a copy of a large ledger takes to make, to prove and to restore, and how much memory each needs.
+"""What a copy of a ledger takes to make, to prove and to restore: python -m bench.backup [ENTRIES]"""
 
-python -m bench.backup [TRANSFERS]
-"""
-
-import argparse
 import os
 import resource
 import subprocess
@@ -17,47 +13,45 @@ from bson import ObjectId
 
 from app import mongo
 from app.policies import MongoPolicy
-from bench import filled
+from bench.bank import own_replica_set
+from bench.extent import argument, extent
+from bench.filled import fill
 from config import ROOT
-from local.replica_set import ReplicaSet, provision
 
-TRANSFERS, TRANSFERS_BRIEF = 500_000, 500
-ACCOUNTS = 1_000
+ENTRIES = 1_000_000
+ACCOUNTS = extent(1_000, brief=10)
+TIMEOUT_MS = 60_000
 
 
 def main() -> None:
-    """Fill a ledger, and print a line for each command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("transfers", type=int, nargs="?", default=TRANSFERS)
-    parser.add_argument("--brief", action="store_true", help="a small ledger, to see that it works")
-    arguments = parser.parse_args()
-    transfers = TRANSFERS_BRIEF if arguments.brief else arguments.transfers
-    with tempfile.TemporaryDirectory(prefix="fincore-bench-") as directory:
-        servers = ReplicaSet(Path(directory) / "servers")
-        servers.start()
-        try:
-            uri = provision(servers.admin_uri, filled.APP_PASSWORD)
-            mongo.connect(MongoPolicy(uri, timeout_ms=600_000))
-            filled.fill(ObjectId(), accounts=min(ACCOUNTS, transfers), transfers=transfers)
-            mongo.close()
-            copy = Path(directory) / "copy"
-            _run(uri, "create", copy)
-            print(f"{'size of the copy':<18} {sum(file.stat().st_size for file in copy.iterdir()) / 1e6:8.1f} MB")
-            _run(uri, "verify", copy)
-            address = urlsplit(servers.admin_uri)
-            _run(urlunsplit((address.scheme, address.netloc, "/restored", address.query, "")), "restore", copy)
-        finally:
-            servers.stop()
+    entries = argument(ENTRIES, brief=1_000)
+    with own_replica_set() as (servers, uri), tempfile.TemporaryDirectory(prefix="fincore-bench-") as directory:
+        mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
+        fill(ObjectId(), accounts=ACCOUNTS, transfers=entries // 2)
+        mongo.close()
+        copy = Path(directory) / "copy"
+        run_command(uri, "create", copy)
+        print(f"the copy has {sum(file.stat().st_size for file in copy.iterdir()) / 1e6:.1f} MB")
+        run_command(uri, "verify", copy)
+        run_command(beside(servers.admin_uri), "restore", copy)
 
 
-def _run(uri: str, command: str, copy: Path) -> None:
+def beside(admin_uri: str) -> str:
+    """Return the administrator's address of an empty database on the same servers."""
+    address = urlsplit(admin_uri)
+    return urlunsplit((address.scheme, address.netloc, "/restored", address.query, ""))
+
+
+def run_command(uri: str, command: str, copy: Path) -> None:
+    """Run a command of `flask backup`, and print its time and memory."""
     environment = {**os.environ, "ENV_FILE": os.devnull, "MONGO_URI": uri, "JWT_SECRET": os.urandom(32).hex()}
-    begun = time.perf_counter()
     arguments = [sys.executable, "-m", "flask", "--app", "wsgi", "backup", command, str(copy)]
+    begun = time.perf_counter()
     subprocess.run(arguments, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begun
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"backup {command:<11} {seconds:8.1f} s, at most {memory:.0f} MB so far")
+    # Of the largest of all commands so far.
+    memory_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print(f"backup {command:<8} {seconds:6.1f} s, peak memory up to here {memory_kb / 1024:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from app.backup.files import (
 )
 from app.backup.watch import Watch
 from app.mongo import Document
+from app.mongo.client import NO_LIMIT_S
 from app.mongo.migrations import record
 from app.mongo.readiness import NotReady
 from app.mongo.schema import VALIDATORS
@@ -59,7 +60,7 @@ def create(database: Database[Document], directory: Path, watch: Watch) -> Manif
     Raises BadCopy if the directory has anything else in it, NotReady if the database's history is too short, OSError if
     a file cannot be written.
     """
-    with pymongo.timeout(None):
+    with pymongo.timeout(NO_LIMIT_S):
         if record.find_restore(database) is not None:
             raise NotReady(f"The database {database.name!r} is not completely restored, so there is nothing to copy.")
         manifest = _open(directory)

@@ -28,6 +28,7 @@ from app.backup.watch import Watch
 from app.ledger.proof.faults import Report
 from app.ledger.proof.verify import verify
 from app.mongo import Document, leases
+from app.mongo.client import NO_LIMIT_S
 from app.mongo.migrations import record, run, shape
 from app.mongo.migrations.steps import Refused
 from app.mongo.readiness import refuse_standalone
@@ -53,7 +54,7 @@ def restore(database: Database[Document], directory: Path, watch: Watch) -> Repo
     if manifest.schema_version > SCHEMA_VERSION:
         raise BadCopy(f"The copy has version {manifest.schema_version} of the schema. Use the newer program.")
     _check_files(directory, manifest, watch)
-    with pymongo.timeout(None):
+    with pymongo.timeout(NO_LIMIT_S):
         refuse_standalone(database.client)
         waits = lambda holder: watch.says(f"Waiting for {leases.shown(holder)}.")  # noqa: E731
         with leases.kept(database, run.LEASE, run.LEASE_DURATION, waits) as check:

@@ -16,6 +16,8 @@ Document = dict[str, Any]
 DATABASE_NAME_DEFAULT = "fincore"
 HEARTBEAT_MS = 2_000
 POOL_SIZE_MAX = 200
+# For what may take long, such as building an index. With None, the client's own limit would still hold.
+NO_LIMIT_S = 7 * 24 * 3_600
 
 
 @dataclass(frozen=True, slots=True)

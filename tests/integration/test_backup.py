@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
@@ -255,3 +256,20 @@ def test_the_operator_copies_and_proves(
     assert refused.exit_code == 1
     for command in ("create", "verify", "restore"):
         assert "Exit codes" in runner.invoke(args=["backup", command, "--help"]).stdout
+
+
+def test_reading_may_take_longer_than_any_other_operation(
+    busy_bank: Bank, replica_set: ReplicaSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = create._queries
+
+    def ask_slowly(*arguments: Any) -> Any:
+        # The server counts what all batches of a cursor take together.
+        for query, heads in queries(*arguments):
+            yield {**query, "$where": "sleep(80) || true"}, heads
+
+    monkeypatch.setattr(create, "_queries", ask_slowly)
+    with MongoClient[Document](replica_set.admin_uri, tz_aware=True, timeoutMS=1_000) as limited:
+        create.create(limited["fincore"], tmp_path / "copy", Silent())
+
+    assert copy.prove(tmp_path / "copy", Silent()).is_sound

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import ObjectId
+from pymongo import MongoClient
 from pymongo.database import Database
 
 from app.mongo import Document, leases
@@ -308,3 +309,17 @@ def test_whoever_lost_the_lease_stops(empty_database: Database[Document], monkey
         run.upgrade(empty_database, migrations=(*MIGRATIONS, Migration(101, 3, Phase.EXPAND, "lose", lose)))
 
     assert record.find_version(empty_database)["version"] == 2  # type: ignore[index]
+
+
+def test_a_step_may_take_longer_than_any_other_operation(
+    empty_database: Database[Document], replica_set: ReplicaSet
+) -> None:
+    run.create(empty_database)
+    empty_database.users.insert_one(dict(USER))
+
+    def take_long(step: Step) -> None:
+        assert step.database.users.find_one({"$where": "sleep(1500) || true"})
+
+    later = (*MIGRATIONS, Migration(101, 3, Phase.EXPAND, "take long", take_long))
+    with MongoClient[Document](replica_set.admin_uri, tz_aware=True, timeoutMS=1_000) as limited:
+        assert numbers(run.upgrade(limited[empty_database.name], migrations=later)) == [101]

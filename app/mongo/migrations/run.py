@@ -10,6 +10,7 @@ import pymongo
 from pymongo.database import Database
 
 from app.mongo import Document, leases
+from app.mongo.client import NO_LIMIT_S
 from app.mongo.migrations import record, shape, version_2
 from app.mongo.migrations.steps import Migration, Phase, Refused, Step, Watch
 from app.mongo.readiness import refuse_standalone
@@ -167,7 +168,7 @@ def state(database: Database[Document]) -> State:
 def _alone(database: Database[Document], watch: Watch) -> Iterator[Callable[[], None]]:
     """Hold the lease, without a limit of time for what is done in it; yield the check that it is still held."""
     # To build an index takes longer than any other operation may.
-    with pymongo.timeout(None):
+    with pymongo.timeout(NO_LIMIT_S):
         refuse_standalone(database.client)
         waits = lambda holder: watch.waits(leases.shown(holder))  # noqa: E731
         with leases.kept(database, LEASE, LEASE_DURATION, waits) as check:
