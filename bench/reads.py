@@ -55,7 +55,8 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     assert account is not None
 
     def history(after: Position | None) -> list[Any]:
-        return list(islice(find_history([account["_id"]], {}, declines_of=owner, after=after, limit=PAGE), PAGE - 1))
+        found, _ = find_history([account["_id"]], {}, declines_of=owner, after=after, limit=PAGE)
+        return list(islice(found, PAGE - 1))
 
     after: Position | None = None
     for _ in range(PAGES - 1):
@@ -66,14 +67,14 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     print(f"history: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")
 
     def entries(below: int | None) -> list[Any]:
-        return list(queries.find_entries(long, {}, after=below, limit=PAGE))
+        return list(queries.find_entries(long, {}, after=below, limit=PAGE)[0])
 
     deep = entries(None)[0]["sequence"] - PAGES * (PAGE - 1)
     first, last = median_ms(lambda: entries(None)), median_ms(lambda: entries(deep))
     print(f"entries: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")
     for id_ in (short, long):
         head = ledger.heads([id_])[id_]
-        (middle,) = queries.find_entries(id_, {}, after=head.sequence // 2 + 1, limit=1)
+        (middle,) = queries.find_entries(id_, {}, after=head.sequence // 2 + 1, limit=1)[0]
         at = middle["created_at"]
         print(
             f"{head.sequence + 1:,} entries: balance {median_ms(lambda i=id_: ledger.heads([i])):.2f} ms, "

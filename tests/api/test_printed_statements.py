@@ -283,7 +283,7 @@ def test_a_currency_that_iso_4217_drops_still_prints(bank: Bank, monkeypatch: py
 
 def test_more_entries_than_a_pdf_holds_are_refused(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     asha, account = bank.customer(100)
-    monkeypatch.setattr(press, "ENTRIES_MAX", 1)
+    monkeypatch.setattr(press, "PDF_ENTRIES_MAX", 1)
 
     answer = asha.get(f"/api/accounts/{account}/statement?format=pdf")
 
