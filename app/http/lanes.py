@@ -1,8 +1,10 @@
 """Which waiting request gets the next free thread, so that a crowd of one kind keeps nobody else waiting.
 
 Requests wait in lanes, one for each kind. A thread that is free takes from the lane that has the fewest threads just
-now. So a kind that comes alone has all threads, and kinds that come together share them evenly. A lane has a limit:
-who comes when it is full is refused at once, because a request that waits for long is repeated and makes things worse.
+now. So a kind that comes alone has nearly all threads, and kinds that come together share them evenly. A few threads
+are kept from each kind, because postings may hold theirs for seconds while the database hangs, and reads and probes go
+on. A lane has a limit: who comes when it is full is refused at once, because a request that waits for long is repeated
+and makes things worse.
 Only the worker's main thread uses this, so nothing is locked.
 """
 
@@ -16,6 +18,8 @@ Item = TypeVar("Item")
 WAITING_PER_THREAD = 4
 # How many more requests than there are threads are handed over, so that a thread need not wait for the main thread.
 AHEAD = 2
+# For every so many threads, one is kept from each kind, but one at least.
+THREADS_PER_KEPT = 16
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -43,6 +47,7 @@ class Lanes(Generic[Item]):
 
     def __init__(self, threads: int) -> None:
         self._started_max = threads + AHEAD
+        self._lane_max = max(1, threads - max(1, threads // THREADS_PER_KEPT))
         self._waiting_max = threads * WAITING_PER_THREAD
         self._waiting: dict[Lane, deque[Item]] = {lane: deque() for lane in Lane}
         self._started: Counter[Lane] = Counter()
@@ -58,7 +63,7 @@ class Lanes(Generic[Item]):
         """Return whose turn it is, and count it as started; None if nobody waits or no thread is free."""
         if self._started.total() >= self._started_max:
             return None
-        waiting = [lane for lane in Lane if self._waiting[lane]]
+        waiting = [lane for lane in Lane if self._waiting[lane] and self._started[lane] < self._lane_max]
         if not waiting:
             return None
         lane = min(waiting, key=self._started.__getitem__)
