@@ -34,7 +34,7 @@ from app.backup.watch import Watch
 from app.mongo import Document
 from app.mongo.client import NO_LIMIT_S
 from app.mongo.migrations import record
-from app.mongo.readiness import NotReady
+from app.mongo.readiness import NotReady, refuse_standalone
 from app.mongo.schema import VALIDATORS
 
 ENTRIES = "ledger_entries"
@@ -60,6 +60,8 @@ def create(database: Database[Document], directory: Path, watch: Watch) -> Manif
     Raises BadCopy if the directory has anything else in it, NotReady if the database's history is too short, OSError if
     a file cannot be written.
     """
+    # This asks within the usual time. A database that is away would otherwise be waited for without a limit.
+    refuse_standalone(database.client)
     with pymongo.timeout(NO_LIMIT_S):
         if record.find_restore(database) is not None:
             raise NotReady(f"The database {database.name!r} is not completely restored, so there is nothing to copy.")

@@ -54,8 +54,9 @@ def restore(database: Database[Document], directory: Path, watch: Watch) -> Repo
     if manifest.schema_version > SCHEMA_VERSION:
         raise BadCopy(f"The copy has version {manifest.schema_version} of the schema. Use the newer program.")
     _check_files(directory, manifest, watch)
+    # This asks within the usual time. A database that is away would otherwise be waited for without a limit.
+    refuse_standalone(database.client)
     with pymongo.timeout(NO_LIMIT_S):
-        refuse_standalone(database.client)
         waits = lambda holder: watch.says(f"Waiting for {leases.shown(holder)}.")  # noqa: E731
         with leases.kept(database, run.LEASE, run.LEASE_DURATION, waits) as check:
             done = _begin(database, sha256_of(directory / MANIFEST))

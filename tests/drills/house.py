@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import select
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from local.mongod import Mongod
 from local.processes import LOOPBACK, free_port, holds_within
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 from tests.clients import OverHttp
-from tests.drills.proxy import Proxy
+from tests.drills.proxy import Proxy, readable
 from tests.faults.traffic import CONNECTION_ERRORS
 from tests.mail import SmtpServer
 from tests.people import PASSWORD, SYSTEM_EMAIL, Caller
@@ -130,7 +129,7 @@ class Attentive(OverHttp):
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
         connection = getattr(self._local, "connection", None)
-        if connection is not None and connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+        if connection is not None and connection.sock is not None and readable([connection.sock], timeout_s=0):
             connection.close()
             connection = self._local.connection = None
         try:

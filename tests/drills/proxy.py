@@ -1,11 +1,11 @@
 """A TCP proxy in front of a mongod, which can cut, hold up and half-close what goes through it."""
 
 import os
-import select
+import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +22,15 @@ HOLD_S = 3.0
 
 def let_pass(_data: bytes) -> str:
     return "pass"
+
+
+def readable(sockets: Sequence[socket.socket], *, timeout_s: float) -> list[socket.socket]:
+    """Return which sockets have something to read. A test process may have more of them than select(2) can name."""
+    with selectors.PollSelector() as selector:
+        for each in sockets:
+            selector.register(each, selectors.EVENT_READ)
+        ready = {key.fd for key, _ in selector.select(timeout_s)}
+        return [each for each in sockets if each.fileno() in ready]
 
 
 class Proxy:
@@ -92,7 +101,7 @@ class Proxy:
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
         is_deaf = False
         while True:
-            ready, _, _ = select.select([client, server], [], [], 60.0)
+            ready = readable([client, server], timeout_s=60.0)
             for each in ready:
                 data = each.recv(CHUNK_BYTES)
                 if not data:

@@ -85,8 +85,6 @@ def test_nothing_is_lost_or_doubled_when_the_disk_is_full() -> None:
 @pytest.mark.parametrize(
     ("breakage", "name", "shown_by"),
     [
-        # An answer that is no longer true when it is asked for again.
-        ("no_majority", "primary-cut-off", ", then "),
         ("witness_outside", "kill-mongod", "never committed"),
         ("mail_before_commit", "kill-mongod", "never committed"),
     ],

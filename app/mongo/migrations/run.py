@@ -167,9 +167,10 @@ def state(database: Database[Document]) -> State:
 @contextlib.contextmanager
 def _alone(database: Database[Document], watch: Watch) -> Iterator[Callable[[], None]]:
     """Hold the lease, without a limit of time for what is done in it; yield the check that it is still held."""
+    # This asks within the usual time. A database that is away would otherwise be waited for without a limit.
+    refuse_standalone(database.client)
     # To build an index takes longer than any other operation may.
     with pymongo.timeout(NO_LIMIT_S):
-        refuse_standalone(database.client)
         waits = lambda holder: watch.waits(leases.shown(holder))  # noqa: E731
         with leases.kept(database, LEASE, LEASE_DURATION, waits) as check:
             yield check
