@@ -239,6 +239,8 @@ def test_mongod_is_started_again_when_it_dies(serve: Callable[..., Run]) -> None
 
 def test_mail_has_a_process_of_its_own_which_is_started_again_when_it_dies(serve: Callable[..., Run]) -> None:
     run = serve()
+    # It is started last, and has its name only once it has left the supervisor's program.
+    assert holds_within(START_TIMEOUT_S, lambda: len(run.pids(DELIVERER)) == 1)
     (deliverer,) = run.pids(DELIVERER)
     assert os.getpriority(os.PRIO_PROCESS, deliverer) > 0 or holds_within(
         START_TIMEOUT_S, lambda: os.getpriority(os.PRIO_PROCESS, deliverer) > 0

@@ -37,10 +37,15 @@ class LiveBank(Bank):
     def __init__(self, client: OverHttp, replica_set: ReplicaSet) -> None:
         super().__init__(client)
         self.port = client.port
+        self._connections = client
         self.replica_set = replica_set
 
     def status_of(self, path: str) -> int:
         return self.anonymous.get(path).status
+
+    def hang_up(self) -> None:
+        """Close the connections that are kept, because the next request on one whose worker was killed would fail."""
+        self._connections.close()
 
     def assert_ledger_is_whole(self) -> None:
         with MongoClient[Document](self.replica_set.admin_uri, tz_aware=True) as client:
