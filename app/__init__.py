@@ -37,6 +37,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.statements.routes import bp as statements
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
+    from app.web.routes import session
 
     config = config or settings.load()
     app = Application(__name__, static_folder=None)
@@ -57,7 +58,7 @@ def create_app(config: Config | None = None) -> Flask:
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions, statements, admin, operations):
+    for blueprint in (auth, accounts, transactions, statements, admin, operations, session):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     cli.register(app)

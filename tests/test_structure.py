@@ -41,7 +41,7 @@ FLOORS: list[set[str]] = [
     {"accounts", "config", "mail"},
     {"admin", "local", "statements"},
     {"transactions"},
-    {"cli", "operations"},
+    {"cli", "operations", "web"},
     {"app"},
     {"wsgi"},
 ]
@@ -64,8 +64,9 @@ FILES_OF_ITS_OWN = {
         "verification",
     },
     "transactions": {"receipts"},
+    "web": {"cookies"},
 }
-DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}
+DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions", "web"}
 # The rules of the ledger: no I/O, no clock, no chance.
 PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
     "app.acts",
@@ -84,6 +85,7 @@ PUBLIC = {
     "auth.login",
     "auth.forgot_password",
     "auth.reset_password",
+    "session.begin_session",
     "service.get_health",
     "service.get_metrics",
     "service.get_receipt_keys",

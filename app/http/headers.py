@@ -62,4 +62,5 @@ def protect(request: Request, response: Response) -> None:
 
 def _may_hold_secrets(path: str) -> bool:
     # The API's description and Swagger UI's files are the same for everybody. All other answers may hold secrets.
-    return path.startswith("/api/") and not path.startswith(("/api/docs", "/api/openapi.json"))
+    is_of_all = path.startswith(("/api/docs", "/api/openapi.json"))
+    return path.startswith(("/api/", "/session")) and not is_of_all

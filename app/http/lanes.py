@@ -37,7 +37,7 @@ def lane_of(method: str, path: str) -> Lane:
     """Return the lane of a request, by its head alone."""
     if path in _PROBES:
         return Lane.PROBE
-    if path.startswith("/api/auth/"):
+    if path.startswith(("/api/auth/", "/session")):
         return Lane.SIGN_IN
     return Lane.READ if method in _SAFE_METHODS else Lane.WRITE
 

@@ -77,6 +77,10 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("PUT", "/api/auth/password"): logged_in(200, body={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}),
     ("POST", "/api/auth/password/forgot"): everybody(202, body={"email": "{email}"}),
     ("POST", "/api/auth/password/reset"): everybody(422, body={"token": "made up", "newPassword": NEW_PASSWORD}),
+    # They ask for the header of the bank's page, which a caller of the API does not send.
+    ("POST", "/session"): everybody(403, body={"email": "{email}", "password": PASSWORD}),
+    ("POST", "/session/refresh"): everybody(403),
+    ("DELETE", "/session"): everybody(403),
     ("POST", "/api/accounts/create"): logged_in(201, body={}),
     ("GET", "/api/accounts"): logged_in(200),
     ("GET", "/api/accounts/<id>"): readers(path="/api/accounts/{account}"),
