@@ -64,7 +64,7 @@ FILES_OF_ITS_OWN = {
         "verification",
     },
     "transactions": {"receipts"},
-    "web": {"cookies"},
+    "web": {"assets", "cookies"},
 }
 DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions", "web"}
 # The rules of the ledger: no I/O, no clock, no chance.
@@ -95,6 +95,10 @@ PUBLIC = {
     "operations.docs_file",
     "operations.problem",
     "operations.static",
+    "web.asset",
+    "web.home",
+    "web.page",
+    "web.page_within",
 }
 
 

@@ -1,23 +1,85 @@
-"""The page's own session."""
+"""The web page: one document for all its addresses, its files, and its own session."""
 
 from typing import Any
 
-from flask import Response
+from flask import Response, current_app, render_template, request, url_for
 
 from app.acts import Act
 from app.auth import service, tokens
 from app.auth.schemas import LoginSchema
-from app.errors import Forbidden, InvalidCredentials, TooManyAttempts
-from app.http.blueprint import Blueprint
+from app.errors import Forbidden, InvalidCredentials, NotFound, TooManyAttempts
+from app.http.blueprint import Blueprint, PageBlueprint
 from app.http.incoming import current, current_id
 from app.http.parsing import BODY_PROBLEMS
 from app.web import cookies
+from app.web.assets import STYLE_SHEET, Assets, assets
 from app.web.schemas import BrowserSessionSchema
 
+bp = PageBlueprint("web", __name__, template_folder="templates")
 session = Blueprint("session", __name__, url_prefix="/session", description="The web page's session, for browsers")
 
+# The first word of every address of the page. static/places.js says what is there.
+PLACES = (
+    "accounts",
+    "forgotten",
+    "holds",
+    "movements",
+    "pay",
+    "payees",
+    "register",
+    "reset",
+    "settings",
+    "sign-in",
+    "statements",
+)
+_PLACE = f"/<any({', '.join(map(repr, PLACES))}):place>"
+# Everything comes from this server, nothing is inline, and text never becomes markup or code.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+_FOR_GOOD = "public, max-age=31536000, immutable"
 _SETS_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "The refresh token, HttpOnly."}}
 _TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away."}}
+
+
+@bp.get("/", endpoint="home")
+@bp.get(_PLACE, endpoint="page")
+@bp.get(f"{_PLACE}/<path:rest>", endpoint="page_within")
+def page(**_: str) -> Response:
+    """Show the bank in a browser. The page itself finds out what is at the address."""
+    response = Response(
+        render_template("page.html", style_sheet=STYLE_SHEET, eager=_assets().eager, asset=_address_of),
+        mimetype="text/html",
+    )
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.cache_control.no_cache = True  # it names the files of this version
+    return response
+
+
+@bp.get("/assets/<version>/<path:name>")
+def asset(version: str, name: str) -> Response:
+    """Serve a file of the page. Its address has the hash of its content, so it may be kept for good."""
+    made = _assets()
+    file = made.files.get(name)
+    if file is None or version != made.hash:
+        raise NotFound("There is no such file, or the page has a newer version.")
+    is_gzip = request.accept_encodings["gzip"] > 0
+    response = Response(file.compressed if is_gzip else file.content, mimetype=file.mimetype)
+    if is_gzip:
+        response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    response.headers["Cache-Control"] = _FOR_GOOD
+    return response
+
+
+def _assets() -> Assets:
+    return assets(current_app.config["DEFAULT_CURRENCY"])
+
+
+def _address_of(name: str) -> str:
+    return url_for("web.asset", version=_assets().hash, name=name)
 
 
 @session.post("")
