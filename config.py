@@ -20,7 +20,7 @@ from marshmallow.validate import OneOf, Range
 from app.addresses import normal_email
 from app.auth import passwords
 from app.networks import parse_address
-from app.policies import (
+from app.settings.policies import (
     REFRESH_LIFETIME_MAX,
     AuthPolicy,
     HttpPolicy,

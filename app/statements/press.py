@@ -26,7 +26,7 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
 from app.errors import AccountNotFound, DomainError, MalformedJson, ServiceUnavailable, ValidationFailed
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from app.statements.service import Period
 
 log = structlog.get_logger(__name__)
