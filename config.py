@@ -225,6 +225,11 @@ def export(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
+def environment_without(*names: str) -> dict[str, str]:
+    """Return the environment for a process that is started, without these variables."""
+    return {name: value for name, value in os.environ.items() if name not in names}
+
+
 class _Environment(Env):
     """The environment. A blank variable counts as one that is not set."""
 
