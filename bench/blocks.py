@@ -24,7 +24,7 @@ from app.auth.roles import roles_of
 from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind
 from app.outbox import repository as outbox
-from app.policies import LedgerPolicy, MongoPolicy
+from app.settings.policies import LedgerPolicy, MongoPolicy
 from bench.extent import extent
 from bench.filled import fill
 from bench.sides import cpu_s

@@ -15,7 +15,7 @@ from app import mongo
 from app.auth.roles import Role
 from app.auth.service import register
 from app.fields import rfc3339
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from app.statements import queries
 from bench.bank import AUTH
 from bench.cases import spread

@@ -17,7 +17,7 @@ from app.auth.roles import roles_of
 from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind, treasury_id
 from app.outbox import repository as outbox
-from app.policies import LedgerPolicy, MongoPolicy
+from app.settings.policies import LedgerPolicy, MongoPolicy
 from bench.bank import own_replica_set
 from bench.extent import extent
 

@@ -20,7 +20,7 @@ from app import ledger, mongo
 from app.auth.roles import Role
 from app.auth.service import register
 from app.mongo.lists import Position
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from app.statements import pdf, queries, render, service
 from app.statements.service import Statement
 from app.transactions.repository import find_history

@@ -27,7 +27,7 @@ from app.mongo import Document
 from app.outbox import facts, messages
 from app.outbox import repository as outbox
 from app.outbox.messages import OutboxMessage
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from local.processes import LOOPBACK, free_port, holds_within
 
 ARRIVAL_TIMEOUT_S = 30.0

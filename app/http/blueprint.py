@@ -8,9 +8,9 @@ import flask
 import flask_smorest
 from marshmallow import Schema
 
-from app.compiled import dumper_of
 from app.errors import DomainError, InternalError, RateLimited, ServiceUnavailable, ValidationFailed
 from app.fields import CamelSchema, IdempotencyKey
+from app.http.compiled import dumper_of
 from app.http.contract import KEY_HEADER, contract_of, declare, hold_to_contract
 from app.http.described import answer_of, examples_of
 from app.http.parsing import Input, body_of, header_of, query_of, unparsed_body_of

@@ -25,7 +25,7 @@ from app.auth.tokens import AUDIENCE
 from app.errors import InvalidCredentials
 from app.http.contract import contract_of
 from app.mongo import Document
-from app.policies import AuthPolicy
+from app.settings.policies import AuthPolicy
 from tests.clients import Answer, InProcess
 from tests.people import PASSWORD, Bank, Caller, Person
 from tests.server import JWT_SECRET

@@ -70,6 +70,19 @@ def is_a_problem(answer: Answer, status: int, code: str) -> bool:
     return (answer.status, answer.code, ids) == (status, code, {"of-this-request"})
 
 
+def test_the_process_leaves_no_files_of_counters_behind(
+    asha: tuple[Person, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    person, path = asha
+    press.close()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    assert person.get(path).status == 200
+
+    assert b"PROMETHEUS_MULTIPROC_DIR" not in Path(f"/proc/{press_pid()}/environ").read_bytes()
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_pdf_is_drawn_by_another_process_which_lets_others_go_first(asha: tuple[Person, str], config: Config) -> None:
     person, path = asha
     press.close()

@@ -21,8 +21,8 @@ import app.http.contract
 import app.http.problems
 import app.statements.schemas
 import app.transactions.schemas
-from app.compiled import dumper_of, loader_of
 from app.fields import CamelSchema, Id, Total, UtcDateTime
+from app.http.compiled import dumper_of, loader_of
 from app.statements.schemas import Available, Hash
 from app.transactions.schemas import ChosenKey
 
