@@ -71,7 +71,7 @@ def _currencies(default_currency: str) -> bytes:
     """Return the module that tells the page how the bank writes each currency."""
     customs = {code: money.custom(code) for code in money.currencies()}
     return (
-        "// How the bank writes each currency: digits after the point, sign, size of the last group, size of the others,\n"
+        "// How the bank writes each currency: digits after the point, sign, size of the last group, of the others,\n"
         "// sign between groups, name of one, name of many. Made from the bank's own rules when it starts.\n"
         f"export const customs = {json.dumps(customs, ensure_ascii=False, separators=(',', ':'))};\n"
         f"export const homeCurrency = {json.dumps(default_currency)};\n"

@@ -12,6 +12,7 @@ from tests.clients import Answer, InProcess
 
 LINES_MAX = 200
 WEIGHT_MAX = 100_000
+MARKUP_OR_CODE = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
 
 
 def fetch(app: Flask, path: str, **headers: str) -> Answer:
