@@ -43,10 +43,10 @@ class Browser:
         return self.send("POST", "/session", {"email": person.user["email"], "password": PASSWORD}, **headers)
 
     def refresh(self, **headers: str) -> Answer:
-        return self.send("POST", "/session/refresh", **headers)
+        return self.send("POST", "/session/refresh", None, **headers)
 
     def sign_out(self, **headers: str) -> Answer:
-        return self.send("DELETE", "/session", **headers)
+        return self.send("DELETE", "/session", None, **headers)
 
 
 def cookie_of(answer: Answer) -> "Morsel[str]":
