@@ -5,7 +5,7 @@ import { Problem, wordsOf } from "./problems.js";
 import { notice } from "./parts.js";
 
 // A field: { element, control, name, value, fault(text) }. `check` returns what is wrong with a value, or nothing.
-export function field({ label, name, hint = null, optional = null, control = null, check = null, required = null, ...attributes }) {
+export function field({ label, name, hint = null, optional = null, control = null, wrap = around, check = null, required = null, ...attributes }) {
   const id = newId(name);
   const input = control ?? h("input", { class: "field", type: "text", ...attributes });
   const [hintLine, faultLine] = [h("p", { class: "hint", id: `${id}-hint` }, hint), h("p", { class: "hint wrong", id: `${id}-fault`, hidden: true })];
@@ -19,7 +19,7 @@ export function field({ label, name, hint = null, optional = null, control = nul
     get value() {
       return input.value;
     },
-    element: h("div", { class: "of-form" }, h("label", { for: id }, label, optional && h("span", { class: "soft light" }, ` (${optional})`)), around(input), hintLine, faultLine),
+    element: h("div", { class: "of-form" }, h("label", { for: id }, label, optional && h("span", { class: "soft light" }, ` (${optional})`)), wrap(input), hintLine, faultLine),
     hint(text) {
       hintLine.textContent = text ?? "";
       hintLine.hidden = !text;

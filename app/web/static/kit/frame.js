@@ -2,7 +2,9 @@
 
 import { h, put, name } from "./dom.js";
 import { icon } from "./icons.js";
-import { initials } from "./parts.js";
+import { initials, say } from "./parts.js";
+import { leave } from "./leave.js";
+import { wordsOf } from "./problems.js";
 import { onSlow } from "./api.js";
 import { OPERATOR_TABS, TABS } from "../places.js";
 import { currentUser, isStaff } from "./session.js";
@@ -26,7 +28,7 @@ export function frame() {
     h("a", { href: "/", class: "home", "aria-label": "Fincore, your accounts" }, brand()),
     h("ul", {}, TABS.map((tab) => h("li", {}, entry(tab)))),
     isStaff() && OPERATOR_TABS.length > 0 && h("div", {}, h("p", { class: "group" }, "Operator"), h("ul", {}, OPERATOR_TABS.map((tab) => h("li", {}, entry(tab))))),
-    h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("a", { href: "/settings#sign-out", class: "soft" }, "Sign out"))),
+    h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("button", { type: "button", class: "quiet soft", onclick: out }, "Sign out"))),
   );
   const tabs = h("nav", { class: "tabs", "aria-label": "Main" }, TABS.filter((tab) => tab.thumb).map(entry));
   return place(key, main, h("div", { class: "frame" }, rail, main), tabs);
@@ -42,6 +44,10 @@ export function door() {
     h("div", { class: "stack" }, brand(), h("p", { class: "motto" }, "A bank whose books you can check yourself."), h("p", { class: "soft" }, "Every payment is two entries that nobody can change. Every receipt and statement carries the proof.")),
   );
   return place("door", main, h("div", { class: "door" }, side, main));
+}
+
+function out() {
+  leave().catch((error) => say(wordsOf(error).join(" ")));
 }
 
 function place(key, main, ...content) {

@@ -1,6 +1,7 @@
 // Accounts and who is behind them, by the names that this person knows.
 
 import { get } from "./api.js";
+import { Problem } from "./problems.js";
 import { currentUser } from "./session.js";
 import { custom } from "./money.js";
 
@@ -30,6 +31,14 @@ export function nameOf(account) {
 
 export async function ownAccounts(signal) {
   return (await get("/api/accounts", null, { signal })).accounts;
+}
+
+// The own account that an address names, by its number or its id, and all of them.
+export async function ownAccount(named, signal) {
+  const accounts = await ownAccounts(signal);
+  const account = accounts.find((one) => one.number === named.toUpperCase() || one.id === named);
+  if (!account) throw new Problem("refused", { code: "account_not_found", status: 404 });
+  return { account, accounts };
 }
 
 // One's saved payees; none where the bank has no payees.

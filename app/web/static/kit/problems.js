@@ -27,6 +27,7 @@ const REFUSALS = {
   currency_mismatch: ["The two accounts have different currencies.", "Money moves between accounts of one currency only."],
   email_taken: ["This e-mail address is registered already.", "Sign in instead, or set a new password."],
   forbidden: ["This is not open to you.", "Go back to your accounts."],
+  hold_expired: ["The hold has expired.", "The money is available again."],
   hold_not_pending: ["This hold is over already.", "It was taken, given back, or it has expired."],
   idempotency_key_reused: ["This was sent before with other details.", "Start again. Look at your movements first."],
   insufficient_funds: ["There is not enough available.", "No money moved."],
