@@ -9,8 +9,9 @@ from app.auth import service, tokens
 from app.auth.schemas import LoginSchema
 from app.errors import Forbidden, InvalidCredentials, NotFound, TooManyAttempts
 from app.http.blueprint import Blueprint, PageBlueprint
+from app.http.contract import declare
 from app.http.incoming import current, current_id
-from app.http.parsing import BODY_PROBLEMS
+from app.http.parsing import BODY_PROBLEMS, Input
 from app.web import cookies
 from app.web.assets import STYLE_SHEET, Assets, assets
 from app.web.schemas import BrowserSessionSchema
@@ -39,15 +40,22 @@ _POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+# The page reads its filters out of the address itself.
+_FILTERS = Input(frozenset({"query"}), lambda request: None)
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _SETS_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "The refresh token, HttpOnly."}}
 _TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away."}}
 
 
+def _reads_filters(view: Any) -> Any:
+    return declare(view, inputs=(_FILTERS,))
+
+
 @bp.get("/", endpoint="home")
 @bp.get(_PLACE, endpoint="page")
 @bp.get(f"{_PLACE}/<path:rest>", endpoint="page_within")
-def page(**_: str) -> Response:
+@_reads_filters
+def page(_filters: None, **_: str) -> Response:
     """Show the bank in a browser. The page itself finds out what is at the address."""
     response = Response(
         render_template("page.html", style_sheet=STYLE_SHEET, eager=_assets().eager, asset=_address_of),

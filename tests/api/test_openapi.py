@@ -20,6 +20,10 @@ from tests.people import PASSWORD, Bank, new_key
 
 # The documentation does not describe itself, nor what is for people to look at.
 UNDESCRIBED = {
+    "web.asset",
+    "web.home",
+    "web.page",
+    "web.page_within",
     "operations.openapi",
     "operations.docs",
     "operations.docs_file",

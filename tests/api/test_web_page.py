@@ -41,7 +41,7 @@ def test_the_page_allows_nothing_that_is_not_its_own(page: Answer) -> None:
     assert not re.search(r"(?:src|href)=\"(?!/)", text), "Everything comes from this server."
 
 
-@pytest.mark.parametrize("path", ["/", "/sign-in", "/accounts/new", "/accounts/FC64001277310949", "/pay"])
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/accounts/new", "/accounts/FC64001277310949", "/pay?from=a&to=b"])
 def test_every_address_of_the_page_is_the_same_document(app: Flask, page: Answer, path: str) -> None:
     assert fetch(app, path).content == page.content
 

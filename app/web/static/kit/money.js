@@ -61,8 +61,9 @@ function within(amount) {
 // Takes away the currency's own sign or code; null if there is the sign of another one.
 function withoutSign(text, currency) {
   const own = [currency, custom(currency).sign.replace(BLANKS, ""), NARROW[currency]].filter(Boolean);
-  const [, before, rest, after] = /^([^\d.,\-−(]*)(.*?)([^\d.,]*)$/u.exec(text);
-  const signs = [before, after].map((sign) => sign.replace(/^[.]|[.]$/g, "")).filter(Boolean);
+  // A point behind letters belongs to them, as in "Rs. 500".
+  const [, before, rest, after] = /^([^\d.,\-−(]*)(.*?)([^\d.,]*)$/u.exec(text.replace(/^(\p{L}+)\./u, "$1"));
+  const signs = [before, after].filter(Boolean);
   const isOwn = (sign) => own.some((one) => one.toUpperCase() === sign.toUpperCase());
   if (signs.length > 1 || (signs.length && !isOwn(signs[0]))) return isMoney(signs) ? null : text;
   return rest;
