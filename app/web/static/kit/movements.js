@@ -36,7 +36,7 @@ function whoIn({ kind, description }, other, isOut) {
   return other ?? (description || (isOut ? "Payment" : "Money received"));
 }
 
-function chipOf({ status, kind }) {
+export function chipOf({ status, kind }) {
   if (status === "PENDING") return chip("Held", "hold");
   if (status === "FAILED") return chip("Declined");
   if (status === "VOIDED") return chip("Given back");
