@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
 
 @pytest.fixture(params=["mongomock", "mongodb"])
-def store(request: pytest.FixtureRequest) -> Iterator[Database[Document]]:
+def store(request: pytest.FixtureRequest, replica_set: ReplicaSet) -> Iterator[Database[Document]]:
     """An empty database of either kind, which the repositories use."""
     if request.param == "mongodb":
         database = request.getfixturevalue("database")
