@@ -17,6 +17,7 @@ from app.admin.service import search_for
 from app.auth import repository as auth
 from app.auth.service import find_user, name_key
 from app.mongo import Document
+from local.replica_set import ReplicaSet
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
