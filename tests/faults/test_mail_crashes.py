@@ -97,8 +97,8 @@ def test_mail_survives_the_death_of_its_workers_between_commit_and_sending(
         payee, to_account = bank.customer()
         assert payer.transfer(from_account, to_account, 400).status == 201
         client.close()
+        assert holds_within(WAIT_S, lambda: len(worker_pids(port)) == 2)
         killed = worker_pids(port)
-        assert len(killed) == 2
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         server.start()
