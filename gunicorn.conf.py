@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 import config as settings  # because gunicorn has a setting named `config`
-from app.http.worker import PatientWorker
+from app.http.retiring import RetiringWorker
 
 try:
     _server = settings.load_server()
@@ -21,8 +21,8 @@ except settings.ConfigError as error:
 bind = f"[{_server.host}]:{_server.port}" if ":" in _server.host else f"{_server.host}:{_server.port}"
 workers = _server.workers
 threads = _server.threads
-PatientWorker.request_timeout_s = _server.request_timeout_s
-worker_class = PatientWorker
+RetiringWorker.request_timeout_s = _server.request_timeout_s
+worker_class = RetiringWorker
 # Not the parser in C, which gunicorn would use if it were installed, because that hangs on HTTP/1.9.
 http_parser = "python"
 # Each worker imports the application itself, because a MongoDB client must not be made before the fork.

@@ -60,8 +60,6 @@ ARRIVING_QUEUE_MAX = 4
 # What accept(2) says if there is no room for another connection, and if no connection can ever be accepted again.
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
-# How long a worker that stops waits for clients to take their last answers.
-STOP_LINGER_S = 1.0
 
 
 class PatientWorker(AnsweringWorker):
@@ -83,16 +81,6 @@ class PatientWorker(AnsweringWorker):
             self.log.warning("Few files may be open, so at most %d clients can be connected.", self.worker_connections)
         super().init_process()
 
-    # The loop
-
-    def run(self) -> None:
-        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
-        while self.alive and self.is_parent_alive():
-            self.set_accept_enabled(self._has_room())
-            self._turn()
-        self.set_accept_enabled(False)
-        self._stop()
-
     def _turn(self) -> None:
         """Handle the events that are there, or wait up to SWEEP_S for one. Then check the deadlines."""
         self.wait_for_and_dispatch_events(SWEEP_S)
@@ -105,29 +93,6 @@ class PatientWorker(AnsweringWorker):
                     connection.queued.cancel()  # does nothing if a thread has it
             for connection in [c for c in self.connections if c.deadline <= now and c.stage is not Stage.SERVED]:
                 self._guard(connection, self._give_up)
-
-    def _stop(self) -> None:
-        """Finish the requests that have started. Idle connections are closed at once, as HTTP allows at any time."""
-        for connection in [c for c in self.connections if c.stage is Stage.IDLE]:
-            self._guard(connection, self._on_readable)  # a request may have come just now
-            if connection.stage is Stage.IDLE:
-                self._close(connection)
-        for connection in [c for c in self.connections if c.stage is Stage.HEAD]:
-            connection.deadline = min(connection.deadline, time.monotonic() + STOP_LINGER_S)
-        ends_at = time.monotonic() + self.cfg.graceful_timeout
-        while time.monotonic() < ends_at and any(c.stage is not Stage.LINGERING for c in self.connections):
-            self._turn()
-        ends_at = min(ends_at, time.monotonic() + STOP_LINGER_S)
-        while time.monotonic() < ends_at and self.connections:
-            self._turn()
-        for pool in (self.tpool, self.arriving_pool):
-            pool.shutdown(wait=False)
-        for connection in list(self.connections):
-            self._close(connection)
-        self.poller.close()
-        self.method_queue.close()
-        for listener in self.sockets:
-            listener.close()
 
     def _has_room(self) -> bool:
         """Return whether one more connection can be accepted. If all are taken, close the oldest one that is idle."""
