@@ -92,7 +92,10 @@ class PatientWorker(AnsweringWorker):
                 if connection.queued is not None and connection.handed_over_at + self.request_timeout_s <= now:
                     connection.queued.cancel()  # does nothing if a thread has it
             for connection in [c for c in self.connections if c.deadline <= now and c.stage is not Stage.SERVED]:
-                self._guard(connection, self._give_up)
+                if connection.stage is Stage.IDLE:
+                    self._guard(connection, self._close_if_idle)
+                else:
+                    self._guard(connection, self._give_up)
 
     def _has_room(self) -> bool:
         """Return whether one more connection can be accepted. If all are taken, close the oldest one that is idle."""
@@ -103,10 +106,7 @@ class PatientWorker(AnsweringWorker):
     def _end_an_idle_one(self) -> bool:
         for stage in (Stage.LINGERING, Stage.IDLE):
             for connection in [c for c in self.connections if c.stage is stage]:
-                if stage is Stage.IDLE:
-                    self._guard(connection, self._on_readable)  # a request may have come just now
-                if connection.stage is stage:
-                    self._close(connection)
+                self._guard(connection, self._close_if_idle if stage is Stage.IDLE else self._close)
                 if connection.stage is Stage.CLOSED:
                     return True
         # None is idle. The client that is furthest behind gives way.
@@ -287,7 +287,8 @@ class PatientWorker(AnsweringWorker):
             connection.pace = Pace(self.request_timeout_s, time.monotonic())
             connection.deadline = connection.pace.deadline
             self._watch(connection, selectors.EVENT_WRITE)
-        elif connection.keeps and (self.alive or connection.wire):
+        elif connection.keeps:
+            # Also by a worker that stops: the answer may have begun before, and then the client was promised this.
             self._keep(connection)
         else:
             self._linger(connection)
@@ -309,6 +310,11 @@ class PatientWorker(AnsweringWorker):
         self._watch(connection, selectors.EVENT_READ)
         if connection.wire:
             self._advance(connection, len(connection.wire))
+
+    def _close_if_idle(self, connection: Connection) -> None:
+        self._on_readable(connection)  # a request may have come just now
+        if connection.stage is Stage.IDLE:
+            self._close(connection)
 
     def _give_up(self, connection: Connection) -> None:
         """Stop waiting for a client that has closed its side or has run out of time.
