@@ -34,6 +34,7 @@ from app.http import answers
 from app.http.answering import AnsweringWorker
 from app.http.connections import ClientAway, Connection, Pace, Progress, SlowTakers, Stage
 from app.http.lanes import Lane, Lanes, lane_of
+from app.http.refusals import Refusals
 from app.runtime import descriptors
 
 log = structlog.get_logger(__name__)
@@ -72,14 +73,18 @@ class PatientWorker(AnsweringWorker):
         self.arriving_max = arriving_threads
         self.arriving_pool = ThreadPoolExecutor(arriving_threads)
         self.lanes = Lanes[Connection](self.cfg.threads)
+        self.refusals = Refusals()
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
         self._sweep_at = self._accepts_again_at = 0.0
         self._failed_accepts = 0
         wanted: int = self.cfg.worker_connections
-        self.worker_connections = descriptors.clients_max(wanted, threads=self.cfg.threads + arriving_threads)
+        self.worker_connections = descriptors.clients_max(wanted, threads=self.lanes.threads + arriving_threads)
         if self.worker_connections < wanted:
             self.log.warning("Few files may be open, so at most %d clients can be connected.", self.worker_connections)
         super().init_process()
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.lanes.threads)
 
     def _turn(self) -> None:
         """Handle the events that are there, or wait up to SWEEP_S for one. Then check the deadlines."""
@@ -88,6 +93,9 @@ class PatientWorker(AnsweringWorker):
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
             self.notify()
+            self.refusals.tell(now)
+            for connection in self.lanes.take_late(now):
+                self._guard(connection, self._refuse, HTTPStatus.SERVICE_UNAVAILABLE, "waited too long")
             for connection in self.connections:
                 if connection.queued is not None and connection.handed_over_at + self.request_timeout_s <= now:
                     connection.queued.cancel()  # does nothing if a thread has it
@@ -249,7 +257,8 @@ class PatientWorker(AnsweringWorker):
         assert connection.request is not None
         connection.stage = Stage.SERVED
         connection.handed_over_at = time.monotonic()
-        if self.lanes.join(lane_of(connection.request.method, connection.request.path), connection):
+        lane = lane_of(connection.request.method, connection.request.path)
+        if self.lanes.join(lane, connection, connection.handed_over_at):
             self._start_waiting()
         else:
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests")
@@ -331,8 +340,7 @@ class PatientWorker(AnsweringWorker):
         request_id = uuid.uuid4().hex
         address = connection.client[0] if connection.client else ""
         # The log must not repeat what the client sent.
-        event = "no_room" if status is HTTPStatus.SERVICE_UNAVAILABLE else "request_unreadable"
-        log.warning(event, reason=reason, address=address, request_id=request_id)
+        self.refusals.note(status, reason, address=address, request_id=request_id)
         connection.keeps = False
         connection.wire.clear()
         connection.sendall(answers.refusal(status, request_id, is_head=connection.is_head))
