@@ -27,7 +27,7 @@ class Refusals:
         `reason` is one of a few, which no client chooses.
         """
         # A worker imports the application anew after the fork, and an earlier copy would count in vain.
-        from app.metrics import REQUESTS
+        from app.telemetry.metrics import REQUESTS
 
         REQUESTS.labels("none", "none", str(status.value)).inc()
         event = "no_room" if status is HTTPStatus.SERVICE_UNAVAILABLE else "request_unreadable"

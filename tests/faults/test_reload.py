@@ -59,9 +59,14 @@ class Served:
         assert holds_within(STOP_TIMEOUT_S, lambda: len(self.workers) == 1)
         (old,) = self.workers
         seen = {old}
+
+        def has_started() -> bool:
+            # The process that checks the settings, and then the new worker.
+            seen.update(self.workers)
+            return len(seen) == 3
+
         self.process.send_signal(signal.SIGHUP)
-        # The process that checks the settings, and then the new worker.
-        assert holds_within(START_TIMEOUT_S, lambda: seen.update(self.workers) or len(seen) == 3)
+        assert holds_within(START_TIMEOUT_S, has_started)
         return old
 
 

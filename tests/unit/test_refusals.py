@@ -8,7 +8,7 @@ import structlog
 
 from app.http import refusals
 from app.http.refusals import TELL_EVERY_S, Refusals
-from app.metrics import REQUESTS
+from app.telemetry.metrics import REQUESTS
 from tests.logs import let_tell
 
 CROWD = 1_000
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def refused() -> float:
-    return REQUESTS.labels("none", "none", "503")._value.get()
+    return float(REQUESTS.labels("none", "none", "503")._value.get())
 
 
 def crowd(refusals: Refusals, reason: str = "too many requests", count: int = CROWD) -> None:
