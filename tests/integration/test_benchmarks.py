@@ -12,9 +12,19 @@ from config import ROOT
 from tests.integration.brief import HEADING
 
 # Parts of benchmarks, and the one that has a test of its own below.
-NO_BENCHMARKS = {"__init__", "__main__", "bank", "cases", "client", "deep", "extent", "filled", "load", "sides"} | {
-    "mail_sink"
-}
+NO_BENCHMARKS = {
+    "__init__",
+    "__main__",
+    "bank",
+    "cases",
+    "client",
+    "crowd",
+    "deep",
+    "extent",
+    "filled",
+    "load",
+    "sides",
+} | {"mail_sink"}
 BENCHMARKS = sorted({file.stem for file in (ROOT / "bench").glob("*.py")} - NO_BENCHMARKS)
 # So many at once that a test worker can take up other tests meanwhile.
 GROUPS = [BENCHMARKS[::3], BENCHMARKS[1::3], BENCHMARKS[2::3]]
