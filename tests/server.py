@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config import ROOT
@@ -60,8 +60,12 @@ def is_ready(port: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started, in any of its threads."""
-    listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for some in listed for child in some.split()]
+    found = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread may end meanwhile, and hands its children on to another.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(child) for child in file.read_text().split()]
+    return found
 
 
 def is_running(pid: int) -> bool:
