@@ -59,6 +59,8 @@ def on_starting(server: Arbiter) -> None:
     if not _passes(server.log):
         sys.exit(1)
     _share_counts()
+    # The workers lock this file; see app/runtime/turns.py. It has no name and no content, and must outlive a reload.
+    server.turns = tempfile.TemporaryFile(dir=worker_tmp_dir)  # noqa: SIM115
     reload_now = server.handle_hup
 
     def reload_if_it_can_serve() -> None:
@@ -127,9 +129,10 @@ def _check(log: Logger) -> None:
         sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
 
 
-def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+def post_fork(server: Arbiter, worker: Worker) -> None:
     """Make the worker import the application itself, because after a reload the master's modules are outdated."""
     _forget_imports()
+    worker.turns = server.turns
 
 
 def _forget_imports() -> None:
@@ -138,7 +141,10 @@ def _forget_imports() -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's background tasks. It must be after the fork, because threads do not survive one."""
+    """Start the worker's background tasks, after the fork, because threads do not survive one; let it take turns."""
+    from app import ledger
+
+    ledger.take_turns(worker.turns.fileno())
     worker.wsgi.extensions["background"].start()
 
 
