@@ -104,7 +104,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
         sleep(seconds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(turns_module.time, "sleep", pause)
+        patch.setattr(time, "sleep", pause)
         yield slept
 
 
