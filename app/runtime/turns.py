@@ -23,8 +23,8 @@ TURNS_AFTER_COLLISION = 20
 # The wait for a turn, and how long a process that has waited so long in vain does not wait again.
 WAIT_MAX_S = 0.5
 WAIT_AGAIN_S = 5.0
-# How often a lock is tried. It takes about 10 µs of the processor.
-PAUSE_S = 0.0005
+# How often a lock is tried. Each time takes some 10 µs of the processor.
+PAUSE_S = 0.001
 
 
 class Turns:
