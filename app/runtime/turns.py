@@ -79,8 +79,8 @@ class Turns:
             try:
                 fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte, os.SEEK_SET)
                 return True
-            except (BlockingIOError, PermissionError):
-                # Somebody has it. Systems differ in how they say so.
+            except OSError:
+                # Somebody has it, or the system has no lock to give.
                 if time.monotonic() >= until:
                     return False
             time.sleep(PAUSE_S)

@@ -1,5 +1,7 @@
 """Turns: processes that met work one after another, whoever waits goes first, and nobody waits long for a stuck one."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -205,6 +207,17 @@ def test_a_process_that_is_killed_with_the_turn_leaves_it_at_once(file: IO[bytes
         with turns:
             turns.collided()
             assert turns._has_turn
+
+
+def test_work_goes_on_where_the_system_gives_no_locks(file: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    def lockf(*_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(turns_module, "WAIT_MAX_S", 0.05)
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with Turns(file.fileno()) as turns:
+        turns.collided()
+        assert not turns._has_turn
 
 
 def test_without_a_file_nothing_is_waited_for() -> None:
