@@ -62,6 +62,8 @@ def on_starting(server: Arbiter) -> None:
     if not _passes(server.log):
         sys.exit(1)
     _share_counts()
+    # The workers lock this file; see app/runtime/turns.py. It has no name and no content, and must outlive a reload.
+    server.turns = tempfile.TemporaryFile(dir=worker_tmp_dir)  # noqa: SIM115
     _watch_signals(server)
 
 
@@ -145,9 +147,10 @@ def _check(log: Logger) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
     """Make the worker import the application itself, because after a reload the master's modules are outdated."""
-    # A master that an earlier release started has none.
+    # A master that an earlier release started has none of these.
     worker.succession = getattr(server, "succession", None) or Succession()
     worker.generation = worker.succession.newest
+    worker.turns = getattr(server, "turns", None)
     _forget_imports()
 
 
@@ -157,10 +160,14 @@ def _forget_imports() -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's background tasks, and tell the workers before it that it serves.
+    """Start the worker's background tasks, let it take turns, and tell the workers before it that it serves.
 
     The tasks must start after the fork, because threads do not survive one.
     """
+    from app import ledger
+
+    if worker.turns is not None:
+        ledger.take_turns(worker.turns.fileno())
     worker.wsgi.extensions["background"].start()
     worker.succession.serves(worker.generation)
 

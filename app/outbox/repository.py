@@ -92,7 +92,7 @@ def tell(decided: Decided, session: ClientSession) -> None:
     """Write the news of a block, inside the block. This is the ledger's witness for the outbox."""
     news = messages.news_of(decided.decisions)
     if news:
-        database().outbox.insert_one(block_document(news, at=decided.at), session=session)
+        mongo.insert("outbox", [block_document(news, at=decided.at)], session)
 
 
 def block_document(news: Sequence[News], *, at: datetime) -> Document:

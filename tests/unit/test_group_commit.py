@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from bson import ObjectId
@@ -17,6 +17,7 @@ from app.ledger import group as group_module
 from app.ledger.commands import Command, Expire
 from app.ledger.group import GroupCommit, _Ticket
 from app.ledger.records import Outcome
+from app.runtime.turns import Turns
 from app.settings.policies import LedgerPolicy
 from local.processes import holds_within
 
@@ -126,6 +127,36 @@ def test_whoever_shares_a_block_with_a_leader_that_is_torn_away_is_told_at_once(
 
     assert ends == ["LedgerBusy", "TornAway"]
     assert len(group.post([COMMAND])) == 1
+
+
+def test_who_comes_while_a_leader_waits_for_its_turn_shares_its_block() -> None:
+    class OnesTurn(Turns):
+        """A turn that another process has until the test gives it back."""
+
+        has_come, is_waited_for = threading.Event(), threading.Event()
+
+        def __enter__(self) -> Self:
+            self.is_waited_for.set()
+            assert self.has_come.wait(20)
+            return self
+
+    sizes = []
+
+    def block(commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
+        sizes.append(len(commands))
+        return [Outcome() for _ in commands]
+
+    group = GroupCommit(LedgerPolicy(timeout_ms=60_000), block, OnesTurn())
+    with ThreadPoolExecutor(3) as threads:
+        futures = [threads.submit(group.post, [COMMAND])]
+        assert OnesTurn.is_waited_for.wait(20)
+        futures += [threads.submit(group.post, [COMMAND]) for _ in range(2)]
+        assert holds_within(20, lambda: len(group._queue) == 3)
+        OnesTurn.has_come.set()
+
+        assert [len(future.result(20)) for future in futures] == [1, 1, 1]
+
+    assert sizes == [3]
 
 
 def test_an_error_that_cannot_be_copied_reaches_every_caller_of_the_block() -> None:
