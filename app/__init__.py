@@ -37,6 +37,8 @@ def create_app(config: Config | None = None) -> Flask:
     from app.statements.routes import bp as statements
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
+    from app.web.routes import bp as web
+    from app.web.routes import session
 
     config = config or settings.load()
     app = Application(__name__, static_folder=None)
@@ -57,9 +59,10 @@ def create_app(config: Config | None = None) -> Flask:
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions, statements, admin, operations):
+    for blueprint in (auth, accounts, transactions, statements, admin, operations, session):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
+    app.register_blueprint(web)
     cli.register(app)
     tasks = [Task("expired_holds", transaction_service.release_expired_holds)]
     if config.mail.in_workers:

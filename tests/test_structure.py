@@ -40,7 +40,7 @@ FLOORS: list[set[str]] = [
     {"accounts", "config", "mail"},
     {"admin", "local", "statements"},
     {"transactions"},
-    {"cli", "operations"},
+    {"cli", "operations", "web"},
     {"app"},
     {"wsgi"},
 ]
@@ -63,8 +63,9 @@ FILES_OF_ITS_OWN = {
         "verification",
     },
     "transactions": {"receipts"},
+    "web": {"assets", "cookies"},
 }
-DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}
+DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions", "web"}
 # The rules of the ledger: no I/O, no clock, no chance.
 PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
     "app.acts",
@@ -83,6 +84,7 @@ PUBLIC = {
     "auth.login",
     "auth.forgot_password",
     "auth.reset_password",
+    "session.begin_session",
     "service.get_health",
     "service.get_metrics",
     "service.get_receipt_keys",
@@ -92,6 +94,10 @@ PUBLIC = {
     "operations.docs_file",
     "operations.problem",
     "operations.static",
+    "web.asset",
+    "web.home",
+    "web.page",
+    "web.page_within",
 }
 
 

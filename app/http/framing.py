@@ -31,7 +31,9 @@ SINGLE_HEADERS = {
     "EXPECT": "Expect",
     "IDEMPOTENCY-KEY": "Idempotency-Key",
     "ORIGIN": "Origin",
+    "SEC-FETCH-SITE": "Sec-Fetch-Site",
     "X-REQUEST-ID": "X-Request-ID",
+    "X-REQUESTED-WITH": "X-Requested-With",
 }
 # These headers decide where a message ends and whether the connection is kept.
 FRAMING_FIELDS = ("CONNECTION", "CONTENT-LENGTH", "HOST", "TRANSFER-ENCODING", "UPGRADE")

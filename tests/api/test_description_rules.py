@@ -182,11 +182,11 @@ def test_each_answer_declares_its_headers(document: dict[str, Any]) -> None:
 def test_each_answer_has_an_example_that_conforms(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         for status, response in operation["responses"].items():
-            if status < "400" and JSON in response["content"]:
+            if status < "400" and JSON in response.get("content", {}):
                 content = response["content"][JSON]
                 assert_conforms(document, content["example"], content["schema"])
             else:
-                assert status >= "400" or name.endswith((".csv", ".pdf", "/metrics")), name
+                assert status >= "204" or name.endswith((".csv", ".pdf", "/metrics")), name
 
 
 def test_a_statement_is_json_and_its_files_have_calls_of_their_own(document: dict[str, Any]) -> None:
