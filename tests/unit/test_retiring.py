@@ -1,11 +1,13 @@
 """How long a worker that stops waits for the next request on an idle connection."""
 
 import runpy
+import selectors
 import signal
 from typing import Any
 
 import pytest
 from gunicorn.config import Config
+from gunicorn.workers.gthread import PollableMethodQueue
 
 from app.http.connections import Connection, Stage
 from app.http.retiring import LAST_ANSWER_S, STOP_REST_S, RetiringWorker
@@ -68,6 +70,24 @@ def test_it_leaves_enough_time_for_the_last_answers(worker: RetiringWorker) -> N
 
 def test_a_worker_after_which_nobody_comes_waits_for_a_moment(worker: RetiringWorker) -> None:
     assert rests_until(worker) == STOPPED_AT + STOP_REST_S
+
+
+def test_a_worker_whose_master_has_gone_keeps_no_connection(
+    worker: RetiringWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with selectors.DefaultSelector() as poller:
+        worker.poller, worker.alive = poller, True
+        worker.method_queue = PollableMethodQueue()
+        worker.method_queue.init()
+        seen: list[bool] = []
+        monkeypatch.setattr(worker, "is_parent_alive", lambda: False)
+        monkeypatch.setattr(worker, "set_accept_enabled", lambda _enabled: None)
+        monkeypatch.setattr(worker, "_stop", lambda: seen.append(worker.alive))
+
+        worker.run()
+
+        worker.method_queue.close()
+    assert seen == [False]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
