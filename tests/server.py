@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,14 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(STOP_TIMEOUT_S)
+
+
+def copy_program(place: Path) -> None:
+    """Put a copy of the program there, which a test may change, without the tests."""
+    for name in ("app", "local"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
+        shutil.copy(ROOT / name, place / name)
 
 
 def is_ready(port: int) -> bool:
