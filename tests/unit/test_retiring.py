@@ -39,6 +39,8 @@ class Master:
     def signal(self, number: int, frame: Any) -> None:
         self.heard.append(number)
 
+    def stop(self, graceful: bool = True) -> None: ...
+
 
 @pytest.fixture
 def worker() -> RetiringWorker:
@@ -103,6 +105,17 @@ def test_a_stop_of_the_server_ends_a_reload_that_is_under_way(worker: RetiringWo
     assert master.heard == [number]
     assert not worker.succession.awaits_successor(worker.generation)
     assert rests_until(worker) == STOPPED_AT + STOP_REST_S
+
+
+def test_a_reload_that_fails_ends_with_the_server(worker: RetiringWorker) -> None:
+    master = Master()
+    runpy.run_path(str(ROOT / "gunicorn.conf.py"))["_watch_signals"](master)
+    worker.succession = master.succession
+    worker.succession.begin()
+
+    master.stop()
+
+    assert not worker.succession.awaits_successor(worker.generation)
 
 
 def test_a_worker_stands_in_until_one_of_its_successors_serves() -> None:
