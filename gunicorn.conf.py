@@ -70,7 +70,7 @@ def on_starting(server: Arbiter) -> None:
 def _watch_signals(server: Arbiter) -> None:
     """Check before a reload that it will succeed, and tell the workers whether others follow them."""
     succession = server.succession = Succession()
-    reload_now, queue_signal = server.handle_hup, server.signal
+    reload_now, queue_signal, stop_now = server.handle_hup, server.signal, server.stop
 
     def reload_if_it_can_serve() -> None:
         if _passes(server.log):
@@ -85,7 +85,12 @@ def _watch_signals(server: Arbiter) -> None:
             succession.end()
         queue_signal(number, frame)
 
-    server.handle_hup, server.signal = reload_if_it_can_serve, note_signal
+    def stop(graceful: bool = True) -> None:
+        # Without a signal too, if the new workers of a reload cannot start.
+        succession.end()
+        stop_now(graceful)
+
+    server.handle_hup, server.signal, server.stop = reload_if_it_can_serve, note_signal, stop
 
 
 def on_exit(server: Arbiter) -> None:  # noqa: ARG001 (as gunicorn calls it)

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,15 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(STOP_TIMEOUT_S)
+
+
+def copy_program(place: Path) -> None:
+    """Put a copy of the program there, which a test may change, without the tests."""
+    for name in ("app", "local"):
+        # With what is compiled of it, so that it starts faster. Other tests may be compiling at this moment.
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("*.pyc.*"))
+    for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
+        shutil.copy(ROOT / name, place / name)
 
 
 def is_ready(port: int) -> bool:

@@ -54,10 +54,6 @@ class LiveBank(Bank):
         with MongoClient[Document](self.replica_set.admin_uri, tz_aware=True) as client:
             assert_ledger_is_whole(client[DATABASE_NAME])
 
-    def busiest_worker(self) -> int:
-        """Return the worker process with the most open connections; chance may have given it all clients."""
-        return max(self.worker_pids(), key=lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
-
     def worker_pids(self) -> list[int]:
         """Return gunicorn's worker processes."""
         (arbiter,) = (
