@@ -52,7 +52,7 @@ class MessageKind(StrEnum):
 URGENT = frozenset({MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET})
 
 
-class Event(StrEnum):
+class Happening(StrEnum):
     """What happened to a transaction, or to an account."""
 
     MOVED = "moved"
@@ -67,29 +67,29 @@ class Event(StrEnum):
 
 
 _EVENT_OF_STATUS = {
-    AccountStatus.ACTIVE: Event.ACCOUNT_UNFROZEN,
-    AccountStatus.FROZEN: Event.ACCOUNT_FROZEN,
-    AccountStatus.CLOSED: Event.ACCOUNT_CLOSED,
+    AccountStatus.ACTIVE: Happening.ACCOUNT_UNFROZEN,
+    AccountStatus.FROZEN: Happening.ACCOUNT_FROZEN,
+    AccountStatus.CLOSED: Happening.ACCOUNT_CLOSED,
 }
 # What is about an account. All other events are about a transaction.
 OF_ACCOUNTS = frozenset(_EVENT_OF_STATUS.values())
 # The kinds of message that the payer and the payee get.
-_KINDS: dict[Event, tuple[MessageKind, MessageKind | None]] = {
-    Event.MOVED: (MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED),
-    Event.DECLINED: (MessageKind.TRANSFER_DECLINED, None),
-    Event.HOLD_PLACED: (MessageKind.HOLD_PLACED, MessageKind.HOLD_PLACED),
-    Event.HOLD_CAPTURED: (MessageKind.HOLD_CAPTURED, MessageKind.HOLD_CAPTURED),
-    Event.HOLD_VOIDED: (MessageKind.HOLD_VOIDED, MessageKind.HOLD_VOIDED),
-    Event.HOLD_EXPIRED: (MessageKind.HOLD_EXPIRED, MessageKind.HOLD_EXPIRED),
+_KINDS: dict[Happening, tuple[MessageKind, MessageKind | None]] = {
+    Happening.MOVED: (MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED),
+    Happening.DECLINED: (MessageKind.TRANSFER_DECLINED, None),
+    Happening.HOLD_PLACED: (MessageKind.HOLD_PLACED, MessageKind.HOLD_PLACED),
+    Happening.HOLD_CAPTURED: (MessageKind.HOLD_CAPTURED, MessageKind.HOLD_CAPTURED),
+    Happening.HOLD_VOIDED: (MessageKind.HOLD_VOIDED, MessageKind.HOLD_VOIDED),
+    Happening.HOLD_EXPIRED: (MessageKind.HOLD_EXPIRED, MessageKind.HOLD_EXPIRED),
 }
 # The entries that an event leaves. Each account has at most one of them.
-_ENTRIES: dict[Event, frozenset[EntryType]] = {
-    Event.MOVED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
-    Event.DECLINED: frozenset(),
-    Event.HOLD_PLACED: frozenset({EntryType.HOLD}),
-    Event.HOLD_CAPTURED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
-    Event.HOLD_VOIDED: frozenset({EntryType.RELEASE}),
-    Event.HOLD_EXPIRED: frozenset({EntryType.RELEASE}),
+_ENTRIES: dict[Happening, frozenset[EntryType]] = {
+    Happening.MOVED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
+    Happening.DECLINED: frozenset(),
+    Happening.HOLD_PLACED: frozenset({EntryType.HOLD}),
+    Happening.HOLD_CAPTURED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
+    Happening.HOLD_VOIDED: frozenset({EntryType.RELEASE}),
+    Happening.HOLD_EXPIRED: frozenset({EntryType.RELEASE}),
 }
 
 
@@ -97,7 +97,7 @@ _ENTRIES: dict[Event, frozenset[EntryType]] = {
 class News:
     """One thing that happened to a transaction or an account, by its id. `at` is known only for an account."""
 
-    event: Event
+    event: Happening
     subject: ObjectId
     at: datetime | None = None
 
@@ -167,18 +167,18 @@ def news_of(decisions: Iterable[Decision]) -> list[News]:
     return news
 
 
-def _event(transaction: Transaction) -> Event:
+def _event(transaction: Transaction) -> Happening:
     match transaction.kind, transaction.status:
         case _, TransactionStatus.FAILED:
-            return Event.DECLINED
+            return Happening.DECLINED
         case TransactionKind.HOLD, TransactionStatus.PENDING:
-            return Event.HOLD_PLACED
+            return Happening.HOLD_PLACED
         case TransactionKind.HOLD, TransactionStatus.COMPLETED:
-            return Event.HOLD_CAPTURED
+            return Happening.HOLD_CAPTURED
         case TransactionKind.HOLD, _:
-            return Event.HOLD_EXPIRED if transaction.failure else Event.HOLD_VOIDED
+            return Happening.HOLD_EXPIRED if transaction.failure else Happening.HOLD_VOIDED
         case _:
-            return Event.MOVED
+            return Happening.MOVED
 
 
 def about_account(news: News, identity: Identity) -> list[OutboxMessage]:
@@ -196,7 +196,7 @@ def about_transaction(
 
     `entries` are all of the transaction, and `parties` are its accounts. Treasuries get no message.
     """
-    if news.event is Event.HOLD_PLACED:
+    if news.event is Happening.HOLD_PLACED:
         transaction = transaction.as_first_answered()
     own = {entry.account: entry for entry in entries if entry.type in _ENTRIES[news.event]}
     at = next(iter(own.values())).created_at if own else transaction.created_at

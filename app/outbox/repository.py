@@ -39,7 +39,7 @@ from app import mongo
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import messages
-from app.outbox.messages import URGENT, Event, News, OutboxMessage
+from app.outbox.messages import URGENT, Happening, News, OutboxMessage
 
 ERROR_LENGTH_MAX = 300
 BLOCK = "block"
@@ -107,7 +107,7 @@ def reader_document(user: ObjectId, kind: str, news: Sequence[News], *, at: date
 def news_in(document: Document) -> list[News]:
     """Return the news of a block's or a reader's document, in order; a message has none."""
     return [
-        News(Event(run["event"]), subject, run.get("at"))
+        News(Happening(run["event"]), subject, run.get("at"))
         for run in document.get("news", ())
         for subject in run["subjects"]
     ]
