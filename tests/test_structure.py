@@ -39,7 +39,7 @@ FLOORS: list[set[str]] = [
     {"backup", "outbox"},
     {"auth"},
     {"accounts", "config", "mail"},
-    {"admin", "local", "statements"},
+    {"admin", "events", "local", "statements"},
     {"transactions"},
     {"cli", "operations"},
     {"app"},
@@ -63,9 +63,10 @@ FILES_OF_ITS_OWN = {
         "verdicts",
         "verification",
     },
+    "events": {"waiting"},
     "transactions": {"receipts"},
 }
-DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}
+DOMAINS = {"accounts", "admin", "auth", "events", "operations", "statements", "transactions"}
 # The rules of the ledger: no I/O, no clock, no chance.
 PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
     "app.acts",
@@ -281,7 +282,7 @@ def test_repositories_know_the_database_and_what_the_ledger_records() -> None:
         "bson",
         "pymongo",
     }
-    allowed |= {"app.outbox", "app.outbox.messages"}
+    allowed |= {"app.outbox", "app.outbox.feed", "app.outbox.messages", "app.outbox.news"}
     for module in modules("repository"):
         assert {name for name in imports(module) if not is_standard(name)} <= allowed, module
 

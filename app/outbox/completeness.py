@@ -15,7 +15,8 @@ from app.clock import milliseconds
 from app.ledger.records import EntryType
 from app.mongo import Document, database
 from app.outbox.messages import Happening, MessageKind, News
-from app.outbox.repository import BLOCK, news_in
+from app.outbox.news import news_in
+from app.outbox.repository import BLOCK
 
 # The ids of both sides are made in the same block. This is more than a block takes, and more than clocks may differ.
 SLACK = timedelta(minutes=10)

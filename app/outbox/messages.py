@@ -7,7 +7,9 @@ nothing else.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -26,7 +28,10 @@ from app.ledger.records import (
     TransactionKind,
     TransactionStatus,
 )
-from app.ledger.state import Decision
+from app.ledger.state import Decided, Decision
+
+# Stands for no reader in the numbers that say who is told of what.
+NOBODY = 0xFFFF
 
 
 class MessageKind(StrEnum):
@@ -46,6 +51,13 @@ class MessageKind(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 -- the name of a kind
     PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
+
+
+class SilentKind(StrEnum):
+    """What a message without a mail is about. Only programs are told of it."""
+
+    ACCOUNT_RENAMED = "account_renamed"
+    PAYEE_ADDED = "payee_added"
 
 
 # Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
@@ -106,7 +118,8 @@ class News:
 class OutboxMessage:
     """A message to be sent as mail. `payload` holds the facts that its template shows, and `at`, when it happened.
 
-    `kind` is a MessageKind, unless a newer version wrote the message. `news` is what it was worked out from, if it was.
+    `kind` is a MessageKind or a SilentKind, unless a newer version wrote the message. `news` is what it was worked out
+    from, if it was.
     """
 
     kind: str
@@ -150,6 +163,11 @@ def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
     return OutboxMessage(MessageKind.ACCOUNT_OPENED, account["user"], payload)
 
 
+def account_renamed(account: Mapping[str, Any], at: datetime) -> OutboxMessage:
+    """Return the message, without a mail, that the owner gave an account another name."""
+    return OutboxMessage(SilentKind.ACCOUNT_RENAMED, account["user"], {"at": at, "account": account["_id"]})
+
+
 def news_of(decisions: Iterable[Decision]) -> list[News]:
     """Return the news in these decisions, in order.
 
@@ -163,11 +181,46 @@ def news_of(decisions: Iterable[Decision]) -> list[News]:
         # A reversal also updates the original, but the news is the reversal.
         transaction = decision.inserted or decision.updated
         if transaction is not None:
-            news.append(News(_event(transaction), transaction.id))
+            news.append(News(_happening(transaction), transaction.id))
     return news
 
 
-def _event(transaction: Transaction) -> Happening:
+def readers_of(decided: Decided) -> tuple[list[ObjectId], bytes]:
+    """Return who is told of a block's news, and for each piece of news whose it is.
+
+    For each piece there are two numbers of two bytes each: where in the list its payer's owner is, or the account's,
+    and where its payee's. NOBODY stands for a treasury's, and for who is not told.
+    """
+    numbers: dict[ObjectId | None, int] = {None: NOBODY}
+    sides = array("H")
+    for decision in decided.decisions:
+        account = decision.outcome.account
+        if account is not None:
+            sides.extend((numbers.setdefault(account.user, len(numbers) - 1), NOBODY))
+        transaction = decision.inserted or decision.updated
+        if transaction is not None:
+            payer = decided.accounts[transaction.from_account].user
+            payee = decided.accounts[transaction.to_account].user
+            if transaction.status is TransactionStatus.FAILED:
+                payee = None
+            sides.append(numbers.setdefault(payer, len(numbers) - 1))
+            sides.append(numbers.setdefault(payee, len(numbers) - 1))
+    if sys.byteorder == "big":
+        sides.byteswap()
+    return [reader for reader in numbers if reader is not None], sides.tobytes()
+
+
+def own_news(news: Sequence[News], reader_number: int, sides: bytes) -> Iterator[tuple[int, News]]:
+    """Yield the pieces of a block's news of which this reader is told, each with its number in the block."""
+    whose = array("H", sides)
+    if sys.byteorder == "big":
+        whose.byteswap()
+    for number, each in enumerate(news):
+        if reader_number in (whose[2 * number], whose[2 * number + 1]):
+            yield number, each
+
+
+def _happening(transaction: Transaction) -> Happening:
     match transaction.kind, transaction.status:
         case _, TransactionStatus.FAILED:
             return Happening.DECLINED
