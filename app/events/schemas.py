@@ -71,7 +71,7 @@ class EventDataSchema(CamelSchema):
     failure_code = fields.String(metadata={"description": "Why a transfer was declined, or a hold expired."})
 
 
-class EventSchema(CamelSchema):
+class BankEventSchema(CamelSchema):
     """Something that happened to a user's accounts, or to the user."""
 
     id = fields.String(required=True, metadata={"pattern": "^[0-9a-f]{24}$"})
@@ -85,7 +85,7 @@ class EventPageSchema(CamelSchema):
 
     example = {"events": [EXAMPLE_EVENT], "nextAfter": EXAMPLE_CURSOR}
 
-    events = fields.List(fields.Nested(EventSchema), required=True)
+    events = fields.List(fields.Nested(BankEventSchema), required=True)
     next_after = fields.String(
         required=True,
         metadata={
