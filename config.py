@@ -20,7 +20,7 @@ from marshmallow.validate import OneOf, Range
 from app.addresses import normal_email
 from app.auth import passwords
 from app.networks import parse_address
-from app.policies import (
+from app.settings.policies import (
     REFRESH_LIFETIME_MAX,
     AuthPolicy,
     HttpPolicy,
@@ -223,6 +223,11 @@ def load_local() -> LocalConfig:
 def export(variables: Mapping[str, str]) -> None:
     """Set variables in the environment of this process and of the processes that it starts."""
     os.environ.update(variables)
+
+
+def environment_without(*names: str) -> dict[str, str]:
+    """Return the environment for a process that is started, without these variables."""
+    return {name: value for name, value in os.environ.items() if name not in names}
 
 
 class _Environment(Env):

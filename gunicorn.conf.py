@@ -84,7 +84,7 @@ def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gun
 
 
 def _share_counts() -> None:
-    """Name the directory where workers keep what they count; see app/metrics.py."""
+    """Name the directory where workers keep what they count; see app/telemetry/metrics.py."""
     global _counts_made
     if _server.metrics_dir is None:
         _counts_made = tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import structlog
 from pymongo.errors import PyMongoError
 
-from app import metrics, mongo
+from app import mongo
+from app.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from bson import ObjectId
 
 from app import mongo
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from bench.bank import own_replica_set
 from bench.extent import argument, extent
 from bench.filled import fill

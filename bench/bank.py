@@ -11,7 +11,7 @@ from flask import Flask
 
 from app import create_app, mongo
 from app.auth.service import ensure_system_user
-from app.policies import AuthPolicy, HttpPolicy, MongoPolicy
+from app.settings.policies import AuthPolicy, HttpPolicy, MongoPolicy
 from config import Config
 from local.replica_set import ReplicaSet, provision
 from tests.clients import InProcess

@@ -7,7 +7,7 @@ from typing import Any
 from bson import ObjectId
 
 from app import mongo
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from bench.cases import BALANCES, spread
 from bench.filled import fill
 from bench.load import measure, median, rss_mb

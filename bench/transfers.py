@@ -10,7 +10,7 @@ from typing import Any
 
 from app import mongo
 from app.auth.service import ensure_system_user
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from bench.bank import AUTH, own_replica_set
 from bench.cases import hot, open_accounts, spread
 from bench.extent import extent

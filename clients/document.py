@@ -8,7 +8,7 @@ from typing import Any
 
 from app import create_app, mongo
 from app.http.api import api
-from app.policies import AuthPolicy, MongoPolicy
+from app.settings.policies import AuthPolicy, MongoPolicy
 from config import ROOT, Config
 
 DOCUMENT = ROOT / "openapi.json"

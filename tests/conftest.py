@@ -18,7 +18,7 @@ from app import create_app, mongo
 from app.auth.service import ensure_system_user
 from app.mongo import Document
 from app.mongo.schema import VALIDATORS
-from app.policies import AuthPolicy, HttpPolicy, MongoPolicy
+from app.settings.policies import AuthPolicy, HttpPolicy, MongoPolicy
 from app.statements.press import press
 from config import Config
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision

@@ -1,5 +1,6 @@
 """A real SMTP server that can misbehave, and what it was given."""
 
+import asyncio
 import email
 import email.policy
 import socket
@@ -26,7 +27,7 @@ from app.mongo import Document
 from app.outbox import facts, messages
 from app.outbox import repository as outbox
 from app.outbox.messages import OutboxMessage
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from local.processes import LOOPBACK, free_port, holds_within
 
 ARRIVAL_TIMEOUT_S = 30.0
@@ -138,6 +139,7 @@ def smtp_server(**options: Any) -> Iterator[SmtpServer]:
 
 def drop(server: SMTP, envelope: Envelope) -> str:
     """Break the connection off when the mail has come in, before saying so."""
+    assert isinstance(server.transport, asyncio.Transport)
     server.transport.abort()
     return "250 nobody hears this"
 

@@ -15,7 +15,7 @@ from app.errors import ResetTokenInvalid
 from app.mongo import Document
 from app.outbox import messages
 from app.outbox import repository as outbox
-from app.policies import AuthPolicy
+from app.settings.policies import AuthPolicy
 
 TOKEN_BYTES = 32
 TOKEN_LIFETIME = timedelta(minutes=30)

@@ -9,7 +9,7 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
-from app import clock, metrics, mongo
+from app import clock, mongo
 from app.acts import Act
 from app.addresses import normal_email
 from app.audit import audit_record, insert_audit_records
@@ -20,7 +20,8 @@ from app.mongo import Document
 from app.networks import client_network
 from app.outbox import messages
 from app.outbox import repository as outbox
-from app.policies import AuthPolicy
+from app.settings.policies import AuthPolicy
+from app.telemetry import metrics
 
 # Case folding and NFKC can turn a name of 100 characters into a key of thousands, and cursors contain the key.
 NAME_KEY_LENGTH_MAX = 150

@@ -15,7 +15,7 @@ from app import clock, mongo
 from app.auth import repository
 from app.errors import TokenRevoked
 from app.mongo import Document
-from app.policies import REFRESH_LIFETIME_MAX
+from app.settings.policies import REFRESH_LIFETIME_MAX
 
 # A blocklist row is kept this much longer than the tokens it revokes, because hosts' clocks differ and a token may be
 # issued while its session ends.

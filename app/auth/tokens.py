@@ -35,7 +35,7 @@ from app.http.incoming import Incoming, current, current_id
 from app.http.problems import problem_response
 from app.mongo import Document, together
 from app.networks import client_network
-from app.policies import REFRESH_LIFETIME_MAX, AuthPolicy
+from app.settings.policies import REFRESH_LIFETIME_MAX, AuthPolicy
 
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"

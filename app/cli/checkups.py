@@ -26,7 +26,7 @@ from app.mail.smtp import ServerAway, mail
 from app.mongo import Document
 from app.mongo.readiness import NOT_ALLOWED, NotReady, block_lifetime_s, check_schema, refuse_standalone
 from app.mongo.schema import INDEXES, PRIVILEGES, ROLE, VALIDATORS
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 
 SERVER_OLDEST = (6, 0)
 # Below these, something stops soon: MongoDB refuses to write, or a statement finds no room for its file.

@@ -18,7 +18,7 @@ from app.mongo import leases
 from app.outbox import completeness
 from app.outbox import repository as outbox
 from app.outbox.repository import MessageState
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 
 DEAD_SHOWN_MAX = 20
 UNTOLD_SHOWN_MAX = 20

@@ -12,9 +12,9 @@ from gunicorn.http.errors import ParseException
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
-from app.compiled import loader_of
 from app.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, ValidationFailed
 from app.fields import CamelSchema, flat_messages
+from app.http.compiled import loader_of
 
 # Every call with a body may be refused with these.
 BODY_PROBLEMS = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)

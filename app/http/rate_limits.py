@@ -22,7 +22,7 @@ from app.http.contract import contract_of
 from app.http.incoming import Incoming, Standing
 from app.mongo import database
 from app.networks import client_network
-from app.policies import HttpPolicy
+from app.settings.policies import HttpPolicy
 
 EXTENSION = "fincore-rate-limits"
 LEASE_SIZE_MAX = 20

@@ -13,7 +13,7 @@ from flask.json.provider import JSONProvider
 from prometheus_client import Counter, Histogram
 from pymongo.errors import PyMongoError
 
-from app import logs, metrics, mongo
+from app import logs, mongo
 from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
 from app.http.answers import BrokenOff
@@ -22,7 +22,8 @@ from app.http.results import json_response
 from app.mongo import together
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
-from app.policies import HttpPolicy
+from app.settings.policies import HttpPolicy
+from app.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

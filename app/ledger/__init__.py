@@ -18,7 +18,7 @@ from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.ledger.repository import HEADS
 from app.mongo import clocks
-from app.policies import LedgerPolicy
+from app.settings.policies import LedgerPolicy
 
 __all__ = [
     "HEADS",

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from app import metrics
 from app.ledger.commands import Command, Transfer
 from app.ledger.records import Outcome
+from app.telemetry import metrics
 
 
 def count(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> None:

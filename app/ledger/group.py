@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 import structlog
 from pymongo.errors import PyMongoError
 
-from app import metrics, mongo
+from app import mongo
 from app.errors import LedgerBusy, ServiceUnavailable
 from app.ledger.commands import Command, size
 from app.ledger.records import Outcome
-from app.policies import LedgerPolicy
+from app.settings.policies import LedgerPolicy
+from app.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

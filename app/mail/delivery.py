@@ -29,7 +29,7 @@ from app.mail.smtp import Connection, Mail, MessageFailed, ServerAway, mail
 from app.mongo import leases
 from app.outbox import repository as outbox
 from app.outbox.messages import MessageKind, OutboxMessage
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 
 log = structlog.get_logger(__name__)
 

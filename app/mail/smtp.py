@@ -16,7 +16,7 @@ import flask_mail
 from flask import Flask, current_app
 
 from app.mail import mime
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 
 CONNECT_TIMEOUT_S = 10.0
 # For the whole conversation about one message. A deliverer's lease is longer.

@@ -16,9 +16,9 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError,
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from app import metrics
 from app.errors import LedgerBusy
 from app.mongo import client
+from app.telemetry import metrics
 
 Result = TypeVar("Result")
 

@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from app.mongo.measures import CommandTimer
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 
 Document = dict[str, Any]
 

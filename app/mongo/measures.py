@@ -5,7 +5,7 @@ import threading
 from prometheus_client import Histogram
 from pymongo import monitoring
 
-from app import metrics
+from app.telemetry import metrics
 
 _MICROSECONDS = 1_000_000
 # Commands that the driver sends by itself, and that nobody waits for.

@@ -6,11 +6,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from pymongo.errors import PyMongoError
 
-from app import clock, metrics, mongo
+from app import clock, mongo
 from app.operations import repository
 from app.operations.repository import COUNTED_MAX
 from app.outbox import repository as outbox
 from app.outbox.repository import MessageState
+from app.telemetry import metrics
 
 
 def exposition(version: str) -> bytes:

@@ -13,7 +13,7 @@ from itertools import count
 from time import monotonic
 
 from app.errors import ServiceUnavailable
-from app.policies import WorkPolicy
+from app.settings.policies import WorkPolicy
 
 RETRY_AFTER_S = 5
 

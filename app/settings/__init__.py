@@ -1,1 +1,1 @@
-"""What makes a setting fit to start with: rules for single values, and how strong a secret must be."""
+"""The settings of each part of the bank as one policy, and what makes a value fit to start with."""

@@ -25,8 +25,9 @@ import structlog
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
+import config
 from app.errors import AccountNotFound, DomainError, MalformedJson, ServiceUnavailable, ValidationFailed
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from app.statements.service import Period
 
 log = structlog.get_logger(__name__)
@@ -50,10 +51,8 @@ REFUSALS: dict[str, type[DomainError]] = {
     kind.code: kind for kind in (AccountNotFound, MalformedJson, ValidationFailed)
 }
 _ROOT = Path(__file__).resolve().parents[2]
-# The press counts nothing; with this variable it would leave files of counters behind.
 _PROGRAM = (
-    "import os, sys; os.environ.pop('PROMETHEUS_MULTIPROC_DIR', None); sys.path.insert(0, sys.argv[1]); "
-    "from app.statements import printing; printing.serve(int(sys.argv[2]))"
+    "import sys; sys.path.insert(0, sys.argv[1]); from app.statements import printing; printing.serve(int(sys.argv[2]))"
 )
 
 
@@ -171,6 +170,8 @@ class Press:
                     [sys.executable, "-P", "-c", _PROGRAM, str(_ROOT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    # The press counts nothing; with this variable it would leave files of counters behind.
+                    env=config.environment_without("PROMETHEUS_MULTIPROC_DIR"),
                     pass_fds=[theirs.fileno()],
                 )
             self._orders = ours

@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from app import mongo
 from app.errors import DomainError
 from app.mongo import Document
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from app.statements import press, render, service, verdicts
 from app.statements.queries import Span
 from app.statements.service import Period, Statement

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import orjson
 
-from app.compiled import dumper_of
 from app.fields import rfc3339
+from app.http.compiled import dumper_of
 from app.ledger.records import EntryType
 from app.money import decimal_text
 from app.mongo import Document

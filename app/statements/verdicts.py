@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from bson import ObjectId
 
-from app.compiled import dumper_of
+from app.http.compiled import dumper_of
 from app.http.parsing import json_loader_of
 from app.statements import render, service, verification
 from app.statements.schemas import ClaimedStatementSchema, VerdictSchema

@@ -12,7 +12,7 @@ from pymongo.database import Database
 from app.mail.delivery import Deliverer
 from app.mail.smtp import mail
 from app.mongo import Document
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from config import Config
 from local.processes import LOOPBACK
 from tests.clients import Answer

@@ -14,7 +14,7 @@ from app import ledger, logs, mongo
 from app.auth.roles import roles_of
 from app.errors import PROBLEMS
 from app.mongo import Document
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from config import Config
 from tests.clients import Answer
 from tests.commands import WITNESSES

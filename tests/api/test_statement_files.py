@@ -16,7 +16,7 @@ from app import create_app
 from app.fields import rfc3339
 from app.money import AMOUNT_MAX
 from app.mongo import Document
-from app.policies import HttpPolicy
+from app.settings.policies import HttpPolicy
 from app.statements.schemas import VerdictSchema
 from app.statements.verification import compare
 from config import Config

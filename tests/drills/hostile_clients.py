@@ -34,7 +34,7 @@ from pymongo.database import Database
 from app import mongo
 from app.auth.service import ensure_system_user
 from app.mongo import Document
-from app.policies import AuthPolicy, MongoPolicy
+from app.settings.policies import AuthPolicy, MongoPolicy
 from config import ROOT
 from local.processes import LOOPBACK
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision

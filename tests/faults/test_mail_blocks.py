@@ -12,7 +12,7 @@ from app.mail import delivery, desk, digests
 from app.mail.delivery import Deliverer
 from app.mail.smtp import ServerAway, mail
 from app.mongo import Document
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from local.processes import LOOPBACK
 from tests.commands import transfer
 from tests.mail import NOW, SmtpServer, drop, make_due, told, use

@@ -17,7 +17,7 @@ from app.mail.smtp import mail
 from app.mongo import Document
 from app.outbox import messages
 from app.outbox import repository as outbox
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from local.processes import LOOPBACK
 from tests.mail import NOW, SmtpServer, fill, make_due, use
 from tests.people import Bank

@@ -17,7 +17,7 @@ from app.ledger.group import GroupCommit
 from app.ledger.posting import post_block
 from app.ledger.records import Outcome, Transaction
 from app.mongo import Document
-from app.policies import LedgerPolicy
+from app.settings.policies import LedgerPolicy
 from tests.commands import WITNESSES, transfer
 from tests.people import Bank, Person
 

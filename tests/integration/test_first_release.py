@@ -16,7 +16,7 @@ from app import create_app, mongo
 from app.ledger.proof.verify import verify
 from app.mongo import Document
 from app.mongo.migrations import run
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from config import Config
 from local.replica_set import ReplicaSet, provision
 from tests import first_release

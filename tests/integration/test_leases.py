@@ -10,7 +10,7 @@ from pymongo.database import Database
 
 from app import mongo
 from app.mongo import Document, leases
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 
 LONG = timedelta(minutes=1)
 SHORT = timedelta(milliseconds=50)

@@ -17,7 +17,7 @@ from app.mail.smtp import mail
 from app.mongo import Document
 from app.outbox import messages
 from app.outbox import repository as outbox
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from config import ROOT, Config
 from local.processes import LOOPBACK, free_port
 from tests.mail import smtp_server

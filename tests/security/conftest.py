@@ -10,7 +10,7 @@ from pymongo.database import Database
 
 from app import create_app
 from app.mongo import Document
-from app.policies import HttpPolicy
+from app.settings.policies import HttpPolicy
 from config import Config
 from tests.clients import Answer, Client, InProcess
 from tests.people import Caller

@@ -16,7 +16,7 @@ from app import create_app
 from app.mail.delivery import Deliverer
 from app.mail.smtp import mail
 from app.mongo import Document
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from config import Config, ConfigError, load
 from docs.verify_receipt import verified
 from local.processes import LOOPBACK

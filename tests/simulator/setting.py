@@ -9,7 +9,7 @@ from bson import objectid
 from app import clock, ledger, mongo
 from app.ledger import group, repository
 from app.mongo import blocks, leases, shared
-from app.policies import MongoPolicy
+from app.settings.policies import MongoPolicy
 from app.transactions import service as transactions
 from tests.simulator.schedule import Clock, Lock
 from tests.simulator.world import World

@@ -18,7 +18,7 @@ from app.ledger.commands import Command
 from app.ledger.group import GroupCommit
 from app.ledger.records import Outcome
 from app.outbox import repository as outbox
-from app.policies import LedgerPolicy
+from app.settings.policies import LedgerPolicy
 from app.transactions import service as transactions
 from tests.simulator import faults as fault_rates
 from tests.simulator.database import ScriptedDatabase

@@ -17,7 +17,7 @@ from app.ledger import group as group_module
 from app.ledger.commands import Command, Expire
 from app.ledger.group import GroupCommit, _Ticket
 from app.ledger.records import Outcome
-from app.policies import LedgerPolicy
+from app.settings.policies import LedgerPolicy
 from local.processes import holds_within
 
 COMMAND = Expire(hold=ObjectId("a" * 24))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from app.policies import MailPolicy
+from app.settings.policies import MailPolicy
 from config import load_mail
 
 NAMES = "EMAIL_USER EMAIL_PASS MAIL_SERVER MAIL_PORT MAIL_USE_TLS MAIL_USE_SSL MAIL_DEFAULT_SENDER MAIL_DELIVERY "

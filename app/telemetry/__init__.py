@@ -1,0 +1,1 @@
+"""What the bank counts and times, for those who watch over it."""
