@@ -42,7 +42,7 @@ def count_accounts_of(user_id: ObjectId, session: ClientSession, *, limit: int) 
     return database().accounts.count_documents({"user": user_id}, limit=limit, session=session)
 
 
-def rename(account_id: ObjectId, user_id: ObjectId, name: str, session: ClientSession) -> Document | None:
+def rename(account_id: ObjectId, user_id: ObjectId, name: str, session: ClientSession | None = None) -> Document | None:
     """Rename the user's account and return it as it was before, or None if the user has no such account."""
     return database().accounts.find_one_and_update(
         {"_id": account_id, "user": user_id}, {"$set": {"name": name}}, session=session

@@ -11,7 +11,7 @@ from app.errors import InvalidCursor
 from app.events.waiting import WaitingRoom
 from app.outbox import feed
 from app.outbox.events import Event, events_of
-from app.policies import WorkPolicy
+from app.settings.policies import WorkPolicy
 
 WAIT_MAX_S = 25
 # A page looks at no more than this many pieces of news, whatever its types reject.
@@ -63,17 +63,18 @@ def read(user: ObjectId, after: Place, *, types: Collection[str], limit: int, wa
     If there are none, wait for them up to `wait_s`, unless as many requests wait already as may.
     """
     feed.place_together()
-    page = _read(user, after, types, limit)
+    page = look(user, after, types, limit)
     if page.events or not page.is_last or not wait_s:
         return page
     until = time.monotonic() + wait_s
     with _room.seat() as has_seat:
         while has_seat and not page.events and page.is_last and _room.wait(user, page.place.position, until=until):
-            page = _read(user, page.place, types, limit)
+            page = look(user, page.place, types, limit)
     return page
 
 
-def _read(user: ObjectId, after: Place, types: Collection[str], limit: int) -> Page:
+def look(user: ObjectId, after: Place, types: Collection[str], limit: int) -> Page:
+    """Return up to `limit` events of those that have their places already. None: all types."""
     events: list[Event] = []
     place = after
     looked_at = 0

@@ -118,6 +118,18 @@ def readers_with_news(after: Mapping[ObjectId, int]) -> set[ObjectId]:
     return {found["reader"] for found in database().outbox.aggregate(pipeline)}
 
 
+def end(session: ClientSession | None = None) -> int:
+    """Return the last position that was given."""
+    counter = database().feed.find_one({"_id": _COUNTER}, session=session)
+    return counter["position"] if counter else 0
+
+
+def readers_between(after: int, until: int) -> set[ObjectId]:
+    """Return whom the documents behind a position, up to another one, are told to."""
+    found = database().outbox.find({"position": {"$gt": after, "$lte": until}}, projection=["readers"])
+    return {reader for document in found for reader in document["readers"]}
+
+
 def _after(reader: ObjectId, position: int) -> list[Document]:
     return [
         {"$match": {"readers": reader, "position": {"$gt": position}}},

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pymongo.database import Database
 from app.events import service
 from app.mongo import Document
 from app.outbox import feed
-from app.policies import WorkPolicy
+from app.settings.policies import WorkPolicy
 from tests.api.conftest import UnderWay
 from tests.integration.branch import Customer, process
 from tests.mail import told
@@ -24,12 +25,12 @@ WRITERS, TRANSFERS_EACH, WALKERS = 64, 3, 4
 SOON_S = 10.0
 
 
-def events(person: Caller, **query: object) -> list[dict[str, Any]]:
+def events(person: Caller, **query: Any) -> list[dict[str, Any]]:
     """Return all of the person's events, page by page."""
     return list(walk(person, **query))
 
 
-def walk(person: Caller, after: str = "", **query: object) -> Iterator[dict[str, Any]]:
+def walk(person: Caller, after: str = "", **query: Any) -> Iterator[dict[str, Any]]:
     while True:
         page = read(person, after=after, **query)
         yield from page["events"]
@@ -46,7 +47,7 @@ def read(person: Caller, **query: object) -> dict[str, Any]:
     return page
 
 
-def types(person: Caller, **query: object) -> list[str]:
+def types(person: Caller, **query: Any) -> list[str]:
     return [event["type"] for event in events(person, **query)]
 
 
@@ -245,15 +246,12 @@ def test_64_writers_on_two_processes_leave_no_gap_and_no_repeat(live_bank: Bank)
 
     def write_all() -> list[dict[str, Any]]:
         try:
-            at_once([lambda number=number: write(number) for number in range(WRITERS)])  # type: ignore[misc]
+            at_once([partial(write, number) for number in range(WRITERS)])
         finally:
             done.set()
         return []
 
-    followers: list[Callable[[], list[dict[str, Any]]]] = [
-        lambda person=person: follow(person)
-        for person, _ in people  # type: ignore[misc]
-    ]
+    followers: list[Callable[[], list[dict[str, Any]]]] = [partial(follow, person) for person, _ in people]
     followed = at_once([*followers, write_all])[:-1]
 
     for (person, account), seen in zip(people, followed, strict=True):
@@ -311,12 +309,17 @@ def test_all_who_wait_are_served_by_one_query(
 ) -> None:
     asked: list[int] = []
     look = feed.readers_with_news
-    monkeypatch.setattr(feed, "readers_with_news", lambda after: (asked.append(len(after)), look(after))[1])
+
+    def counted(after: Mapping[ObjectId, int]) -> set[ObjectId]:
+        asked.append(len(after))
+        return look(after)
+
+    monkeypatch.setattr(feed, "readers_with_news", counted)
     room(4)
     people = [bank.register() for _ in range(4)]
     places = {person.id: read(person)["nextAfter"] for person in people}
 
-    at_once([lambda person=person: read(person, after=places[person.id], wait=1) for person in people])  # type: ignore[misc]
+    at_once([partial(read, person, after=places[person.id], wait=1) for person in people])
 
     assert max(asked) == len(people)
     assert len(asked) <= 1 + 1 / 0.25 + 2
