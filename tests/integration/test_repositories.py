@@ -171,9 +171,9 @@ class TestAccounts:
             self.put(store, n, user=user)
 
         assert [account["_id"] for account in accounts.find_accounts_of(asha)] == [numbered(1), numbered(3)]
-        renamed = accounts.rename(numbered(1), asha, "Savings")
-        assert renamed is not None
-        assert renamed["name"] == "Savings"
+        before = accounts.find_account(numbered(1))
+        assert accounts.rename(numbered(1), asha, "Savings") == before
+        assert (accounts.find_account(numbered(1)) or {})["name"] == "Savings"
         assert accounts.rename(numbered(2), asha, "Mine") is None
         assert accounts.find_account(numbered(2)) == store.accounts.find_one({"_id": numbered(2)})
         assert accounts.find_account(numbered(9)) is None
