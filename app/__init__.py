@@ -29,6 +29,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
+    from app.mongo import pools
     from app.operations.routes import bp as pages
     from app.operations.routes import service as operations
     from app.outbox import repository as outbox
@@ -61,7 +62,10 @@ def create_app(config: Config | None = None) -> Flask:
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     cli.register(app)
-    tasks = [Task("expired_holds", transaction_service.release_expired_holds)]
+    tasks = [
+        Task("expired_holds", transaction_service.release_expired_holds),
+        Task("connection_counts", pools.watch.note),
+    ]
     if config.mail.in_workers:
         tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))
     app.extensions["background"] = Background(tasks)

@@ -52,8 +52,7 @@ REFUSALS: dict[str, type[DomainError]] = {
 }
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from app.statements import printing; printing.serve(int(sys.argv[2]))"
+    "import sys; sys.path.insert(0, sys.argv[1]); from app.statements import printing; printing.serve(int(sys.argv[2]))"
 )
 
 

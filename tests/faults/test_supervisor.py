@@ -1,5 +1,6 @@
 """`make run`: what it starts it stops, however it ends, and it says why when it cannot start."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -56,6 +57,11 @@ class Run:
             return None
         finally:
             connection.close()
+
+    def metrics(self) -> str:
+        with contextlib.closing(http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)) as connection:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
 
     def pids(self, program: str = "") -> list[int]:
         """The processes that run on this data directory and have `program` on their command line."""
@@ -252,8 +258,12 @@ def test_mail_has_a_process_of_its_own_which_is_started_again_when_it_dies(serve
     assert holds_within(START_TIMEOUT_S, lambda: run.pids(DELIVERER) not in ([], [deliverer]))
     assert holds_within(START_TIMEOUT_S, lambda: len(list((run.data_dir / "mail" / "new").iterdir())) == 1)
     assert "The deliverer of mail ended unexpectedly" in run.said
+    assert holds_within(START_TIMEOUT_S, lambda: 'fincore_letters_total{outcome="sent"} 1.0' in run.metrics())
+    counts = Path((run.data_dir / "counts").read_text())
+    assert counts.is_dir()
     run.process.send_signal(signal.SIGTERM)
     assert run.ended() == 0
+    assert not counts.exists()
 
 
 def test_with_wrong_mail_settings_the_bank_runs_and_no_deliverer(serve: Callable[..., Run]) -> None:
