@@ -99,8 +99,7 @@ def written_by(commands: list[Transfer]) -> dict[str, list[Any]]:
     newest = {name: database[name].find_one(sort=[("_id", -1)], projection=["_id"]) for name in WRITTEN}
     ledger.post(commands)
     return {
-        name: list(database[name].find({"_id": {"$gt": newest[name]["_id"]}} if newest[name] else {}))
-        for name in WRITTEN
+        name: list(database[name].find({"_id": {"$gt": last["_id"]}} if last else {})) for name, last in newest.items()
     }
 
 

@@ -17,9 +17,12 @@ from app.auth.service import register
 from app.fields import rfc3339
 from app.settings.policies import MongoPolicy
 from app.statements import queries
+from bench.bank import AUTH
+from bench.cases import spread
 from bench.extent import extent
 from bench.filled import fill
-from bench.transfers import AUTH, Streams, measure, median, spread, with_bank
+from bench.load import Streams, measure, median
+from bench.transfers import with_bank
 from tests.clients import OverHttp
 from tests.people import PASSWORD, Bank, Person
 from tests.server import running_server

@@ -65,7 +65,7 @@ def _by_client(port: int, name: str, streams: Streams, seconds: float, rate: flo
 
 
 def median(rounds: list[dict[str, Any]], what: str) -> float:
-    return statistics.median(seen[what] for seen in rounds)
+    return float(statistics.median(seen[what] for seen in rounds))
 
 
 def rss_mb(pid: int) -> float:

@@ -20,10 +20,11 @@ from pymongo.database import Database
 
 from app.mail.delivery import SIGN
 from bench.bank import own_replica_set
+from bench.cases import open_accounts, spread
 from bench.extent import extent
+from bench.load import Streams, measure
 from bench.mail_sink import RunningSink, running_sink
 from bench.sides import cpu_s
-from bench.transfers import Streams, measure, open_accounts, spread
 from config import ROOT
 from local.processes import LOOPBACK, holds_within
 from local.replica_set import DATABASE_NAME

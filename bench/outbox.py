@@ -58,7 +58,8 @@ def compare() -> None:
 
 def milliseconds_per_transfer(payer: ObjectId, accounts: list[ObjectId], size: int) -> float:
     count = max(size, TRANSFERS_PER_ROUND)
-    commands = [transfer(payer, TransactionKind.TRANSFER, *accounts, 1) for _ in range(count)]
+    source, target = accounts
+    commands = [transfer(payer, TransactionKind.TRANSFER, source, target, 1) for _ in range(count)]
     begun = time.perf_counter()
     for start in range(0, count, size):
         ledger.post(commands[start : start + size])

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from flask import Flask
+from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 
 from bench.bank import application, bank_of, own_replica_set
@@ -42,12 +43,14 @@ def requests_of(bank: Bank) -> dict[str, Request]:
     token = {"Authorization": f"Bearer {person.token}"}
 
     def get(path: str) -> Request:
-        environ = EnvironBuilder(path=path, headers=token).get_environ()
+        environ = EnvironBuilder(path=path, headers=Headers(token)).get_environ()
         return lambda: {**environ, "wsgi.input": io.BytesIO()}
 
     def transfer() -> dict[str, Any]:
         body = {"fromAccount": account, "toAccount": payee, "amount": 1, "idempotencyKey": new_key()}
-        return EnvironBuilder("/api/transactions/create", method="POST", headers=token, json=body).get_environ()
+        return EnvironBuilder(
+            "/api/transactions/create", method="POST", headers=Headers(token), json=body
+        ).get_environ()
 
     return {
         "health": get("/healthz"),

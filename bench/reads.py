@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any
@@ -76,10 +77,8 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
         head = ledger.heads([id_])[id_]
         (middle,) = queries.find_entries(id_, {}, after=head.sequence // 2 + 1, limit=1)[0]
         at = middle["created_at"]
-        print(
-            f"{head.sequence + 1:,} entries: balance {median_ms(lambda i=id_: ledger.heads([i])):.2f} ms, "
-            f"at a time {median_ms(lambda i=id_, t=at: ledger.standing_at(i, t)):.2f} ms"
-        )
+        balance_ms, at_ms = median_ms(partial(ledger.heads, [id_])), median_ms(partial(ledger.standing_at, id_, at))
+        print(f"{head.sequence + 1:,} entries: balance {balance_ms:.2f} ms, at a time {at_ms:.2f} ms")
     newest = queries.find_entry_before(long, now)
     assert newest is not None
     # What a process loads once, such as fonts, is not the statement's.

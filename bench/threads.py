@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.cases import hot, open_accounts, spread
 from bench.extent import extent
+from bench.load import Streams, measure
 from bench.sides import cpu_s
-from bench.transfers import Streams, hot, measure, open_accounts, spread, with_bank
+from bench.transfers import with_bank
 from tests.clients import OverHttp
 from tests.people import Bank
 from tests.server import children, running_server

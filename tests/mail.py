@@ -1,5 +1,6 @@
 """A real SMTP server that can misbehave, and what it was given."""
 
+import asyncio
 import email
 import email.policy
 import socket
@@ -138,6 +139,7 @@ def smtp_server(**options: Any) -> Iterator[SmtpServer]:
 
 def drop(server: SMTP, envelope: Envelope) -> str:
     """Break the connection off when the mail has come in, before saying so."""
+    assert isinstance(server.transport, asyncio.Transport)
     server.transport.abort()
     return "250 nobody hears this"
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import flask
 import flask_smorest
@@ -149,10 +149,18 @@ class Blueprint(flask_smorest.Blueprint):
         return decorator
 
 
+class _Written(dict[str, Any]):
+    """What decorators have written so far. The library's copy it, so as not to change that of the view they wrap."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
 def _describe(view: View, describe: Callable[[Any], Any]) -> View:
     """Give the view the description that a decorator of the library writes, without the decorator's wrapper."""
     described: Any = view
-    described._apidoc = describe(view)._apidoc
+    described._apidoc = _Written(getattr(view, "_apidoc", {}))
+    described._apidoc = dict(describe(view)._apidoc)
     return view
 
 

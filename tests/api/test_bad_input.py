@@ -71,12 +71,12 @@ class Scene:
         caller, method, path, _ = self.call(call)
         return caller.call(method, path, data=data, content_type=content_type)
 
-    def refuses(self, call: str, /, *fields: str, headers: dict[str, str] | None = None, **changes: Any) -> None:
+    def refuses(self, call: str, /, *fields: str, **changes: Any) -> None:
         """Insist that the changed call is refused for these fields, by default those changed."""
         with self.nothing_changes():
-            answer = self.send(call, headers, **changes)
+            answer = self.send(call, **changes)
         assert (answer.status, answer.code) == (422, "validation_failed"), answer.content
-        assert set(answer.body["errors"]) == set(fields or changes), answer.content
+        assert set(answer.body["errors"]) == set(fields or changes.keys() - {"headers"}), answer.content
 
     def accepts(self, call: str, /, headers: dict[str, str] | None = None, **changes: Any) -> None:
         answer = self.send(call, headers, **changes)

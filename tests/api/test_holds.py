@@ -187,7 +187,8 @@ def test_the_sweeper_voids_a_hold_whose_time_is_over(parties: tuple[Person, str,
 
     def is_voided() -> bool:
         release_expired_holds()
-        return payee.get(f"/api/transactions/{hold}").body["transaction"]["status"] == "VOIDED"
+        status: str = payee.get(f"/api/transactions/{hold}").body["transaction"]["status"]
+        return status == "VOIDED"
 
     assert holds_within(EXPIRY_TIMEOUT_S, is_voided)
     expired = payer.get(f"/api/transactions/{hold}").body["transaction"]

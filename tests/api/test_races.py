@@ -75,7 +75,7 @@ def test_500_credits_at_once_on_one_account_lose_nothing(live_bank: Bank) -> Non
 def test_400_transfers_to_and_fro_keep_the_sum(live_bank: Bank) -> None:
     customers = [live_bank.customer(200) for _ in range(8)]
     chance = random.Random(8)
-    requests = []
+    requests: list[Callable[[], Answer]] = []
     for _ in range(400):
         (payer, from_account), (_payee, to_account) = chance.sample(customers, 2)
         requests.append(partial(payer.transfer, from_account, to_account, chance.randint(1, 120)))

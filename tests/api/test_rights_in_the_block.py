@@ -119,6 +119,6 @@ def test_initial_funds_are_in_the_audit_log(bank: Bank) -> None:
 def test_an_act_of_nobody_with_a_user_needs_no_role(bank: Bank) -> None:
     officer = bank.administrator("SYSTEM")
     command = commands_of(bank, officer)["reverse"]
-    by_hand = replace(command, act=Act("cli:root", "because").by_right_of(("SYSTEM",)))  # type: ignore[call-arg]
+    by_hand = replace(command, act=Act("cli:root", "because").by_right_of(("SYSTEM",)))  # type: ignore[arg-type]
 
     assert ledger.post([by_hand])[0].error is None

@@ -1,6 +1,7 @@
 """Statements and receipts that are drawn up while money moves: each is of one moment, and stays what it was."""
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -111,7 +112,8 @@ def test_a_receipts_transaction_and_entries_are_of_one_moment(app: Flask, bank: 
         def read(payer: Person, hold: str = hold) -> list[str]:
             return [payer.get(f"{hold}/receipt").body["receipt"] for _ in range(RECEIPTS_OF_EACH)]
 
-        for receipts in at_once([capture, *(partial(read, payer) for payer in payers)]):
+        calls: list[Callable[[], list[str]]] = [capture, *(partial(read, payer) for payer in payers)]
+        for receipts in at_once(calls):
             claims = [jwt.decode(receipt, options={"verify_signature": False}) for receipt in receipts]
             shown += [(c["transaction"]["status"], [entry["type"] for entry in c["entries"]]) for c in claims]
 

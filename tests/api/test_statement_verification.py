@@ -10,6 +10,7 @@ import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
+from app.clock import SETTLING
 from app.mongo import Document
 from app.statements import service
 from tests.people import Bank, Person
@@ -165,7 +166,7 @@ def test_a_cut_period_with_fitting_sums_is_not_complete(
 ) -> None:
     """The end is left out, and the sums are those of what remains."""
     person, statement = asha
-    for settling, genuine, joined in ((timedelta(0), False, 0), (service.SETTLING, True, 1)):
+    for settling, genuine, joined in ((timedelta(0), False, 0), (SETTLING, True, 1)):
         monkeypatch.setattr(service, "SETTLING", settling)
 
         found = verdict(person, cut(statement, 4))

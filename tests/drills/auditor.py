@@ -131,8 +131,8 @@ class Auditor:
         if record is None:
             return False
         if wish.kind == "hold":
-            return record["held_amount"] == wish.body["amount"]
-        return record["status"] == "COMPLETED" and record["amount"] == wish.body["amount"]
+            return bool(record["held_amount"] == wish.body["amount"])
+        return bool(record["status"] == "COMPLETED" and record["amount"] == wish.body["amount"])
 
     def _readers(self, record: Document) -> list[ObjectId]:
         """Return the owners who are told of a transaction: of a declined one, only the payer."""

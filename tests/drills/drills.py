@@ -183,7 +183,7 @@ def smtp_down(house: House, scale: float) -> None:
 
 
 def smtp_slow(house: House, scale: float) -> None:
-    house.smtp.on_data = lambda _server, _envelope: time.sleep(0.3)  # type: ignore[func-returns-value]
+    house.smtp.on_data = lambda _server, _envelope: time.sleep(0.3)
     time.sleep(OUTAGE_S * scale)
     house.smtp.on_data = lambda _server, _envelope: None
 

@@ -23,14 +23,14 @@ UNTIL_COMMIT_S = 0.2
 
 def no_majority() -> None:
     """Blocks are acknowledged before a majority has them."""
-    blocks.WriteConcern = lambda **_: WriteConcern(w=1)  # type: ignore[assignment, misc]
+    setattr(blocks, "WriteConcern", lambda **_: WriteConcern(w=1))  # noqa: B010 - to mypy it is not there
 
 
 def witness_outside() -> None:
     """Messages are written outside the block that they tell of."""
     tell = outbox.tell
 
-    def tell_at_once(decided: Any, _session: Any) -> None:
+    def tell_at_once(decided: Any, session: Any) -> None:
         tell(decided, None)  # type: ignore[arg-type]
         time.sleep(UNTIL_COMMIT_S)
 
@@ -76,8 +76,8 @@ def shift_clock(by: timedelta) -> None:
     now, seconds = clock.now, time.time
     clock.now = lambda: now() + by
     time.time = lambda: seconds() + by.total_seconds()
-    flask_jwt_extended.tokens.datetime = Shifted  # type: ignore[attr-defined, misc]
-    jwt.api_jwt.datetime = Shifted  # type: ignore[attr-defined, misc]
+    flask_jwt_extended.tokens.datetime = Shifted  # type: ignore[attr-defined]
+    jwt.api_jwt.datetime = Shifted  # type: ignore[attr-defined]
 
 
 for name in filter(None, os.environ.get("DRILL_BREAKAGES", "").split(",")):

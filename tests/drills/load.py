@@ -166,7 +166,13 @@ class Load:
         return person, account
 
     def _settle(self, wish: Wish) -> None:
-        if not holds_within(SETTLE_TIMEOUT_S, lambda: wish.try_once() or time.sleep(RETRY_S) is not None):
+        def try_and_rest() -> bool:
+            if wish.try_once():
+                return True
+            time.sleep(RETRY_S)
+            return False
+
+        if not holds_within(SETTLE_TIMEOUT_S, try_and_rest):
             wish.failures.append(f"{wish.key}: not settled after {SETTLE_TIMEOUT_S:.0f} s")
 
     def _run(self, chance: random.Random) -> None:

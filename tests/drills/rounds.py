@@ -91,7 +91,7 @@ def run(
     return results
 
 
-def broken(breakage: str | None) -> dict[str, str]:
+def broken(breakage: str | None) -> dict[str, Any]:
     """Return what makes `run` open a bank that is broken in this way; see `launcher`."""
     return {"application": "tests.drills.launcher:app", "DRILL_BREAKAGES": breakage} if breakage else {}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
+from app.mongo import Document
 from config import ROOT
 from local.processes import LOOPBACK, free_port, holds_within
 from local.replica_set import ReplicaSet
@@ -155,7 +156,7 @@ def test_a_second_start_finds_what_the_first_made_and_says_no_secret_again(serve
         name: made[name] for name in ("MONGO_URI", "JWT_SECRET")
     }
     assert not any(kept[name] in first.said + second.said for name in ("MONGO_URI", "JWT_SECRET"))
-    with MongoClient(kept["MONGO_URI"], tz_aware=True) as client:
+    with MongoClient[Document](kept["MONGO_URI"], tz_aware=True) as client:
         assert client.get_default_database()["users"].count_documents({"role": "SYSTEM"}) == 1
 
 
@@ -384,5 +385,5 @@ def test_a_given_replica_set_is_used_and_given_the_schema(serve: Callable[..., R
     run = serve(MONGO_URI=uri)
 
     assert run.pids(MONGOD) == []
-    with MongoClient(uri) as client:
+    with MongoClient[Document](uri) as client:
         client.drop_database("given")

@@ -1,5 +1,7 @@
 """The operator's commands where they cannot do their work: one line that says why, and exit code 3."""
 
+from typing import Any
+
 import pytest
 from flask import Flask
 
@@ -60,7 +62,7 @@ def test_an_output_that_takes_nothing_is_no_traceback_and_no_verdict(mongo_uri: 
     ],
     ids=str,
 )
-def test_unfit_settings_are_named_in_one_line(mongo_uri: str, settings: dict[str, str], named: list[str]) -> None:
+def test_unfit_settings_are_named_in_one_line(mongo_uri: str, settings: dict[str, Any], named: list[str]) -> None:
     said = failed(mongo_uri, *VERIFY, **settings)
 
     assert all(name in said for name in named), said

@@ -20,7 +20,7 @@ from tests.terminal import flask_process
 pytestmark = pytest.mark.usefixtures("bank")
 
 
-def examined(mongo_uri: str, *, code: int, **settings: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def examined(mongo_uri: str, *, code: int, **settings: Any) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Run the command and return its findings by subject and state."""
     with flask_process(mongo_uri, "doctor", "--json", **settings) as process:
         out, err = process.communicate(timeout=60)

@@ -15,6 +15,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from app.mongo import Document
 from config import ROOT
 from local.mail_catcher import MailCatcher
 from local.mongod_binary import EmbeddedError, check_mongod, find_mongod
@@ -40,12 +41,12 @@ def new_set(tmp_path: Path) -> Iterator[Callable[..., ReplicaSet]]:
 
 
 def write(replica_set: ReplicaSet, number: int) -> None:
-    with MongoClient(replica_set.admin_uri) as client:
+    with MongoClient[Document](replica_set.admin_uri) as client:
         client.notes.numbers.insert_one({"_id": number})
 
 
 def numbers(replica_set: ReplicaSet) -> list[int]:
-    with MongoClient(replica_set.admin_uri) as client:
+    with MongoClient[Document](replica_set.admin_uri) as client:
         return sorted(document["_id"] for document in client.notes.numbers.find())
 
 
@@ -65,7 +66,9 @@ def test_nobody_else_can_become_the_first_user_of_a_new_server(new_set: Callable
     member.await_listening()
 
     with member.client() as stranger:
-        for command in ({"replSetInitiate": {}}, {"createUser": "mallory", "pwd": "x", "roles": ["root"]}):
+        user = {"createUser": "mallory", "pwd": "x", "roles": ["root"]}
+        commands: list[Document] = [{"replSetInitiate": {}}, user]
+        for command in commands:
             with pytest.raises(OperationFailure, match="requires authentication"):
                 stranger.admin.command(command)
 
@@ -160,14 +163,14 @@ def test_three_members_survive_the_loss_of_the_primary_and_take_it_back(new_set:
 def test_provisioning_again_keeps_the_data_and_takes_the_new_password(new_set: Callable[..., ReplicaSet]) -> None:
     replica_set = new_set()
     replica_set.start()
-    with MongoClient(provision(replica_set.admin_uri, "first/pass:word@")) as client:
+    with MongoClient[Document](provision(replica_set.admin_uri, "first/pass:word@")) as client:
         client.get_default_database()["revoked_tokens"].find_one()
         with pytest.raises(OperationFailure, match="not authorized"):
             client.get_default_database()["ledger_entries"].delete_many({})
 
     uri = provision(replica_set.admin_uri, "second")
 
-    with MongoClient(uri) as client:
+    with MongoClient[Document](uri) as client:
         assert client.get_default_database()["revoked_tokens"].find_one() is None
 
 

@@ -273,7 +273,10 @@ def test_an_upgrade_that_is_killed_goes_on_where_it_was(
     )
     arguments = [sys.executable, "-c", program, replica_set.admin_uri, empty_database.name]
     with subprocess.Popen(arguments, cwd=ROOT) as killed:
-        has_come_far = lambda: "position" in record.find_migrations(empty_database).get(101, {})  # noqa: E731
+
+        def has_come_far() -> bool:
+            return "position" in record.find_migrations(empty_database).get(101, {})
+
         assert holds_within(TIMEOUT_S, lambda: has_come_far() or killed.poll() is not None)
         killed.kill()
     assert killed.returncode == -9, "it was too fast to be killed"

@@ -30,7 +30,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Database[Document]]:
         yield database
         return
     mongo.close()
-    fake = mongomock.MongoClient(tz_aware=True)["fincore"]
+    fake: Database[Document] = mongomock.MongoClient(tz_aware=True)["fincore"]
     mongo.use(fake)
     yield fake
     mongo.close()

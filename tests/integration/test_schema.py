@@ -204,10 +204,10 @@ def test_a_database_without_the_schema_is_not_ready_until_it_is_made(empty_datab
 @contextmanager
 def lifetime_of_blocks(client: MongoClient[Document], seconds: int) -> Iterator[None]:
     name = "transactionLifetimeLimitSeconds"
-    before = client.admin.command("getParameter", **{name: 1})[name]
-    client.admin.command("setParameter", **{name: seconds})
+    before = client.admin.command({"getParameter": 1, name: 1})[name]
+    client.admin.command({"setParameter": 1, name: seconds})
     yield
-    client.admin.command("setParameter", **{name: before})
+    client.admin.command({"setParameter": 1, name: before})
 
 
 def db_init(app: Flask, admin_uri: str | None = None) -> Result:
@@ -279,7 +279,8 @@ def test_a_server_that_can_not_be_reached_is_told_apart() -> None:
 def standalone_uri(tmp_path: Path) -> Iterator[str]:
     """A mongod that is no member of a replica set."""
     port = free_port()
-    command = [find_mongod(), "--quiet", "--bind_ip", LOOPBACK, "--port", str(port), "--dbpath", tmp_path]
+    data = str(tmp_path)
+    command = [str(find_mongod()), "--quiet", "--bind_ip", LOOPBACK, "--port", str(port), "--dbpath", data]
     process = subprocess.Popen([*command, "--nounixsocket"], stdout=subprocess.DEVNULL)
     uri = f"mongodb://{LOOPBACK}:{port}/fincore"
     try:

@@ -60,7 +60,7 @@ def test_it_finds_no_false_fault_while_money_moves(live_bank: Bank, database: Da
 def test_what_is_plainly_right_is_not_decoded(bank: Bank, tampered: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     # Texts beyond ASCII and metadata are as quick. The digests write them in their own way.
     asha, account = bank.customer(10)
-    more = {"description": "किराया", "metadata": {"घर": "एक", "b": "2", "a": "1"}}
+    more: dict[str, Any] = {"description": "किराया", "metadata": {"घर": "एक", "b": "2", "a": "1"}}
     assert asha.transfer(account, str(tampered.ravi), 1, **more).status == 201
     decoded: list[Document] = []
 

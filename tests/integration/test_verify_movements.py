@@ -36,7 +36,7 @@ def every_kind_of_movement(bank: Bank) -> dict[str, ObjectId]:
         }
 
     def hold(amount: int, lifetime: timedelta = timedelta(days=1)) -> ObjectId:
-        parties = {"from_account": payer, "to_account": payee, "description": "A deposit"}
+        parties: dict[str, Any] = {"from_account": payer, "to_account": payee, "description": "A deposit"}
         command = Hold(**keyed(asha.id), **parties, amount=amount, lifetime=lifetime)
         return ledger.post([command])[0].unwrap().id
 

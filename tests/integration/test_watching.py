@@ -134,5 +134,6 @@ def test_no_line_tells_a_secret(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> 
 
     text = repr(lines)
     assert len(lines) == 4
+    assert person.token is not None
     for secret in (person.token, person.refresh_token, key, email, PASSWORD, wrong):
         assert secret not in text

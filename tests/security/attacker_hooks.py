@@ -13,6 +13,7 @@ from app.fields import is_visible
 from tests.clients import Answer, OverHttp
 from tests.people import PASSWORD, Caller
 
+Case = schemathesis.Case[Any]
 _ID = re.compile(r"[0-9a-fA-F]{24}")
 _client = OverHttp(int(os.environ["ATTACKER_PORT"]))
 _numbers = itertools.count()
@@ -47,14 +48,14 @@ _attacker = _session("/api/auth/login", {"email": os.environ["ATTACKER_EMAIL"], 
 class Session:
     """The attacker's access token, and a throw-away one for the calls that end or continue a session."""
 
-    def get(self, case: schemathesis.Case, context: schemathesis.AuthContext) -> str:
+    def get(self, case: Case, context: schemathesis.AuthContext) -> str:
         path = context.operation.path
         if path.endswith("/refresh"):
             return str(_somebody()["refreshToken"])
         session = _somebody() if path.endswith(("/logout", "/auth/password")) else _attacker
         return str(session["token"])
 
-    def set(self, case: schemathesis.Case, data: str, context: schemathesis.AuthContext) -> None:
+    def set(self, case: Case, data: str, context: schemathesis.AuthContext) -> None:
         case.headers["Authorization"] = f"Bearer {data}"
 
 
@@ -86,7 +87,7 @@ def _mapped(body: Any) -> Any:
 
 
 @schemathesis.hook
-def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: Any, case: Case, kwargs: dict[str, Any]) -> None:
     """Let most valid requests keep the rules that their schema can not tell them, too."""
     if not _is_valid(case) or not isinstance(case.body, dict):
         return
@@ -103,7 +104,7 @@ def _shown(value: Any) -> Any:
     return f"{value}x" if isinstance(value, str) and value.strip() and not any(map(is_visible, value)) else value
 
 
-def _is_valid(case: schemathesis.Case) -> bool:
+def _is_valid(case: Case) -> bool:
     return case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE
 
 
@@ -114,7 +115,7 @@ def _existing(value: Any, ids: list[str]) -> Any:
 
 
 @schemathesis.check
-def valid_data_is_understood(ctx: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
+def valid_data_is_understood(ctx: Any, response: schemathesis.Response, case: Case) -> None:
     """In place of positive_data_acceptance, which knows statuses only.
 
     A 422 for a business reason is an answer to a valid request, a 422 for its form is not.

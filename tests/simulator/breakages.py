@@ -11,6 +11,7 @@ from pymongo.write_concern import WriteConcern
 from app import audit
 from app.ledger import repository
 from app.ledger.records import Account, Entry
+from app.ledger.state import Decided
 from app.mongo import blocks
 from app.outbox import repository as outbox
 from tests.simulator import requests, server, world
@@ -31,12 +32,20 @@ def no_key_index() -> None:
 
 def letters_before_commit() -> None:
     """Letters are written before the block commits, and by themselves."""
-    world.WITNESSES[:] = [audit.record_acts, lambda decided, _session: outbox.tell(decided, None)]
+
+    def tell(decided: Decided, session: ClientSession) -> None:
+        outbox.tell(decided, None)  # type: ignore[arg-type]
+
+    world.WITNESSES[:] = [audit.record_acts, tell]
 
 
 def witness_outside() -> None:
     """The audit log is written outside the block that it tells of."""
-    world.WITNESSES[:] = [lambda decided, _session: audit.record_acts(decided, None), outbox.tell]
+
+    def record_acts(decided: Decided, session: ClientSession) -> None:
+        audit.record_acts(decided, None)  # type: ignore[arg-type]
+
+    world.WITNESSES[:] = [record_acts, outbox.tell]
 
 
 def head_outside() -> None:

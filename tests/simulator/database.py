@@ -46,7 +46,7 @@ class ScriptedDatabase:
         try:
             self[collection].insert_many(documents, session=session)
         except BulkWriteError as error:
-            return error.details
+            return dict(error.details)
         return {"n": len(documents), "ok": 1.0}
 
     def start_session(self) -> "ScriptedSession":

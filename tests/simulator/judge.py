@@ -181,7 +181,7 @@ class Judge:
             original = self.records[request.subject]  # type: ignore[index]
             asked = (original["to_account"], original["from_account"], original["amount"])
         else:
-            asked = request.items[int(item)] if item else (request.payer, request.payee, request.amount)  # type: ignore[assignment]
+            asked = request.items[int(item)] if item else (request.payer, request.payee, request.amount)
             self._effects[record["description"]] += 1
             insist(self._effects[record["description"]] == 1, "what was asked for once was done twice", record)
         insist(

@@ -91,7 +91,7 @@ def _holds(operator: str, operand: Any, value: Any) -> bool:
         case "$ne":
             return not _equals(value, operand)
         case "$exists":
-            return (value is not _MISSING) == operand
+            return (value is not _MISSING) is bool(operand)
     if value is _MISSING or value is None:
         return False
     match operator:

@@ -60,8 +60,8 @@ def command_of(request: Request) -> Command:
         "fingerprint": fingerprint(request.call, _said(request)),
         "salt": SALT,
     }
-    moved = {"from_account": request.payer, "to_account": request.payee, "amount": request.amount}
-    text = {"description": request.text}
+    moved: dict[str, Any] = {"from_account": request.payer, "to_account": request.payee, "amount": request.amount}
+    text: dict[str, Any] = {"description": request.text}
     for_bank = act if request.user == STAFF else None
     match request.call:
         case "transfer":
@@ -71,10 +71,13 @@ def command_of(request: Request) -> Command:
         case "hold":
             return Hold(**keyed, **moved, **text, lifetime=timedelta(seconds=request.seconds))
         case "capture":
+            assert request.subject is not None
             return Capture(**keyed, hold=request.subject, amount=request.amount, act=for_bank)
         case "void":
+            assert request.subject is not None
             return Void(**keyed, hold=request.subject, act=for_bank)
         case "reverse":
+            assert request.subject is not None
             return Reversal(**keyed, original=request.subject, act=act)
         case _:
             return Batch(**keyed, items=_items(request), atomic=request.is_atomic)

@@ -44,7 +44,7 @@ def record_hash(is_transaction: bool, about: Document) -> bytes:
             about["kind"],
             str(about["from_account"]),
             str(about["to_account"]),
-            int(about.get("held_amount", about["amount"])),
+            int(about["held_amount"] if "held_amount" in about else about["amount"]),
             about["currency"],
             about.get("description"),
             None if metadata is None else dict(metadata),

@@ -130,8 +130,11 @@ def body_of(schema: Schema) -> st.SearchStrategy[Any]:
     """Return bodies: some right, many wrong."""
     members: dict[str, st.SearchStrategy[Any]] = {}
     for name, field in schema.load_fields.items():
-        is_list = isinstance(field, fields.List) and isinstance(field.inner, fields.Nested)
-        members[field.data_key or name] = (st.lists(body_of(field.inner.schema), max_size=2) if is_list else SANE) | ODD
+        if isinstance(field, fields.List) and isinstance(field.inner, fields.Nested):
+            sane: st.SearchStrategy[Any] = st.lists(body_of(field.inner.schema), max_size=2)
+        else:
+            sane = SANE
+        members[field.data_key or name] = sane | ODD
     return st.fixed_dictionaries(members) | st.fixed_dictionaries({}, optional={**members, "unknown": st.just(1)})
 
 

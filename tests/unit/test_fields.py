@@ -1,5 +1,6 @@
 """Fields: how ids, amounts, times and texts come in and go out."""
 
+import copy
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -38,6 +39,11 @@ class InvoiceLineSchema(CamelSchema):
 
 
 INVOICE = InvoiceSchema()
+
+
+def test_a_description_that_is_copied_keeps_its_schemas() -> None:
+    """The library copies a route's description for each decorator. Copies of schemas would take most of the start."""
+    assert copy.deepcopy({"schema": INVOICE})["schema"] is INVOICE
 
 
 @pytest.mark.parametrize(

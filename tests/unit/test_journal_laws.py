@@ -140,7 +140,7 @@ NAMES = ["asha's", "asha's other", "bina's", "bina's usd", "frozen", "treasury",
 FUNDING, HOLD, TRANSFER = TransactionKind.FUNDING, TransactionKind.HOLD, TransactionKind.TRANSFER
 COMPLETED, PENDING, REVERSED = TransactionStatus.COMPLETED, TransactionStatus.PENDING, TransactionStatus.REVERSED
 
-ROUND_TRIP = [Payment(TRANSFER, ASHA, *parties, 40) for parties in (NAMES[:2], NAMES[1::-1])]
+ROUND_TRIP = [Payment(TRANSFER, ASHA, payer, payee, 40) for payer, payee in (NAMES[:2], NAMES[1::-1])]
 
 MENUS: list[list[Step]] = [
     [Payment(TRANSFER, *own, payee, amount) for own, payee, amount in product(OWN, NAMES[:3], [1, 40])],

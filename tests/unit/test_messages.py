@@ -1,5 +1,6 @@
 """Who is told what of a decision, and what a message never holds."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -147,7 +148,7 @@ def test_a_reversal_tells_both_parties_of_the_reversal_once(ledger: Ledger) -> N
 
 
 def test_a_hold_tells_both_parties_of_every_step(ledger: Ledger) -> None:
-    steps = {
+    steps: dict[MessageKind, Callable[[ObjectId], Command]] = {
         MessageKind.HOLD_CAPTURED: lambda hold: Capture(**keyed(ledger.payee.user), hold=hold, amount=100),
         MessageKind.HOLD_VOIDED: lambda hold: Void(**keyed(ledger.payee.user), hold=hold),
         MessageKind.HOLD_EXPIRED: lambda hold: Expire(hold=hold),
