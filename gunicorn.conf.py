@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
@@ -15,6 +16,7 @@ from gunicorn.workers.base import Worker
 import config as settings  # because gunicorn has a setting named `config`
 from app.http.retiring import RetiringWorker
 from app.runtime.succession import Succession
+from app.telemetry import files
 
 try:
     _server = settings.load_server()
@@ -38,7 +40,8 @@ timeout = 60
 graceful_timeout = 30
 keepalive = _server.keep_alive_s
 
-_counts_made: str | None = None
+# Where the workers keep what they count.
+_counts: Path | None = None
 
 accesslog = None  # the application logs its requests
 errorlog = "-"
@@ -95,29 +98,25 @@ def _watch_signals(server: Arbiter) -> None:
 
 def on_exit(server: Arbiter) -> None:  # noqa: ARG001 (as gunicorn calls it)
     """Remove what the workers counted, if the place was made for this run."""
-    if _counts_made is not None:
-        shutil.rmtree(_counts_made, ignore_errors=True)
+    if _counts is not None and _server.metrics_dir is None:
+        shutil.rmtree(_counts, ignore_errors=True)
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
     """Drop a worker's present numbers, such as its queue's length, and keep what it counted."""
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)
+    files.forget_present(_counts, worker.pid)
 
 
 def _share_counts() -> None:
-    """Name the directory where workers keep what they count; see app/telemetry/metrics.py."""
-    global _counts_made
+    """Name the directory where workers keep what they count; see app/telemetry/files.py."""
+    global _counts
     if _server.metrics_dir is None:
-        _counts_made = tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir)
-        settings.export({"PROMETHEUS_MULTIPROC_DIR": _counts_made})
+        _counts = Path(tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir))
+        settings.export({"PROMETHEUS_MULTIPROC_DIR": str(_counts)})
         return
-    _server.metrics_dir.mkdir(parents=True, exist_ok=True)
-    # An earlier run's files would be added to this one's, so that rates jump.
-    for file in _server.metrics_dir.glob("*_[0-9]*.db"):
-        if not os.path.exists(f"/proc/{file.stem.rpartition('_')[2]}"):
-            file.unlink(missing_ok=True)
+    _counts = _server.metrics_dir
+    _counts.mkdir(parents=True, exist_ok=True)
+    files.sweep(_counts)
 
 
 def _passes(log: Logger) -> bool:

@@ -31,6 +31,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
+    from app.mongo import pools
     from app.operations.routes import bp as pages
     from app.operations.routes import service as operations
     from app.outbox import repository as outbox
@@ -70,6 +71,7 @@ def create_app(config: Config | None = None) -> Flask:
     tasks = [
         Task("expired_holds", transaction_service.release_expired_holds),
         Task("events", event_service.place_events),
+        Task("connection_counts", pools.watch.note),
     ]
     if config.mail.in_workers:
         tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))

@@ -305,18 +305,25 @@ def find_message(message_id: ObjectId) -> Document | None:
     return database().outbox.find_one({"_id": message_id}, projection=["state"])
 
 
-def count(state: MessageState) -> int:
-    return database().outbox.count_documents({"state": state.value})
+def count(state: MessageState, *, is_deferred: bool | None = None) -> int:
+    return database().outbox.count_documents(_in_state(state, is_deferred))
+
+
+def longest_due(now: datetime) -> datetime | None:
+    """Return since when the message has been due that was due first, or None if none is due."""
+    found = database().outbox.find_one(_due(now), projection=["next_attempt_at"], sort=[("next_attempt_at", 1)])
+    return found["next_attempt_at"] if found else None
 
 
 def count_sent_since(moment: datetime) -> int:
     return database().outbox.count_documents({"sent_at": {"$gte": moment}})
 
 
-def find_oldest(state: MessageState, size_max: int) -> list[Document]:
+def find_oldest(state: MessageState, size_max: int, *, is_deferred: bool | None = None) -> list[Document]:
     """Return the oldest documents in the state, without what they tell."""
     without = {"payload": 0, "news": 0, "told": 0, **_OF_FEED}
-    return list(database().outbox.find({"state": state.value}, projection=without).sort("_id", 1).limit(size_max))
+    found = database().outbox.find(_in_state(state, is_deferred), projection=without)
+    return list(found.sort("_id", 1).limit(size_max))
 
 
 def oldest_of_each(users: dict[str, Any]) -> list[Document]:
@@ -336,6 +343,12 @@ def _readers(now: datetime, users: dict[str, Any], size_max: int) -> list[Object
         {"$limit": size_max},
     ]
     return [found["_id"] for found in database().outbox.aggregate(pipeline, hint=_BY_READER)]
+
+
+def _in_state(state: MessageState, is_deferred: bool | None) -> Document:
+    """Select documents in the state; if `is_deferred` is given, only those that were put off, or were not."""
+    deferred = {} if is_deferred is None else {"deferred": True if is_deferred else {"$ne": True}}
+    return {"state": state.value, **deferred}
 
 
 def _due(now: datetime) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`make run`: what it starts it stops, however it ends, and it says why when it cannot start."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -58,6 +59,11 @@ class Run:
             return None
         finally:
             connection.close()
+
+    def metrics(self) -> str:
+        with contextlib.closing(http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)) as connection:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
 
     def pids(self, program: str = "") -> list[int]:
         """The processes of this run that have `program` on their command line."""
@@ -264,6 +270,8 @@ def test_mail_has_a_process_of_its_own_which_is_started_again_when_it_dies(runni
     assert holds_within(START_TIMEOUT_S, lambda: running.pids(DELIVERER) not in ([], [deliverer]))
     assert holds_within(START_TIMEOUT_S, lambda: len(list((running.data_dir / "mail" / "new").iterdir())) == 1)
     assert "The deliverer of mail ended unexpectedly" in running.said
+    assert holds_within(START_TIMEOUT_S, lambda: 'fincore_letters_total{outcome="sent"}' in running.metrics())
+    assert Path((running.data_dir / "counts").read_text()).is_dir()
 
 
 def test_with_wrong_mail_settings_the_bank_runs_and_no_deliverer(serve: Callable[..., Run]) -> None:
