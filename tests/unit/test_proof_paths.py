@@ -81,7 +81,7 @@ def posted() -> tuple[Books, list[Document]]:
 
     to_capture, to_void, to_expire, to_reverse = (hold(ASHA, asha, bina, 10, minutes=2) for _ in range(4))
     sent = transfer(ASHA, asha, bina, 10)
-    for command in (
+    in_time: list[Command] = [
         transfer(ASHA, asha, bina, 10, description="Rent"),
         transfer(ASHA, asha, bina, 10, description="किराया", metadata={"b": "2", "ä": "1"}),
         transfer(BINA, bina, asha, 9_999),
@@ -89,14 +89,16 @@ def posted() -> tuple[Books, list[Document]]:
         capture(BINA, to_capture.id, 5),
         capture(BINA, to_reverse.id),
         void(BINA, to_void.id, reason="Not needed"),
-    ):
+    ]
+    for command in in_time:
         do(command)
-    for command in (
-        Expire(to_expire.id),
+    too_late: list[Command] = [
+        Expire(hold=to_expire.id),
         *(reversal(original.id) for original in (sent, to_reverse)),
         *(change_status(asha, status) for status in (AccountStatus.FROZEN, AccountStatus.ACTIVE)),
         transfer(ASHA, asha, bina, 10),
-    ):
+    ]
+    for command in too_late:
         do(command, late)
     return books, uses
 
