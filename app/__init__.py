@@ -26,6 +26,8 @@ def create_app(config: Config | None = None) -> Flask:
     from app.http import requests
     from app.http.api import api
     from app.http.application import Application
+    from app.http.routing import Numbers
+    from app.ledger import numbers
     from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
@@ -53,7 +55,7 @@ def create_app(config: Config | None = None) -> Flask:
     mongo.connect(config.mongo)
     press.configure(config.mongo)
     ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell), roles=roles_of)
-    requests.register(app, config.http)
+    requests.register(app, config.http, Numbers(numbers.ids_of, numbers.ahead))
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)

@@ -92,7 +92,11 @@ _REGISTER = [
 ]
 _ACCOUNTS = [
     Step(
-        "Asha opens an account", "createAccount", 201, {"currency": "INR"}, keeps={"currentAccount": "body.account.id"}
+        "Asha opens an account",
+        "createAccount",
+        201,
+        {"currency": "INR"},
+        keeps={"currentAccount": "body.account.id", "currentNumber": "body.account.number"},
     ),
     Step("And one for savings", "createAccount", 201, {"name": "Savings"}, keeps={"savingsAccount": "body.account.id"}),
     Step("Ben opens one", "createAccount", 201, {}, token="benToken", keeps={"benAccount": "body.account.id"}),
@@ -106,6 +110,13 @@ _ACCOUNTS = [
     ),
     Step("Asha's accounts", "listAccounts", 200, checks=("body.accounts.length === 2",)),
     Step("One of them", "getAccount", 200, path=_CURRENT, checks=(_is("account.status", "ACTIVE"),)),
+    Step(
+        "The same one by its number",
+        "getAccount",
+        200,
+        path={"accountId": "{{currentNumber}}"},
+        checks=("body.account.id === pm.environment.get('currentAccount')",),
+    ),
     Step("Ben does not see it", "getAccount", 404, token="benToken", path=_CURRENT, checks=_code("account_not_found")),
     Step(
         "The bank funds it",

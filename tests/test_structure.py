@@ -22,6 +22,7 @@ BANNED_NAMES = {"common", "helper", "helpers", "misc", "util", "utils"}
 # A room is a package of `app` or a module straight under it, or a module at the top of the project.
 FLOORS: list[set[str]] = [
     {
+        "account_numbers",
         "acts",
         "addresses",
         "clock",

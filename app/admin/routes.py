@@ -93,7 +93,7 @@ def list_all_accounts(query: dict[str, Any]) -> dict[str, Any]:
     return page.answer("accounts", accounts.with_balances(found), _position, stop=stop)
 
 
-@bp.patch("/accounts/<id:account_id>/status")
+@bp.patch("/accounts/<account:account_id>/status")
 @administrators_only
 @bp.arguments(ChangeStatusSchema(), example={"status": "FROZEN", "reason": "Reported stolen"})
 @bp.response(200, AccountAnswerSchema())
@@ -118,8 +118,9 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 
     They say who did what to what, when, why and from where, newest first.
     """
-    page, filters = read_page("audit_log", query)
-    records, stop = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
+    named = service.audit_filters({name: text for name, text in query.items() if name in ("subject", "actor")})
+    page, filters = read_page("audit_log", {**query, **named})
+    records, stop = repository.find_audit_records(filters, after=page.after, limit=page.fetch)
     return page.answer("records", records, lambda record: [record["at"], record["_id"]], stop=stop)
 
 

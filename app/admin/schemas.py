@@ -81,7 +81,9 @@ class ChangeRoleSchema(CamelSchema):
 
 class AuditQuerySchema(PageSchema):
     subject = Line(
-        length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The id or name of what was acted on."}
+        length_min=1,
+        length_max=SEARCH_LENGTH_MAX,
+        metadata={"description": "What was acted on: its id or name, or the number of an account."},
     )
     actor = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The id or name of who acted."})
 

@@ -3,14 +3,15 @@
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app import audit, clock, mongo
+from app import audit, clock, ledger, mongo
+from app.account_numbers import AccountNumber, WrongCheckDigits
 from app.acts import Act
 from app.addresses import email_beginning
 from app.admin import repository
 from app.auth.roles import MAY_CHANGE_ROLES, Role
 from app.auth.service import find_user, name_key
-from app.errors import Forbidden, UserNotFound
-from app.fields import read_id
+from app.errors import Forbidden, UserNotFound, ValidationFailed
+from app.fields import read_account, read_id
 from app.mongo import Document
 
 
@@ -73,5 +74,18 @@ def account_filters(filters: Document) -> Document:
 
 
 def audit_filters(filters: Document) -> Document:
-    """Return the filters of the audit log with ids as ObjectIds. Other texts are names and stay as they are."""
-    return {name: read_id(text) or text for name, text in filters.items()}
+    """Return the filters of the audit log with ids as ObjectIds, also of accounts that are named by their numbers.
+
+    Other texts are names and stay as they are. Raises ValidationFailed for a number with wrong check digits.
+    """
+    return {name: _named(name, text) for name, text in filters.items()}
+
+
+def _named(field: str, text: str) -> ObjectId | str:
+    try:
+        found = read_account(text)
+    except WrongCheckDigits as error:
+        raise ValidationFailed(f"Invalid: {field}.", errors={field: [str(error)]}) from None
+    if isinstance(found, AccountNumber):
+        return ledger.ids_of([found])[found]
+    return read_id(text) or text

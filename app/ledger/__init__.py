@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
+from app.account_numbers import AccountNumber
 from app.clock import MILLISECOND, SETTLING
 from app.ledger import chain, counts, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
+from app.ledger.numbers import NUMBERS, ids_of, numbers_of
 from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.ledger.repository import HEADS
@@ -22,13 +24,16 @@ from app.settings.policies import LedgerPolicy
 
 __all__ = [
     "HEADS",
+    "NUMBERS",
     "Standing",
     "accounts",
     "begin_journal",
     "configure",
     "expired_holds",
     "heads",
+    "ids_of",
     "is_for_everybody",
+    "numbers_of",
     "post",
     "rehearse",
     "settled_until",
@@ -73,14 +78,20 @@ def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
 
 
 def begin_journal(
-    account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, session: ClientSession
+    account: ObjectId,
+    *,
+    kind: AccountKind,
+    user: ObjectId | None,
+    currency: str,
+    number: AccountNumber,
+    session: ClientSession,
 ) -> datetime:
     """Write entry 0 of a new account's journal, in the atomic block that opens the account, and return its time.
 
     Raises ServiceUnavailable if this host's clock is off.
     """
     at = clocks.now(session)
-    _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at)
+    _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at, number=number)
     repository.insert_entries([entry], session)
     return at
 

@@ -33,7 +33,7 @@ _HEAD_STAGES: list[Document] = [
     {"$group": {"_id": "$account", "head": {"$first": "$$ROOT"}}},
 ]
 # What a posting needs to know of an account, of its newest entry, and of its first.
-_OF_ACCOUNT = {"user": 1, "kind": 1, "currency": 1, "status": 1}
+_OF_ACCOUNT = {"user": 1, "kind": 1, "currency": 1, "status": 1, "number": 1}
 _OF_HEAD = {f"head.{name}": 1 for name in ("sequence", "balance", "held", "hash", "created_at")}
 _OF_FIRST = {"_id": 0, "account": 1, "identity": 1}
 

@@ -19,6 +19,7 @@ _ID_OR_NAME = {"bsonType": ["objectId", "string"]}
 _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
+_NUMBER = {"bsonType": "string", "pattern": "^FC[0-9]{14}$"}
 _COUNT = {"bsonType": ["int", "long"], "minimum": 0}
 _VERSION = {"bsonType": "int", "minimum": 1}
 
@@ -110,7 +111,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `incoming_holds` counts the holds ever placed in the account's favour. Because each hold writes it, a hold and
         # a close that race conflict, and MongoDB lets only one through.
-        {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY},
+        # The release before writes no `number`; an upgrade adds it.
+        {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY, "number": _NUMBER},
     ),
     # Movements of money and key uses share a collection, because one unique index must cover all keys of a user.
     "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
@@ -134,7 +136,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         {
             "version": {"bsonType": "int", "minimum": 2},
             "record_hash": _HASH,
-            "identity": _document({"user": _optional(_ID), "kind": _KIND, "currency": _STRING}),
+            "identity": _document({"user": _optional(_ID), "kind": _KIND, "currency": _STRING}, {"number": _NUMBER}),
         },
     ),
     "audit_log": _document(
@@ -232,6 +234,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     # Each ends with the order of the list, so that a page is one seek, whichever filter is used.
     "accounts": [
+        IndexModel("number", unique=True, partialFilterExpression={"number": {"$exists": True}}),
         IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
