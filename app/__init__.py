@@ -34,6 +34,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.operations.routes import bp as pages
     from app.operations.routes import service as operations
     from app.outbox import repository as outbox
+    from app.payees.routes import bp as payees
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
@@ -59,7 +60,7 @@ def create_app(config: Config | None = None) -> Flask:
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions, statements, admin, operations):
+    for blueprint in (auth, accounts, payees, transactions, statements, admin, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     cli.register(app)

@@ -109,6 +109,22 @@ def read_id(text: str) -> ObjectId | None:
     return None if found == MALFORMED_ID else found
 
 
+class AccountNumberField(fields.Field[AccountNumber]):
+    """An account's number, with or without blanks, in capitals or not."""
+
+    default_error_messages = {"invalid": "Not an account number: it has FC and 14 digits."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"type": "string", "pattern": f"^{account_numbers.PATTERN}$", **kwargs.pop("metadata", {})}
+        super().__init__(metadata=metadata, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> AccountNumber:
+        number = _read_number(value) if isinstance(value, str) else None
+        if number is None:
+            raise self.make_error("invalid")
+        return number
+
+
 class AccountId(Id):
     """An account: its id or its number in JSON, an ObjectId or an AccountNumber inside."""
 
@@ -123,13 +139,17 @@ class AccountId(Id):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, str):
             raise self.make_error("invalid")
-        try:
-            account = ObjectId(value) if _ID.fullmatch(value) else account_numbers.read_number(value)
-        except WrongCheckDigits as error:
-            raise ValidationError(str(error)) from None
+        account = ObjectId(value) if _ID.fullmatch(value) else _read_number(value)
         if account is None:
             raise self.make_error("invalid")
         return account
+
+
+def _read_number(text: str) -> AccountNumber | None:
+    try:
+        return account_numbers.read_number(text)
+    except WrongCheckDigits as error:
+        raise ValidationError(str(error)) from None
 
 
 def read_account(text: str) -> ObjectId | AccountNumber | None:

@@ -38,6 +38,7 @@ _TRANSFER = {
     "amount": 500,
     "idempotencyKey": "{{key}}",
 }
+_PAYEE = {"payeeId": "{{payeeId}}"}
 _TRANSACTION, _HOLD = {"transactionId": "{{transferId}}"}, {"holdId": "{{holdId}}"}
 _SESSION = {"token": "body.token", "refreshToken": "body.refreshToken"}
 _TRANSACTION_ID = "body.transaction.id"
@@ -99,7 +100,14 @@ _ACCOUNTS = [
         keeps={"currentAccount": "body.account.id", "currentNumber": "body.account.number"},
     ),
     Step("And one for savings", "createAccount", 201, {"name": "Savings"}, keeps={"savingsAccount": "body.account.id"}),
-    Step("Ben opens one", "createAccount", 201, {}, token="benToken", keeps={"benAccount": "body.account.id"}),
+    Step(
+        "Ben opens one",
+        "createAccount",
+        201,
+        {},
+        token="benToken",
+        keeps={"benAccount": "body.account.id", "benNumber": "body.account.number"},
+    ),
     Step(
         "Asha names hers",
         "renameAccount",
@@ -126,6 +134,29 @@ _ACCOUNTS = [
         token="systemToken",
         checks=(_is("transaction.kind", "FUNDING"),),
     ),
+]
+_PAYEES = [
+    Step(
+        "Whose number is that?",
+        "lookUpPayee",
+        200,
+        query={"number": "{{benNumber}}"},
+        checks=(_is("holder", "Ben C."),),
+    ),
+    Step("Nobody's", "lookUpPayee", 404, query={"number": "FC76910284736650"}, checks=_code("payee_not_found")),
+    Step("Mistyped", "lookUpPayee", 422, query={"number": "FC77910284736650"}, checks=_code("validation_failed")),
+    Step(
+        "Asha saves Ben",
+        "savePayee",
+        201,
+        {"number": "{{benNumber}}", "name": "Landlord"},
+        keeps={"payeeId": "body.payee.id"},
+        checks=(_is("payee.holder", "Ben C."),),
+    ),
+    Step("And once is enough", "savePayee", 200, {"number": "{{benNumber}}", "name": "Landlord"}),
+    Step("She calls him something else", "renamePayee", 200, {"name": "Ben"}, path=_PAYEE),
+    Step("Her payees", "listPayees", 200, checks=("body.payees.length === 1",)),
+    Step("Ben has none", "listPayees", 200, token="benToken", checks=("body.payees.length === 0",)),
 ]
 _TRANSFERS = [
     Step(
@@ -337,6 +368,8 @@ _BANK = [
     Step("The whole ledger, added up", "getTrialBalance", 200, token="systemToken", checks=("body.balanced === true",)),
 ]
 _END = [
+    Step("Asha no longer pays Ben", "deletePayee", 204, path=_PAYEE),
+    Step("And forgets him once", "deletePayee", 404, path=_PAYEE, checks=_code("payee_not_found")),
     Step(
         "An account with money cannot be closed", "closeAccount", 409, path=_SAVINGS, checks=_code("account_not_empty")
     ),
@@ -380,4 +413,4 @@ _END = [
     Step("Asha logs out", "logout", 200),
     Step("Her token is worth nothing any more", "getMe", 401, checks=_code("token_revoked")),
 ]
-JOURNEY = [*_REGISTER, *_ACCOUNTS, *_TRANSFERS, *_HOLDS, *_BATCHES, *_READING, *_BANK, *_END]
+JOURNEY = [*_REGISTER, *_ACCOUNTS, *_PAYEES, *_TRANSFERS, *_HOLDS, *_BATCHES, *_READING, *_BANK, *_END]

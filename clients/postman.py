@@ -148,7 +148,8 @@ def _step(step: Step, method: str, path: str, operation: Document, *, is_first: 
 
 
 def _is_json(operation: Document, statuses: list[int]) -> bool:
-    return all("json" in kind for status in statuses for kind in operation["responses"][str(status)]["content"])
+    kinds = [operation["responses"][str(status)].get("content", {"nothing": {}}) for status in statuses]
+    return all("json" in kind for of_one in kinds for kind in of_one)
 
 
 def _item(

@@ -39,7 +39,7 @@ FLOORS: list[set[str]] = [
     {"backup", "outbox"},
     {"auth"},
     {"accounts", "config", "mail"},
-    {"admin", "local", "statements"},
+    {"admin", "local", "payees", "statements"},
     {"transactions"},
     {"cli", "operations"},
     {"app"},
@@ -65,7 +65,7 @@ FILES_OF_ITS_OWN = {
     },
     "transactions": {"receipts"},
 }
-DOMAINS = {"accounts", "admin", "auth", "operations", "statements", "transactions"}
+DOMAINS = {"accounts", "admin", "auth", "operations", "payees", "statements", "transactions"}
 # The rules of the ledger: no I/O, no clock, no chance.
 PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
     "app.acts",

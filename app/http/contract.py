@@ -33,6 +33,7 @@ class Contract:
 
     `access` describes the required token or role; None: anybody may call. `admit` raises unless the caller has it.
     `ahead` names, by the caller and the path, what the view reads first; the check of the token brings it along.
+    `limit` names the limit under which calls are counted; None: the one for calls of this method.
     The view gets what the `inputs` read, in their order. Without `answer`, Flask makes the response.
     """
 
@@ -40,6 +41,7 @@ class Contract:
     admit: Callable[[Incoming], None] | None = None
     ahead: Callable[..., Iterable[together.Key]] | None = None
     inputs: tuple[Input, ...] = ()
+    limit: str | None = None
     answer: Callable[[Any], Response] | None = None
 
 

@@ -114,6 +114,9 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         # The release before writes no `number`; an upgrade adds it.
         {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY, "number": _NUMBER},
     ),
+    "payees": _document(
+        {"_id": _ID, "user": _ID, "account": _ID, "number": _NUMBER, "name": _STRING, "created_at": _DATE}
+    ),
     # Movements of money and key uses share a collection, because one unique index must cover all keys of a user.
     "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
     "ledger_entries": _document(
@@ -241,6 +244,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("currency", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("kind", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
     ],
+    # A user saves a number once. It also leads to all that a user has saved.
+    "payees": [IndexModel([("user", ASCENDING), ("number", ASCENDING)], unique=True)],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
         # Histories: what was not declined, what was, and the latter by initiator. So a page never reads past strangers'
@@ -299,6 +304,7 @@ INDEXES: dict[str, list[IndexModel]] = {
 PRIVILEGES: dict[str, list[str]] = {
     "users": ["find", "insert", "update"],
     "accounts": ["find", "insert", "update"],
+    "payees": ["find", "insert", "update", "remove"],
     "transactions": ["find", "insert", "update"],
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
