@@ -5,6 +5,7 @@ nearly every pair of digits that changed places. A number is given once, never c
 """
 
 import re
+from functools import lru_cache
 from secrets import randbelow
 
 from stdnum.iso7064 import mod_97_10
@@ -12,6 +13,8 @@ from stdnum.iso7064 import mod_97_10
 PREFIX = "FC"
 RANDOM_DIGITS = 12
 GROUP_LENGTH = 4
+# A request's numbers are looked at twice, and a batch may have a thousand.
+CHECKED_KEPT_MAX = 10_000
 # As a person may write it: in groups, in small letters.
 PATTERN = r"\s*[Ff]\s*[Cc](\s*[0-9]){14}\s*"
 _NUMBER = re.compile(r"FC[0-9]{14}")
@@ -38,6 +41,7 @@ def new_number() -> AccountNumber:
     return AccountNumber(f"{PREFIX}{_check_digits(digits)}{digits}")
 
 
+@lru_cache(maxsize=CHECKED_KEPT_MAX)
 def _check_digits(digits: str) -> str:
     check: str = mod_97_10.calc_check_digits(digits + PREFIX)
     return check

@@ -355,6 +355,17 @@ _BANK = [
         query={"q": "{{userId}}"},
         checks=("body.users.length === 1",),
     ),
+    Step(
+        "The outbox",
+        "listOutbox",
+        200,
+        token="systemToken",
+        keeps={"messageId": "body.messages[0].id"},
+        checks=("!JSON.stringify(body).includes('payload')",),
+    ),
+    Step("A message is made due", "retryMessage", 202, token="systemToken", path={"messageId": "{{messageId}}"}),
+    Step("How the bank is doing", "getStatus", 200, token="systemToken", checks=("body.users >= 3",)),
+    Step("Which Asha may not see", "getStatus", 403, checks=_code("forbidden")),
     Step("All accounts", "listAllAccounts", 200, token="systemToken", query={"limit": "2"}),
     Step(
         "Ben joins the bank",

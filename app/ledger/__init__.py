@@ -29,6 +29,7 @@ __all__ = [
     "accounts",
     "begin_journal",
     "configure",
+    "count_holds",
     "expired_holds",
     "heads",
     "ids_of",
@@ -179,6 +180,11 @@ def standing_at(account: ObjectId, at: datetime) -> Standing:
 def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
     """Return the accounts that exist, each with the balance of its newest entry."""
     return {account.id: account for account in repository.find(ids).accounts}
+
+
+def count_holds(at: datetime) -> dict[str, int]:
+    """Return how many pending holds are `open` and how many are `overdue`, each COUNTED_MAX at most."""
+    return repository.count_holds(at)
 
 
 def expired_holds(at: datetime, *, limit: int, besides: Collection[ObjectId] = ()) -> list[ObjectId]:

@@ -288,7 +288,7 @@ def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
         _hasty(database().letter_counts).bulk_write(changes, ordered=False)
 
 
-def revive(selection: Document, *, now: datetime) -> int:
+def revive(selection: Document, *, now: datetime, session: ClientSession | None = None) -> int:
     """Make the selected documents due now, with no attempts counted; return how many there were.
 
     What was sent or is claimed stays as it is.
@@ -297,12 +297,13 @@ def revive(selection: Document, *, now: datetime) -> int:
     revived = database().outbox.update_many(
         {"state": unsent, "lease": {"$exists": False}, **selection},
         {"$set": {"state": MessageState.PENDING.value, "attempts": 0, "next_attempt_at": now}},
+        session=session,
     )
     return revived.modified_count
 
 
-def find_message(message_id: ObjectId) -> Document | None:
-    return database().outbox.find_one({"_id": message_id}, projection=["state"])
+def find_message(message_id: ObjectId, session: ClientSession | None = None) -> Document | None:
+    return database().outbox.find_one({"_id": message_id}, projection=["state", "attempts"], session=session)
 
 
 def count(state: MessageState) -> int:

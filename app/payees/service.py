@@ -121,8 +121,8 @@ def _holder(account: Account | None, people: dict[ObjectId, Any]) -> Document:
 def shortened(name: str) -> str:
     """Return a name so that who knows its bearer recognises it, and who does not learns little: `Asha R.`.
 
-    Of several words it is the first one and the initial of the last. Of a single word, or one that looks like an
-    address, it is the first half, at most ONE_WORD_LENGTH_MAX characters.
+    Of several words it is the first one and the initial of the last. Of a single word, or if the first one looks like
+    an address or a telephone number, it is the first half of it, at most ONE_WORD_LENGTH_MAX characters.
     """
     parts = (list(_characters(word)) for word in unicodedata.normalize("NFC", name).split())
     words = [word for word in parts if word]
@@ -130,7 +130,7 @@ def shortened(name: str) -> str:
         return _CUT
     first, *others = words
     initial = next((character for word in reversed(others) for character in word if character[0].isalnum()), None)
-    if initial is None or "@" in first:
+    if initial is None or "@" in first or sum(character.isdigit() for character in first) > ONE_WORD_LENGTH_MAX:
         return "".join(first[: max(1, min(len(first) // 2, ONE_WORD_LENGTH_MAX))]) + _CUT
     shown = "".join(first[:FIRST_NAME_LENGTH_MAX]) + (_CUT if len(first) > FIRST_NAME_LENGTH_MAX else "")
     return f"{shown} {initial}."

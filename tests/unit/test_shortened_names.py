@@ -29,6 +29,7 @@ from app.payees.service import shortened
         # An address gives no more away than a word does.
         ("asha@example.com", "asha…"),
         ("asha@example.com Rao", "asha…"),
+        ("+91-98765-43210 Rao", "+91-…"),
         # A first name that is too long is cut.
         ("Wolfeschlegelsteinhausenbergerdorff Senior", "Wolfeschlegelsteinha… S."),
         # The initial is a letter or a digit.
