@@ -215,3 +215,36 @@ def test_nobody_looks_up_or_saves_without_a_token(bank: Bank) -> None:
         bank.anonymous.call("DELETE", f"{PAYEES}/{'a' * 24}"),
     ):
         assert (answer.status, answer.code) == (401, "token_missing")
+
+
+def test_an_answer_without_a_body_ends_where_it_should(live_bank: Bank) -> None:
+    asha, ben = live_bank.register(), live_bank.register("Ben Cole")
+    payee = save(asha, ben.number_of(ben.open_account())).body["payee"]
+
+    answer = asha.call("DELETE", f"{PAYEES}/{payee['id']}")
+
+    assert (answer.status, answer.content) == (204, b"")
+    assert not {"content-length", "transfer-encoding"} & answer.headers.keys()
+    assert payees_of(asha) == [], "on the same connection"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "FC76%0A9102%0D84736650",
+        "FC76%009102847366",
+        "%EF%BC%A6FC76910284736650",
+        "FC" + "%20" * 2000 + "76910284736650",
+        "FC76910284736650%2e",
+        "fc-76-910284736650",
+        "%C2%A0FC76%E2%80%AF910284736650",
+        "FC%ED%A0%8076910284736650",
+    ],
+)
+def test_no_spelling_of_a_number_is_too_much(asha: Person, written: str) -> None:
+    for path in (
+        f"{PAYEES}/lookup?number={written}",
+        f"/api/accounts/{written}",
+        f"/api/transactions?account={written}",
+    ):
+        assert asha.get(path).status in (404, 422), path

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from bson import ObjectId
@@ -15,6 +16,7 @@ from app.mongo.migrations import run, steps, version_2
 from app.mongo.migrations.run import NOBODY
 from tests.api.test_account_numbers import UNKNOWN
 from tests.chance import Draws
+from tests.clients import Answer
 from tests.integration.tampering import faults
 from tests.integration.test_together import commands
 from tests.people import Bank, new_key
@@ -69,6 +71,44 @@ def test_a_number_is_one_seek_however_many_accounts_there_are(bank: Bank, databa
 
     # Two ids on the blocklist, the number, the account's first entry, and what shows that there are no others.
     assert sent[0]["keysExamined"] <= 8
+
+
+def asked(database: Database[Document], call: Callable[[], Answer], status: int) -> list[str]:
+    """Return which collections the call's commands were for, in order."""
+    with commands(database) as sent:
+        answer = call()
+    assert answer.status == status, answer.content
+    return [each["ns"] for each in sent]
+
+
+@pytest.mark.parametrize("path", ["/api/accounts/{}", "/api/accounts/{}/balance", "/api/transactions?account={}"])
+def test_a_strangers_number_and_an_unknown_one_are_sought_alike(
+    bank: Bank, database: Database[Document], path: str
+) -> None:
+    owner, account = bank.customer()
+    stranger = bank.register()
+
+    foreign, unknown = (
+        asked(database, partial(stranger.get, path.format(number)), 404)
+        for number in (owner.number_of(account), UNKNOWN)
+    )
+
+    assert foreign == unknown
+
+
+def test_a_lookup_of_a_closed_account_and_of_an_unknown_number_are_alike(
+    bank: Bank, database: Database[Document]
+) -> None:
+    owner, account = bank.customer()
+    number = owner.number_of(account)
+    assert owner.post(f"/api/accounts/{account}/close").status == 200
+    stranger = bank.register()
+
+    closed, unknown = (
+        asked(database, partial(stranger.get, f"/api/payees/lookup?number={each}"), 404) for each in (number, UNKNOWN)
+    )
+
+    assert closed == unknown
 
 
 def test_the_application_itself_cannot_lead_money_astray_by_exchanging_numbers(
