@@ -41,7 +41,7 @@ from app.http.parsing import BODY_PROBLEMS
 from app.ledger.proof import trial_balance as proof
 from app.ledger.records import AccountStatus
 from app.outbox import overview
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 from app.runtime import heavy
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")

@@ -16,7 +16,7 @@ from app.accounts.schemas import (
 from app.auth.schemas import EXAMPLE_USER, RoleName, UserSchema
 from app.fields import CamelSchema, Choice, Currency, CurrencyCode, Id, Line, Total, UtcDateTime
 from app.http.paging import EXAMPLE_CURSOR, PageSchema
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 
 SEARCH_LENGTH_MAX = 320
 _CURSOR = {"description": "For the next page, or null at the end."}

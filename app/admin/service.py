@@ -20,7 +20,7 @@ from app.mongo import Document
 from app.mongo.migrations import record
 from app.outbox import overview
 from app.outbox import repository as outbox
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 
 # How far back the operator's page looks.
 POSTINGS_MINUTES = 15

@@ -7,7 +7,7 @@ from pymongo import DESCENDING
 
 from app.mongo import Document, database
 from app.mongo.lists import SEARCHED_MAX
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 
 # Up to this many in a state are found by the state. If there are more, they are found among all, the newest first.
 FEW = 10_000
