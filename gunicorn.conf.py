@@ -3,15 +3,18 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
+from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 import config as settings  # because gunicorn has a setting named `config`
-from app.http.worker import PatientWorker
+from app.http.retiring import RetiringWorker
+from app.runtime.succession import Succession
 
 try:
     _server = settings.load_server()
@@ -21,8 +24,8 @@ except settings.ConfigError as error:
 bind = f"[{_server.host}]:{_server.port}" if ":" in _server.host else f"{_server.host}:{_server.port}"
 workers = _server.workers
 threads = _server.threads
-PatientWorker.request_timeout_s = _server.request_timeout_s
-worker_class = PatientWorker
+RetiringWorker.request_timeout_s = _server.request_timeout_s
+worker_class = RetiringWorker
 # Not the parser in C, which gunicorn would use if it were installed, because that hangs on HTTP/1.9.
 http_parser = "python"
 # Each worker imports the application itself, because a MongoDB client must not be made before the fork.
@@ -59,15 +62,28 @@ def on_starting(server: Arbiter) -> None:
     if not _passes(server.log):
         sys.exit(1)
     _share_counts()
-    reload_now = server.handle_hup
+    _watch_signals(server)
+
+
+def _watch_signals(server: Arbiter) -> None:
+    """Check before a reload that it will succeed, and tell the workers whether others follow them."""
+    succession = server.succession = Succession()
+    reload_now, queue_signal = server.handle_hup, server.signal
 
     def reload_if_it_can_serve() -> None:
         if _passes(server.log):
+            succession.begin()
             reload_now()
         else:
             server.log.error("Not reloaded, for the reason above. What runs goes on as it is.")
 
-    server.handle_hup = reload_if_it_can_serve
+    def note_signal(number: int, frame: Any) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            # At once, because a reload occupies the master until the former workers have ended.
+            succession.end()
+        queue_signal(number, frame)
+
+    server.handle_hup, server.signal = reload_if_it_can_serve, note_signal
 
 
 def on_exit(server: Arbiter) -> None:  # noqa: ARG001 (as gunicorn calls it)
@@ -127,8 +143,11 @@ def _check(log: Logger) -> None:
         sys.exit(f"MongoDB refuses MONGO_URI: {str(error).partition(', full error')[0]}")
 
 
-def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+def post_fork(server: Arbiter, worker: Worker) -> None:
     """Make the worker import the application itself, because after a reload the master's modules are outdated."""
+    # A master that an earlier release started has none.
+    worker.succession = getattr(server, "succession", None) or Succession()
+    worker.generation = worker.succession.newest
     _forget_imports()
 
 
@@ -138,8 +157,12 @@ def _forget_imports() -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's background tasks. It must be after the fork, because threads do not survive one."""
+    """Start the worker's background tasks, and tell the workers before it that it serves.
+
+    The tasks must start after the fork, because threads do not survive one.
+    """
     worker.wsgi.extensions["background"].start()
+    worker.succession.serves(worker.generation)
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)

@@ -18,7 +18,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no 
 
 REQUESTS = Counter(
     "fincore_http_requests",
-    "Requests answered, by the pattern of their path. `none` stands for paths that do not exist.",
+    "Requests answered, by the pattern of their path. `none` stands for paths that do not exist and, as the method "
+    "too, for what the server refuses before it looks at it, because there is no room or because it is not readable.",
     ("route", "method", "status"),
     registry=_registry,
 )
