@@ -33,7 +33,7 @@ def savings(asha: tuple[Person, str]) -> str:
 def test_a_payment_is_reviewed_in_figures_and_words_and_then_paid(
     page: Page, asha: tuple[Person, str], savings: str
 ) -> None:
-    person, account = asha
+    person, _ = asha
     sign_in(page, person, "/pay")
     fill_payment(page, "125,5")
     expect(page.get_by_text("One hundred and twenty-five rupees and fifty paise")).to_be_visible()

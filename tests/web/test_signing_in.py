@@ -86,12 +86,12 @@ def test_nothing_goes_on_in_the_name_of_somebody_else(
 ) -> None:
     faults.expect("401")
     sign_in(page, asha[0])
-    with watched(page.context) as (other, others_faults):
+    with watched(page.context) as (other, _):
         other.goto("/settings")
         # The other tab hears of it by no channel, as after a crash; it finds out by itself.
         other.evaluate(
-            "async (credentials) => { await fetch('/session', { method: 'POST', headers: { 'X-Requested-With': 'fincore',"
-            " 'Content-Type': 'application/json' }, body: JSON.stringify(credentials) }) }",
+            "async (credentials) => { await fetch('/session', { method: 'POST', headers: { "
+            "'X-Requested-With': 'fincore', 'Content-Type': 'application/json' }, body: JSON.stringify(credentials) }) }",
             {"email": ben[0].user["email"], "password": PASSWORD},
         )
         page.get_by_role("link", name="All movements").click()
@@ -119,9 +119,7 @@ def test_a_busy_bank_is_asked_again_and_then_said(page: Page, faults: Faults, as
     def busy(route: Route) -> None:
         left[0] -= 1
         if left[0] >= 0:
-            route.fulfill(
-                status=503, headers={"Retry-After": "1"}, json={"code": "ledger_busy", "title": "", "status": 503}
-            )
+            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"code": "ledger_busy", "status": 503})
         else:
             route.continue_()
 
