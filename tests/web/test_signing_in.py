@@ -90,8 +90,8 @@ def test_nothing_goes_on_in_the_name_of_somebody_else(
         other.goto("/settings")
         # The other tab hears of it by no channel, as after a crash; it finds out by itself.
         other.evaluate(
-            "async (credentials) => { await fetch('/session', { method: 'POST', headers: { "
-            "'X-Requested-With': 'fincore', 'Content-Type': 'application/json' }, body: JSON.stringify(credentials) }) }",
+            "async (credentials) => { await fetch('/session', { method: 'POST', body: JSON.stringify(credentials), "
+            "headers: { 'X-Requested-With': 'fincore', 'Content-Type': 'application/json' } }) }",
             {"email": ben[0].user["email"], "password": PASSWORD},
         )
         page.get_by_role("link", name="All movements").click()
