@@ -20,6 +20,8 @@ Call = Callable[..., Any]
 RUNNER = """
 import { readFileSync } from "node:fs";
 globalThis.BroadcastChannel = undefined;
+globalThis.document = { getElementById: () => null, createElement: () => null };
+globalThis.addEventListener = () => {};
 const isBig = (value) => typeof value === "string" && /^-?\\d+n$/.test(value);
 const revive = (key, value) => (isBig(value) ? BigInt(value.slice(0, -1)) : value);
 const calls = JSON.parse(readFileSync(0, "utf8"), revive);
@@ -148,3 +150,41 @@ def test_a_file_of_payments_is_read_as_spreadsheets_write_it(call: Call) -> None
     text = '\ufeffTo;Amount;Note\r\n"FC64 0012";1,5;"Rent; ""May"""\r\n\r\n'
     assert call("kit/csv", "parseCsv", (text,)) == [[["To", "Amount", "Note"], ["FC64 0012", "1,5", 'Rent; "May"']]]
     assert call("kit/csv", "toCsv", ([["=1+1", 'a"b', "c,d"]],)) == ['\ufeff\'=1+1,"a""b","c,d"\r\n']
+
+
+# As segno 1.6.6 draws it: version 1, error correction M, mask 0.
+QR_CODE = """
+111111100000001111111
+100000101001101000001
+101110100101101011101
+101110100011001011101
+101110101101101011101
+100000100111001000001
+111111101010101111111
+000000000100000000000
+101010100010100010010
+101101000011010011001
+011000100001010010110
+011001001111111100111
+101010100111001100100
+000000001011000001011
+111111100000111110001
+100000100011001101010
+101110101100101000100
+101110100011010111010
+101110101010001000101
+100000100001110001011
+111111101001111110101
+"""
+
+
+def test_an_account_number_becomes_the_qr_code_that_others_draw(call: Call) -> None:
+    (drawn,) = call("kit/qr", "modules", ("FC27004122978810",))
+    assert ["".join("01"[is_dark] for is_dark in row) for row in drawn] == QR_CODE.split()
+
+
+def test_a_mistyped_account_number_is_named(call: Call) -> None:
+    good, mistyped, short = call("kit/people", "readNumber", ("fc13 4839 2017 5634",), ("FC13483920175643",), ("FC13",))
+    assert good == {"number": "FC13483920175634"}
+    assert "mistake" in mistyped["fault"]
+    assert "FC and 14 digits" in short["fault"]
