@@ -228,6 +228,21 @@ _BATCHES = [
 ]
 _READING = [
     Step(
+        "What Asha's programs are told, oldest first",
+        "listEvents",
+        200,
+        query={"limit": "3"},
+        keeps={"place": "body.nextAfter", "oldest": "body.events[0].id"},
+        checks=("body.events.length === 3", _is("events[0].type", "user.welcome")),
+    ),
+    Step(
+        "And on from there",
+        "listEvents",
+        200,
+        query={"after": "{{place}}", "types": "money.sent,account.renamed"},
+        checks=("body.events.length > 0", 'body.events.every((each) => each.id !== pm.environment.get("oldest"))'),
+    ),
+    Step(
         "The history, its first page",
         "listTransactions",
         200,
