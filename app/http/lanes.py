@@ -1,75 +1,101 @@
 """Which waiting request gets the next free thread, so that a crowd of one kind keeps nobody else waiting.
 
-Requests wait in lanes, one for each kind. A thread that is free takes from the lane that has the fewest threads just
-now. So a kind that comes alone has nearly all threads, and kinds that come together share them evenly. A few threads
-are kept from each kind, because postings may hold theirs for seconds while the database hangs, and reads and probes go
-on. A lane has a limit: who comes when it is full is refused at once, because a request that waits for long is repeated
-and makes things worse.
+Requests wait in lanes, one for each kind. Each lane has a few threads of its own, and all lanes share the others. So
+a kind goes on whatever becomes of all other kinds: postings may hold their threads for seconds while the database
+hangs, and so may reads at the same time. A kind that comes alone has `threads` threads, and kinds that come
+together share them evenly: a free thread takes from the lane that has the fewest just now.
+
+Who waits is refused at once if too many of its kind wait already, and later if it has waited for WAITING_MAX_S, because
+a request that waits for long is repeated and makes things worse.
 Only the worker's main thread uses this, so nothing is locked.
 """
 
 from collections import Counter, deque
 from enum import Enum
 from typing import Generic, TypeVar
+from urllib.parse import unquote
 
 Item = TypeVar("Item")
 
-# How many requests of one kind may wait for each thread. At the slowest, a transfer waits about a second behind them.
+# How many requests of one kind may wait for each thread, and in all, because more threads do not answer faster. At the
+# slowest, a transfer waits about a second behind them. Those who wait in all lanes leave a worker room for connections.
 WAITING_PER_THREAD = 4
-# How many more requests than there are threads are handed over, so that a thread need not wait for the main thread.
-AHEAD = 2
-# For every so many threads, one is kept from each kind, but one at least.
-THREADS_PER_KEPT = 16
+WAITING_MAX = 128
+# Longer than anybody waits in a crowd while the bank does its work. It is for a bank that does not, because it hangs.
+WAITING_MAX_S = 5.0
+# For every so many threads, each lane has one of its own, but one at least.
+THREADS_PER_OWN = 16
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Lane(Enum):
     """The kinds of requests that share the threads."""
 
-    PROBE = "is this process alive"
+    ALIVE = "is this process alive"
+    PROBE = "is it fit, and how is it: these ask the database"
     SIGN_IN = "sessions and passwords"
+    ADMIN = "the bank's own people"
     READ = "reads"
     WRITE = "everything else, such as postings"
 
 
+_BY_PATH = {"/healthz": Lane.ALIVE, "/readyz": Lane.PROBE, "/metrics": Lane.PROBE}
+_BY_START = {"/api/auth/": Lane.SIGN_IN, "/session": Lane.SIGN_IN, "/api/admin/": Lane.ADMIN}
+
+
 def lane_of(method: str, path: str) -> Lane:
-    """Return the lane of a request, by its head alone."""
-    if path in _PROBES:
-        return Lane.PROBE
-    if path.startswith(("/api/auth/", "/session")):
-        return Lane.SIGN_IN
+    """Return the lane of a request, by its head alone. The application decodes the path too."""
+    path = unquote(path)
+    if path in _BY_PATH:
+        return _BY_PATH[path]
+    for start, lane in _BY_START.items():
+        if path.startswith(start):
+            return lane
     return Lane.READ if method in _SAFE_METHODS else Lane.WRITE
 
 
 class Lanes(Generic[Item]):
-    """The requests that wait for one of `threads` threads."""
+    """The requests that wait for a thread. A lane that comes alone has at most `threads`."""
 
     def __init__(self, threads: int) -> None:
-        self._started_max = threads + AHEAD
-        self._lane_max = max(1, threads - max(1, threads // THREADS_PER_KEPT))
-        self._waiting_max = threads * WAITING_PER_THREAD
-        self._waiting: dict[Lane, deque[Item]] = {lane: deque() for lane in Lane}
+        self._own = max(1, threads // THREADS_PER_OWN)
+        self._shared = threads - self._own
+        self._waiting_max = min(threads * WAITING_PER_THREAD, WAITING_MAX)
+        self._waiting: dict[Lane, deque[tuple[float, Item]]] = {lane: deque() for lane in Lane}
         self._started: Counter[Lane] = Counter()
 
-    def join(self, lane: Lane, item: Item) -> bool:
+    @property
+    def threads(self) -> int:
+        """How many threads there must be, so that who may start has one at once."""
+        return self._shared + self._own * len(Lane)
+
+    def join(self, lane: Lane, item: Item, now: float) -> bool:
         """Let an item wait for its turn; return False if too many wait in its lane."""
         if len(self._waiting[lane]) >= self._waiting_max:
             return False
-        self._waiting[lane].append(item)
+        self._waiting[lane].append((now, item))
         return True
 
     def start(self) -> tuple[Lane, Item] | None:
         """Return whose turn it is, and count it as started; None if nobody waits or no thread is free."""
-        if self._started.total() >= self._started_max:
-            return None
-        waiting = [lane for lane in Lane if self._waiting[lane] and self._started[lane] < self._lane_max]
+        shared = sum(max(0, count - self._own) for count in self._started.values())
+        waiting = [
+            lane for lane in Lane if self._waiting[lane] and (self._started[lane] < self._own or shared < self._shared)
+        ]
         if not waiting:
             return None
         lane = min(waiting, key=self._started.__getitem__)
         self._started[lane] += 1
-        return lane, self._waiting[lane].popleft()
+        return lane, self._waiting[lane].popleft()[1]
 
     def end(self, lane: Lane) -> None:
         """Count an item that had started as done."""
         self._started[lane] -= 1
+
+    def take_late(self, now: float) -> list[Item]:
+        """Return who has waited for too long, and let them wait no more."""
+        late = []
+        for waiting in self._waiting.values():
+            while waiting and waiting[0][0] <= now - WAITING_MAX_S:
+                late.append(waiting.popleft()[1])
+        return late

@@ -33,7 +33,9 @@ from gunicorn.http.errors import ParseException
 from app.http import answers
 from app.http.answering import AnsweringWorker
 from app.http.connections import ClientAway, Connection, Pace, Progress, SlowTakers, Stage
+from app.http.framing import Heads
 from app.http.lanes import Lane, Lanes, lane_of
+from app.http.refusals import Refusals
 from app.runtime import descriptors
 
 log = structlog.get_logger(__name__)
@@ -60,8 +62,6 @@ ARRIVING_QUEUE_MAX = 4
 # What accept(2) says if there is no room for another connection, and if no connection can ever be accepted again.
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
-# How long a worker that stops waits for clients to take their last answers.
-STOP_LINGER_S = 1.0
 
 
 class PatientWorker(AnsweringWorker):
@@ -73,25 +73,20 @@ class PatientWorker(AnsweringWorker):
         arriving_threads = max(1, self.cfg.threads // THREADS_PER_ARRIVING_BODY)
         self.arriving_max = arriving_threads
         self.arriving_pool = ThreadPoolExecutor(arriving_threads)
+        self.heads = Heads(self.cfg)
         self.lanes = Lanes[Connection](self.cfg.threads)
+        self.refusals = Refusals()
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
         self._sweep_at = self._accepts_again_at = 0.0
         self._failed_accepts = 0
         wanted: int = self.cfg.worker_connections
-        self.worker_connections = descriptors.clients_max(wanted, threads=self.cfg.threads + arriving_threads)
+        self.worker_connections = descriptors.clients_max(wanted, threads=self.lanes.threads + arriving_threads)
         if self.worker_connections < wanted:
             self.log.warning("Few files may be open, so at most %d clients can be connected.", self.worker_connections)
         super().init_process()
 
-    # The loop
-
-    def run(self) -> None:
-        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
-        while self.alive and self.is_parent_alive():
-            self.set_accept_enabled(self._has_room())
-            self._turn()
-        self.set_accept_enabled(False)
-        self._stop()
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.lanes.threads)
 
     def _turn(self) -> None:
         """Handle the events that are there, or wait up to SWEEP_S for one. Then check the deadlines."""
@@ -100,34 +95,17 @@ class PatientWorker(AnsweringWorker):
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
             self.notify()
+            self.refusals.tell(now)
+            for connection in self.lanes.take_late(now):
+                self._guard(connection, self._refuse, HTTPStatus.SERVICE_UNAVAILABLE, "waited too long")
             for connection in self.connections:
                 if connection.queued is not None and connection.handed_over_at + self.request_timeout_s <= now:
                     connection.queued.cancel()  # does nothing if a thread has it
             for connection in [c for c in self.connections if c.deadline <= now and c.stage is not Stage.SERVED]:
-                self._guard(connection, self._give_up)
-
-    def _stop(self) -> None:
-        """Finish the requests that have started. Idle connections are closed at once, as HTTP allows at any time."""
-        for connection in [c for c in self.connections if c.stage is Stage.IDLE]:
-            self._guard(connection, self._on_readable)  # a request may have come just now
-            if connection.stage is Stage.IDLE:
-                self._close(connection)
-        for connection in [c for c in self.connections if c.stage is Stage.HEAD]:
-            connection.deadline = min(connection.deadline, time.monotonic() + STOP_LINGER_S)
-        ends_at = time.monotonic() + self.cfg.graceful_timeout
-        while time.monotonic() < ends_at and any(c.stage is not Stage.LINGERING for c in self.connections):
-            self._turn()
-        ends_at = min(ends_at, time.monotonic() + STOP_LINGER_S)
-        while time.monotonic() < ends_at and self.connections:
-            self._turn()
-        for pool in (self.tpool, self.arriving_pool):
-            pool.shutdown(wait=False)
-        for connection in list(self.connections):
-            self._close(connection)
-        self.poller.close()
-        self.method_queue.close()
-        for listener in self.sockets:
-            listener.close()
+                if connection.stage is Stage.IDLE:
+                    self._guard(connection, self._close_if_idle)
+                else:
+                    self._guard(connection, self._give_up)
 
     def _has_room(self) -> bool:
         """Return whether one more connection can be accepted. If all are taken, close the oldest one that is idle."""
@@ -138,10 +116,7 @@ class PatientWorker(AnsweringWorker):
     def _end_an_idle_one(self) -> bool:
         for stage in (Stage.LINGERING, Stage.IDLE):
             for connection in [c for c in self.connections if c.stage is stage]:
-                if stage is Stage.IDLE:
-                    self._guard(connection, self._on_readable)  # a request may have come just now
-                if connection.stage is stage:
-                    self._close(connection)
+                self._guard(connection, self._close_if_idle if stage is Stage.IDLE else self._close)
                 if connection.stage is Stage.CLOSED:
                     return True
         # None is idle. The client that is furthest behind gives way.
@@ -243,7 +218,7 @@ class PatientWorker(AnsweringWorker):
             connection.stage = Stage.HEAD
             connection.deadline = now + self.request_timeout_s
         try:
-            progress = connection.advance(self.cfg)
+            progress = connection.advance(self.heads)
         except ParseException as fault:
             self._refuse(connection, answers.status_of(fault), type(fault).__name__)
             return
@@ -284,7 +259,8 @@ class PatientWorker(AnsweringWorker):
         assert connection.request is not None
         connection.stage = Stage.SERVED
         connection.handed_over_at = time.monotonic()
-        if self.lanes.join(lane_of(connection.request.method, connection.request.path), connection):
+        lane = lane_of(connection.request.method, connection.request.path)
+        if self.lanes.join(lane, connection, connection.handed_over_at):
             self._start_waiting()
         else:
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests")
@@ -322,7 +298,8 @@ class PatientWorker(AnsweringWorker):
             connection.pace = Pace(self.request_timeout_s, time.monotonic())
             connection.deadline = connection.pace.deadline
             self._watch(connection, selectors.EVENT_WRITE)
-        elif connection.keeps and (self.alive or connection.wire):
+        elif connection.keeps:
+            # Also by a worker that stops: the answer may have begun before, and then the client was promised this.
             self._keep(connection)
         else:
             self._linger(connection)
@@ -345,6 +322,11 @@ class PatientWorker(AnsweringWorker):
         if connection.wire:
             self._advance(connection, len(connection.wire))
 
+    def _close_if_idle(self, connection: Connection) -> None:
+        self._on_readable(connection)  # a request may have come just now
+        if connection.stage is Stage.IDLE:
+            self._close(connection)
+
     def _give_up(self, connection: Connection) -> None:
         """Stop waiting for a client that has closed its side or has run out of time.
 
@@ -360,8 +342,7 @@ class PatientWorker(AnsweringWorker):
         request_id = uuid.uuid4().hex
         address = connection.client[0] if connection.client else ""
         # The log must not repeat what the client sent.
-        event = "no_room" if status is HTTPStatus.SERVICE_UNAVAILABLE else "request_unreadable"
-        log.warning(event, reason=reason, address=address, request_id=request_id)
+        self.refusals.note(status, reason, address=address, request_id=request_id)
         connection.keeps = False
         connection.wire.clear()
         connection.sendall(answers.refusal(status, request_id, is_head=connection.is_head))

@@ -42,7 +42,7 @@ _POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 # The page reads its filters out of the address itself.
-_FILTERS = Input(frozenset({"query"}), lambda request: None)
+_FILTERS = Input(frozenset({"query"}), lambda _: None)
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _SETS_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "The refresh token, HttpOnly."}}
 _TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away."}}

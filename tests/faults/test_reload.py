@@ -1,19 +1,36 @@
-"""A reload (SIGHUP) serves the release that lies on the disk by then, all of it."""
+"""A reload (SIGHUP) serves the release that lies on the disk by then, all of it, and loses no request meanwhile."""
 
 import http.client
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from config import ROOT
-from local.processes import free_port, holds_within
-from tests.server import JWT_SECRET, START_TIMEOUT_S, STOP_TIMEOUT_S, is_ready
+import pytest
 
+from local.processes import free_port, holds_within
+from tests.faults.wire import head, wire
+from tests.server import JWT_SECRET, START_TIMEOUT_S, STOP_TIMEOUT_S, children, copy_program, is_ready
+
+HEALTH = head("GET", "/healthz")
+# Longer than a stop waits for the next request on an idle connection.
+RESTED_S = 2.0
+# Longer than an answer takes on a slow machine.
+SLOW_START_S = 6.0
+# Of the workers only, and not of the process that checks the settings before a reload.
+SLOW_START = f"""
+import multiprocessing
+import time
+
+if multiprocessing.parent_process() is None:
+    time.sleep({SLOW_START_S})
+"""
+SETTINGS = "settings.env"
 OLD, NEW = '"Insufficient funds"', '"Not enough money"'
 
 
@@ -23,44 +40,102 @@ def page(port: int) -> str:
         return connection.getresponse().read().decode()
 
 
-@contextmanager
-def served_copy(mongo_uri: str, place: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Serve a copy of the program, which a test may change."""
-    for name in ("app", "local"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
-        shutil.copy(ROOT / name, place / name)
+@dataclass
+class Served:
+    """A copy of the program, which a test may change, and the server that runs it."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    place: Path
+
+    @property
+    def workers(self) -> set[int]:
+        return set(children(self.process.pid))
+
+    def reload(self) -> int:
+        """Have one worker replace another; return the former when both are there, or when it has gone."""
+        assert holds_within(STOP_TIMEOUT_S, lambda: len(self.workers) == 1)
+        (old,) = self.workers
+        seen = {old}
+
+        def has_started() -> bool:
+            # The process that checks the settings, and then the new worker.
+            seen.update(self.workers)
+            return len(seen) == 3
+
+        self.process.send_signal(signal.SIGHUP)
+        assert holds_within(START_TIMEOUT_S, has_started)
+        return old
+
+
+@pytest.fixture(scope="module")
+def served(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    place = tmp_path_factory.mktemp("served")
+    copy_program(place)
+    (place / SETTINGS).write_text("KEEP_ALIVE_S=60\n")
     port = free_port()
-    given = {"ENV_FILE": os.devnull, "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET, "PORT": str(port), **settings}
+    given = {"ENV_FILE": str(place / SETTINGS), "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET, "PORT": str(port)}
     environment = {**os.environ, **given, "LOG_LEVEL": "ERROR", "WEB_CONCURRENCY": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     server = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=place, env=environment)
     try:
         assert holds_within(START_TIMEOUT_S, lambda: is_ready(port))
-        yield server, port
+        yield Served(server, port, place)
     finally:
         server.terminate()
         server.wait(STOP_TIMEOUT_S)
 
 
-def test_a_reload_takes_over_what_the_master_had_imported_too(mongo_uri: str, tmp_path: Path) -> None:
-    with served_copy(mongo_uri, tmp_path) as (server, port):
-        assert "Not enough money" not in page(port)
-        errors = tmp_path / "app" / "errors.py"
-        assert OLD in errors.read_text()
-        errors.write_text(errors.read_text().replace(OLD, NEW))
+def test_a_reload_takes_over_what_the_master_had_imported_too(served: Served) -> None:
+    assert "Not enough money" not in page(served.port)
+    errors = served.place / "app" / "errors.py"
+    assert OLD in errors.read_text()
+    errors.write_text(errors.read_text().replace(OLD, NEW))
 
-        server.send_signal(signal.SIGHUP)
+    served.reload()
 
-        assert holds_within(START_TIMEOUT_S, lambda: "Not enough money" in page(port))
+    assert holds_within(START_TIMEOUT_S, lambda: "Not enough money" in page(served.port))
 
 
-def test_a_reload_with_unfit_settings_leaves_the_bank_running(mongo_uri: str, tmp_path: Path) -> None:
-    settings = tmp_path / "settings.env"
-    settings.write_text("THREADS=4\n")
-    with served_copy(mongo_uri, tmp_path, ENV_FILE=str(settings)) as (server, port):
-        settings.write_text("THREADS=many\n")
+def test_a_reload_with_unfit_settings_leaves_the_bank_running(served: Served) -> None:
+    settings = served.place / SETTINGS
+    fit = settings.read_text()
+    settings.write_text("THREADS=many\n")
 
-        server.send_signal(signal.SIGHUP)
+    served.process.send_signal(signal.SIGHUP)
 
-        assert not holds_within(5.0, lambda: server.poll() is not None)
-        assert holds_within(START_TIMEOUT_S, lambda: is_ready(port))
+    assert not holds_within(5.0, lambda: served.process.poll() is not None)
+    assert holds_within(START_TIMEOUT_S, lambda: is_ready(served.port))
+    settings.write_text(fit)
+
+
+def test_a_reload_answers_the_next_request_on_each_kept_connection(served: Served) -> None:
+    with wire(served.port) as used, wire(served.port) as new:
+        used.send(HEALTH)
+        answer = used.answer()
+        assert answer is not None
+        assert not answer.ends_the_connection
+
+        old = served.reload()
+        time.sleep(RESTED_S)
+        for client in (used, new):
+            client.send(HEALTH)
+
+            (answer,) = client.answers()
+            assert (answer.status, answer.ends_the_connection) == (200, True)
+    assert holds_within(STOP_TIMEOUT_S, lambda: old not in served.workers)
+
+
+def test_a_reload_keeps_nobody_waiting_for_the_new_release(served: Served) -> None:
+    package = served.place / "app" / "__init__.py"
+    quick = package.read_text()
+    package.write_text(quick + SLOW_START)
+    served.reload()
+    reloaded_at = time.monotonic()
+    time.sleep(RESTED_S)
+
+    with wire(served.port) as client:
+        client.send(HEALTH)
+        assert client.answer() is not None
+
+    assert time.monotonic() - reloaded_at < SLOW_START_S
+    package.write_text(quick)

@@ -1,9 +1,12 @@
 """The worker's own handling of errors: of connections that could not be accepted, and of applications that fail."""
 
 import errno
+import math
+import selectors
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,7 +17,10 @@ from gunicorn.config import Config
 from app.http import answering, worker
 from app.http.answering import AnsweringWorker
 from app.http.answers import BrokenOff
-from app.http.connections import Connection, SlowTakers
+from app.http.connections import Connection, SlowTakers, Stage
+from app.http.framing import Heads
+from app.http.lanes import WAITING_MAX_S, Lane, Lanes
+from app.http.refusals import Refusals
 from app.http.worker import PatientWorker
 from config import ROOT
 from tests.logs import let_tell
@@ -79,6 +85,21 @@ def test_a_broken_listener_ends_the_worker() -> None:
         new_worker(PatientWorker).accept(Refusing(errno.EBADF))
 
 
+def test_a_request_that_waits_in_vain_is_refused(wire: tuple[Connection, socket.socket]) -> None:
+    connection, client = wire
+    patient = new_worker(PatientWorker)
+    patient.lanes, patient.refusals, patient.poller = Lanes(1), Refusals(), selectors.DefaultSelector()
+    patient._sweep_at, patient.notify, patient.wait_for_and_dispatch_events = 0.0, lambda: None, lambda _timeout: None
+    connection.stage, connection.deadline = Stage.SERVED, math.inf
+    patient.connections[connection] = None
+    assert patient.lanes.join(Lane.WRITE, connection, time.monotonic() - WAITING_MAX_S)
+
+    patient._turn()
+
+    assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")
+    patient.poller.close()
+
+
 @pytest.fixture
 def wire() -> Iterator[tuple[Connection, socket.socket]]:
     """A connection with one whole request, and the client's end."""
@@ -88,7 +109,7 @@ def wire() -> Iterator[tuple[Connection, socket.socket]]:
         theirs.sendall(REQUEST)
         connection = Connection(ours, ("127.0.0.1", 1), ("127.0.0.1", 2), patience_s=1.0, slow_takers=SlowTakers(1))
         connection.receive()
-        connection.advance(Config())
+        connection.advance(Heads(Config()))
         yield connection, theirs
 
 

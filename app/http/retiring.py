@@ -1,0 +1,77 @@
+"""How the worker runs, and how it stops without losing a request.
+
+A worker is told to stop for one of two reasons. At a reload other workers have been started in its place: it takes
+requests until one of them serves, and closes no kept connection earlier than its clients were told, because one of
+them may be sending a request just then. At the end of the server nobody comes after it, so it waits for such requests
+for a moment only. In both cases it says `Connection: close` in each answer that it begins now, and the client's next
+request goes to others.
+"""
+
+import selectors
+import time
+
+from app.http.connections import Stage
+from app.http.worker import PatientWorker
+from app.runtime.succession import Succession
+
+# How long a worker that stops waits for clients to take their last answers.
+STOP_LINGER_S = 1.0
+# How long it waits for the rest of a head or for the next request on an idle connection, if nobody comes after it.
+STOP_REST_S = 1.0
+# What is kept of graceful_timeout for the requests that come last. Longer than a posting takes at its default limit.
+LAST_ANSWER_S = 12.0
+
+
+class RetiringWorker(PatientWorker):
+    """Serves until it is told to stop, and then ends what it has begun."""
+
+    # Given after the fork.
+    succession = Succession()
+    generation = 0
+
+    def run(self) -> None:
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        while self.alive and self.is_parent_alive():
+            self._serve_all()
+        # Also if it is the master that has gone: answers say from now on that their connection ends.
+        self.alive = False
+        stands_in_until = time.monotonic() + self.cfg.graceful_timeout
+        while self._stands_in() and time.monotonic() < stands_in_until:
+            self._serve_all()
+        self.set_accept_enabled(False)
+        self._stop()
+
+    def _serve_all(self) -> None:
+        self.set_accept_enabled(self._has_room())
+        self._turn()
+
+    def _stands_in(self) -> bool:
+        return self.succession.awaits_successor(self.generation) and bool(self.is_parent_alive())
+
+    def _stop(self) -> None:
+        """Finish the requests that have started, and answer the next one on each connection that is kept."""
+        # Now, so that who connects later is refused or comes to another worker, and does not wait for this one's end.
+        for listener in self.sockets:
+            listener.close()
+        begun_at = time.monotonic()
+        ends_at = begun_at + self.cfg.graceful_timeout
+        while time.monotonic() < ends_at and any(c.stage is not Stage.LINGERING for c in self.connections):
+            self._shorten_rests(begun_at, ends_at)
+            self._turn()
+        ends_at = min(ends_at, time.monotonic() + STOP_LINGER_S)
+        while time.monotonic() < ends_at and self.connections:
+            self._turn()
+        for pool in (self.tpool, self.arriving_pool):
+            pool.shutdown(wait=False)
+        for connection in list(self.connections):
+            self._close(connection)
+        self.poller.close()
+        self.method_queue.close()
+
+    def _shorten_rests(self, begun_at: float, ends_at: float) -> None:
+        """Limit how long is waited for requests of which nothing, or not even the head, has arrived."""
+        is_replaced = self.succession.is_replaced(self.generation)
+        rests_until = max(begun_at, ends_at - LAST_ANSWER_S) if is_replaced else begun_at + STOP_REST_S
+        for connection in self.connections:
+            if connection.stage in (Stage.IDLE, Stage.HEAD):
+                connection.deadline = min(connection.deadline, rests_until)
