@@ -44,7 +44,7 @@ def test_a_payment_is_reviewed_in_figures_and_words_and_then_paid(
     expect(page.get_by_text("Your balance is now ₹874.50.")).to_be_visible()
     assert person.balance(savings) == 12_550
 
-    page.get_by_role("link", name="Your accounts").click()
+    page.get_by_role("link", name="Your accounts", exact=True).click()
     expect(page.get_by_text("₹874.50 available")).to_be_visible()
 
 

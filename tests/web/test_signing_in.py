@@ -148,7 +148,7 @@ def test_a_slow_answer_is_said_while_it_is_waited_for(page: Page, asha: tuple[Pe
     waiting: list[Route] = []
     sign_in(page, asha[0])
     page.clock.install()
-    page.route("**/api/transactions?**", waiting.append)
+    page.route("**/api/transactions?**", lambda route: waiting.append(route))
     page.get_by_role("link", name="All movements").click()
     expect(page.locator(".bone").first).to_be_visible()
     page.clock.fast_forward(5_000)
