@@ -65,5 +65,5 @@ const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 function numberLine(account) {
   if (!account.number) return capital(custom(account.currency).many);
-  return h("span", { class: "row" }, h("span", { class: "num" }, spaced(account.number)), copyButton(account.number, "account number"), qrButton(account.number, nameOf(account)));
+  return h("span", { class: "row wrap" }, h("span", { class: "num" }, spaced(account.number)), copyButton(account.number, "account number"), qrButton(account.number, nameOf(account)));
 }
