@@ -25,7 +25,9 @@ export function paying(account, { back }) {
 }
 
 function asked(account, back) {
-  const amount = amountField({ currency: account.currency, onChange: (read) => made && (made.main.textContent = read === null ? "Pay in" : `Pay in ${format(read, account.currency)}`) });
+  const amount = amountField({ currency: account.currency, onChange: (read) => {
+    made.main.textContent = read === null ? "Pay in" : `Pay in ${format(read, account.currency)}`;
+  } });
   const made = form({
     fields: [amount, field({ name: "note", label: "Note", optional: "its owner sees it", maxlength: "200", autocomplete: "off" })],
     submit: "Pay in",

@@ -6,7 +6,7 @@ import { button, field, form } from "../kit/forms.js";
 import { isOpen, paying } from "../kit/paying-in.js";
 import { format } from "../kit/money.js";
 import { pages } from "../kit/pages.js";
-import { chip, copyButton, empty, facts, head, link, money, say, sheet, total } from "../kit/parts.js";
+import { copyButton, empty, facts, head, link, money, say, sheet, total } from "../kit/parts.js";
 import { currentUser } from "../kit/session.js";
 import { show } from "../kit/router.js";
 import { accountName, actors, isBank, lately, stateChip, userBy } from "../kit/staff.js";
@@ -95,6 +95,7 @@ function changing(account, status, back) {
   return h("div", { class: "stack" }, h("h3", {}, `${verb} “`, name(accountName(account)), "”"), h("p", { class: "soft" }, text), made.element);
 }
 
+const STATES = { ACTIVE: "active", FROZEN: "frozen", CLOSED: "closed" };
 const KINDS = { DEBIT: "Paid", CREDIT: "Received", HOLD: "Held", RELEASE: "No longer held", STATUS: "State changed" };
 
 function journal(entries, { currency }) {
@@ -111,10 +112,11 @@ function line(entry, currency) {
   const what = h("b", {}, KINDS[entry.type] ?? entry.type);
   const sign = { DEBIT: "−", CREDIT: "+" }[entry.type] ?? "";
   const title = entry.sequence === 0 ? h("b", {}, "Opened") : what;
+  const note = entry.type === "STATUS" ? entry.sequence > 0 && `now ${STATES[entry.description] ?? "another"}` : entry.description;
   return h(
     "tr",
     {},
-    h("td", {}, entry.transactionId ? h("a", { class: "who", href: `/operator/movements/${entry.transactionId}` }, title) : title, " ", entry.type === "HOLD" && chip("Hold", "hold"), h("br"), h("span", { class: "small soft" }, h("span", { class: "num" }, `No. ${entry.sequence}`), " · ", when(entry.createdAt), entry.description && [" · ", name(entry.description)])),
+    h("td", {}, entry.transactionId ? h("a", { class: "who", href: `/operator/movements/${entry.transactionId}` }, title) : title, h("br"), h("span", { class: "small soft" }, h("span", { class: "num" }, `No. ${entry.sequence}`), " · ", when(entry.createdAt), note && [" · ", name(note)])),
     h("td", { class: "right" }, entry.amount === 0 ? "–" : money(entry.amount, currency, { sign, kind: entry.type === "CREDIT" ? "in" : "" })),
     h("td", { class: "right num soft wide-only" }, format(entry.balanceAfter, currency)),
   );

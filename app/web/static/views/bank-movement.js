@@ -9,7 +9,7 @@ import { amountOf, chipOf } from "../kit/movements.js";
 import { facts, head, link, money, notice, say, sheet, total } from "../kit/parts.js";
 import { Problem, wordsOf } from "../kit/problems.js";
 import { show } from "../kit/router.js";
-import { accountName } from "../kit/staff.js";
+import { accountName, isBank, userBy } from "../kit/staff.js";
 import { exact, when } from "../kit/times.js";
 
 const KINDS = { TRANSFER: "Payment", FUNDING: "Paid in by the bank", REVERSAL: "Reversal", HOLD: "Hold" };
@@ -17,8 +17,14 @@ const KINDS = { TRANSFER: "Payment", FUNDING: "Paid in by the bank", REVERSAL: "
 export async function view(place, screen) {
   const { signal } = screen;
   const { transaction } = await get(`/api/transactions/${place.params.transaction}`, null, { signal });
-  const [payer, payee] = await Promise.all([transaction.fromAccount, transaction.toAccount].map(async (id) => (await get(`/api/accounts/${id}`, null, { signal })).account));
+  const [payer, payee] = await Promise.all([transaction.fromAccount, transaction.toAccount].map((id) => party(id, signal)));
   screen.show(KINDS[transaction.kind], render(transaction, payer, payee));
+}
+
+// An account, and whose it is.
+async function party(id, signal) {
+  const { account } = await get(`/api/accounts/${id}`, null, { signal });
+  return { ...account, owner: isBank(account) ? null : await userBy(account.userId, signal) };
 }
 
 function render(transaction, payer, payee) {
@@ -34,7 +40,7 @@ function render(transaction, payer, payee) {
 
 function details(transaction, payer, payee) {
   const { heldAmount, amount, currency } = transaction;
-  const account = (one) => link(`/operator/accounts/${one.number ?? one.id}`, name(accountName(one)));
+  const account = (one) => [link(`/operator/accounts/${one.number ?? one.id}`, name(accountName(one))), one.owner && [" of ", name(one.owner.name)]];
   return facts([
     ["From", account(payer)],
     ["To", account(payee)],

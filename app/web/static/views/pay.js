@@ -44,7 +44,7 @@ function fieldsOf(place, accounts, payers, payees) {
   const review = h("div", { class: "stack" });
   const parts = { from, payer, note: field({ name: "note", label: "Note", optional: "both of you see it", maxlength: "200", autocomplete: "off" }), reviewBox: review, review: () => put(review, reviewed(parts)) };
   parts.to = payeePicker({ accounts, payees, from: payer, onChange: () => parts.review() });
-  parts.amount = amountField({ currency: first.currency, value: asked("amount") ?? "", onChange: () => parts.amount && parts.review() });
+  parts.amount = amountField({ currency: first.currency, value: asked("amount") ?? "", onChange: () => parts.review() });
   from.control.addEventListener("change", () => {
     parts.amount.setCurrency(payer().currency);
     parts.to.redraw();
