@@ -289,8 +289,8 @@ def _server(env: Env) -> ServerConfig:
 def _work(server: ServerConfig) -> WorkPolicy:
     """Divide a worker's threads: a quarter for documents, half for passwords, and the rest for quick requests.
 
-    So quick requests never wait. Few documents run at once, because Python draws them up and
-    uses one processor in each worker.
+    A quarter may wait for events. So quick requests never wait. Few documents run at once, because Python draws them up
+    and uses one processor in each worker.
     """
     # A variable that was refused is None here, until all bad ones have been named.
     threads, workers = server.threads or 1, server.workers or 1
@@ -301,6 +301,7 @@ def _work(server: ServerConfig) -> WorkPolicy:
         documents_per_user_at_once=max(1, DOCUMENTS_PER_USER_AT_ONCE // workers),
         passwords_max=max(1, threads // 2),
         passwords_at_once=max(1, min(threads // 4, processors // workers)),
+        waiting_max=threads // 4,
     )
 
 

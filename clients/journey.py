@@ -228,6 +228,21 @@ _BATCHES = [
 ]
 _READING = [
     Step(
+        "What Asha's programs are told, oldest first",
+        "listEvents",
+        200,
+        query={"limit": "3"},
+        keeps={"place": "body.nextAfter", "oldest": "body.events[0].id"},
+        checks=("body.events.length === 3", _is("events[0].type", "user.welcome")),
+    ),
+    Step(
+        "And on from there",
+        "listEvents",
+        200,
+        query={"after": "{{place}}", "types": "money.sent,account.renamed"},
+        checks=("body.events.length > 0", 'body.events.every((each) => each.id !== pm.environment.get("oldest"))'),
+    ),
+    Step(
         "The history, its first page",
         "listTransactions",
         200,
@@ -366,6 +381,19 @@ _END = [
         "Asha changes it", "changePassword", 200, {"currentPassword": "{{password}}", "newPassword": "{{newPassword}}"}
     ),
     Step("New tokens", "refresh", 200, token="refreshToken", keeps=_SESSION),
+    Step(
+        "Asha logs in on the bank's page",
+        "beginSession",
+        200,
+        {"email": "{{email}}", "password": "{{newPassword}}"},
+        token=None,
+        keeps={"pageToken": "body.token"},
+        checks=('!("refreshToken" in body)',),
+    ),
+    Step("The page is loaded again", "refreshSession", 200, token=None, keeps={"pageToken": "body.token"}),
+    Step("She logs out of it", "endSession", 204, token=None),
+    Step("There is no session of the page any more", "refreshSession", 204, token=None),
+    Step("Its token is worth nothing", "getMe", 401, token="pageToken", checks=_code("token_revoked")),
     Step("Asha logs out", "logout", 200),
     Step("Her token is worth nothing any more", "getMe", 401, checks=_code("token_revoked")),
 ]

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config import ROOT
@@ -51,7 +51,8 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
 def copy_program(place: Path) -> None:
     """Put a copy of the program there, which a test may change, without the tests."""
     for name in ("app", "local"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        # With what is compiled of it, so that it starts faster. Other tests may be compiling at this moment.
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
         shutil.copy(ROOT / name, place / name)
 
@@ -69,8 +70,12 @@ def is_ready(port: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started, in any of its threads."""
-    listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for some in listed for child in some.split()]
+    found = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread may end meanwhile, and hands its children on to another.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(child) for child in file.read_text().split()]
+    return found
 
 
 def is_running(pid: int) -> bool:

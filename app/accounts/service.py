@@ -171,10 +171,16 @@ def as_seen(account: Document, *, sees_all: bool) -> Document:
 def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Document:
     """Rename the user's account and return it as they see it; raises AccountNotFound if they have no such account."""
     sees_all = reads_everything(user_id)
-    account = repository.rename(account_id, user_id, name)
-    if account is None:
-        raise AccountNotFound
-    return as_seen(account, sees_all=sees_all)
+
+    def block(session: ClientSession) -> Document:
+        before = repository.rename(account_id, user_id, name, session)
+        if before is None:
+            raise AccountNotFound
+        if before.get("name") != name:
+            outbox.insert([messages.account_renamed(before, clock.now())], session)
+        return {**before, "name": name}
+
+    return as_seen(mongo.atomically(block), sees_all=sees_all)
 
 
 def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owner: ObjectId | None = None) -> Document:

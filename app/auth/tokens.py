@@ -185,6 +185,21 @@ def session_token_required(view: View) -> View:
     return _guarded(view, "token of the session", lambda incoming: _count(incoming, _claims_of_session))
 
 
+def admit_refresh_token(incoming: Incoming, token: str, *, is_leaving: bool) -> None:
+    """Keep the claims of a refresh token that came in another place than the header, or none if it is not good.
+
+    A token that was spent is good enough to leave its session. The request is counted for its user either way.
+    """
+    incoming.environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {token}"
+    try:
+        if is_leaving:
+            _count(incoming, _claims_of_session)
+        else:
+            _verify(incoming, refresh=True)
+    except (TokenExpired, TokenInvalid, TokenRevoked, JWTExtendedException, PyJWTError):
+        incoming.claims = None
+
+
 def role_required(*roles: Role) -> Callable[[View], View]:
     """Admit only users who have one of these roles in the database now. A token contains no role."""
     access = f"role {' or '.join(roles)}"

@@ -18,6 +18,7 @@ from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.ledger.repository import HEADS
 from app.mongo import clocks
+from app.runtime.turns import Turns
 from app.settings.policies import LedgerPolicy
 
 __all__ = [
@@ -35,9 +36,11 @@ __all__ = [
     "spend_key",
     "spent_on",
     "standing_at",
+    "take_turns",
 ]
 
 _group: GroupCommit | None = None
+_turns = Turns()
 _roles: Roles | None = None
 
 
@@ -46,10 +49,15 @@ def configure(policy: LedgerPolicy, *, witnesses: Sequence[Witness], roles: Role
     global _group, _roles
 
     def post_in_sight(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
-        return posting.post_block(commands, timeout_s, witnesses, roles)
+        return posting.post_block(commands, timeout_s, witnesses, roles, _turns.collided)
 
-    _group = GroupCommit(policy, post_in_sight)
+    _group = GroupCommit(policy, post_in_sight, _turns)
     _roles = roles
+
+
+def take_turns(file: int) -> None:
+    """Let this process take turns with others, if their blocks meet. All of them have inherited the open `file`."""
+    _turns.file = file
 
 
 def post(commands: Sequence[Command]) -> list[Outcome]:

@@ -20,6 +20,7 @@ _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
 _COUNT = {"bsonType": ["int", "long"], "minimum": 0}
+_NUMBER = {"bsonType": "long", "minimum": 1}
 _VERSION = {"bsonType": "int", "minimum": 1}
 
 # Sent messages say who paid whom, so they are kept for inquiries only, not for ever.
@@ -194,8 +195,16 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "deferred": {"enum": [True]},
             "sent_at": _DATE,
             "error": _STRING,
+            # The package `outbox`, in `feed`, describes these.
+            "readers": {"bsonType": "array", "items": _ID},
+            "sides": _HASH,
+            "causal": {"bsonType": "timestamp"},
+            "unplaced": {"enum": [True]},
+            "position": _NUMBER,
         },
     ),
+    # The last position that was given to a document of the outbox.
+    "feed": _document({"_id": _STRING, "position": _NUMBER}),
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     # The public halves of the keys that signed receipts. `_id` is the key's id.
     "receipt_keys": _document({"_id": _STRING, "x": _STRING, "first_used_at": _DATE}),
@@ -289,6 +298,11 @@ INDEXES: dict[str, list[IndexModel]] = {
             expireAfterSeconds=SENT_MESSAGES_KEPT_S,
             partialFilterExpression={"sent_at": {"$exists": True}},
         ),
+        IndexModel([("causal", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"unplaced": True}),
+        # Without a position a document is not in it, so that postings do not pay for it.
+        IndexModel(
+            [("readers", ASCENDING), ("position", ASCENDING)], partialFilterExpression={"position": {"$exists": True}}
+        ),
     ],
 }
 
@@ -306,6 +320,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "known_clients": ["find", "insert", "update"],
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
+    "feed": ["find", "insert", "update"],
     "letter_counts": ["find", "insert", "update"],
     "receipt_keys": ["find", "insert"],
     "schema": ["find"],

@@ -68,6 +68,8 @@ class WorkPolicy:
     documents_per_user_at_once: int = 2
     passwords_max: int = 16
     passwords_at_once: int = 1
+    # How many requests may wait for events, each on a thread.
+    waiting_max: int = 8
 
 
 @dataclass(frozen=True, slots=True)
