@@ -43,7 +43,7 @@ function render(status) {
       sheet(h("h2", {}, "Holds"), facts([["Open", number(holds.open)], ["Over, about to be released", number(holds.overdue)]])),
       sheet(h("h2", {}, "The bank"), facts([["People", number(status.users)], ["Accounts", number(status.accounts)], ["Running for", age(status.uptimeSeconds)], ["Version", status.version], ["Database", database.version]])),
     ),
-    Object.keys(status.declines).length > 0 && sheet(h("h2", {}, "Why payments were declined"), facts(Object.entries(status.declines).map(([code, count]) => [REASONS[code] ?? "Another reason", number(count)]))),
+    status.declines.length > 0 && sheet(h("h2", {}, "Why payments were declined"), facts(status.declines.map(({ code, count }) => [REASONS[code] ?? "Another reason", number(count)]))),
     h("p", { class: "small soft" }, `As of ${exact(status.at)}`),
   ].filter(Boolean);
 }
