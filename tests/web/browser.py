@@ -36,8 +36,7 @@ class Faults:
     """What went wrong in a page: errors on its console, exceptions, requests that failed, violations of its policy."""
 
     seen: list[str] = field(default_factory=list)
-    # A bank that has no payees yet answers 404.
-    expected: list[str] = field(default_factory=lambda: ["/api/payees"])
+    expected: list[str] = field(default_factory=list)
 
     def expect(self, pattern: str) -> None:
         """Say that this will happen, because the test makes it happen."""

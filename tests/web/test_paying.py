@@ -166,3 +166,40 @@ def test_an_amount_that_can_be_read_in_two_ways_is_asked_back(page: Page, web: B
     page.get_by_role("button", name=re.compile(r"^Pay KWD\s1\.234$")).click()
     expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
     assert person.balance(savings) == 1_234
+
+
+def test_somebody_is_paid_by_the_number_of_their_account_once_their_name_was_checked(
+    page: Page, asha: tuple[Person, str], ben: tuple[Person, str]
+) -> None:
+    number = ben[0].get("/api/accounts").body["accounts"][0]["number"]
+    mistyped = number[:-1] + str((int(number[-1]) + 1) % 10)
+    sign_in(page, asha[0], "/pay")
+    page.get_by_label("To", exact=True).fill(mistyped)
+    expect(page.get_by_text("There is a mistake in this account number.")).to_be_visible()
+    page.get_by_label("To", exact=True).fill(f"{number[:4].lower()} {number[4:]}")
+    page.get_by_role("button", name="Ben C.").click()
+    expect(page.get_by_text("Name checked")).to_be_visible()
+    page.get_by_label("Amount").fill("7")
+    page.get_by_role("button", name="Pay ₹7.00").click()
+    expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
+    assert ben[0].balance(ben[1]) == 700
+
+
+def test_a_payee_is_saved_renamed_paid_and_removed(
+    page: Page, asha: tuple[Person, str], ben: tuple[Person, str]
+) -> None:
+    number = ben[0].get("/api/accounts").body["accounts"][0]["number"]
+    sign_in(page, asha[0], "/payees")
+    page.get_by_label("Account number").fill(number)
+    expect(page.get_by_text("Name checked")).to_be_visible()
+    page.get_by_label("Your name for them").fill("Landlord")
+    page.get_by_role("button", name="Add the payee").click()
+    page.get_by_role("button", name="Rename Landlord").click()
+    page.get_by_label("Your name for them").first.fill("Ben upstairs")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    page.locator("main").get_by_role("link", name="Pay").click()
+    expect(page.locator(".chosen")).to_contain_text("Ben upstairs")
+    page.go_back()
+    page.get_by_role("button", name="Remove Ben upstairs").click()
+    page.get_by_role("button", name="Remove Ben upstairs").last.click()
+    expect(page.get_by_role("heading", name="You have no payees yet")).to_be_visible()
