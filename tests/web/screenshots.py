@@ -61,6 +61,8 @@ def _take(uri: str) -> None:
 
 
 def _picture(page: Page, view: View, kind: str) -> None:
+    # The small charts come last.
+    page.wait_for_load_state("networkidle")
     page.evaluate("document.activeElement?.matches('h1') && document.activeElement.blur()")
     page.screenshot(path=FOLDER / f"{view.name}-{kind}.png")
 

@@ -195,4 +195,4 @@ def visit(page: Page, view: View, world: World) -> None:
     expect(page.locator("main h1").first).to_contain_text(view.heading)
     if view.act is not None:
         view.act(page)
-    page.wait_for_load_state("networkidle")
+    expect(page.locator("main .bone")).to_have_count(0)
