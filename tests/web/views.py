@@ -111,6 +111,7 @@ def new_world(bank: Bank) -> World:
     declined = asha.transfer(everyday, bens, 20_000_000).body["transactionId"]
     _hold(asha, everyday, bens, 350_000, "Deposit, Hotel Meera")
     _hold(ben, bens, everyday, 120_000, "Bicycle for the weekend")
+    asha.post("/api/payees", {"number": _number(ben), "name": "Ben Cole"})
     twice = asha.transfer(everyday, bens, 124_000, description="Grocer’s").body["transaction"]["id"]
     bank.system.post(f"/api/transactions/{twice}/reverse", {"idempotencyKey": new_key(), "reason": "Paid twice"})
     bank.system.patch(f"/api/admin/accounts/{travel}/status", {"status": "FROZEN", "reason": "Asked for by the holder"})
@@ -125,6 +126,11 @@ def new_world(bank: Bank) -> World:
             "declined": declined,
         },
     )
+
+
+def _number(person: Person) -> str:
+    number: str = person.get("/api/accounts").body["accounts"][0]["number"]
+    return number
 
 
 def _hold(payer: Person, account: str, payee: str, amount: int, description: str) -> None:
