@@ -4,31 +4,11 @@ Each step is a call of the API's description with what it sends, what has to be 
 it. `{{name}}` stands for a variable of the environment, and `{{#name}}` for one that is a number or JSON.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from clients.steps import Step
+from clients.steps import code as _code
+from clients.steps import is_ as _is
 
 _ID = "000000000000000000000000"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One request of the journey.
-
-    `token` names the variable with the bearer token; None: the call is open. `keeps` maps variables to where their
-    values are in the answer, as JavaScript. `checks` are further conditions in JavaScript; `body` is the answer there.
-    """
-
-    name: str
-    operation: str
-    status: int
-    body: Any = None
-    token: str | None = "token"
-    path: dict[str, str] = field(default_factory=dict)
-    query: dict[str, str] = field(default_factory=dict)
-    keeps: dict[str, str] = field(default_factory=dict)
-    checks: tuple[str, ...] = ()
-    # Whether a new key is made before the request. A repeat has the key of the request before.
-    new_key: bool = True
 
 
 _CURRENT, _SAVINGS = {"accountId": "{{currentAccount}}"}, {"accountId": "{{savingsAccount}}"}
@@ -41,14 +21,6 @@ _TRANSFER = {
 _TRANSACTION, _HOLD = {"transactionId": "{{transferId}}"}, {"holdId": "{{holdId}}"}
 _SESSION = {"token": "body.token", "refreshToken": "body.refreshToken"}
 _TRANSACTION_ID = "body.transaction.id"
-
-
-def _is(member: str, value: str) -> str:
-    return f'body.{member} === "{value}"'
-
-
-def _code(code: str) -> tuple[str, ...]:
-    return (_is("code", code),)
 
 
 _REGISTER = [

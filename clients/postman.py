@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 from clients.document import DOCUMENT
-from clients.journey import JOURNEY, Step
+from clients.journey import JOURNEY
+from clients.steps import Step
 from config import ROOT
 
 Document = dict[str, Any]
