@@ -7,6 +7,7 @@ it. `{{name}}` stands for a variable of the environment, and `{{#name}}` for one
 from clients.steps import Step
 from clients.steps import code as _code
 from clients.steps import is_ as _is
+from clients.webhooks import WEBHOOKS
 
 _ID = "000000000000000000000000"
 
@@ -369,4 +370,4 @@ _END = [
     Step("Asha logs out", "logout", 200),
     Step("Her token is worth nothing any more", "getMe", 401, checks=_code("token_revoked")),
 ]
-JOURNEY = [*_REGISTER, *_ACCOUNTS, *_TRANSFERS, *_HOLDS, *_BATCHES, *_READING, *_BANK, *_END]
+JOURNEY = [*_REGISTER, *_ACCOUNTS, *_TRANSFERS, *_HOLDS, *_BATCHES, *_READING, *WEBHOOKS, *_BANK, *_END]

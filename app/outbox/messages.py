@@ -51,6 +51,7 @@ class MessageKind(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 -- the name of a kind
     PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
+    WEBHOOK_DISABLED = "webhook_disabled"
 
 
 class SilentKind(StrEnum):
@@ -61,7 +62,9 @@ class SilentKind(StrEnum):
 
 
 # Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
-URGENT = frozenset({MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET})
+URGENT = frozenset(
+    {MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET, MessageKind.WEBHOOK_DISABLED}
+)
 
 
 class Happening(StrEnum):
@@ -166,6 +169,16 @@ def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
 def account_renamed(account: Mapping[str, Any], at: datetime) -> OutboxMessage:
     """Return the message, without a mail, that the owner gave an account another name."""
     return OutboxMessage(SilentKind.ACCOUNT_RENAMED, account["user"], {"at": at, "account": account["_id"]})
+
+
+def payee_added(user: ObjectId, payee: ObjectId, at: datetime) -> OutboxMessage:
+    """Return the message, without a mail, that a user saved a payee."""
+    return OutboxMessage(SilentKind.PAYEE_ADDED, user, {"at": at, "payee": payee})
+
+
+def webhook_disabled(user: ObjectId, *, host: str, reason: str, at: datetime) -> OutboxMessage:
+    """Return the mail to the owner of a webhook that the bank has turned off. It is about no event."""
+    return OutboxMessage(MessageKind.WEBHOOK_DISABLED, user, {"at": at, "host": host, "reason": reason})
 
 
 def news_of(decisions: Iterable[Decision]) -> list[News]:
