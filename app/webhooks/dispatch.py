@@ -47,7 +47,7 @@ TURN_DELIVERIES_MAX = 50
 # Longer than a turn and its last request.
 LEASE = timedelta(seconds=60)
 NEWS_MAX = 200
-SPREAD_MAX = 1_000
+SPREAD_MAX = 100
 IDLE_PAUSE_S = 0.25
 AWAY_PAUSE_S = 2.0
 # When a delivery is tried again, after its first attempt, its second, and so on.
@@ -208,7 +208,8 @@ def spread() -> None:
         until = min(end, after + SPREAD_MAX)
         if until <= after:
             return False
-        users = feed.readers_between(after, until)
+        # Who is told what is much to read, if nobody has a webhook.
+        users = feed.readers_between(after, until) if repository.is_any_active(session) else ()
         repository.make_due(users, until=until, now=clock.now(), session=session)
         return until < end
 

@@ -120,6 +120,11 @@ def find_spread(session: ClientSession | None = None) -> int:
     return found["position"] if found else 0
 
 
+def is_any_active(session: ClientSession) -> bool:
+    active = {"status": WebhookStatus.ACTIVE.value}
+    return database().webhooks.find_one(active, projection=["_id"], session=session) is not None
+
+
 def make_due(users: Collection[ObjectId], *, until: int, now: datetime, session: ClientSession) -> None:
     """Make the active webhooks of these users due, and note up to which position of the feed that was done."""
     database().webhooks.update_many(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from bson import ObjectId
+from bson import Int64, ObjectId
 from pymongo.client_session import ClientSession
 
 from app import clock, mongo
@@ -101,7 +101,7 @@ def create(user: ObjectId, *, url: str, types: Sequence[str], description: str |
                 "You have as many webhooks as a user may have.",
                 errors={"body": [f"A user has at most {limit} webhooks. Delete one that you do not need."]},
             )
-        webhook["place"] = _end_of_feed(session)
+        webhook.update(_beginning(session))
         repository.insert(webhook, session)
 
     mongo.atomically(block)
@@ -142,8 +142,8 @@ def change(webhook_id: ObjectId, *, user: ObjectId, **changes: Any) -> Document:
                 new["disabled_reason"] = DISABLED_BY_OWNER
                 repository.fail_pending(webhook_id, session)
             else:
-                new["place"] = _end_of_feed(session)
-                removed = ["disabled_reason", "failing_since", "proven", "due_at", "lease", "leased_until"]
+                new.update(_beginning(session))
+                removed = ["disabled_reason", "failing_since", "proven", "lease", "leased_until"]
         return repository.change(webhook_id, new, removed, session) if new or removed else webhook
 
     return mongo.atomically(block)
@@ -277,8 +277,13 @@ def _own(webhook_id: ObjectId, user: ObjectId, session: ClientSession) -> Docume
     return webhook
 
 
-def _end_of_feed(session: ClientSession) -> list[int]:
-    return [feed.end(session), _WHOLE, _WHOLE]
+def _beginning(session: ClientSession) -> Document:
+    """Return the members of a webhook that is told of what happens from now on.
+
+    It is due once, because the dispatcher may just be passing over what got its place after this block began.
+    """
+    place = [feed.end(session), _WHOLE, _WHOLE]
+    return {"place": place, "news": Int64(1), "walked": Int64(0), "due_at": clock.now()}
 
 
 def _checked_host(url: str) -> str:

@@ -252,3 +252,20 @@ def test_what_a_dispatcher_had_when_it_was_killed_is_sent_by_the_next_one(
     deliver()
 
     assert [json.loads(each.body)["data"]["amount"] for each in receiver.received] == [1, 2]
+
+
+def test_an_event_that_the_dispatcher_passed_over_while_the_webhook_was_made_is_sent(
+    owner: tuple[Person, str], receiver: Receiver, deliver: Callable[[], int], bank: Bank, database: Database[Document]
+) -> None:
+    person, account = owner
+    made(person, receiver.url)
+    bank.fund(account, 1)
+    feed.place()
+    # As a dispatcher leaves it that does not see the new webhook yet.
+    end = database.feed.find_one({"_id": "outbox"})
+    assert end is not None
+    database.feed.update_one({"_id": "webhooks"}, {"$set": {"position": end["position"]}}, upsert=True)
+
+    deliver()
+
+    assert len(receiver.received) == 1
