@@ -320,6 +320,7 @@ def _http(env: Env, *, limited: bool) -> HttpPolicy:
         ratelimit_auth=env.str("RATELIMIT_AUTH", usual.ratelimit_auth, validate=is_rate),
         ratelimit_money=env.str("RATELIMIT_MONEY", usual.ratelimit_money, validate=is_rate),
         ratelimit_read=env.str("RATELIMIT_READ", usual.ratelimit_read, validate=is_rate),
+        ratelimit_lookup=env.str("RATELIMIT_LOOKUP", usual.ratelimit_lookup, validate=is_rate),
         trusted_proxies=tuple(words(env.str("TRUSTED_PROXIES", "", validate=are_networks))),
         cors_origins=tuple(words(env.str("CORS_ORIGINS", "", validate=are_origins))),
     )

@@ -28,6 +28,8 @@ def create_app(config: Config | None = None) -> Flask:
     from app.http import requests
     from app.http.api import api
     from app.http.application import Application
+    from app.http.routing import Numbers
+    from app.ledger import numbers
     from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
@@ -35,6 +37,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.operations.routes import bp as pages
     from app.operations.routes import service as operations
     from app.outbox import repository as outbox
+    from app.payees.routes import bp as payees
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
@@ -63,11 +66,22 @@ def create_app(config: Config | None = None) -> Flask:
     mongo.connect(config.mongo)
     press.configure(config.mongo)
     ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell), roles=roles_of)
-    requests.register(app, config.http)
+    requests.register(app, config.http, Numbers(numbers.ids_of, numbers.ahead))
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions, statements, events, webhooks, admin, operations, session):
+    for blueprint in (
+        auth,
+        accounts,
+        payees,
+        transactions,
+        statements,
+        events,
+        webhooks,
+        admin,
+        operations,
+        session,
+    ):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(web)

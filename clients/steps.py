@@ -1,7 +1,13 @@
-"""What a journey is made of: requests, each with what has to be answered."""
+"""What the steps of the journey are made of.
+
+Each step is a call of the API's description with what it sends, what has to be answered, and what later steps need of
+it. `{{name}}` stands for a variable of the environment, and `{{#name}}` for one that is a number or JSON.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
+
+ID = "000000000000000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +31,23 @@ class Step:
     new_key: bool = True
 
 
-def is_(member: str, value: str) -> str:
+CURRENT, SAVINGS = {"accountId": "{{currentAccount}}"}, {"accountId": "{{savingsAccount}}"}
+TRANSFER = {
+    "fromAccount": "{{currentAccount}}",
+    "toAccount": "{{benAccount}}",
+    "amount": 500,
+    "idempotencyKey": "{{key}}",
+}
+ITEM = {"fromAccount": "{{currentAccount}}", "toAccount": "{{savingsAccount}}", "amount": 1_000}
+PAYEE = {"payeeId": "{{payeeId}}"}
+TRANSACTION, HOLD = {"transactionId": "{{transferId}}"}, {"holdId": "{{holdId}}"}
+SESSION = {"token": "body.token", "refreshToken": "body.refreshToken"}
+TRANSACTION_ID = "body.transaction.id"
+
+
+def says(member: str, value: str) -> str:
     return f'body.{member} === "{value}"'
 
 
-def code(code: str) -> tuple[str, ...]:
-    return (is_("code", code),)
+def refused(code: str) -> tuple[str, ...]:
+    return (says("code", code),)

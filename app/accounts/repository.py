@@ -1,6 +1,6 @@
-"""Accounts in the database: {_id, user, name, kind, currency, status, created_at}. Their money is in the ledger.
+"""Accounts in the database: {_id, number, user, name, kind, currency, status, created_at}.
 
-A treasury has no `user`.
+Their money is in the ledger. A treasury has no `user`.
 """
 
 from bson import ObjectId

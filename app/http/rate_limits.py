@@ -113,6 +113,7 @@ def register(app: Flask, policy: HttpPolicy) -> None:
         "auth": policy.ratelimit_auth,
         "money": policy.ratelimit_money,
         "read": policy.ratelimit_read,
+        "lookup": policy.ratelimit_lookup,
     }
     limits = {name: _Limit(name, rule) for name, rule in rules.items()} if policy.ratelimit_enabled else {}
     app.extensions[EXTENSION] = limits
@@ -158,6 +159,9 @@ def _check(incoming: Incoming, key: str) -> None:
 
 
 def _name_for(incoming: Incoming) -> str:
+    own = contract_of(current_app.view_functions[incoming.endpoint or ""]).limit
+    if own is not None:
+        return own
     if incoming.method in ("GET", "HEAD"):
         return "read"
     return "auth" if incoming.blueprint in _OF_SESSIONS else "money"

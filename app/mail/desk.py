@@ -20,9 +20,9 @@ from app.mail.smtp import MESSAGE_TIMEOUT_S
 from app.mongo import Document
 from app.outbox import facts
 from app.outbox import repository as outbox
-from app.outbox.messages import News, OutboxMessage
+from app.outbox.messages import MessageState, News, OutboxMessage
 from app.outbox.news import news_in
-from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost, MessageState
+from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost
 from app.telemetry.metrics import LETTERS
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 IDENTITIES_KEPT_MAX = 100_000
 
-# Who owns an account, its kind and its currency never change, so they are read once.
+# Who owns an account, its kind, its currency and its number never change, so they are read once.
 _identities: dict[ObjectId, Identity] = {}
 
 
@@ -112,10 +112,11 @@ def _identities_of(accounts: Collection[ObjectId]) -> Mapping[ObjectId, Identity
     if missing:
         # An account of version 1 has its identity in its own document only.
         own = database().accounts.find({"_id": {"$in": missing}})
-        fresh = {document["_id"]: documents.identity_of(document) for document in own}
-        fresh |= repository.find_identities(missing)
+        sealed = repository.find_identities(missing)
+        fresh = {each["_id"]: documents.trusted_identity(each, sealed.get(each["_id"])) for each in own}
         if len(_identities) + len(fresh) > IDENTITIES_KEPT_MAX:
             _identities.clear()
-        _identities.update(fresh)
+        # An account that the release before has just opened gets its number in the course of the upgrade.
+        _identities.update({account: identity for account, identity in fresh.items() if identity.number is not None})
         known |= fresh
     return known

@@ -3,7 +3,7 @@
 A block of the ledger writes its news, which are ids. The messages are worked out from the
 ledger when they are sent. A message names its reader by user id and carries the facts that
 its mail shows. About the other party of a transaction it carries the account's id and
-nothing else.
+number and nothing else.
 """
 
 import hashlib
@@ -59,6 +59,14 @@ class SilentKind(StrEnum):
 
     ACCOUNT_RENAMED = "account_renamed"
     PAYEE_ADDED = "payee_added"
+
+
+class MessageState(StrEnum):
+    """Whether a message waits, was sent, or was given up."""
+
+    PENDING = "PENDING"
+    SENT = "SENT"
+    DEAD = "DEAD"
 
 
 # Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
@@ -160,6 +168,7 @@ def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
     payload = {
         "at": account["created_at"],
         "account": account["_id"],
+        "number": account["number"],
         "name": account["name"],
         "currency": account["currency"],
     }
@@ -252,6 +261,8 @@ def about_account(news: News, identity: Identity) -> list[OutboxMessage]:
     if identity.user is None:
         return []
     payload = {"at": news.at, "account": news.subject, "currency": identity.currency}
+    if identity.number is not None:
+        payload["number"] = identity.number
     return [OutboxMessage(MessageKind(news.event.value), identity.user, payload, news)]
 
 
@@ -272,15 +283,24 @@ def about_transaction(
         user = parties[account].user
         if kind is not None and user is not None:
             counterparty = other if parties[other].kind is AccountKind.CUSTOMER else None
-            facts = _facts(transaction, at, account, counterparty, own.get(account))
+            numbers = (parties[account].number, None if counterparty is None else parties[other].number)
+            facts = _facts(transaction, at, account, counterparty, numbers, own.get(account))
             messages.append(OutboxMessage(kind, user, facts, news))
     return messages
 
 
 def _facts(
-    transaction: Transaction, at: datetime, account: ObjectId, counterparty: ObjectId | None, own: Entry | None
+    transaction: Transaction,
+    at: datetime,
+    account: ObjectId,
+    counterparty: ObjectId | None,
+    numbers: tuple[str | None, str | None],
+    own: Entry | None,
 ) -> dict[str, Any]:
-    """Return what the owner of `account` is told, with the balance that the event left there."""
+    """Return what the owner of `account` is told, with the balance that the event left there.
+
+    `numbers` are those of the account and of the counterparty.
+    """
     failure = transaction.failure
     facts: dict[str, Any] = {
         "at": at,
@@ -293,6 +313,8 @@ def _facts(
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "currency": transaction.currency,
         "counterparty": counterparty,
+        "number": numbers[0],
+        "counterparty_number": numbers[1],
         "description": transaction.description,
         "expires_at": transaction.expires_at,
         "balance": None if own is None else Int64(own.balance),

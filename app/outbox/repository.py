@@ -25,7 +25,6 @@ so that it counts even if the deliverer dies; `release` takes it back.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from bson import ObjectId
@@ -39,7 +38,7 @@ from app import mongo
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import feed, messages
-from app.outbox.messages import URGENT, News, OutboxMessage, SilentKind
+from app.outbox.messages import URGENT, MessageState, News, OutboxMessage, SilentKind
 from app.outbox.news import packed
 
 ERROR_LENGTH_MAX = 300
@@ -56,12 +55,6 @@ _OF_FEED = {"readers": 0, "sides": 0}
 _BY_READER = "state_1_user_1_next_attempt_at_1"
 # Before all ids.
 _FIRST_ID = ObjectId(bytes(12))
-
-
-class MessageState(StrEnum):
-    PENDING = "PENDING"
-    SENT = "SENT"
-    DEAD = "DEAD"
 
 
 class LeaseLost(Exception):
@@ -288,7 +281,7 @@ def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
         _hasty(database().letter_counts).bulk_write(changes, ordered=False)
 
 
-def revive(selection: Document, *, now: datetime) -> int:
+def revive(selection: Document, *, now: datetime, session: ClientSession | None = None) -> int:
     """Make the selected documents due now, with no attempts counted; return how many there were.
 
     What was sent or is claimed stays as it is.
@@ -297,12 +290,13 @@ def revive(selection: Document, *, now: datetime) -> int:
     revived = database().outbox.update_many(
         {"state": unsent, "lease": {"$exists": False}, **selection},
         {"$set": {"state": MessageState.PENDING.value, "attempts": 0, "next_attempt_at": now}},
+        session=session,
     )
     return revived.modified_count
 
 
-def find_message(message_id: ObjectId) -> Document | None:
-    return database().outbox.find_one({"_id": message_id}, projection=["state"])
+def find_message(message_id: ObjectId, session: ClientSession | None = None) -> Document | None:
+    return database().outbox.find_one({"_id": message_id}, projection=["state", "attempts"], session=session)
 
 
 def count(state: MessageState, *, is_deferred: bool | None = None) -> int:

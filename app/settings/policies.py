@@ -55,6 +55,7 @@ class HttpPolicy:
     ratelimit_auth: str = "120/minute"
     ratelimit_money: str = "600/minute"
     ratelimit_read: str = "1200/minute"
+    ratelimit_lookup: str = "30/minute"
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
 

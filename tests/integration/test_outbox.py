@@ -19,8 +19,7 @@ from app.mongo import Document
 from app.mongo.migrations.version_2 import mark_urgent_mail
 from app.outbox import messages
 from app.outbox import repository as outbox
-from app.outbox.messages import Happening, News, OutboxMessage
-from app.outbox.repository import MessageState
+from app.outbox.messages import Happening, MessageState, News, OutboxMessage
 from tests.integration.branch import process
 from tests.mail import told
 from tests.people import Bank, Person

@@ -5,7 +5,7 @@ import { Problem, problemOf } from "./problems.js";
 
 const OWN_PAGE = { "X-Requested-With": "fincore" };
 const EARLY_MS = 30_000;
-const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("fincore") : null;
+const channel = globalThis.BroadcastChannel ? new BroadcastChannel("fincore") : null;
 
 let user = null;
 let token = null;
