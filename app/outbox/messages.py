@@ -180,9 +180,10 @@ def account_renamed(account: Mapping[str, Any], at: datetime) -> OutboxMessage:
     return OutboxMessage(SilentKind.ACCOUNT_RENAMED, account["user"], {"at": at, "account": account["_id"]})
 
 
-def payee_added(user: ObjectId, payee: ObjectId, at: datetime) -> OutboxMessage:
-    """Return the message, without a mail, that a user saved a payee."""
-    return OutboxMessage(SilentKind.PAYEE_ADDED, user, {"at": at, "payee": payee})
+def payee_added(payee: Mapping[str, Any], currency: str) -> OutboxMessage:
+    """Return the message, without a mail, that a user saved a payee, given as its document."""
+    payload = {"at": payee["created_at"], "payee": payee["_id"], "currency": currency}
+    return OutboxMessage(SilentKind.PAYEE_ADDED, payee["user"], payload)
 
 
 def webhook_disabled(user: ObjectId, *, host: str, reason: str, at: datetime) -> OutboxMessage:

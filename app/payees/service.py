@@ -68,7 +68,7 @@ def save_payee(*, user_id: ObjectId, number: AccountNumber, name: str) -> tuple[
         if repository.count_payees_of(user_id, session, limit=PAYEES_PER_USER_MAX) >= PAYEES_PER_USER_MAX:
             return False
         repository.insert_payee(payee, session)
-        outbox.insert([messages.payee_added(user_id, payee["_id"], payee["created_at"])], session)
+        outbox.insert([messages.payee_added(payee, found["currency"])], session)
         return True
 
     try:

@@ -175,7 +175,9 @@ def test_a_payee_that_is_saved_is_an_event_once(bank: Bank) -> None:
     payee = person.post("/api/payees", {"number": number, "name": "Ben"}).body["payee"]["id"]
     person.post("/api/payees", {"number": number, "name": "Ben"})
 
-    assert [(each["type"], each["data"]) for each in events(person)[1:]] == [("payee.added", {"payeeId": payee})]
+    assert [(each["type"], each["data"]) for each in events(person)[1:]] == [
+        ("payee.added", {"payeeId": payee, "currency": "INR"})
+    ]
 
 
 def test_small_pages_are_the_same_as_a_large_one(parties: tuple[Person, str, Person, str]) -> None:
