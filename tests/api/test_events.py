@@ -168,18 +168,6 @@ def test_security_events_say_nothing_but_that_they_happened(bank: Bank) -> None:
     ]
 
 
-def test_a_payee_that_is_saved_is_an_event_once(bank: Bank) -> None:
-    person = bank.register()
-    _, account = bank.customer()
-    number = bank.system.get(f"/api/accounts/{account}").body["account"]["number"]
-    payee = person.post("/api/payees", {"number": number, "name": "Ben"}).body["payee"]["id"]
-    person.post("/api/payees", {"number": number, "name": "Ben"})
-
-    assert [(each["type"], each["data"]) for each in events(person)[1:]] == [
-        ("payee.added", {"payeeId": payee, "currency": "INR"})
-    ]
-
-
 def test_small_pages_are_the_same_as_a_large_one(parties: tuple[Person, str, Person, str]) -> None:
     payer, from_account, _, to_account = parties
     items = [{"fromAccount": from_account, "toAccount": to_account, "amount": 1} for _ in range(7)]

@@ -1,7 +1,6 @@
 """Compares what clients were told with what the database has. It shares no code with the application."""
 
 import re
-import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,22 +96,6 @@ class Auditor:
             for id_ in _subjects_in(message):
                 if id_ not in self.records and id_ not in self.accounts:
                     verdict.wrong.append(f"a message about {id_}, which was never committed")
-
-    def judge_events(self, verdict: Verdict) -> None:
-        """Insist that the feed tells each party of each transaction, and gives no place twice."""
-        told: dict[ObjectId, set[ObjectId]] = defaultdict(set)
-        for message in self.outbox:
-            readers, sides = message.get("readers", ()), message.get("sides", b"")
-            subjects = list(_subjects_in(message)) if "news" in message else []
-            for number, subject in enumerate(subjects):
-                both = struct.unpack_from("<HH", sides, 4 * number) if sides else ()
-                told[subject].update(readers[side] for side in both if side < len(readers))
-        places = Counter(message["position"] for message in self.outbox if "position" in message)
-        verdict.wrong += [f"the place {place} was given {count} times" for place, count in places.items() if count > 1]
-        for id_, record in self.records.items():
-            for reader in self._readers(record):
-                if reader not in told[id_]:
-                    verdict.wrong.append(f"no event tells {reader} of {record['kind']} {id_}")
 
     def _judge_journals(self, verdict: Verdict) -> None:
         books = {id_: Book(account) for id_, account in self.accounts.items()}

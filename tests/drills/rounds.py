@@ -122,7 +122,6 @@ def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: 
         auditor = Auditor(database)
     verdict = auditor.audit(load.wishes)
     auditor.judge_outbox(verdict)
-    auditor.judge_events(verdict)
     _add(verdict, result)
 
 

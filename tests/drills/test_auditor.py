@@ -37,7 +37,6 @@ def wishes(bank: Bank) -> list[Wish]:
 def audited(database: Database[Document], wishes: list[Wish]) -> Verdict:
     verdict = Auditor(database).audit(wishes)
     Auditor(database).judge_outbox(verdict)
-    Auditor(database).judge_events(verdict)
     return verdict
 
 
@@ -54,18 +53,6 @@ def test_a_retry_without_its_key_is_seen_as_doubled(database: Database[Document]
     verdict = audited(database, wishes)
 
     assert verdict.doubled == [f"transfer {wishes[0].key} took effect more than once"]
-
-
-def test_an_event_that_somebody_is_not_told_of_is_seen(database: Database[Document], wishes: list[Wish]) -> None:
-    transfer = database.transactions.find_one({"amount": 5})
-    assert transfer is not None
-    found = {"news.subjects": transfer["_id"]}
-    block = database.outbox.find_one(found)
-    assert block is not None
-    (lost, *_) = block["readers"]
-    database.outbox.update_one(found, {"$pull": {"readers": lost}})
-
-    assert f"no event tells {lost} of TRANSFER {transfer['_id']}" in audited(database, wishes).wrong
 
 
 def lose_a_record(database: Database[Document]) -> None:
