@@ -2,6 +2,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ from flask import Flask
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
-from app.mongo import Document, blocks
-from app.webhooks.dispatch import Dispatcher
+from app.mongo import Document, blocks, leases
+from app.webhooks.dispatch import SIGN, Dispatcher
 from tests.hooks import allow
 from tests.people import Bank, Person
 from tests.receiver import Receiver, receiving
@@ -56,8 +57,9 @@ def under_way(monkeypatch: pytest.MonkeyPatch) -> UnderWay:
 
 
 @pytest.fixture
-def loopback_is_allowed(app: Flask) -> Iterator[None]:
-    """Webhooks of this process may reach this machine."""
+def loopback_is_allowed(app: Flask, database: Database[Document]) -> Iterator[None]:
+    """Webhooks of this process may reach this machine, and no server that runs beside it calls them."""
+    leases.give_sign(SIGN, timedelta(minutes=10))
     allow("127.0.0.0/8")
     yield
     allow()
