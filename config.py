@@ -27,6 +27,7 @@ from app.settings.policies import (
     LedgerPolicy,
     MailPolicy,
     MongoPolicy,
+    WebhookPolicy,
     WorkPolicy,
 )
 from app.settings.validators import (
@@ -60,6 +61,7 @@ MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
 DOCUMENTS_AT_ONCE = 2
 DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_NETWORKS = "127.0.0.0/8,::1"
 LETTERS_PER_DAY_MAX = 1_000_000
 
 
@@ -77,6 +79,7 @@ class Config:
     http: HttpPolicy = field(default_factory=HttpPolicy)
     mail: MailPolicy = field(default_factory=MailPolicy)
     work: WorkPolicy = field(default_factory=WorkPolicy)
+    webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     default_currency: str = "INR"
     log_level: str = "INFO"
     # The seed of the Ed25519 key that signs receipts. Without it there are no receipts.
@@ -111,6 +114,7 @@ class LocalConfig:
     mail: dict[str, str]
     system_email: str
     system_password: str | None
+    webhook_allow: str
 
 
 def load() -> Config:
@@ -140,6 +144,7 @@ def load() -> Config:
         http=_http(env, limited=limited),
         mail=load_mail(),
         work=_work(_server(env)),
+        webhooks=WebhookPolicy(allowed=tuple(words(env.str("WEBHOOK_ALLOW", "", validate=are_networks)))),
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
         receipt_key=env.str("RECEIPT_KEY", "", validate=or_blank(is_receipt_key)) or None,
@@ -215,6 +220,8 @@ def load_local() -> LocalConfig:
         # Normalised as in registration, because a user with another spelling could never log in.
         system_email=normal_email(env.str("SYSTEM_EMAIL", "system@fincore.example", validate=_is_email) or "") or "",
         system_password=env.str("SYSTEM_PASSWORD", "", validate=or_blank(_is_password)) or None,
+        # If it is set and blank, that means none.
+        webhook_allow=env.str("WEBHOOK_ALLOW", "" if "WEBHOOK_ALLOW" in os.environ else LOOPBACK_NETWORKS),
     )
     _seal(env)
     return local

@@ -74,6 +74,13 @@ class WorkPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookPolicy:
+    """Which networks webhooks may reach besides public addresses, over http too."""
+
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MailPolicy:
     """How mail is sent. Without a server, or with a `problem`, it waits in the outbox; nothing else is affected."""
 
