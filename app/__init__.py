@@ -36,6 +36,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
+    from app.telemetry import spans
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
 
@@ -50,6 +51,7 @@ def create_app(config: Config | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
     )
     logs.configure(config.log_level)
+    spans.configure(config.traces, version=__version__)
     heavy.configure(config.work)
     mongo.connect(config.mongo)
     press.configure(config.mongo)
