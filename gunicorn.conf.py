@@ -40,9 +40,6 @@ timeout = 60
 graceful_timeout = 30
 keepalive = _server.keep_alive_s
 
-# Where the workers keep what they count.
-_counts: Path | None = None
-
 accesslog = None  # the application logs its requests
 errorlog = "-"
 # Its default is a socket in the home directory, for which several instances would compete.
@@ -64,14 +61,16 @@ def on_starting(server: Arbiter) -> None:
         sys.exit(3)
     if not _passes(server.log):
         sys.exit(1)
-    _share_counts()
+    _share_counts(server)
+    # The workers lock this file; see app/runtime/turns.py. It has no name and no content, and must outlive a reload.
+    server.turns = tempfile.TemporaryFile(dir=worker_tmp_dir)  # noqa: SIM115
     _watch_signals(server)
 
 
 def _watch_signals(server: Arbiter) -> None:
     """Check before a reload that it will succeed, and tell the workers whether others follow them."""
     succession = server.succession = Succession()
-    reload_now, queue_signal = server.handle_hup, server.signal
+    reload_now, queue_signal, stop_now = server.handle_hup, server.signal, server.stop
 
     def reload_if_it_can_serve() -> None:
         if _passes(server.log):
@@ -86,30 +85,40 @@ def _watch_signals(server: Arbiter) -> None:
             succession.end()
         queue_signal(number, frame)
 
-    server.handle_hup, server.signal = reload_if_it_can_serve, note_signal
+    def stop(graceful: bool = True) -> None:
+        # Without a signal too, if the new workers of a reload cannot start.
+        succession.end()
+        stop_now(graceful)
+
+    server.handle_hup, server.signal, server.stop = reload_if_it_can_serve, note_signal, stop
 
 
-def on_exit(server: Arbiter) -> None:  # noqa: ARG001 (as gunicorn calls it)
+def on_exit(server: Arbiter) -> None:
     """Remove what the workers counted, if the place was made for this run."""
-    if _counts is not None and _server.metrics_dir is None:
-        shutil.rmtree(_counts, ignore_errors=True)
+    if getattr(server, "are_counts_ours", False):
+        shutil.rmtree(server.counts, ignore_errors=True)
 
 
-def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+def child_exit(server: Arbiter, worker: Worker) -> None:
     """Drop a worker's present numbers, such as its queue's length, and keep what it counted."""
-    files.forget_present(_counts, worker.pid)
+    counts = getattr(server, "counts", None)
+    if counts is not None:  # a master that an earlier release started has none
+        files.forget_present(counts, worker.pid)
 
 
-def _share_counts() -> None:
-    """Name the directory where workers keep what they count; see app/telemetry/files.py."""
-    global _counts
+def _share_counts(server: Arbiter) -> None:
+    """Name the directory where workers keep what they count; see app/telemetry/files.py.
+
+    The master remembers it, because a reload runs this file anew, and what it knew is forgotten.
+    """
+    server.are_counts_ours = _server.metrics_dir is None
     if _server.metrics_dir is None:
-        _counts = Path(tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir))
-        settings.export({"PROMETHEUS_MULTIPROC_DIR": str(_counts)})
+        server.counts = Path(tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir))
+        settings.export({"PROMETHEUS_MULTIPROC_DIR": str(server.counts)})
         return
-    _counts = _server.metrics_dir
-    _counts.mkdir(parents=True, exist_ok=True)
-    files.sweep(_counts)
+    server.counts = _server.metrics_dir
+    server.counts.mkdir(parents=True, exist_ok=True)
+    files.sweep(server.counts)
 
 
 def _passes(log: Logger) -> bool:
@@ -144,9 +153,10 @@ def _check(log: Logger) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
     """Make the worker import the application itself, because after a reload the master's modules are outdated."""
-    # A master that an earlier release started has none.
+    # A master that an earlier release started has none of these.
     worker.succession = getattr(server, "succession", None) or Succession()
     worker.generation = worker.succession.newest
+    worker.turns = getattr(server, "turns", None)
     _forget_imports()
 
 
@@ -156,10 +166,14 @@ def _forget_imports() -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's background tasks, and tell the workers before it that it serves.
+    """Start the worker's background tasks, let it take turns, and tell the workers before it that it serves.
 
     The tasks must start after the fork, because threads do not survive one.
     """
+    from app import ledger
+
+    if worker.turns is not None:
+        ledger.take_turns(worker.turns.fileno())
     worker.wsgi.extensions["background"].start()
     worker.succession.serves(worker.generation)
 

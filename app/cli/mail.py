@@ -18,7 +18,7 @@ from app.mail.smtp import ServerAway, mail
 from app.mongo import leases
 from app.outbox import completeness
 from app.outbox import repository as outbox
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 from app.settings.policies import MailPolicy
 from app.telemetry import files
 

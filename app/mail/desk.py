@@ -20,8 +20,9 @@ from app.mail.smtp import MESSAGE_TIMEOUT_S
 from app.mongo import Document
 from app.outbox import facts
 from app.outbox import repository as outbox
-from app.outbox.messages import News, OutboxMessage
-from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost, MessageState
+from app.outbox.messages import MessageState, News, OutboxMessage
+from app.outbox.news import news_in
+from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost
 from app.telemetry.metrics import LETTERS
 
 log = structlog.get_logger(__name__)
@@ -159,7 +160,7 @@ class Desk:
         if not unclear:
             return
         news, error = unclear[0]
-        if len(unclear) == len(outbox.news_in(block)):
+        if len(unclear) == len(news_in(block)):
             tell_unwritable(block["_id"], error, kind=news.event)
             for changes in (self._blocks, self._left, self._done):
                 del changes[block["_id"]]

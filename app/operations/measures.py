@@ -6,11 +6,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from pymongo.errors import PyMongoError
 
-from app import clock, mongo
-from app.operations import repository
-from app.operations.repository import COUNTED_MAX
+from app import clock, ledger, mongo
+from app.ledger.repository import COUNTED_MAX
 from app.outbox import repository as outbox
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 from app.telemetry import metrics
 
 
@@ -43,7 +42,7 @@ class _Asked:
 def _of_database() -> Iterator[GaugeMetricFamily]:
     now = clock.now()
     at_most = f"{COUNTED_MAX} stands for that many or more."
-    yield _gauge("fincore_holds", f"Pending holds, open or overdue; {at_most}", "state", repository.count_holds(now))
+    yield _gauge("fincore_holds", f"Pending holds, open or overdue; {at_most}", "state", ledger.count_holds(now))
     yield _gauge(
         "fincore_outbox_messages",
         "Messages that wait, that were put off to a later time because their reader has had enough letters for now, or "

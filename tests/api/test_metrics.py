@@ -22,9 +22,8 @@ from app.telemetry import files, metrics
 from config import ROOT, Config
 from local.processes import holds_within
 from tests.clients import Answer, InProcess, OverHttp
-from tests.conftest import MEMORY
 from tests.people import Bank, new_key
-from tests.server import START_TIMEOUT_S, WORKERS, is_ready, is_running, running_server
+from tests.server import START_TIMEOUT_S, WORKERS, children, is_ready, is_running, running_server
 
 TOKEN = "cM4vX8qT1nZ6bK3wR9yL5jH2fD7gS0pA-metrics"
 
@@ -236,10 +235,21 @@ def test_several_workers_count_as_one_and_none_is_named(live_bank: Bank, server_
     assert b'pid="' not in after.content
 
 
+def place_of_counts(port: int) -> Path:
+    """Return where the workers of a server of this test keep what they count: they have mapped its files."""
+    servers = [
+        pid
+        for pid in children(os.getpid())
+        if f"PORT={port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    ]
+    maps = [Path(f"/proc/{worker}/maps").read_text() for server in servers for worker in children(server)]
+    (place,) = {Path(found).parent for text in maps for found in re.findall(r"/\S*/fincore-metrics-\S+\.db", text)}
+    return place
+
+
 def test_what_a_worker_counted_outlives_it_and_the_place_goes_with_the_server(mongo_uri: str, bank: Bank) -> None:
-    places = set(MEMORY.glob("fincore-metrics-*"))
     with running_server(mongo_uri) as port:
-        (place,) = (new for new in set(MEMORY.glob("fincore-metrics-*")) - places if is_of_our_server(new))
+        place = place_of_counts(port)
         for _ in range(20):
             ask_health(port)
         counted = served_health(scrape(port))

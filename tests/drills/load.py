@@ -8,6 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bson import ObjectId
+
+from app.mongo import Document
 from local.processes import holds_within
 from tests.clients import Answer
 from tests.drills.house import House
@@ -80,6 +83,8 @@ class Wish:
         if answer.status not in (200, 201, 422):
             self.failures.append(f"{self.key}: {answer.status} {answer.content[:300]!r}")
             return True
+        if self.is_done and answer.headers.get("idempotency-replayed") != "true":
+            self.failures.append(f"{self.key}: done once more instead of repeated")
         if self.outcome is not None and _told(self.outcome) != _told(answer):
             self.failures.append(f"{self.key}: first {self.outcome.content[:300]!r}, then {answer.content[:300]!r}")
         self.outcome = answer
@@ -93,17 +98,30 @@ def _told(answer: Answer) -> Any:
     return body
 
 
+def events_of(person: Person) -> list[Document]:
+    """Return all events that a person can read, oldest first."""
+    found: list[Document] = []
+    path, place = "/api/events?limit=200", None
+    while True:
+        answer = person.get(path if place is None else f"{path}&after={place}")
+        assert answer.status == 200, answer.content
+        found += answer.body["events"]
+        if answer.body["nextAfter"] == place:
+            return found
+        place = answer.body["nextAfter"]
+
+
 class Load:
     """Sixteen clients, from the start to the end of a `with` block. `settle` then asks again for what is unknown."""
 
-    def __init__(
-        self, house: House, *, think_s: float = THINK_S, passing: frozenset[int] = PASSING, keeps_keys: bool = True
-    ) -> None:
+    def __init__(self, house: House, *, think_s: float = THINK_S, keeps_keys: bool = True) -> None:
         self.bank = Bank(house.calm)
         self.wishes: list[Wish] = []
         # When each outcome became known.
         self.acknowledged_at: list[float] = []
-        self._keeps_keys, self._think_s, self._passing = keeps_keys, think_s, passing
+        # After these answers a client asks again.
+        self.passing = PASSING
+        self._keeps_keys, self._think_s = keeps_keys, think_s
         self._settled = 0
         self._lost = random.Random(CLIENTS)
         self._customers = [self._customer() for _ in range(CUSTOMERS)]
@@ -130,6 +148,10 @@ class Load:
         self._threads.shutdown()
         for client in self._running:
             client.result()
+
+    def events(self) -> dict[ObjectId, list[Document]]:
+        """Return what each customer can read of their events, by the customers' ids."""
+        return {ObjectId(person.user["id"]): events_of(person) for person, _ in self._customers}
 
     @property
     def unknown(self) -> int:
@@ -227,7 +249,7 @@ class Load:
         """Ask until the outcome is known or the load ends, sometimes at the same time from two places."""
         if wish.kind == "open":
             wish.body["name"] = wish.key
-        wish.passing = self._passing
+        wish.passing = self.passing
         self.wishes.append(wish)
         shadow = replace(wish, failures=[])
         double = threading.Thread(target=shadow.try_once) if twice else None

@@ -5,7 +5,9 @@ one wrong entry does not make all later entries look wrong.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from bson import ObjectId
@@ -16,6 +18,7 @@ from app.ledger.documents import to_entry
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
 from app.ledger.proof.rows import Row
 from app.ledger.records import (
+    CANONICAL_1,
     CANONICAL_2,
     GENESIS_HASH,
     TRANSITIONS,
@@ -36,6 +39,11 @@ _EFFECTS = {
     for type_ in EntryType
     if type_ is not EntryType.STATUS
 }
+# Of anything else.
+_NO_EFFECT = (0, 0, True)
+# What the hash of an entry is computed from: the hash of the entry before, then its own canonical bytes.
+_LINK_1 = struct.Struct(f">32s{CANONICAL_1.format[1:]}")
+_LINK_2 = struct.Struct(f">32s{CANONICAL_2.format[1:]}")
 
 
 class Upgrade(NamedTuple):
@@ -89,62 +97,91 @@ class JournalCheck:
             owner = "the bank" if is_treasury else "a user"
             yield self._fault(FaultKind.IDENTITY, None, f"{expected} of {owner}", described(identity))
 
-    def follow(self, entries: Iterable[Row | Document]) -> Iterator[Fault]:
+    def follow(self, entries: Sequence[Row | Document]) -> Iterator[Fault]:
         """Yield the faults of the next entries, in order."""
-        for each in entries:
-            if isinstance(each, Row):
-                if self._continues(each):
-                    continue
-                document = each.document()
-            else:
-                document = each
-            try:
-                entry = to_entry(document)
-                at, computed = milliseconds(entry.created_at), entry.computed_hash()
-            except UNREADABLE as error:
-                sequence = document.get("sequence")
-                yield self._fault(
-                    FaultKind.FORMAT,
-                    sequence if isinstance(sequence, int) else None,
-                    "an entry",
-                    f"{type(error).__name__}: {error}",
-                )
-                self._lost = True
-                self._hash = b""
-                continue
-            yield from self._examine(entry, at, computed)
-            self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
-            self._hash, self._at, self._version = entry.hash, at, max(self._version, entry.version)
+        position = self._follow_plain(entries, 0)
+        while position < len(entries):
+            yield from self._look_closer(entries[position])
+            position = self._follow_plain(entries, position + 1)
 
-    def _continues(self, row: Row) -> bool:
-        """Follow the entry and tell so, if there is plainly nothing wrong with it. Most entries are like this."""
-        amount, balance, held, text = row.amount, row.balance, row.held, row.description
-        effect, held_effect, needs_active = _EFFECTS.get(row.type, (0, 0, True))
-        if not (
-            row.sequence == self.sequence + 1
-            and row.previous_hash == self._hash
-            and row.at >= self._at
-            and row.type in _EFFECTS
-            and amount > 0
-            and held >= 0
-            and balance == self.balance + amount * effect
-            and held == self.held + amount * held_effect
-            and (balance >= held or self._is_treasury())
-            and (not needs_active or self.status == AccountStatus.ACTIVE)
-            and not self._lost
-        ):
-            return False
-        canonical = CANONICAL_2.pack(
-            HASH_VERSION, self._account, row.sequence, row.type, amount, balance, held, row.transaction,
-            row.counterparty, row.at, row.record_hash, text is not None,
-        )  # fmt: skip
-        if hashlib.sha256(self._hash + canonical + (text or b"")).digest() != row.hash:
-            return False
-        self._other_hash = self._other_balance = self._other_held = None
-        self._overdrawn = False
-        self.sequence, self.balance, self.held = row.sequence, balance, held
-        self._hash, self._at, self._version = row.hash, row.at, HASH_VERSION
-        return True
+    def _follow_plain(self, entries: Sequence[Row | Document], begin: int) -> int:
+        """Follow the entries from a position on while there is plainly nothing wrong with them; return how far.
+
+        Almost all entries are like this, so here are no calls that are not needed. `_look_closer` would find no
+        fault in any of them.
+        """
+        if self._lost:
+            return begin
+        is_treasury, is_active = self._is_treasury(), self.status == AccountStatus.ACTIVE
+        account, link, sequence, at = self._account, self._hash, self.sequence, self._at
+        balance, held, version = self.balance, self.held, self._version
+        effects, sha256, sealed_1, sealed_2 = _EFFECTS, hashlib.sha256, _LINK_1.pack, _LINK_2.pack
+        end = begin
+        for row in islice(entries, begin, None):
+            if type(row) is not Row:
+                break
+            (
+                _, _, next_sequence, type_, amount, next_balance, next_held, transaction, counterparty, text, next_at,
+                previous_hash, hash_, record_hash, _,
+            ) = row  # fmt: skip
+            effect, held_effect, needs_active = effects.get(type_, _NO_EFFECT)
+            if not (
+                next_sequence == sequence + 1
+                and previous_hash == link
+                and next_at >= at
+                and amount > 0
+                and next_held >= 0
+                and next_balance == balance + amount * effect
+                and next_held == held + amount * held_effect
+                and (next_balance >= next_held or is_treasury)
+                and (is_active or not needs_active)
+                and effect | held_effect
+            ):
+                break
+            if record_hash is not None:
+                sealed = sealed_2(
+                    link, HASH_VERSION, account, next_sequence, type_, amount, next_balance, next_held, transaction,
+                    counterparty, next_at, record_hash, text is not None,
+                )  # fmt: skip
+                version = HASH_VERSION
+            elif self._version_due(next_at, version) == 1:
+                sealed = sealed_1(
+                    link, account, next_sequence, type_, amount, next_balance, next_held, transaction, next_at, b""
+                )
+                text = None
+            else:
+                break
+            if sha256(sealed + text if text else sealed).digest() != hash_:
+                break
+            link, sequence, at, balance, held = hash_, next_sequence, next_at, next_balance, next_held
+            end += 1
+        if end > begin:
+            self._other_hash = self._other_balance = self._other_held = None
+            self._overdrawn = False
+            self._hash, self.sequence, self._at, self._version = link, sequence, at, version
+            self.balance, self.held = balance, held
+        return end
+
+    def _look_closer(self, each: Row | Document) -> Iterator[Fault]:
+        """Follow one entry, and yield its faults."""
+        document = each.document() if isinstance(each, Row) else each
+        try:
+            entry = to_entry(document)
+            at, computed = milliseconds(entry.created_at), entry.computed_hash()
+        except UNREADABLE as error:
+            sequence = document.get("sequence")
+            yield self._fault(
+                FaultKind.FORMAT,
+                sequence if isinstance(sequence, int) else None,
+                "an entry",
+                f"{type(error).__name__}: {error}",
+            )
+            self._lost = True
+            self._hash = b""
+            return
+        yield from self._examine(entry, at, computed)
+        self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
+        self._hash, self._at, self._version = entry.hash, at, max(self._version, entry.version)
 
     def _examine(self, entry: Entry, at: int, computed: bytes) -> Iterator[Fault]:
         """Yield the faults of one entry."""
@@ -160,7 +197,7 @@ class JournalCheck:
         if computed != entry.hash:
             self._other_hash = computed
             yield self._fault(FaultKind.HASH, sequence, computed.hex(), entry.hash.hex())
-        if entry.version < self._version_due(at):
+        if entry.version < self._version_due(at, self._version):
             # An older hash seals less, so whoever goes back to it can change what the newer one sealed.
             expected = f"version {HASH_VERSION} of the hash"
             yield self._fault(FaultKind.HASH, sequence, expected, f"version {entry.version}")
@@ -174,14 +211,14 @@ class JournalCheck:
             yield self._fault(FaultKind.FORMAT, sequence, "the STATUS entry that opens the account", _summary(entry))
         yield from self._examine_rights(entry)
 
-    def _version_due(self, at: int) -> int:
-        """Return the oldest version that an entry of this time may have."""
+    def _version_due(self, at: int, newest: int) -> int:
+        """Return the oldest version that an entry of this time may have. `newest` is that of the entries before it."""
         upgrade = self._upgrade
         if upgrade is None:
-            return self._version
+            return newest
         if upgrade.covers(at):
             return 1
-        return self._version if at < upgrade.begun else HASH_VERSION
+        return newest if at < upgrade.begun else HASH_VERSION
 
     def _examine_link(self, entry: Entry, others: tuple[bytes | None, int | None, int | None]) -> Iterator[Fault]:
         """Yield the faults in how an entry follows from the one before."""
@@ -216,7 +253,7 @@ class JournalCheck:
         if entry.identity is None or entry.identity.record_hash() != entry.record_hash:
             found = None if entry.identity is None else described(entry.identity)
             yield self._fault(FaultKind.IDENTITY, entry.sequence, "what its hash seals", found)
-        elif self.identity is not None and entry.identity != self.identity:
+        elif self.identity is not None and not entry.identity.is_of(self.identity):
             yield self._fault(FaultKind.IDENTITY, entry.sequence, described(entry.identity), described(self.identity))
             # From here on, the sealed identity counts.
             self.identity = entry.identity
@@ -242,7 +279,8 @@ class JournalCheck:
 
 def described(identity: Identity) -> str:
     """Return the text by which a fault names an identity."""
-    return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}"
+    number = "" if identity.number is None else f", {identity.number}"
+    return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}{number}"
 
 
 def _may_become(before: str | None, status: str) -> bool:

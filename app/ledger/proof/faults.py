@@ -1,6 +1,7 @@
 """The faults that a proof of the ledger can find, and the report of them."""
 
 import struct
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -77,6 +78,10 @@ class Report:
             self.faults.append(fault)
         else:
             self.unnamed_faults += 1
+
+    def add_all(self, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            self.add(fault)
 
 
 def _shown(value: int | str | None) -> str:

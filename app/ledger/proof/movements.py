@@ -5,67 +5,97 @@ entries, and the captures and voids. They are read at different moments, so a mi
 only a suspicion. To settle it, all of it is read again as of one moment.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+import bson
 from bson import ObjectId
 
 from app.ledger.proof.checks import described
 from app.ledger.proof.faults import Fault, FaultKind, Report
 from app.ledger.proof.legs import transaction_faults
-from app.ledger.proof.plain import is_plainly_right
-from app.ledger.proof.reading import Identities, collection, read_each, read_entries, read_quickly, with_times
+from app.ledger.proof.plain import COMPARED, is_plainly_right, named_by
+from app.ledger.proof.reading import QUICK, Identities, collection, read_all, read_raw
 from app.ledger.proof.rows import Row
+from app.ledger.proof.shapes import split
+from app.ledger.proof.slips import Slip, read_slip, slip_of
 from app.ledger.records import KeyUseKind, TransactionKind, TransactionStatus, chosen_key, item_key
 from app.mongo import Document, moment
 
 SETTLED_AT_ONCE = 500
 _ID_MIN = ObjectId(bytes(12))
+# Greater than any id.
+_AFTER_ALL = b"\xff" * 13
 _BY_TRANSACTION = [("transaction", 1)]
 _KEY_USES = frozenset(KeyUseKind)
 _CAPTURES_AND_VOIDS = {"kind": {"$in": [KeyUseKind.CAPTURE.value, KeyUseKind.VOID.value]}}
 
-Named = TypeVar("Named", bound=Row | Document)
+Named = TypeVar("Named", bytes, Document)
 
 
 def check_movements(report: Report, identities: Identities, advanced: Callable[[int], None]) -> None:
     """Add the faults of all transactions to the report; `advanced` is called with the number of records read."""
     named = {"transaction": {"$gte": _ID_MIN}}
-    entries = _Groups(read_entries(named, _BY_TRANSACTION))
-    uses = _Groups(read_each("transactions", {**named, **_CAPTURES_AND_VOIDS}, _BY_TRANSACTION))
+    entries = _Traces(map(split, read_raw("ledger_entries", named, _BY_TRANSACTION, COMPARED)), named_by)
+    uses = _Traces(read_all("transactions", {**named, **_CAPTURES_AND_VOIDS}, _BY_TRANSACTION), _named_by_use)
     suspects: list[ObjectId] = []
-    for batch in read_quickly("transactions", {}, [("_id", 1)]):
-        movements = [record for record in batch if _is_movement(record)]
-        report.transactions += len(movements)
-        groups = []
-        for record in movements:
-            id_ = record["_id"].binary
-            if entries.lags(id_) or uses.lags(id_):
-                suspects += sorted({*entries.skipped_before(id_), *uses.skipped_before(id_)})
-            groups.append((record, entries.take(id_), uses.take(id_)))
-        whose = {account.binary: found for account, found in identities.of(_accounts_of(movements, ())).items()}
-        for record, of_this, used in groups:
-            if used or not is_plainly_right(record, of_this, whose):
-                suspects += _suspected(record, of_this, used, identities)
+    for batch in read_raw("transactions", {}, [("_id", 1)]):
+        records = _Records(report, split(batch))
+        owners = identities.owners_of(records.accounts())
+        for id_, slip in records.movements:
+            if entries.next_id < id_ or uses.next_id < id_:
+                suspects += _named_in([*entries.skip_to(id_), *uses.skip_to(id_)])
+            of_this, used = entries.take(id_), uses.take(id_)
+            if slip is None or not is_plainly_right(slip, of_this, used, owners):
+                suspects += [ObjectId(id_), *_named_in(of_this)]
         suspects = _settle_many(report, identities, suspects)
-        _check_reversals(report, movements)
-        _check_batches(report, batch)
-        _check_openings(report, identities, batch)
-        advanced(len(batch))
-    suspects += sorted({*entries.skipped_before(None), *uses.skipped_before(None)})
+        _check_reversals(report, records.others)
+        _check_batches(report, records)
+        _check_openings(report, identities, records.others)
+        advanced(len(records.movements))
+    suspects += _named_in([*entries.skip_to(_AFTER_ALL), *uses.skip_to(_AFTER_ALL)])
     for first in range(0, len(suspects), SETTLED_AT_ONCE):
         settle(report, identities, suspects[first : first + SETTLED_AT_ONCE])
 
 
-def _suspected(
-    record: Document, of_this: Sequence[Row | Document], uses: Sequence[Document], identities: Identities
-) -> list[ObjectId]:
-    """Return the transaction's id in a list if it does not agree with its traces, as far as they were read."""
-    record = with_times(record)
-    entries = [entry.document() if isinstance(entry, Row) else entry for entry in of_this]
-    whose = identities.of(_accounts_of([record], entries))
-    return [record["_id"]] if any(transaction_faults(record["_id"], record, entries, uses, whose)) else []
+class _Records:
+    """A batch of records: each movement of money with its id and its slip, and the documents of what is not plain.
+
+    `others` are all that could not be read as slips out of BSON, whether they moved money or not. `items` are the
+    ids, users and idempotency keys of those that say that they are items of a batch of transfers.
+    """
+
+    def __init__(self, report: Report, batch: Iterable[bytes]) -> None:
+        self.movements: list[tuple[bytes, Slip | None]] = []
+        self.others: list[Document] = []
+        self.items: list[tuple[ObjectId, Any, str]] = []
+        for raw in batch:
+            slip = read_slip(raw)
+            if slip is None:
+                self._add_other(report, raw)
+                continue
+            self.movements.append((slip.id, slip))
+            if chosen_key(slip.idempotency_key) != slip.idempotency_key:
+                self.items.append((ObjectId(slip.id), ObjectId(slip.user), slip.idempotency_key))
+        report.transactions += len(self.movements)
+
+    def _add_other(self, report: Report, raw: bytes) -> None:
+        record = bson.decode(raw, QUICK)
+        id_, key = record["_id"], record.get("idempotency_key")
+        if not isinstance(id_, ObjectId):
+            # Nothing can name it.
+            report.add(Fault(kind=FaultKind.FORMAT, expected="a transaction", found=f"the id {id_!r}"))
+            return
+        self.others.append(record)
+        if isinstance(key, str) and chosen_key(key) != key:
+            self.items.append((id_, record.get("user"), key))
+        if _is_movement(record):
+            self.movements.append((id_.binary, slip_of(record)))
+
+    def accounts(self) -> set[bytes]:
+        """Return the accounts of all movements that have slips."""
+        slips = [slip for _, slip in self.movements if slip is not None]
+        return {slip.payer for slip in slips} | {slip.payee for slip in slips}
 
 
 def transaction_of(entry: Row | Document) -> ObjectId | None:
@@ -84,36 +114,57 @@ def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId
     return suspects
 
 
-def _transaction_bytes(naming: Row | Document) -> bytes:
-    # Only ids are read here, because the queries ask for values from the lowest id on.
-    id_: bytes = naming.transaction if isinstance(naming, Row) else naming["transaction"].binary
+def _named_in(traces: Iterable[bytes | Document]) -> list[ObjectId]:
+    """Return the transactions that these truly name."""
+    found = (bson.decode(trace) if isinstance(trace, bytes) else trace for trace in traces)
+    return sorted({trace["transaction"] for trace in found})
+
+
+def _named_by_use(use: Document) -> bytes:
+    # Only ids are named here, because the queries ask for values from the lowest id on.
+    id_: bytes = use["transaction"].binary
     return id_
 
 
-class _Groups(Generic[Named]):
-    """What names a transaction, grouped by it, in the order of the transactions' ids."""
+class _Traces(Generic[Named]):
+    """What names a transaction, in the order of the transactions' ids.
 
-    def __init__(self, found: Iterable[Named]) -> None:
-        self._grouped = groupby(found, key=_transaction_bytes)
-        self._next = next(self._grouped, None)
+    `next_id` is the transaction that the next of them names, or `_AFTER_ALL`.
+    """
 
-    def lags(self, id_: bytes) -> bool:
-        """Tell whether a named transaction before this one was not taken."""
-        return self._next is not None and self._next[0] < id_
+    def __init__(self, batches: Iterator[list[Named]], named_by: Callable[[Named], bytes]) -> None:
+        self._batches: Iterator[list[Named]] = batches
+        self._named_by: Callable[[Named], bytes] = named_by
+        self._found: list[Named] = []
+        self._ids: list[bytes] = []
+        self._at = 0
+        self.next_id = b""
+        self._move_to(0)
 
-    def skipped_before(self, id_: bytes | None) -> Iterator[ObjectId]:
-        """Yield the named transactions before this one, or all for None, that were not taken."""
-        while self._next is not None and (id_ is None or self._next[0] < id_):
-            yield ObjectId(self._next[0])
-            self._next = next(self._grouped, None)
+    def skip_to(self, id_: bytes) -> Iterator[Named]:
+        """Yield what names transactions before this one."""
+        while self.next_id < id_:
+            yield from self.take(self.next_id)
 
     def take(self, id_: bytes) -> list[Named]:
-        """Return what names this transaction."""
-        if self._next is None or self._next[0] != id_:
+        """Return what names this transaction, if it is next."""
+        if self.next_id != id_:
             return []
-        taken = list(self._next[1])
-        self._next = next(self._grouped, None)
-        return taken
+        ids, begin = self._ids, self._at
+        end = begin + 1
+        while end < len(ids) and ids[end] == id_:
+            end += 1
+        taken = self._found[begin:end]
+        self._move_to(end)
+        # The batch may have ended in the midst of them.
+        return taken + self.take(id_) if end == len(ids) else taken
+
+    def _move_to(self, at: int) -> None:
+        while at == len(self._ids) and (batch := next(self._batches, None)) is not None:
+            self._found, at = batch, 0
+            self._ids = list(map(self._named_by, batch))
+        self._at = at
+        self.next_id = self._ids[at] if at < len(self._ids) else _AFTER_ALL
 
 
 def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> None:
@@ -195,49 +246,52 @@ def _reversal_fault(this: Document, found: Document | None) -> Fault | None:
     return Fault(kind=FaultKind.REVERSAL, transaction=this["_id"], expected=expected, found=described)
 
 
-def _check_batches(report: Report, records: Sequence[Document]) -> None:
+def _check_batches(report: Report, records: _Records) -> None:
     """Compare batches with their items, whichever are in `records`. One block wrote both, so no snapshot is needed."""
-    for record in records:
-        if record.get("kind") == KeyUseKind.BATCH and isinstance(record.get("results"), list):
-            _check_batch(report, record)
     items: dict[tuple[Any, str], list[ObjectId]] = {}
-    for record in records:
-        key = record.get("idempotency_key")
-        if isinstance(key, str) and chosen_key(key) != key:
-            items.setdefault((record.get("user"), chosen_key(key)), []).append(record["_id"])
+    keys: dict[ObjectId, tuple[Any, Any]] = {}
+    for id_, user, key in records.items:
+        items.setdefault((user, chosen_key(key)), []).append(id_)
+        keys[id_] = user, key
+    for record in records.others:
+        if record.get("kind") == KeyUseKind.BATCH and isinstance(record.get("results"), list):
+            _check_batch(report, record, keys)
     for (user, key), made in items.items():
         batch = collection("transactions").find_one(
             {"user": user, "idempotency_key": key, "kind": KeyUseKind.BATCH.value}, {"results": 1}
         )
+        results = set() if batch is None else _ids_in(batch)
         for item in made:
             if batch is None:
                 report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected="the BATCH that it is an item of"))
-            elif item not in _results(batch):
+            elif item not in results:
                 # If it is there at a wrong place, the check of the batch names that.
                 expected = f"a place in the results of the batch {batch['_id']}"
                 report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected=expected))
 
 
-def _results(batch: Document) -> list[Any]:
+def _ids_in(batch: Document) -> set[ObjectId]:
     results = batch.get("results")
-    return results if isinstance(results, list) else []
+    return {result for result in results if isinstance(result, ObjectId)} if isinstance(results, list) else set()
 
 
-def _check_batch(report: Report, batch: Document) -> None:
+def _check_batch(report: Report, batch: Document, keys: Mapping[ObjectId, tuple[Any, Any]]) -> None:
+    """Compare a batch with its items. `keys` are the user and key of those that were read already."""
     made = [(index, result) for index, result in enumerate(batch["results"]) if isinstance(result, ObjectId)]
-    fields = {"user": 1, "idempotency_key": 1}
-    wanted = {"$in": [result for _, result in made]}
-    found = {item["_id"]: item for item in collection("transactions").find({"_id": wanted}, fields)}
+    found = {result: keys[result] for _, result in made if result in keys}
+    wanted = {"$in": [result for _, result in made if result not in found]}
+    if wanted["$in"]:
+        for item in collection("transactions").find({"_id": wanted}, {"user": 1, "idempotency_key": 1}):
+            found[item["_id"]] = item.get("user"), item.get("idempotency_key")
     for index, result in made:
-        item = found.get(result, {})
         expected = item_key(str(batch.get("idempotency_key")), index)
-        if (item.get("user"), item.get("idempotency_key")) != (batch.get("user"), expected):
+        if found.get(result) != (batch.get("user"), expected):
             report.add(
                 Fault(
                     kind=FaultKind.KEY_USE,
                     transaction=result,
                     expected=f"item {index} of the batch {batch['_id']}",
-                    found="another transaction" if item else None,
+                    found="another transaction" if result in found else None,
                 )
             )
 

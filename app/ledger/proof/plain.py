@@ -1,93 +1,177 @@
 """Recognises a transaction that is plainly right: quickly, and never one that is not.
 
-Most transactions are completed transfers. `legs.transaction_faults` decides about all that this does not recognise.
+The entries of a transaction follow from its record, so they are compared as BSON with what they must be.
+`legs.transaction_faults` decides about all that is not recognised here.
 """
 
-import hashlib
-import json
+import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
-import orjson
-
-from app.ledger.proof.rows import EARLIEST, LATEST, Row
-from app.ledger.records import EntryType, Identity, TransactionKind, TransactionStatus, treasury_id
+from app.ledger.proof.shapes import LENGTH
+from app.ledger.proof.slips import Slip
+from app.ledger.records import EntryType, KeyUseKind, TransactionKind, TransactionStatus, treasury_id
 from app.mongo import Document
 
-# A record with any other field is not plain.
-_FIELDS = frozenset(
-    {
-        "_id", "user", "idempotency_key", "fingerprint", "salt", "kind", "from_account", "to_account", "accounts",
-        "amount", "currency", "status", "created_at", "completed_at", "description", "metadata",
-    }
-)  # fmt: skip
-_DEBIT, _CREDIT = EntryType.DEBIT.encode(), EntryType.CREDIT.encode()
-_FUNDING, _TRANSFER = TransactionKind.FUNDING.value, TransactionKind.TRANSFER.value
-_COMPLETED = TransactionStatus.COMPLETED.value
+# What an entry says of its transaction. MongoDB returns the fields in the order in which the bank writes them.
+COMPARED = {
+    "_id": 0, "account": 1, "type": 1, "amount": 1, "transaction": 1, "counterparty": 1, "description": 1,
+    "created_at": 1, "record_hash": 1,
+}  # fmt: skip
+# Enums are compared slowly, and these are compared for every transaction.
+_HOLD, _FUNDING = TransactionKind.HOLD.value, TransactionKind.FUNDING.value
+_REVERSAL = TransactionKind.REVERSAL.value
+_PENDING, _FAILED = TransactionStatus.PENDING.value, TransactionStatus.FAILED.value
+_VOIDED = TransactionStatus.VOIDED.value
+_MOVED = (TransactionStatus.COMPLETED.value, TransactionStatus.REVERSED.value)
+_INT64 = struct.Struct("<q")
+_NO_TEXT, _TEXT, _TIME = b"\x0adescription\0", b"\x02description\0", b"\x09created_at\0"
+# An entry of version 1 does not seal its record.
+_UNSEALED = b"\0"
 
 
-def is_plainly_right(
-    record: Document, entries: Sequence[Row | Document], identities: Mapping[bytes, Identity | None]
-) -> bool:
-    """Tell whether a transfer or a funding is as its two entries sealed it, and was its payer's to make.
+class Owner(NamedTuple):
+    """What is compared of an account's identity."""
 
-    The record's times are DatetimeMS. `identities` are those of its two accounts, by
-    the bytes of their ids.
+    user: bytes | None
+    currency: str
+
+
+def _named(type_: EntryType) -> bytes:
+    """Return the fields from the type to the name of the amount."""
+    text = type_.encode() + b"\0"
+    return b"\x02type\0" + LENGTH.pack(len(text)) + text + b"\x12amount\0"
+
+
+_DEBIT, _CREDIT, _HELD, _RELEASED = map(_named, (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD, EntryType.RELEASE))
+
+
+# Where the transaction's id is in COMPARED, by the byte with the length of the type.
+_TYPE_LENGTH_AT = 31
+_ID_AT = {
+    bytes([len(type_) + 1]): _TYPE_LENGTH_AT
+    + len(b"\0\0\0\0" + type_.encode() + b"\0\x12amount\0\0\0\0\0\0\0\0\0\x07transaction\0")
+    for type_ in EntryType
+}
+
+
+def named_by(entry: bytes) -> bytes:
+    """Return the transaction that an entry seems to name, in the BSON of what it says (COMPARED).
+
+    Only an entry in a forged form can name another, and no such entry is plainly right.
     """
-    kind, status = record.get("kind"), record.get("status")
-    if len(entries) != 2 or status != _COMPLETED or kind not in (_TRANSFER, _FUNDING) or not record.keys() <= _FIELDS:
+    id_at = _ID_AT.get(entry[_TYPE_LENGTH_AT : _TYPE_LENGTH_AT + 1], 0)
+    return entry[id_at : id_at + 12]
+
+
+def is_plainly_right(slip: Slip, entries: list[bytes], uses: Sequence[Document], owners: Mapping[bytes, Owner]) -> bool:
+    """Tell whether a record agrees with its entries and key uses, and was its payer's to make.
+
+    `entries` are what all entries that name the transaction say of it (COMPARED), `uses` the captures and voids that
+    name it. `owners` has the owners of its two accounts, by the bytes of their ids.
+    """
+    if not _may_pay(slip, owners) or ((uses or slip.kind == _HOLD) and not _agree(slip, uses)):
+        return False
+    if not entries:
+        # Nothing moved. The record says whether anything should have.
+        return slip.status == _FAILED
+    sides = (slip.payer, slip.payee) if slip.status in _MOVED else (slip.payer,)
+    if not all(account in owners and owners[account].currency == slip.currency for account in sides):
         return False
     try:
-        payer, payee, currency, text = record["from_account"], record["to_account"], record["currency"], None
-        created, completed = int(record["created_at"]), int(record["completed_at"])
-        if "description" in record:
-            text = record["description"].encode()
-        ids = record["_id"].binary, payer.binary, payee.binary
-        of_payer, of_payee = identities[ids[1]], identities[ids[2]]
-        sealed = _record_hash(record, ids, created)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        sealed = b"\x05record_hash\0\x20\0\0\0\0" + slip.record_hash() + b"\0"
+        wanted = _expected(slip, sealed)
+        return entries == wanted or entries == wanted[::-1] or _are_all(slip, [*entries], wanted, sealed)
+    except (AttributeError, OverflowError, TypeError, struct.error):
+        # A value of the record has no type that could be sealed.
         return False
-    if of_payer is None or of_payee is None:
+
+
+def _expected(slip: Slip, end: bytes) -> list[bytes]:
+    """Return the entries that a transaction must have, like `legs.expected_legs`, but for a RELEASE."""
+    _, _, _, kind, status, payer, payee, amount, held, _, _, created, completed, _, _, _ = slip
+    entries = []
+    if status in _MOVED:
+        tail = _told(slip) + _TIME + _INT64.pack(completed) + end
+        moved = _INT64.pack(amount)
+        entries += [
+            _entry(slip.id, payer, payee, _DEBIT + moved, tail),
+            _entry(slip.id, payee, payer, _CREDIT + moved, tail),
+        ]
+    if kind == _HOLD:
+        tail = _told(slip) + _TIME + _INT64.pack(created) + end
+        entries.append(_entry(slip.id, payer, payee, _HELD + _INT64.pack(held), tail))
+    return entries
+
+
+def _told(slip: Slip) -> bytes:
+    """Return the field with the description."""
+    text = slip.description
+    return _NO_TEXT if text is None else _TEXT + LENGTH.pack(len(text) + 1) + text + b"\0"
+
+
+def _entry(transaction: bytes, account: bytes, counterparty: bytes, type_and_amount: bytes, tail: bytes) -> bytes:
+    fields = b"\x07account\0%b%b\x07transaction\0%b\x07counterparty\0%b%b" % (
+        account, type_and_amount, transaction, counterparty, tail,
+    )  # fmt: skip
+    return LENGTH.pack(LENGTH.size + len(fields)) + fields
+
+
+def _are_all(slip: Slip, entries: list[bytes], wanted: list[bytes], sealed: bytes) -> bool:
+    """Tell whether these entries, of version 1 or 2, are those that are wanted, and the RELEASE of a hold."""
+    for new, old in zip(wanted, _expected(slip, _UNSEALED), strict=True):
+        if new in entries:
+            entries.remove(new)
+        elif old in entries:
+            entries.remove(old)
+        else:
+            return False
+    if slip.kind == _HOLD and slip.status != _PENDING:
+        return len(entries) == 1 and _is_release(slip, entries[0], sealed)
+    return not entries
+
+
+def _is_release(slip: Slip, entry: bytes, sealed: bytes) -> bool:
+    """Tell whether this releases the hold, and not before it expires. The record says neither when nor why."""
+    begin = _entry(slip.id, slip.payer, slip.payee, _RELEASED + _INT64.pack(slip.held_amount), b"")
+    time_at = text_at = len(begin)
+    if entry[LENGTH.size : text_at] != begin[LENGTH.size :]:
         return False
-    is_payers = payer == treasury_id(currency) if kind == _FUNDING else of_payer.user == record["user"]
-    return (
-        is_payers
-        and of_payer.currency == currency == of_payee.currency
-        and record["accounts"] == [payer, payee]
-        and EARLIEST <= created <= LATEST
-        and _agree(entries, ids, (record["amount"], text, completed, sealed))
-    )
-
-
-def _agree(
-    entries: Sequence[Row | Document], ids: tuple[bytes, bytes, bytes], said: tuple[int, bytes | None, int, bytes]
-) -> bool:
-    """Tell whether one of the two entries debits the payer and the other credits the payee, as the record says."""
-    transaction, payer, payee = ids
-    first, second = entries
-    if not isinstance(first, Row) or not isinstance(second, Row):
+    if entry.startswith(_NO_TEXT, text_at):
+        time_at += len(_NO_TEXT)
+    elif entry.startswith(_TEXT, text_at):
+        length_at = text_at + len(_TEXT)
+        time_at = length_at + LENGTH.size + LENGTH.unpack_from(entry, length_at)[0]
+    value_at = time_at + len(_TIME)
+    end = entry[value_at + _INT64.size :]
+    if not entry.startswith(_TIME, time_at) or end not in (sealed, _UNSEALED):
         return False
-    debit, credit = (first, second) if first.type == _DEBIT else (second, first)
-    return (
-        (debit.type, debit.account, debit.counterparty, debit.transaction) == (_DEBIT, payer, payee, transaction)
-        and (credit.type, credit.account, credit.counterparty, credit.transaction)
-        == (_CREDIT, payee, payer, transaction)
-        and (debit.amount, debit.description, debit.at, debit.record_hash) == said
-        and (credit.amount, credit.description, credit.at, credit.record_hash) == said
-    )
+    if not slip.has_failure or slip.expires_at is None:
+        return True
+    (released_at,) = _INT64.unpack_from(entry, value_at)
+    return bool(released_at >= slip.expires_at)
 
 
-def _record_hash(record: Document, ids: tuple[bytes, bytes, bytes], created: int) -> bytes:
-    """Return `Transaction.record_hash` of a plain record; raises KeyError, TypeError or ValueError."""
-    salt = [bytes(record["salt"]).hex()] if "salt" in record else []
-    id_, payer, payee = ids
-    said = [
-        "transaction", id_.hex(), record["user"].binary.hex(), record["idempotency_key"], record["fingerprint"],
-        record["kind"], payer.hex(), payee.hex(), record["amount"], record["currency"],
-        record.get("description"), dict(record["metadata"]) if "metadata" in record else None, created, None, None,
-        *salt,
-    ]  # fmt: skip
-    text = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
-    if not text.isascii():
-        # The other library writes these characters as escapes, as the hash has them.
-        text = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(text).digest()
+def _may_pay(slip: Slip, owners: Mapping[bytes, Owner]) -> bool:
+    if slip.kind == _REVERSAL:
+        return True
+    if slip.kind == _FUNDING:
+        return slip.payer == _treasury(slip.currency)
+    owner = owners.get(slip.payer)
+    return owner is not None and owner.user == slip.user
+
+
+@lru_cache(maxsize=256)
+def _treasury(currency: str) -> bytes:
+    return treasury_id(currency).binary
+
+
+def _agree(slip: Slip, uses: Sequence[Document]) -> bool:
+    """Tell whether the captures and voids that took effect are those that the status needs."""
+    expected: list[str] = []
+    if slip.kind == _HOLD and slip.status in _MOVED:
+        expected = [KeyUseKind.CAPTURE.value]
+    elif slip.kind == _HOLD and slip.status == _VOIDED and not slip.has_failure:
+        expected = [KeyUseKind.VOID.value]
+    return [use["kind"] for use in uses if use.get("failure") is None] == expected

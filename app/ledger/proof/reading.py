@@ -1,7 +1,7 @@
 """Reads whole collections for a proof, in batches. The next batch is fetched while one is checked."""
 
 from collections.abc import Collection as Ids
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.clock import milliseconds
 from app.ledger.documents import identity_of
 from app.ledger.proof.checks import Upgrade
 from app.ledger.proof.faults import UNREADABLE
+from app.ledger.proof.plain import Owner
 from app.ledger.proof.rows import CODEC, Row, read_rows
 from app.ledger.records import Identity
 from app.ledger.repository import find_identities
@@ -28,8 +29,8 @@ PASS_TIMEOUT_S = 24 * 3_600
 # With more than this in memory, it is emptied, and identities are read again.
 IDENTITIES_KEPT_MAX = 100_000
 
-# Faster, because no time is converted.
-_QUICK: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+# Decodes faster, because no time is converted: they are DatetimeMS.
+QUICK: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 Order = list[tuple[str, int]]
 
 
@@ -40,28 +41,18 @@ def collection(name: str) -> Collection[Document]:
 
 def read_all(name: str, query: Document, order: Order, fields: Document | None = None) -> Iterator[list[Document]]:
     """Yield the documents that a query finds, in batches."""
-    for batch in _read_raw(name, query, order, fields):
+    for batch in read_raw(name, query, order, fields):
         yield bson.decode_all(batch, CODEC)
 
 
-def read_quickly(name: str, query: Document, order: Order) -> Iterator[list[Document]]:
-    """Yield the documents that a query finds, in batches. Their times are DatetimeMS; see `with_times`."""
-    for batch in _read_raw(name, query, order):
-        yield bson.decode_all(batch, _QUICK)
+def read_entries(query: Document, order: Order) -> Iterator[list[Row | Document]]:
+    """Yield the entries that a query finds, in batches."""
+    for batch in read_raw("ledger_entries", query, order):
+        yield read_rows(batch)
 
 
-def with_times(document: Document) -> Document:
-    """Return a document of `read_quickly` as `read_all` would have."""
-    return bson.decode(bson.encode(document), CODEC)
-
-
-def read_entries(query: Document, order: Order) -> Iterator[Row | Document]:
-    """Yield the entries that a query finds, one by one."""
-    for batch in _read_raw("ledger_entries", query, order):
-        yield from read_rows(batch)
-
-
-def _read_raw(name: str, query: Document, order: Order, fields: Document | None = None) -> Iterator[bytes]:
+def read_raw(name: str, query: Document, order: Order, fields: Document | None = None) -> Iterator[bytes]:
+    """Yield the documents that a query finds as BSON, in batches."""
     found = collection(name).find_raw_batches(query, fields, sort=order, batch_size=READ_AT_ONCE)
     with ThreadPoolExecutor(1) as reader:
         coming: Future[bytes | None] = reader.submit(_next_batch, found)
@@ -99,6 +90,7 @@ class Identities:
 
     def __init__(self) -> None:
         self._known: dict[ObjectId, Identity | None] = {}
+        self._owners: dict[bytes, Owner] = {}
 
     def of(self, accounts: Ids[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Identity | None]:
         """Return the identity of each account, or None if the account is missing or unreadable."""
@@ -110,6 +102,17 @@ class Identities:
             # A missing account is not remembered, because it may be opened later.
             self._known |= {id_: found for id_, found in self._read(unknown, session).items() if found is not None}
         return {account: self._known.get(account) for account in accounts}
+
+    def owners_of(self, accounts: Ids[bytes]) -> Mapping[bytes, Owner]:
+        """Return at least the owners of these accounts, by the bytes of their ids, without those that are missing."""
+        unknown = [account for account in accounts if account not in self._owners]
+        if unknown and len(self._owners) > IDENTITIES_KEPT_MAX:
+            self._owners.clear()
+            unknown = list(accounts)
+        for account, found in self.of({ObjectId(account) for account in unknown}).items():
+            if found is not None and (found.user is None or isinstance(found.user, ObjectId)):
+                self._owners[account.binary] = Owner(None if found.user is None else found.user.binary, found.currency)
+        return self._owners
 
     @staticmethod
     def _read(accounts: list[ObjectId], session: ClientSession | None) -> dict[ObjectId, Identity | None]:

@@ -10,7 +10,6 @@ only a suspicion. To settle it, both places are read again in one snapshot: a fa
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import groupby, islice
 
 from bson import ObjectId
 
@@ -31,7 +30,6 @@ from app.ledger.proof.rows import Row
 from app.ledger.records import EntryType
 from app.mongo import Document, database, moment
 
-COUNTED_AT_ONCE = 200
 _JOURNAL_ORDER = [("account", -1), ("sequence", 1)]
 
 
@@ -72,12 +70,12 @@ def verify_account(account_id: ObjectId) -> Report | None:
         return None
     report, identities = Report(accounts=1), Identities()
     check = _begin(report, account, find_upgrade())
-    journal = read_entries({"account": account_id}, _JOURNAL_ORDER)
-    while part := list(islice(journal, SETTLED_AT_ONCE)):
-        report.entries += len(part)
-        for fault in check.follow(part):
-            report.add(fault)
-        settle(report, identities, [id_ for entry in part if (id_ := transaction_of(entry)) is not None])
+    for batch in read_entries({"account": account_id}, _JOURNAL_ORDER):
+        report.entries += len(batch)
+        report.add_all(check.follow(batch))
+        for first in range(0, len(batch), SETTLED_AT_ONCE):
+            part = batch[first : first + SETTLED_AT_ONCE]
+            settle(report, identities, [id_ for entry in part if (id_ := transaction_of(entry)) is not None])
     _settle_account(report, account_id, check)
     for records in read_all("transactions", {"accounts": account_id}, [("_id", 1)], {"_id": 1}):
         report.transactions += len(records)
@@ -88,11 +86,19 @@ def verify_account(account_id: ObjectId) -> Report | None:
 def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
     totals: dict[str, int] = {}
     accounts = _Accounts(report)
-    for account, journal in groupby(_counted(report, advanced), key=_account_of):
-        check = accounts.open(ObjectId(account))
-        for fault in check.follow(journal):
-            report.add(fault)
-        _finish(report, check, accounts, totals)
+    check: JournalCheck | None = None
+    for batch in read_entries({}, _JOURNAL_ORDER):
+        end = 0
+        while end < len(batch):
+            account = _account_of(batch[end])
+            begin, end = end, _end_of_journal(batch, end, account)
+            if check is None or account != check.account.binary:
+                _finish(report, check, accounts, totals)
+                check = accounts.open(ObjectId(account))
+            report.add_all(check.follow(batch[begin:end]))
+        report.entries += len(batch)
+        advanced(len(batch))
+    _finish(report, check, accounts, totals)
     accounts.skip_to(None)
     if trial_balance.off_zero(totals):
         # Balances that were read while money moved need not add up to zero. Those of one moment must.
@@ -100,19 +106,18 @@ def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
             report.add(Fault(kind=FaultKind.TRIAL_BALANCE, currency=currency, expected=0, found=total))
 
 
-def _counted(report: Report, advanced: Callable[[int], None]) -> Iterator[Row | Document]:
-    """Yield all entries in the order of the journals, and count them."""
-    entries = read_entries({}, _JOURNAL_ORDER)
-    while part := list(islice(entries, COUNTED_AT_ONCE)):
-        yield from part
-        report.entries += len(part)
-        advanced(len(part))
+def _end_of_journal(batch: list[Row | Document], begin: int, account: bytes) -> int:
+    """Return where the next account's entries begin in a batch, or where the batch ends."""
+    for position in range(begin, len(batch)):
+        if _account_of(batch[position]) != account:
+            return position
+    return len(batch)
 
 
 def _account_of(entry: Row | Document) -> bytes:
     if isinstance(entry, Row):
         return entry.account
-    account = entry["account"]
+    account = entry.get("account")
     return account.binary if isinstance(account, ObjectId) else bytes(12)
 
 
@@ -120,15 +125,17 @@ def _begin(report: Report, account: Document, upgrade: Upgrade | None) -> Journa
     """Check the account itself, and return the check of its journal."""
     identity = readable_identity(account)
     check = JournalCheck(account["_id"], identity, upgrade)
-    for fault in check.examine_account():
-        report.add(fault)
+    report.add_all(check.examine_account())
     if identity is None and account.keys() != {"_id"}:
         expected = "an owner, a kind and a currency"
         report.add(Fault(kind=FaultKind.FORMAT, account=account["_id"], expected=expected, found=None))
     return check
 
 
-def _finish(report: Report, check: JournalCheck, accounts: "_Accounts", totals: dict[str, int]) -> None:
+def _finish(report: Report, check: JournalCheck | None, accounts: "_Accounts", totals: dict[str, int]) -> None:
+    """Settle what is left of a journal when its last entry is checked; None before the first."""
+    if check is None:
+        return
     report.accounts += 1
     currency = check.identity.currency if check.identity else ""
     totals[currency] = totals.get(currency, 0) + check.balance
