@@ -27,6 +27,7 @@ from app.settings.policies import (
     LedgerPolicy,
     MailPolicy,
     MongoPolicy,
+    TracePolicy,
     WebhookPolicy,
     WorkPolicy,
 )
@@ -38,6 +39,7 @@ from app.settings.validators import (
     is_rate,
     is_receipt_key,
     is_strong_secret,
+    is_trace_collector,
     or_blank,
     words,
 )
@@ -86,6 +88,8 @@ class Config:
     receipt_key: str | None = field(default=None, repr=False)
     # Lets Prometheus read /metrics from another machine.
     metrics_token: str | None = field(default=None, repr=False)
+    # Without it, no spans are made.
+    traces: TracePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ def load() -> Config:
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
         receipt_key=env.str("RECEIPT_KEY", "", validate=or_blank(is_receipt_key)) or None,
         metrics_token=env.str("METRICS_TOKEN", "", validate=or_blank(is_strong_secret)) or None,
+        traces=_traces(env),
     )
     _seal(env)
     return config
@@ -323,6 +328,17 @@ def _http(env: Env, *, limited: bool) -> HttpPolicy:
         ratelimit_lookup=env.str("RATELIMIT_LOOKUP", usual.ratelimit_lookup, validate=is_rate),
         trusted_proxies=tuple(words(env.str("TRUSTED_PROXIES", "", validate=are_networks))),
         cors_origins=tuple(words(env.str("CORS_ORIGINS", "", validate=are_origins))),
+    )
+
+
+def _traces(env: Env) -> TracePolicy | None:
+    """Read OpenTelemetry's own variables. Its SDK reads the others that it knows by itself."""
+    url = env.str("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", validate=or_blank(is_trace_collector))
+    base = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "", validate=or_blank(is_trace_collector))
+    if env.bool("OTEL_SDK_DISABLED", False) or not (url or base):
+        return None
+    return TracePolicy(
+        url=url or f"{(base or '').rstrip('/')}/v1/traces", service_name=env.str("OTEL_SERVICE_NAME", "fincore")
     )
 
 

@@ -41,6 +41,7 @@ def create_app(config: Config | None = None) -> Flask:
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
+    from app.telemetry import spans
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
     from app.web.routes import bp as web
@@ -60,6 +61,7 @@ def create_app(config: Config | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
     )
     logs.configure(config.log_level)
+    spans.configure(config.traces, version=__version__)
     heavy.configure(config.work)
     event_service.configure(config.work)
     webhook_service.configure(config.webhooks, bank_secrets=config.auth.secrets)

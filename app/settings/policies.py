@@ -99,3 +99,11 @@ class MailPolicy:
     # Whether the workers deliver mail while no `flask mail deliver --loop` runs.
     in_workers: bool = True
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TracePolicy:
+    """Where spans go, by OTLP over HTTP, and as whose."""
+
+    url: str
+    service_name: str = "fincore"
