@@ -18,7 +18,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test simulate drill bench lint openapi postman clients audit format lock clean
+.PHONY: help run test screenshots simulate drill bench lint openapi postman clients audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -27,8 +27,17 @@ help: ## say what can be done here
 run: $(INSTALLED) ## install and start all that Fincore needs, and serve it on http://127.0.0.1:5000
 	@exec .venv/bin/python -m local.supervisor --with-parent $$PPID
 
+# Without a browser the tests of the web page are skipped, aloud, and where CI is set they fail.
+CHROMIUM = command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y chromium >/dev/null 2>&1; } || \
+	echo "chromium is not installed, and the web page's tests need it. On Debian or Ubuntu: sudo apt-get install chromium" >&2
+
 test: $(INSTALLED) $(NPM_INSTALLED) ## run every test; some of them: make test ARGS='-k holds'
+	@$(CHROMIUM)
 	@.venv/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
+
+screenshots: $(INSTALLED) ## take a picture of every view of the web page into build/screenshots
+	@$(CHROMIUM)
+	@.venv/bin/python -m tests.web.screenshots
 
 simulate: $(INSTALLED) ## run the ledger on a scripted database, a seed at a time: make simulate SEED=7 STEPS=100000 SEEDS=1
 	@.venv/bin/python -m tests.simulator --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --steps $(or $(STEPS),100000)

@@ -289,8 +289,8 @@ def _server(env: Env) -> ServerConfig:
 def _work(server: ServerConfig) -> WorkPolicy:
     """Divide a worker's threads: a quarter for documents, half for passwords, and the rest for quick requests.
 
-    So quick requests never wait. Few documents run at once, because Python draws them up and
-    uses one processor in each worker.
+    A quarter may wait for events. So quick requests never wait. Few documents run at once, because Python draws them up
+    and uses one processor in each worker.
     """
     # A variable that was refused is None here, until all bad ones have been named.
     threads, workers = server.threads or 1, server.workers or 1
@@ -301,6 +301,7 @@ def _work(server: ServerConfig) -> WorkPolicy:
         documents_per_user_at_once=max(1, DOCUMENTS_PER_USER_AT_ONCE // workers),
         passwords_max=max(1, threads // 2),
         passwords_at_once=max(1, min(threads // 4, processors // workers)),
+        waiting_max=threads // 4,
     )
 
 
@@ -312,6 +313,7 @@ def _http(env: Env, *, limited: bool) -> HttpPolicy:
         ratelimit_auth=env.str("RATELIMIT_AUTH", usual.ratelimit_auth, validate=is_rate),
         ratelimit_money=env.str("RATELIMIT_MONEY", usual.ratelimit_money, validate=is_rate),
         ratelimit_read=env.str("RATELIMIT_READ", usual.ratelimit_read, validate=is_rate),
+        ratelimit_lookup=env.str("RATELIMIT_LOOKUP", usual.ratelimit_lookup, validate=is_rate),
         trusted_proxies=tuple(words(env.str("TRUSTED_PROXIES", "", validate=are_networks))),
         cors_origins=tuple(words(env.str("CORS_ORIGINS", "", validate=are_origins))),
     )

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
@@ -15,6 +16,7 @@ from gunicorn.workers.base import Worker
 import config as settings  # because gunicorn has a setting named `config`
 from app.http.retiring import RetiringWorker
 from app.runtime.succession import Succession
+from app.telemetry import files
 
 try:
     _server = settings.load_server()
@@ -38,7 +40,8 @@ timeout = 60
 graceful_timeout = 30
 keepalive = _server.keep_alive_s
 
-_counts_made: str | None = None
+# Where the workers keep what they count.
+_counts: Path | None = None
 
 accesslog = None  # the application logs its requests
 errorlog = "-"
@@ -62,13 +65,15 @@ def on_starting(server: Arbiter) -> None:
     if not _passes(server.log):
         sys.exit(1)
     _share_counts()
+    # The workers lock this file; see app/runtime/turns.py. It has no name and no content, and must outlive a reload.
+    server.turns = tempfile.TemporaryFile(dir=worker_tmp_dir)  # noqa: SIM115
     _watch_signals(server)
 
 
 def _watch_signals(server: Arbiter) -> None:
     """Check before a reload that it will succeed, and tell the workers whether others follow them."""
     succession = server.succession = Succession()
-    reload_now, queue_signal = server.handle_hup, server.signal
+    reload_now, queue_signal, stop_now = server.handle_hup, server.signal, server.stop
 
     def reload_if_it_can_serve() -> None:
         if _passes(server.log):
@@ -83,34 +88,35 @@ def _watch_signals(server: Arbiter) -> None:
             succession.end()
         queue_signal(number, frame)
 
-    server.handle_hup, server.signal = reload_if_it_can_serve, note_signal
+    def stop(graceful: bool = True) -> None:
+        # Without a signal too, if the new workers of a reload cannot start.
+        succession.end()
+        stop_now(graceful)
+
+    server.handle_hup, server.signal, server.stop = reload_if_it_can_serve, note_signal, stop
 
 
 def on_exit(server: Arbiter) -> None:  # noqa: ARG001 (as gunicorn calls it)
     """Remove what the workers counted, if the place was made for this run."""
-    if _counts_made is not None:
-        shutil.rmtree(_counts_made, ignore_errors=True)
+    if _counts is not None and _server.metrics_dir is None:
+        shutil.rmtree(_counts, ignore_errors=True)
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
     """Drop a worker's present numbers, such as its queue's length, and keep what it counted."""
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)
+    files.forget_present(_counts, worker.pid)
 
 
 def _share_counts() -> None:
-    """Name the directory where workers keep what they count; see app/telemetry/metrics.py."""
-    global _counts_made
+    """Name the directory where workers keep what they count; see app/telemetry/files.py."""
+    global _counts
     if _server.metrics_dir is None:
-        _counts_made = tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir)
-        settings.export({"PROMETHEUS_MULTIPROC_DIR": _counts_made})
+        _counts = Path(tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir))
+        settings.export({"PROMETHEUS_MULTIPROC_DIR": str(_counts)})
         return
-    _server.metrics_dir.mkdir(parents=True, exist_ok=True)
-    # An earlier run's files would be added to this one's, so that rates jump.
-    for file in _server.metrics_dir.glob("*_[0-9]*.db"):
-        if not os.path.exists(f"/proc/{file.stem.rpartition('_')[2]}"):
-            file.unlink(missing_ok=True)
+    _counts = _server.metrics_dir
+    _counts.mkdir(parents=True, exist_ok=True)
+    files.sweep(_counts)
 
 
 def _passes(log: Logger) -> bool:
@@ -145,9 +151,10 @@ def _check(log: Logger) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
     """Make the worker import the application itself, because after a reload the master's modules are outdated."""
-    # A master that an earlier release started has none.
+    # A master that an earlier release started has none of these.
     worker.succession = getattr(server, "succession", None) or Succession()
     worker.generation = worker.succession.newest
+    worker.turns = getattr(server, "turns", None)
     _forget_imports()
 
 
@@ -157,10 +164,14 @@ def _forget_imports() -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's background tasks, and tell the workers before it that it serves.
+    """Start the worker's background tasks, let it take turns, and tell the workers before it that it serves.
 
     The tasks must start after the fork, because threads do not survive one.
     """
+    from app import ledger
+
+    if worker.turns is not None:
+        ledger.take_turns(worker.turns.fileno())
     worker.wsgi.extensions["background"].start()
     worker.succession.serves(worker.generation)
 

@@ -23,20 +23,28 @@ def create_app(config: Config | None = None) -> Flask:
     from app.auth.roles import roles_of
     from app.auth.routes import bp as auth
     from app.background import Background, Task
+    from app.events import service as event_service
+    from app.events.routes import bp as events
     from app.http import requests
     from app.http.api import api
     from app.http.application import Application
+    from app.http.routing import Numbers
+    from app.ledger import numbers
     from app.ledger.proof import signatures
     from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
+    from app.mongo import pools
     from app.operations.routes import bp as pages
     from app.operations.routes import service as operations
     from app.outbox import repository as outbox
+    from app.payees.routes import bp as payees
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
+    from app.web.routes import bp as web
+    from app.web.routes import session
 
     config = config or settings.load()
     app = Application(__name__, static_folder=None)
@@ -50,18 +58,24 @@ def create_app(config: Config | None = None) -> Flask:
     )
     logs.configure(config.log_level)
     heavy.configure(config.work)
+    event_service.configure(config.work)
     mongo.connect(config.mongo)
     press.configure(config.mongo)
     ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell), roles=roles_of)
-    requests.register(app, config.http)
+    requests.register(app, config.http, Numbers(numbers.ids_of, numbers.ahead))
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, transactions, statements, admin, operations):
+    for blueprint in (auth, accounts, payees, transactions, statements, events, admin, operations, session):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
+    app.register_blueprint(web)
     cli.register(app)
-    tasks = [Task("expired_holds", transaction_service.release_expired_holds)]
+    tasks = [
+        Task("expired_holds", transaction_service.release_expired_holds),
+        Task("events", event_service.place_events),
+        Task("connection_counts", pools.watch.note),
+    ]
     if config.mail.in_workers:
         tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))
     app.extensions["background"] = Background(tasks)

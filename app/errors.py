@@ -116,6 +116,13 @@ class UserNotFound(DomainError):
     code, status, title = "user_not_found", 404, "No such user"
 
 
+class PayeeNotFound(DomainError):
+    """No account with this number can be paid to: nobody has the number, or the account is closed. Or you have saved
+    no such payee."""
+
+    code, status, title = "payee_not_found", 404, "No such payee"
+
+
 class MethodNotAllowed(DomainError):
     """The address exists, but not for this HTTP method. The header `Allow` lists the methods it has."""
 

@@ -12,8 +12,10 @@ from typing import Any, ClassVar, Self
 import bson.tz_util
 import orjson
 from bson import ObjectId
-from marshmallow import RAISE, Schema, fields, pre_load, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
 
+from app import account_numbers
+from app.account_numbers import AccountNumber, WrongCheckDigits
 from app.money import AMOUNT_MAX, is_currency
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
@@ -105,6 +107,54 @@ def read_id(text: str) -> ObjectId | None:
     """Return the id in `text`, or None if `text` is no id or is MALFORMED_ID, which is never assigned."""
     found = ObjectId(text) if _ID.fullmatch(text) else None
     return None if found == MALFORMED_ID else found
+
+
+class AccountNumberField(fields.Field[AccountNumber]):
+    """An account's number, with or without blanks, in capitals or not."""
+
+    default_error_messages = {"invalid": "Not an account number: it has FC and 14 digits."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"type": "string", "pattern": f"^{account_numbers.PATTERN}$", **kwargs.pop("metadata", {})}
+        super().__init__(metadata=metadata, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> AccountNumber:
+        number = _read_number(value) if isinstance(value, str) else None
+        if number is None:
+            raise self.make_error("invalid")
+        return number
+
+
+class AccountId(Id):
+    """An account: its id or its number in JSON, an ObjectId or an AccountNumber inside."""
+
+    default_error_messages = {
+        "invalid": "Not an account: give its number, FC and 14 digits, or its id, 24 hexadecimal digits.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        pattern = f"^([0-9a-fA-F]{{24}}|{account_numbers.PATTERN})$"
+        super().__init__(metadata={"pattern": pattern, **kwargs.pop("metadata", {})}, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        account = ObjectId(value) if _ID.fullmatch(value) else _read_number(value)
+        if account is None:
+            raise self.make_error("invalid")
+        return account
+
+
+def _read_number(text: str) -> AccountNumber | None:
+    try:
+        return account_numbers.read_number(text)
+    except WrongCheckDigits as error:
+        raise ValidationError(str(error)) from None
+
+
+def read_account(text: str) -> ObjectId | AccountNumber | None:
+    """Return the id or number of an account in `text`, or None as `read_id` does; raises WrongCheckDigits."""
+    return read_id(text) if _ID.fullmatch(text) else account_numbers.read_number(text)
 
 
 class Amount(fields.Integer):

@@ -5,7 +5,7 @@ import unicodedata
 
 from babel import Locale, UnknownLocaleError
 from babel.languages import get_official_languages
-from babel.numbers import get_currency_precision, get_currency_symbol
+from babel.numbers import get_currency_name, get_currency_precision, get_currency_symbol
 from babel.numbers import is_currency as was_ever_a_currency
 from iso4217 import Currency
 
@@ -95,6 +95,17 @@ def format_number(amount: int, currency: str) -> str:
         groups.append(rest[-other:])
         rest = rest[:-other]
     return f"{'-' if amount < 0 else ''}{separator.join(reversed(groups))}{point}{fraction}"
+
+
+def custom(currency: str) -> tuple[int, str, int, int, str, str, str]:
+    """Return how amounts of the currency are written, for others who write them as `format_amount` does.
+
+    Digits after the point, what stands before the number, the size of the last group and of the others, the sign
+    between groups, and the names of one and of many units, as in English text.
+    """
+    last, other, separator = _grouping(currency)
+    one, many = (get_currency_name(currency, count=count, locale="en") for count in (1, 2))
+    return exponent(currency), _prefix(currency), last, other, separator, one, many
 
 
 @functools.cache

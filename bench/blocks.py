@@ -8,11 +8,9 @@ loop that only inserts the documents which such a block writes, in atomic blocks
 
 import random
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
@@ -25,10 +23,10 @@ from app.ledger.commands import Transfer
 from app.ledger.records import TransactionKind
 from app.outbox import repository as outbox
 from app.settings.policies import LedgerPolicy, MongoPolicy
+from bench.bank import own_replica_set
 from bench.extent import extent
 from bench.filled import fill
 from bench.sides import cpu_s
-from local.replica_set import ReplicaSet, provision
 
 SIZES = (1, 20, 200, 500)
 ACCOUNTS = extent(256, brief=8)
@@ -129,21 +127,15 @@ def insert(documents: dict[str, list[Any]]) -> None:
 def main() -> None:
     trips = RoundTrips()
     monitoring.register(trips)
-    with tempfile.TemporaryDirectory() as directory:
-        replica_set = ReplicaSet(Path(directory))
-        replica_set.start()
-        try:
-            mongo.connect(MongoPolicy(provision(replica_set.admin_uri, "bench-password"), timeout_ms=TIMEOUT_MS))
-            policy = LedgerPolicy(batch_size_max=max(SIZES), queue_size_max=10_000, timeout_ms=TIMEOUT_MS)
-            ledger.configure(policy, witnesses=(outbox.tell,), roles=roles_of)
-            pid = replica_set.members[0].pid
-            assert pid is not None
-            bank = Bank(pid)
-            for size in SIZES:
-                compare(bank, size, trips)
-        finally:
-            mongo.close()
-            replica_set.stop()
+    with own_replica_set() as (replica_set, uri):
+        mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
+        policy = LedgerPolicy(batch_size_max=max(SIZES), queue_size_max=10_000, timeout_ms=TIMEOUT_MS)
+        ledger.configure(policy, witnesses=(outbox.tell,), roles=roles_of)
+        pid = replica_set.members[0].pid
+        assert pid is not None
+        bank = Bank(pid)
+        for size in SIZES:
+            compare(bank, size, trips)
 
 
 def compare(bank: Bank, size: int, trips: RoundTrips) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from bson import ObjectId
 
 from app import mongo
+from app.account_numbers import new_number
 from app.ledger import chain, journal, repository
 from app.ledger.commands import Transfer
 from app.ledger.records import Account, AccountKind, Entry, Transaction, TransactionKind, treasury_id
@@ -54,11 +55,16 @@ def fill(owner: ObjectId, *, accounts: int, transfers: int) -> list[ObjectId]:
 
 def _open(customers: list[ObjectId], owner: ObjectId, at: datetime) -> list[Account]:
     journals = [
-        chain.open_journal(id_, kind=AccountKind.CUSTOMER, user=owner, currency=CURRENCY, at=at) for id_ in customers
+        chain.open_journal(id_, kind=AccountKind.CUSTOMER, user=owner, currency=CURRENCY, at=at, number=new_number())
+        for id_ in customers
     ]
     treasury = treasury_id(CURRENCY)
     if mongo.database().accounts.find_one({"_id": treasury}) is None:
-        journals.append(chain.open_journal(treasury, kind=AccountKind.TREASURY, user=None, currency=CURRENCY, at=at))
+        journals.append(
+            chain.open_journal(
+                treasury, kind=AccountKind.TREASURY, user=None, currency=CURRENCY, at=at, number=new_number()
+            )
+        )
         known = []
     else:
         known = repository.find([treasury]).accounts
@@ -71,6 +77,7 @@ def _open(customers: list[ObjectId], owner: ObjectId, at: datetime) -> list[Acco
             "status": account.status.value,
             "created_at": at,
             **({"user": account.user} if account.user else {}),
+            **({"number": account.number} if account.number else {}),
         }
         for account, _ in journals
     ]

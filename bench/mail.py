@@ -18,8 +18,11 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from app import mongo
+from app.auth.service import ensure_system_user
 from app.mail.delivery import SIGN
-from bench.bank import own_replica_set
+from app.settings.policies import MongoPolicy
+from bench.bank import AUTH, own_replica_set
 from bench.cases import open_accounts, spread
 from bench.extent import extent
 from bench.load import Streams, measure
@@ -112,7 +115,9 @@ def main() -> None:
     parser.add_argument("--brief", action="store_true", help="just enough to see that it works")
     options = parser.parse_args()
     with own_replica_set() as (replica_set, uri), MongoClient[dict[str, Any]](replica_set.admin_uri) as admin:
-        make_system_user(uri)
+        mongo.connect(MongoPolicy(uri))
+        ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, policy=AUTH)
+        mongo.close()
         with running_server(uri, MAIL_DELIVERY="off") as port:
             client = OverHttp(port)
             customers = open_accounts(Bank(client))
@@ -121,15 +126,6 @@ def main() -> None:
             database = admin[DATABASE_NAME]
             limits = LIMITS if options.limit is None else options.limit
             compare(port, uri, spread(customers), database, limits, rounds=options.rounds, seconds=options.seconds)
-
-
-def make_system_user(uri: str) -> None:
-    environment = {**os.environ, "ENV_FILE": os.devnull, "MONGO_URI": uri, "JWT_SECRET": JWT_SECRET}
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "users", "create", SYSTEM_EMAIL, "--name", "Fincore"]
-    subprocess.run(
-        [*command, "--role", "SYSTEM", "--password-stdin"],
-        cwd=ROOT, env=environment, input=PASSWORD, text=True, stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

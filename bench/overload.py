@@ -1,12 +1,10 @@
 """Ten times more clients than are served best: what becomes of throughput, waiting, memory, and of other work.
 
-Run it from the top of the project: `python -m bench.overload`. With `--crowd` it is the load generator of another run.
+Run it from the top of the project: `python -m bench.overload`.
 """
 
 import json
 import os
-import selectors
-import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.client import RECEIVE_BYTES_MAX, Stream
 from bench.extent import BRIEF_OPTION, extent
 from bench.transfers import with_bank
 from config import ROOT
@@ -24,7 +21,6 @@ from tests.clients import OverHttp
 from tests.people import PASSWORD, Bank, Person
 from tests.server import children, running_server
 
-CROWD = "--crowd"
 SIZES = [16, 64] if BRIEF_OPTION not in sys.argv else [2]
 TIMES = 10
 PHASE_S = extent(5.0, brief=0.3)
@@ -37,81 +33,6 @@ BODIES = 50
 Customer = tuple[Person, str]
 
 
-class Generator:
-    """Keeps every stream of a plan busy, and notes (when it ended, how long it took, status) of each request.
-
-    The times count from the start. A status of 0 is a connection that broke. Who is told 503 waits for as long as
-    `Retry-After` says.
-    """
-
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self._plan = plan
-        self._begun = time.perf_counter()
-        self._selector = selectors.DefaultSelector()
-        self.seen: list[tuple[float, float, int]] = []
-        # A stream connects when its turn comes.
-        self._later = [
-            (self._begun, Stream(socket.socket(), stream["token"], stream["requests"], plan["name"]))
-            for stream in plan["streams"]
-        ]
-
-    def run(self) -> None:
-        while (now := time.perf_counter()) < self._begun + self._plan["seconds"]:
-            due = [stream for at, stream in self._later if at <= now]
-            self._later = [(at, stream) for at, stream in self._later if at > now]
-            for stream in due:
-                self._send(stream)
-            for key, _ in self._selector.select(0.02):
-                try:
-                    self._receive(key.data)
-                except OSError:
-                    self._note(key.data, 0)
-                    self._hang_up(key.data)
-                    self._later.append((time.perf_counter() + 0.1, key.data))
-
-    def _send(self, stream: Stream) -> None:
-        if stream.connection.fileno() == -1 or stream.sent_at == 0.0:
-            stream.connection = socket.create_connection(("127.0.0.1", self._plan["port"]), timeout=30)
-            self._selector.register(stream.connection, selectors.EVENT_READ, stream)
-        stream.received = b""
-        stream.send()
-
-    def _receive(self, stream: Stream) -> None:
-        data = stream.connection.recv(RECEIVE_BYTES_MAX)
-        stream.received += data
-        head, found, rest = stream.received.partition(b"\r\n\r\n")
-        if data and not (found and len(rest) >= _length(head)):
-            return
-        status = int(head[9:12]) if data else 0
-        self._note(stream, status)
-        if not data or b"connection: close" in head.lower():
-            self._hang_up(stream)
-        pause_s = float(_field(head, b"retry-after: ") or 1) if status == 503 else 0.0
-        self._later.append((time.perf_counter() + pause_s, stream))
-
-    def _note(self, stream: Stream, status: int) -> None:
-        now = time.perf_counter()
-        self.seen.append((now - self._begun, now - stream.sent_at, status))
-
-    def _hang_up(self, stream: Stream) -> None:
-        self._selector.unregister(stream.connection)
-        stream.connection.close()
-
-
-def crowd(plan: dict[str, Any]) -> list[tuple[float, float, int]]:
-    generator = Generator(plan)
-    generator.run()
-    return generator.seen
-
-
-def _length(head: bytes) -> int:
-    return int(_field(head, b"content-length: ") or 0)
-
-
-def _field(head: bytes, name: bytes) -> bytes:
-    return head.lower().partition(name)[2].split(b"\r\n", 1)[0]
-
-
 class Crowd:
     """A load generator in a process of its own."""
 
@@ -121,7 +42,7 @@ class Crowd:
         Crowd._number += 1
         streams = [requests[number % len(requests)] for number in range(clients)]
         plan = {"port": port, "name": f"crowd {Crowd._number}", "streams": streams, "seconds": seconds}
-        command = [sys.executable, "-m", "bench.overload", CROWD]
+        command = [sys.executable, "-m", "bench.crowd"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(plan).encode())
@@ -270,7 +191,4 @@ def beside(port: int, customers: list[Customer], many: int) -> None:
 
 
 if __name__ == "__main__":
-    if CROWD in sys.argv:
-        json.dump(crowd(json.load(sys.stdin)), sys.stdout)
-    else:
-        main()
+    main()

@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 from clients.document import DOCUMENT
-from clients.journey import JOURNEY, Step
+from clients.journey import JOURNEY
+from clients.steps import Step
 from config import ROOT
 
 Document = dict[str, Any]
@@ -37,7 +38,16 @@ _TOKENS = {
     "captureHold": "benToken",
     "voidHold": "benToken",
 }
-_SECRETS = ("systemPassword", "password", "newPassword", "token", "refreshToken", "benToken", "systemToken")
+_SECRETS = (
+    "systemPassword",
+    "password",
+    "newPassword",
+    "token",
+    "refreshToken",
+    "benToken",
+    "systemToken",
+    "pageToken",
+)
 _KNOWN = {
     "baseUrl": "http://127.0.0.1:5000",
     "systemEmail": "system@fincore.example",
@@ -121,6 +131,7 @@ def _request(method: str, path: str, operation: Document) -> Document:
         query=query,
         path_values={},
         token=token if operation["security"] else None,
+        headers=_required_headers(operation),
         before=keys,
         tests=_tests(answers, has_json=_is_json(operation, answers)),
     )
@@ -142,13 +153,24 @@ def _step(step: Step, method: str, path: str, operation: Document, *, is_first: 
         query=[{"key": name, "value": value} for name, value in step.query.items()],
         path_values=step.path,
         token=step.token,
+        headers=_required_headers(operation),
         before=[*([_NEW_EMAIL] if is_first else []), *keys],
         tests=tests,
     )
 
 
 def _is_json(operation: Document, statuses: list[int]) -> bool:
-    return all("json" in kind for status in statuses for kind in operation["responses"][str(status)]["content"])
+    answers = [operation["responses"][str(status)].get("content") for status in statuses]
+    return all(kinds and all("json" in kind for kind in kinds) for kinds in answers)
+
+
+def _required_headers(operation: Document) -> list[Document]:
+    """Return the headers without which the call is refused, with the one value that each may have."""
+    return [
+        {"key": one["name"], "value": one["schema"]["enum"][0]}
+        for one in operation.get("parameters", ())
+        if one["in"] == "header" and one.get("required")
+    ]
 
 
 def _item(
@@ -161,6 +183,7 @@ def _item(
     query: list[Document],
     path_values: dict[str, str],
     token: str | None,
+    headers: list[Document],
     before: list[str],
     tests: list[str],
 ) -> Document:
@@ -171,7 +194,7 @@ def _item(
         "method": method.upper(),
         "description": description,
         "auth": _bearer(token) if token else {"type": "noauth"},
-        "header": [],
+        "header": headers,
         "url": {
             "raw": "{{baseUrl}}/" + "/".join(segments) + ("?" + "&".join(sent) if sent else ""),
             "host": ["{{baseUrl}}"],
@@ -181,7 +204,7 @@ def _item(
         },
     }
     if body is not None:
-        request["header"] = [{"key": "Content-Type", "value": JSON}]
+        request["header"] = [*headers, {"key": "Content-Type", "value": JSON}]
         raw = re.sub(r'"{{#(\w+)}}"', r"{{\1}}", json.dumps(body, indent=2, ensure_ascii=False))
         request["body"] = {"mode": "raw", "raw": raw, "options": {"raw": {"language": "json"}}}
     scripts = {"prerequest": before, "test": tests}

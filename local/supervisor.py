@@ -29,6 +29,7 @@ from app.mongo import new_client
 from app.mongo.migrations.run import ensure_schema
 from app.mongo.readiness import NotReady, Standalone, check_database
 from app.runtime.leash import end_with
+from local import counts
 from local.mail_catcher import MailCatcher
 from local.mongod import Mongod
 from local.mongod_binary import EmbeddedError
@@ -87,6 +88,7 @@ class Supervisor:
         self._data_dir = local.data_dir.resolve()
         self._gunicorn_pid_file = self._data_dir / "gunicorn.pid"
         self._environment_file = self._data_dir / "fincore.env"
+        self._counts_record: Path | None = None
         self._port = local.server.port or free_port()
         self._lock: TextIO | None = None
         self._replica_set: ReplicaSet | None = None
@@ -108,6 +110,7 @@ class Supervisor:
         secrets_kept = {"JWT_SECRET": self._jwt_secret(), "RECEIPT_KEY": self._receipt_key()}
         self._export({"MONGO_URI": mongo_uri, **secrets_kept, **self._mail()})
         self._make_system_user()
+        self._share_counts()
         self._start_gunicorn()
         self._start_deliverer()
         _say(self._guide())
@@ -127,6 +130,8 @@ class Supervisor:
             self._mail_catcher.stop()
         if self._replica_set is not None:
             self._replica_set.stop()
+        if self._counts_record is not None:
+            counts.remove(self._counts_record)
 
     def _take_data_dir(self) -> None:
         if config.ROOT.is_relative_to(self._data_dir):
@@ -225,6 +230,12 @@ class Supervisor:
             )
         if is_new and self._local.system_password is None:
             _say(f"System user {self._local.system_email} has the password {password} (shown only now; keep it).")
+
+    def _share_counts(self) -> None:
+        # Not in the file of settings: commands come and go, and their counts would stay.
+        if self._local.server.metrics_dir is None:
+            self._counts_record = self._data_dir / "counts"
+            config.export({"PROMETHEUS_MULTIPROC_DIR": str(counts.make(self._counts_record))})
 
     def _start_gunicorn(self) -> None:
         configuration, pid_file = str(config.ROOT / "gunicorn.conf.py"), str(self._gunicorn_pid_file)

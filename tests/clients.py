@@ -59,12 +59,19 @@ class OverHttp:
     def __init__(self, port: int) -> None:
         self.port = port
         self._local = threading.local()
-        self._connections: list[http.client.HTTPConnection] = []
+        self._connections: dict[threading.Thread, http.client.HTTPConnection] = {}
 
     def close(self) -> None:
         """Close the connections of all threads, which must be done with them."""
-        for connection in self._connections:
+        for connection in self._connections.values():
             connection.close()
+
+    def _keep(self, connection: http.client.HTTPConnection) -> None:
+        """Remember this thread's connection, and close those of threads that have ended, because nobody else will."""
+        self._local.connection = self._connections[threading.current_thread()] = connection
+        for thread in list(self._connections):
+            if not thread.is_alive() and (left := self._connections.pop(thread, None)) is not None:
+                left.close()
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
         connection = getattr(self._local, "connection", None)
@@ -72,10 +79,8 @@ class OverHttp:
             # The server closes what was idle for long, which may cross with our next request.
             if connection is not None:
                 connection.close()
-            connection = self._local.connection = http.client.HTTPConnection(
-                "127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_S
-            )
-            self._connections.append(connection)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_S)
+            self._keep(connection)
         try:
             connection.request(method, path, body=data, headers=headers)
             response = connection.getresponse()

@@ -1,6 +1,7 @@
 """One MongoDB replica set for each test worker, and one bank on it, emptied after each test."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +22,27 @@ from app.mongo.schema import VALIDATORS
 from app.settings.policies import AuthPolicy, HttpPolicy, MongoPolicy
 from app.statements.press import press
 from config import Config
+from local.processes import holds_within
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 from tests.clients import InProcess, OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank
-from tests.server import JWT_SECRET, RECEIPT_KEY, running_server
+from tests.server import JWT_SECRET, RECEIPT_KEY, children, running_server
 
 BCRYPT_ROUNDS_CHEAPEST = 4
+# As the application made it for the first test of this process. Later tests have it again.
+SYSTEM_USER: Document = {}
+# Deleting nothing takes nearly as long as deleting something, and most tests touch few collections.
+WHAT_HOLDS_ANYTHING: list[Document] = [
+    {"$match": {"_id": "no user"}},
+    *(
+        {"$unionWith": {"coll": name, "pipeline": [{"$limit": 1}, {"$project": {"_id": 0, "name": name}}]}}
+        for name in sorted(VALIDATORS.keys() - {"schema", "users"})
+    ),
+]
 AUTH = AuthPolicy(JWT_SECRET, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST, delays_guesses=False)
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 * 1024**3
+END_TIMEOUT_S = 10.0
 
 
 # How long an example takes says how busy the machine is, and nothing about the code.
@@ -37,9 +50,63 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+# Where the tests are that take long, each for itself or all together.
+LONG = (
+    "tests/drills/",
+    "tests/faults/",
+    "tests/security/test_machine_attacker.py",
+    "tests/integration/test_benchmarks.py",
+    "tests/api/test_generated_clients.py",
+    "tests/integration/test_local_servers.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each test worker begin with some of what takes long, so that none is left alone with it in the end.
+
+    The tests are shared out in as many equal parts as there are workers, and who has none left takes from the end of
+    another's part.
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    long = [modules.pop(name) for part in LONG for name in list(modules) if name.startswith(part)]
+    begins = [[item for module in long[number::workers] for item in module] for number in range(workers)]
+    rest = [item for module in modules.values() for item in module]
+    items.clear()
+    for number, begin in enumerate(begins):
+        left = sum(map(len, begins[number:])) + len(rest)
+        count = max(left // (workers - number) - len(begin), 0)
+        items += begin + rest[:count]
+        del rest[:count]
+
+
 def pytest_collection_finish() -> None:
     # What was collected stays; the collector need not go through it again and again.
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_process() -> Iterator[None]:
+    """Fail a test that leaves a process behind: it would take its time from all others, and change what they see."""
+    before = set(children(os.getpid()))
+    yield
+
+    def left() -> dict[int, str]:
+        # The press stays, and so does what counts Python's own shared resources.
+        kept = {press.pid} | before
+        new = {pid: command_of(pid) for pid in children(os.getpid()) if pid not in kept}
+        return {pid: command for pid, command in new.items() if "resource_tracker" not in command}
+
+    assert holds_within(END_TIMEOUT_S, lambda: not left()), left()
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 @pytest.fixture(scope="session")
@@ -87,12 +154,16 @@ def app(config: Config) -> Iterator[Flask]:
 @contextmanager
 def only_the_system_user(admin_database: Database[Document]) -> Iterator[Database[Document]]:
     """Have a bank without customers, which needs the application, and empty it afterwards."""
-    ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, policy=AUTH)
+    if SYSTEM_USER:
+        admin_database.users.insert_one(dict(SYSTEM_USER))
+    else:
+        ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, policy=AUTH)
+        SYSTEM_USER.update(admin_database.users.find_one({"email": SYSTEM_EMAIL}) or {})
     yield admin_database
     # One wait for the disk is enough, at the end: until it is over, readers see what was there before.
     hasty = admin_database.with_options(write_concern=WriteConcern(w=1))
-    for name in VALIDATORS.keys() - {"schema", "users"}:
-        hasty[name].delete_many({})
+    for found in admin_database.users.aggregate(WHAT_HOLDS_ANYTHING):
+        hasty[found["name"]].delete_many({})
     admin_database.users.delete_many({})
 
 

@@ -70,6 +70,13 @@ class Person(Caller):
         account_id: str = answer.body["account"]["id"]
         return account_id
 
+    def number_of(self, account: str) -> str:
+        """Return the number of an account that this person may read."""
+        answer = self.get(f"/api/accounts/{account}")
+        assert answer.status == 200, answer.content
+        number: str = answer.body["account"]["number"]
+        return number
+
     def transfer(self, payer: str, payee: str, amount: int, key: str | None = None, **more: Any) -> Answer:
         body = {"fromAccount": payer, "toAccount": payee, "amount": amount, "idempotencyKey": key or new_key(), **more}
         return self.post("/api/transactions/create", body)

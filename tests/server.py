@@ -2,10 +2,11 @@
 
 import http.client
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config import ROOT
@@ -47,6 +48,15 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         process.wait(STOP_TIMEOUT_S)
 
 
+def copy_program(place: Path) -> None:
+    """Put a copy of the program there, which a test may change, without the tests."""
+    for name in ("app", "local"):
+        # With what is compiled of it, so that it starts faster. Other tests may be compiling at this moment.
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("*.pyc.*"))
+    for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
+        shutil.copy(ROOT / name, place / name)
+
+
 def is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
@@ -60,8 +70,12 @@ def is_ready(port: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started, in any of its threads."""
-    listed = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for some in listed for child in some.split()]
+    found = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread may end meanwhile, and hands its children on to another.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(child) for child in file.read_text().split()]
+    return found
 
 
 def is_running(pid: int) -> bool:

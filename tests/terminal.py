@@ -11,12 +11,9 @@ from config import ROOT
 from tests.server import JWT_SECRET, RECEIPT_KEY
 
 
-@contextmanager
-def flask_process(
-    mongo_uri: str, *arguments: str | bytes, stdout: IO[str] | int = subprocess.PIPE, **settings: str
-) -> Iterator[subprocess.Popen[str]]:
-    """Run a command on the bank in `mongo_uri`; `settings` are further environment variables."""
-    environment = {
+def environment(mongo_uri: str, **settings: str) -> dict[str, str]:
+    """Return the environment of a command on the bank in `mongo_uri`; `settings` are further variables."""
+    return {
         **os.environ,
         "ENV_FILE": os.devnull,
         "MONGO_URI": mongo_uri,
@@ -27,10 +24,17 @@ def flask_process(
         "PYTHONUNBUFFERED": "1",
         **settings,
     }
+
+
+@contextmanager
+def flask_process(
+    mongo_uri: str, *arguments: str | bytes, stdout: IO[str] | int = subprocess.PIPE, **settings: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command on the bank in `mongo_uri`; `settings` are further environment variables."""
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
         cwd=ROOT,
-        env=environment,
+        env=environment(mongo_uri, **settings),
         text=True,
         stdin=subprocess.DEVNULL,
         stdout=stdout,

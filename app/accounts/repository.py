@@ -1,10 +1,9 @@
-"""Accounts in the database: {_id, user, name, kind, currency, status, created_at}. Their money is in the ledger.
+"""Accounts in the database: {_id, number, user, name, kind, currency, status, created_at}.
 
-A treasury has no `user`.
+Their money is in the ledger. A treasury has no `user`.
 """
 
 from bson import ObjectId
-from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 
 from app.mongo import Document, database, together
@@ -43,8 +42,8 @@ def count_accounts_of(user_id: ObjectId, session: ClientSession, *, limit: int) 
     return database().accounts.count_documents({"user": user_id}, limit=limit, session=session)
 
 
-def rename(account_id: ObjectId, user_id: ObjectId, name: str) -> Document | None:
-    """Rename the user's account and return it, or None if the user has no such account."""
+def rename(account_id: ObjectId, user_id: ObjectId, name: str, session: ClientSession | None = None) -> Document | None:
+    """Rename the user's account and return it as it was before, or None if the user has no such account."""
     return database().accounts.find_one_and_update(
-        {"_id": account_id, "user": user_id}, {"$set": {"name": name}}, return_document=ReturnDocument.AFTER
+        {"_id": account_id, "user": user_id}, {"$set": {"name": name}}, session=session
     )

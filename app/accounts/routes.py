@@ -72,7 +72,7 @@ def list_accounts() -> dict[str, Any]:
     return {"accounts": service.list_accounts(user_id=current_user_id())}
 
 
-@bp.get("/<id:account_id>")
+@bp.get("/<account:account_id>")
 @token_required
 @bp.reads_ahead(service.shown_account_ahead)
 @bp.response(200, AccountAnswerSchema())
@@ -85,7 +85,7 @@ def get_account(account_id: ObjectId) -> dict[str, Any]:
     return {"account": service.get_account(account_id, viewer=current_user_id())}
 
 
-@bp.patch("/<id:account_id>")
+@bp.patch("/<account:account_id>")
 @token_required
 @bp.arguments(RenameAccountSchema(), example={"name": "Holidays"})
 @bp.response(200, AccountAnswerSchema())
@@ -98,7 +98,7 @@ def rename_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]
     return {"account": service.rename_account(account_id, user_id=current_user_id(), name=body["name"])}
 
 
-@bp.post("/<id:account_id>/close")
+@bp.post("/<account:account_id>/close")
 @token_required
 @bp.arguments(CloseAccountSchema(), required=False, example={"reason": "Moved to another bank"})
 @bp.response(200, AccountAnswerSchema())
@@ -112,7 +112,7 @@ def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
     return {"account": service.change_status(account_id, AccountStatus.CLOSED, act=act, owner=current_user_id())}
 
 
-@bp.get("/<id:account_id>/balance")
+@bp.get("/<account:account_id>/balance")
 @token_required
 @bp.reads_ahead(service.balance_ahead)
 @bp.arguments(BalanceQuerySchema(), location="query")

@@ -1,6 +1,6 @@
 """Opening, renaming and closing accounts, and reading them with their balances from the ledger."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -8,6 +8,7 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app import clock, ledger, mongo
+from app.account_numbers import AccountNumber, new_number
 from app.accounts import repository
 from app.acts import Act
 from app.auth.roles import MAY_ADMINISTER, reads_everything, role_ahead
@@ -72,7 +73,7 @@ def open_account_once(
 
 def _atomically(block: Callable[[ClientSession], Result]) -> Result:
     # The first two accounts in a currency may race to open its treasury, and two requests with one key may race to use
-    # it. The loser runs again and finds the treasury or the key.
+    # it. The loser runs again and finds the treasury or the key. Whoever draws a number that is taken draws again.
     return mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
 
 
@@ -107,15 +108,34 @@ def _open_with_treasury(account: Document, session: ClientSession) -> None:
 
 
 def _open(account: Document, session: ClientSession) -> None:
+    # Drawn here, so that a block that ran into somebody else's number draws another when it runs again.
+    account["number"] = new_number()
     account["status"] = AccountStatus.ACTIVE.value
     account["created_at"] = ledger.begin_journal(
         account["_id"],
         kind=AccountKind(account["kind"]),
         user=account.get("user"),
         currency=account["currency"],
+        number=account["number"],
         session=session,
     )
     repository.insert_account(account, session)
+
+
+def with_ids(requests: Sequence[Mapping[str, Any]], *fields: str) -> list[dict[str, Any]]:
+    """Return the requests with the accounts in these fields by their ids, also those that are named by their numbers.
+
+    So a request is the same one, however it names an account. It costs a read only if there are numbers, and none if
+    they were read ahead. An account that does not exist gets an id that no account has.
+    """
+    named = {value for each in requests for field in fields if isinstance(value := each.get(field), AccountNumber)}
+    if not named:
+        return [dict(each) for each in requests]
+    ids = ledger.ids_of(named)
+    return [
+        {name: ids[value] if isinstance(value, AccountNumber) else value for name, value in each.items()}
+        for each in requests
+    ]
 
 
 def account_ahead(_user_id: ObjectId, account_id: ObjectId) -> list[together.Key]:
@@ -171,10 +191,16 @@ def as_seen(account: Document, *, sees_all: bool) -> Document:
 def rename_account(account_id: ObjectId, *, user_id: ObjectId, name: str) -> Document:
     """Rename the user's account and return it as they see it; raises AccountNotFound if they have no such account."""
     sees_all = reads_everything(user_id)
-    account = repository.rename(account_id, user_id, name)
-    if account is None:
-        raise AccountNotFound
-    return as_seen(account, sees_all=sees_all)
+
+    def block(session: ClientSession) -> Document:
+        before = repository.rename(account_id, user_id, name, session)
+        if before is None:
+            raise AccountNotFound
+        if before.get("name") != name:
+            outbox.insert([messages.account_renamed(before, clock.now())], session)
+        return {**before, "name": name}
+
+    return as_seen(mongo.atomically(block), sees_all=sees_all)
 
 
 def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owner: ObjectId | None = None) -> Document:

@@ -14,11 +14,15 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 
+from app.clock import LEEWAY
 from app.mongo import Document, database
 from app.mongo.lists import Position, behind, newest_first, search
+
+# Looking at that many takes about a tenth of a second.
+POSTINGS_LOOKED_AT_MAX = 50_000
 
 _BY_ID = [("_id", ASCENDING)]
 _BY_NAME = [("name_key", ASCENDING), ("_id", ASCENDING)]
@@ -135,6 +139,51 @@ def find_audit_records(
     """Return the records with these values, newest first, and where to go on if the search stopped (`lists.search`)."""
     among, wanted = _divided(filters, ("subject", "actor"), "at", after)
     return search(database().audit_log, among, wanted, time="at", limit=limit)
+
+
+def count_users() -> int:
+    """Return how many users there are, by the collection's own count, which costs nothing."""
+    return database().users.estimated_document_count()
+
+
+def count_accounts() -> int:
+    """Return how many accounts there are, the bank's own included, by the collection's own count."""
+    return database().accounts.estimated_document_count()
+
+
+def find_postings(since: datetime) -> tuple[list[Document], datetime | None]:
+    """Return what became of the postings since a time: [{_id: {minute, code}, count}]; `code` is why it was declined.
+
+    It counts transactions, captures and voids, and atomic batches that were declined as a whole. What was refused
+    without a record, it does not count. Only POSTINGS_LOOKED_AT_MAX records are looked at, the newest first; if there
+    were more, the second value is the time of the oldest of them.
+    """
+    records = database().transactions
+    recent: Document = {"_id": {"$gte": ObjectId.from_datetime(since - LEEWAY)}}
+    is_declined = {"$or": [{"$eq": ["$status", "FAILED"]}, {"$and": [{"$not": ["$status"]}, "$failure"]}]}
+    stages: list[Document] = [
+        {"$match": recent},
+        {"$sort": {"_id": DESCENDING}},
+        {"$limit": POSTINGS_LOOKED_AT_MAX},
+        {
+            "$match": {
+                "created_at": {"$gte": since},
+                "$or": [{"kind": {"$nin": ["ACCOUNT", "BATCH"]}}, {"kind": "BATCH", "failure": {"$exists": True}}],
+            }
+        },
+        {
+            "$group": {
+                "_id": {
+                    "minute": {"$dateTrunc": {"date": "$created_at", "unit": "minute"}},
+                    "code": {"$cond": [is_declined, "$failure.code", None]},
+                },
+                "count": {"$sum": 1},
+            }
+        },
+    ]
+    found = list(records.aggregate(stages))
+    oldest = list(records.find(recent, ["created_at"]).sort("_id", DESCENDING).skip(POSTINGS_LOOKED_AT_MAX).limit(1))
+    return found, oldest[0]["created_at"] if oldest else None
 
 
 def _divided(filters: Document, indexed: Sequence[str], time: str, after: Position | None) -> tuple[Document, Document]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from bson import ObjectId
+from flask import current_app
 
 from app.accounts import service as accounts
 from app.accounts.schemas import AccountAnswerSchema
@@ -14,6 +15,10 @@ from app.admin.schemas import (
     AuditQuerySchema,
     ChangeRoleSchema,
     ChangeStatusSchema,
+    MessageAnswerSchema,
+    OutboxPageSchema,
+    OutboxQuerySchema,
+    StatusSchema,
     TrialBalanceSchema,
     UserPageSchema,
     UserQuerySchema,
@@ -27,6 +32,7 @@ from app.errors import (
     Forbidden,
     InvalidStatusTransition,
     LedgerBusy,
+    NotFound,
     UserNotFound,
 )
 from app.http.blueprint import Blueprint
@@ -34,6 +40,8 @@ from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS
 from app.ledger.proof import trial_balance as proof
 from app.ledger.records import AccountStatus
+from app.outbox import overview
+from app.outbox.messages import MessageState
 from app.runtime import heavy
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin", description="Running the bank")
@@ -93,7 +101,7 @@ def list_all_accounts(query: dict[str, Any]) -> dict[str, Any]:
     return page.answer("accounts", accounts.with_balances(found), _position, stop=stop)
 
 
-@bp.patch("/accounts/<id:account_id>/status")
+@bp.patch("/accounts/<account:account_id>/status")
 @administrators_only
 @bp.arguments(ChangeStatusSchema(), example={"status": "FROZEN", "reason": "Reported stolen"})
 @bp.response(200, AccountAnswerSchema())
@@ -118,9 +126,52 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 
     They say who did what to what, when, why and from where, newest first.
     """
-    page, filters = read_page("audit_log", query)
-    records, stop = repository.find_audit_records(service.audit_filters(filters), after=page.after, limit=page.fetch)
+    named = service.audit_filters({name: text for name, text in query.items() if name in ("subject", "actor")})
+    page, filters = read_page("audit_log", {**query, **named})
+    records, stop = repository.find_audit_records(filters, after=page.after, limit=page.fetch)
     return page.answer("records", records, lambda record: [record["at"], record["_id"]], stop=stop)
+
+
+@bp.get("/outbox")
+@administrators_only
+@bp.arguments(OutboxQuerySchema(), location="query")
+@bp.response(200, OutboxPageSchema())
+@bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
+def list_outbox(query: dict[str, Any]) -> dict[str, Any]:
+    """List what is to be told by mail, or was within 30 days.
+
+    It comes newest first, and never with its text. What one block of postings tells is one message of the kind `block`,
+    for all of its readers, until something of it cannot be sent: that gets a message of its own.
+    """
+    page, filters = read_page("outbox", query)
+    state = MessageState(filters["state"]) if "state" in filters else None
+    found, stop = overview.find_messages(state, after=page.after, limit=page.fetch)
+    return page.answer("messages", found, lambda message: message["_id"], stop=stop)
+
+
+@bp.post("/outbox/<id:message_id>/retry")
+@administrators_only
+@bp.response(202, MessageAnswerSchema())
+@bp.refusals(*ADMIN_PROBLEMS, NotFound, LedgerBusy)
+def retry_message(message_id: ObjectId) -> Any:
+    """Make a message due at once.
+
+    For one that waits or that was given up: its attempts are counted from zero. One that was sent, or is just being
+    sent, stays as it is. The retry is in the audit log.
+    """
+    return {"message": service.retry_message(message_id, act=current_act())}
+
+
+@bp.get("/status")
+@administrators_only
+@bp.response(200, StatusSchema())
+@bp.refusals(*ADMIN_PROBLEMS)
+def get_status() -> dict[str, Any]:
+    """Return how the bank is doing.
+
+    What was posted and declined in the last minutes, what waits, and how much there is.
+    """
+    return {"version": current_app.config["API_VERSION"], **service.status()}
 
 
 @bp.get("/trial-balance")

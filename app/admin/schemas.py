@@ -14,8 +14,9 @@ from app.accounts.schemas import (
     AccountWithBalanceSchema,
 )
 from app.auth.schemas import EXAMPLE_USER, RoleName, UserSchema
-from app.fields import CamelSchema, Currency, CurrencyCode, Id, Line, Total, UtcDateTime
+from app.fields import CamelSchema, Choice, Currency, CurrencyCode, Id, Line, Total, UtcDateTime
 from app.http.paging import EXAMPLE_CURSOR, PageSchema
+from app.outbox.messages import MessageState
 
 SEARCH_LENGTH_MAX = 320
 _CURSOR = {"description": "For the next page, or null at the end."}
@@ -81,7 +82,9 @@ class ChangeRoleSchema(CamelSchema):
 
 class AuditQuerySchema(PageSchema):
     subject = Line(
-        length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The id or name of what was acted on."}
+        length_min=1,
+        length_max=SEARCH_LENGTH_MAX,
+        metadata={"description": "What was acted on: its id or name, or the number of an account."},
     )
     actor = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The id or name of who acted."})
 
@@ -159,3 +162,148 @@ class TrialBalanceSchema(CamelSchema):
         required=True,
         metadata={"description": "Whether, in each currency, debits equal credits and all balances add up to zero."},
     )
+
+
+class MessageStateName(Choice):
+    """The state of a message."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(MessageState, named="MessageState", **kwargs)
+
+
+class OutboxQuerySchema(PageSchema):
+    state = MessageStateName()
+
+
+class MessageSchema(CamelSchema):
+    """Something that is to be told by mail, or was: how it stands, and never what it says."""
+
+    id = Id(attribute="_id", required=True)
+    kind = fields.String(
+        required=True,
+        metadata={
+            "description": "What it is about, such as `money_sent`. `block`: all that a block of postings tells; "
+            "`digest`: several things for one reader."
+        },
+    )
+    user_id = Id(
+        attribute="user",
+        required=True,
+        allow_none=True,
+        dump_default=None,
+        metadata={"description": "Its only reader; null for a `block`, which may have many."},
+    )
+    news = fields.Integer(required=True, metadata={"format": "int32", "description": "How many things it tells of."})
+    state = MessageStateName(required=True)
+    attempts = fields.Integer(required=True, metadata={"format": "int32"})
+    next_attempt_at = UtcDateTime(required=True, metadata={"description": "Of no meaning once it is SENT or DEAD."})
+    error = fields.String(
+        required=True, allow_none=True, dump_default=None, metadata={"description": "Why the last attempt failed."}
+    )
+    created_at = UtcDateTime(required=True, metadata={"description": "In whole seconds."})
+
+
+EXAMPLE_MESSAGE: dict[str, Any] = {
+    "id": "6560a1b2c3d4e5f601238001",
+    "kind": "money_received",
+    "userId": EXAMPLE_USER["id"],
+    "news": 1,
+    "state": "DEAD",
+    "attempts": 12,
+    "nextAttemptAt": "2026-11-22T16:00:00.123Z",
+    "error": "550 mailbox unavailable",
+    "createdAt": "2026-11-21T16:00:00.000Z",
+}
+
+
+class OutboxPageSchema(CamelSchema):
+    """A page of the outbox."""
+
+    example = {"messages": [EXAMPLE_MESSAGE], "nextCursor": None}
+
+    messages = fields.List(fields.Nested(MessageSchema), required=True)
+    next_cursor = fields.String(required=True, allow_none=True, metadata=_CURSOR)
+
+
+class MessageAnswerSchema(CamelSchema):
+    """A message of the outbox."""
+
+    example = {"message": {**EXAMPLE_MESSAGE, "state": "PENDING", "attempts": 0}}
+
+    message = fields.Nested(MessageSchema, required=True)
+
+
+class PostingsSchema(CamelSchema):
+    """What became of the postings of a minute."""
+
+    at = UtcDateTime(required=True, metadata={"description": "When the minute began."})
+    posted = fields.Integer(required=True)
+    declined = fields.Integer(required=True, metadata={"description": "For a business reason, with a record."})
+
+
+class OutboxStateSchema(CamelSchema):
+    """How much mail waits."""
+
+    waiting = fields.Integer(required=True)
+    dead = fields.Integer(required=True, metadata={"description": "Given up until somebody retries it."})
+    oldest_age_seconds = fields.Integer(
+        required=True, metadata={"description": "How long the oldest waiting message has waited; 0 if none waits."}
+    )
+
+
+class HoldCountsSchema(CamelSchema):
+    """How many holds are pending, 100,000 at most."""
+
+    open = fields.Integer(required=True)
+    overdue = fields.Integer(required=True, metadata={"description": "Expired, and about to be released."})
+
+
+class DatabaseStateSchema(CamelSchema):
+    """The database."""
+
+    version = fields.String(required=True, metadata={"description": "The version of MongoDB."})
+    schema_version = fields.Integer(required=True, metadata={"format": "int32"})
+    upgrade_finished = fields.Boolean(required=True, metadata={"description": "false: `flask db finish` is due."})
+
+
+class StatusSchema(CamelSchema):
+    """How the bank is doing, for an operator's page."""
+
+    example = {
+        "at": "2026-11-22T16:00:12.345Z",
+        "version": "0.1.0",
+        "uptimeSeconds": 86_400,
+        "postings": [
+            {"at": "2026-11-22T15:59:00.000Z", "posted": 812, "declined": 3},
+            {"at": "2026-11-22T16:00:00.000Z", "posted": 170, "declined": 0},
+        ],
+        "declines": {"insufficient_funds": 3},
+        "outbox": {"waiting": 2, "dead": 1, "oldestAgeSeconds": 4},
+        "holds": {"open": 12, "overdue": 0},
+        "users": 1_204,
+        "accounts": 2_310,
+        "database": {"version": "6.0.5", "schemaVersion": 2, "upgradeFinished": True},
+    }
+
+    at = UtcDateTime(required=True)
+    version = fields.String(required=True, metadata={"description": "The version of Fincore."})
+    uptime_seconds = fields.Integer(required=True, metadata={"description": "Of the process that answers."})
+    postings = fields.List(
+        fields.Nested(PostingsSchema),
+        required=True,
+        metadata={
+            "description": "Of the last 15 minutes and the present one, oldest first. Under very high load fewer "
+            "minutes: 50,000 records are looked at."
+        },
+    )
+    declines = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "How many of them were declined for which reason."},
+    )
+    outbox = fields.Nested(OutboxStateSchema, required=True)
+    holds = fields.Nested(HoldCountsSchema, required=True)
+    users = fields.Integer(required=True)
+    accounts = fields.Integer(required=True, metadata={"description": "The bank's own included."})
+    database = fields.Nested(DatabaseStateSchema, required=True)

@@ -1,17 +1,30 @@
-"""Changes of roles, and the filters for finding users, accounts and audit records."""
+"""Changes of roles, retries of mail, the state of the bank, and the filters for finding things."""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
-from app import audit, clock, mongo
+from app import audit, clock, ledger, mongo
+from app.account_numbers import AccountNumber, WrongCheckDigits
 from app.acts import Act
 from app.addresses import email_beginning
 from app.admin import repository
-from app.auth.roles import MAY_CHANGE_ROLES, Role
+from app.auth.roles import MAY_ADMINISTER, MAY_CHANGE_ROLES, Role
 from app.auth.service import find_user, name_key
-from app.errors import Forbidden, UserNotFound
-from app.fields import read_id
+from app.errors import Forbidden, NotFound, UserNotFound, ValidationFailed
+from app.fields import read_account, read_id
 from app.mongo import Document
+from app.mongo.migrations import record
+from app.outbox import overview
+from app.outbox import repository as outbox
+from app.outbox.messages import MessageState
+
+# How far back the operator's page looks.
+POSTINGS_MINUTES = 15
+_STARTED = time.monotonic()
 
 
 def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
@@ -28,7 +41,7 @@ def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
         user = repository.find_user(user_id, session)
         if user is None:
             raise UserNotFound
-        _check_may_change_roles(act, session)
+        _check_role(act, MAY_CHANGE_ROLES, session)
         before = Role(user["role"])
         if before is role:
             return user
@@ -50,12 +63,93 @@ def change_role(user_id: ObjectId, role: Role, *, act: Act) -> Document:
     return mongo.atomically(block)
 
 
-def _check_may_change_roles(act: Act, session: ClientSession) -> None:
+def _check_role(act: Act, roles: Sequence[Role], session: ClientSession) -> None:
     # The actor's role was checked when the request came in, but the actor may have been demoted since.
     if isinstance(act.actor, ObjectId):
         actor = repository.find_user(act.actor, session)
-        if actor is None or actor["role"] not in MAY_CHANGE_ROLES:
-            raise Forbidden(f"This needs the role {' or '.join(MAY_CHANGE_ROLES)}.")
+        if actor is None or actor["role"] not in roles:
+            raise Forbidden(f"This needs the role {' or '.join(roles)}.")
+
+
+def retry_message(message_id: ObjectId, *, act: Act) -> Document:
+    """Make a message that is waiting or dead due at once, its attempts counted from zero; return it as it is then.
+
+    One that was sent, or that a deliverer is just sending, stays as it is, so two operators may do the same. Raises
+    NotFound, and Forbidden if the actor is no longer an administrator.
+    """
+
+    def block(session: ClientSession) -> None:
+        before = outbox.find_message(message_id, session)
+        if before is None:
+            raise NotFound("There is no such message in the outbox. What was sent is kept for 30 days.")
+        _check_role(act, MAY_ADMINISTER, session)
+        now = clock.now()
+        if not outbox.revive({"_id": message_id}, now=now, session=session):
+            return
+        record = audit.audit_record(
+            act,
+            "mail_retried",
+            message_id,
+            at=now,
+            before={"state": before["state"], "attempts": str(before["attempts"])},
+            after={"state": MessageState.PENDING.value, "attempts": "0"},
+        )
+        audit.insert_audit_records([record], session)
+
+    mongo.atomically(block)
+    found = overview.find_message(message_id)
+    if found is None:
+        # It was sent 30 days ago, and removed just now.
+        raise NotFound("There is no such message in the outbox any more.")
+    return found
+
+
+def status() -> Document:
+    """Return how the bank is doing: what an operator's page shows."""
+    now = clock.now()
+    waiting = outbox.find_oldest(MessageState.PENDING, 1)
+    oldest_age = (now - waiting[0]["_id"].generation_time).total_seconds() if waiting else 0
+    version = record.find_version(mongo.database()) or {}
+    return {
+        "at": now,
+        "uptime_seconds": int(time.monotonic() - _STARTED),
+        **_postings(now),
+        "outbox": {
+            "waiting": outbox.count(MessageState.PENDING),
+            "dead": outbox.count(MessageState.DEAD),
+            "oldest_age_seconds": max(0, int(oldest_age)),
+        },
+        "holds": ledger.count_holds(now),
+        "users": repository.count_users(),
+        "accounts": repository.count_accounts(),
+        "database": {
+            "version": mongo.database().client.server_info()["version"],
+            "schema_version": version.get("version"),
+            "upgrade_finished": record.is_finished(mongo.database()),
+        },
+    }
+
+
+def _postings(now: datetime) -> Document:
+    """Return the postings of each of the last minutes, and for which reasons there were declines.
+
+    A minute of which not everything was looked at is left out.
+    """
+    this_minute = now.replace(second=0, microsecond=0)
+    minutes = [this_minute - timedelta(minutes=n) for n in range(POSTINGS_MINUTES, -1, -1)]
+    found, cut_at = repository.find_postings(minutes[0])
+    whole = [minute for minute in minutes if cut_at is None or minute > cut_at]
+    counted = {minute: Document(at=minute, posted=0, declined=0) for minute in whole}
+    declines: dict[str, int] = {}
+    for each in found:
+        # The database's clock may be a little ahead.
+        minute, code = min(each["_id"]["minute"], this_minute), each["_id"]["code"]
+        if minute not in counted:
+            continue
+        counted[minute]["posted" if code is None else "declined"] += each["count"]
+        if code is not None:
+            declines[code] = declines.get(code, 0) + each["count"]
+    return {"postings": list(counted.values()), "declines": declines}
 
 
 def search_for(text: str) -> repository.Search:
@@ -73,5 +167,18 @@ def account_filters(filters: Document) -> Document:
 
 
 def audit_filters(filters: Document) -> Document:
-    """Return the filters of the audit log with ids as ObjectIds. Other texts are names and stay as they are."""
-    return {name: read_id(text) or text for name, text in filters.items()}
+    """Return the filters of the audit log with ids as ObjectIds, also of accounts that are named by their numbers.
+
+    Other texts are names and stay as they are. Raises ValidationFailed for a number with wrong check digits.
+    """
+    return {name: _named(name, text) for name, text in filters.items()}
+
+
+def _named(field: str, text: str) -> ObjectId | str:
+    try:
+        found = read_account(text)
+    except WrongCheckDigits as error:
+        raise ValidationFailed(f"Invalid: {field}.", errors={field: [str(error)]}) from None
+    if isinstance(found, AccountNumber):
+        return ledger.ids_of([found])[found]
+    return read_id(text) or text

@@ -11,7 +11,7 @@ So a second use within `sessions.REFRESH_GRACE` gets the same tokens, and no tok
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from app.auth.manager import GENERATION_CLAIM, SESSION_CLAIM, RememberingManager
 from app.auth.roles import Role
 from app.errors import Forbidden, TokenExpired, TokenInvalid, TokenMissing, TokenRevoked
 from app.fields import read_id
-from app.http import rate_limits
+from app.http import rate_limits, routing
 from app.http.blueprint import Blueprint
 from app.http.contract import contract_of, declare
 from app.http.incoming import Incoming, current, current_id
@@ -50,7 +50,6 @@ TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, TokenRevoked)
 jwt = RememberingManager()
 
 View = TypeVar("View", bound=Callable[..., Any])
-ReadsAhead = Callable[..., Iterable[together.Key]]
 
 
 class _Scheme(str):
@@ -185,16 +184,36 @@ def session_token_required(view: View) -> View:
     return _guarded(view, "token of the session", lambda incoming: _count(incoming, _claims_of_session))
 
 
+def admit_refresh_token(incoming: Incoming, token: str, *, is_leaving: bool) -> None:
+    """Keep the claims of a refresh token that came in another place than the header, or none if it is not good.
+
+    A token that was spent is good enough to leave its session. The request is counted for its user either way.
+    """
+    incoming.environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {token}"
+    try:
+        if is_leaving:
+            _count(incoming, _claims_of_session)
+        else:
+            _verify(incoming, refresh=True)
+    except (TokenExpired, TokenInvalid, TokenRevoked, JWTExtendedException, PyJWTError):
+        incoming.claims = None
+
+
 def role_required(*roles: Role) -> Callable[[View], View]:
     """Admit only users who have one of these roles in the database now. A token contains no role."""
     access = f"role {' or '.join(roles)}"
 
-    def admit(incoming: Incoming) -> None:
-        _verify(incoming)
-        if current_user()["role"] not in roles:
-            raise Forbidden(f"This needs the {access}.")
+    def guard(view: View) -> View:
+        ahead = contract_of(view).ahead
 
-    return lambda view: _guarded(view, access, admit)
+        def admit(incoming: Incoming) -> None:
+            _verify(incoming, ahead=ahead)
+            if current_user()["role"] not in roles:
+                raise Forbidden(f"This needs the {access}.")
+
+        return _guarded(view, access, admit)
+
+    return guard
 
 
 def _guarded(view: View, access: str, admit: Callable[[Incoming], None]) -> View:
@@ -202,12 +221,12 @@ def _guarded(view: View, access: str, admit: Callable[[Incoming], None]) -> View
     return declare(documented, access=access, admit=admit)
 
 
-def _verify(incoming: Incoming, *, refresh: bool = False, ahead: ReadsAhead | None = None) -> None:
+def _verify(incoming: Incoming, *, refresh: bool = False, ahead: routing.ReadsAhead | None = None) -> None:
     """Raise unless the request has a valid token; count the request for its user, or without one for its address."""
     _count(incoming, lambda: _good_claims(incoming, refresh=refresh, ahead=ahead))
 
 
-def _good_claims(incoming: Incoming, *, refresh: bool, ahead: ReadsAhead | None) -> dict[str, Any]:
+def _good_claims(incoming: Incoming, *, refresh: bool, ahead: routing.ReadsAhead | None) -> dict[str, Any]:
     scheme, _, token = incoming.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     claims = jwt.remembered(token) if scheme == SCHEME else None
     # What is not known to be good goes to the library, which finds out what is wrong with it.
@@ -215,8 +234,8 @@ def _good_claims(incoming: Incoming, *, refresh: bool, ahead: ReadsAhead | None)
         verify_jwt_in_request(refresh=refresh, skip_revocation_check=True)
         claims = get_jwt()
     user_id = read_id(claims["sub"])
-    if ahead is not None and user_id is not None:
-        together.expect(ahead(user_id, **(incoming.view_args or {})))
+    if user_id is not None:
+        together.expect(routing.keys_ahead(ahead, user_id, incoming.view_args or {}))
     _refuse_revoked(claims)
     _refuse_outlived(claims, policy().refresh_lifetime if refresh else policy().access_lifetime)
     return claims

@@ -13,7 +13,8 @@ from bson import ObjectId
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from flask import current_app
 
-from app.cli.terminal import IdType, OperatorGroup
+from app.account_numbers import AccountNumber
+from app.cli.terminal import AccountType, IdType, OperatorGroup, account_id
 from app.ledger.proof import anchor, signatures
 from app.ledger.proof import verify as proof
 from app.ledger.proof.faults import Report
@@ -29,18 +30,20 @@ group = OperatorGroup("ledger", help="Verify the ledger, anchor it, and sign rec
 
 
 @group.command("verify", epilog=VERIFY_EXIT_CODES)
-@click.option("--account", metavar="ID", type=IdType(), help="Check only this account and its transactions.")
+@click.option("--account", metavar="ACCOUNT", type=AccountType(), help="Check only this account and its transactions.")
 @click.option("--anchor", "anchored", type=click.File("r"), help="Also compare with a file that `ledger anchor` wrote.")
 @click.option("--keys", type=click.File("r"), help="A copy of /.well-known/jwks.json that you kept, for the anchor.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
-def verify(account: ObjectId | None, anchored: TextIO | None, keys: TextIO | None, as_json: bool) -> None:
+def verify(
+    account: ObjectId | AccountNumber | None, anchored: TextIO | None, keys: TextIO | None, as_json: bool
+) -> None:
     """Check the whole ledger and list its faults.
 
     The command reads every entry and every transaction once and changes nothing. It may
     run while the bank is working.
     """
     begun = time.perf_counter()
-    report = _verified(account)
+    report = _verified(None if account is None else account_id(account))
     if anchored is not None:
         _compare(anchored, _kept_keys(keys), report)
     seconds = time.perf_counter() - begun
@@ -69,15 +72,17 @@ def write_anchor(file: Path) -> None:
 
 @group.command("receipt")
 @click.argument("transaction", metavar="ID", type=IdType())
-@click.option("--account", metavar="ID", type=IdType(), help="Only this account's entries, as its owner may see them.")
-def receipt(transaction: ObjectId, account: ObjectId | None) -> None:
+@click.option(
+    "--account", metavar="ACCOUNT", type=AccountType(), help="Only this account's entries, as its owner may see them."
+)
+def receipt(transaction: ObjectId, account: ObjectId | AccountNumber | None) -> None:
     """Print a signed receipt of a transaction.
 
     Without --account it shows both sides. Such a receipt is for the bank's own use only.
     """
     key = _signing_key()
     found: Any
-    found, entries = service.get_side(transaction, account) if account else service.get_sides(transaction)
+    found, entries = service.get_side(transaction, account_id(account)) if account else service.get_sides(transaction)
     shown = TransactionSchema(exclude=["idempotency_key"]).dump(found)
     click.echo(receipts.sign(transaction, shown, entries, key))
 

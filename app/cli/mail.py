@@ -9,6 +9,7 @@ import click
 from bson import ObjectId
 from flask import current_app
 
+import config
 from app import clock
 from app.cli.terminal import NotDone, OperatorGroup
 from app.fields import read_id, rfc3339
@@ -17,8 +18,9 @@ from app.mail.smtp import ServerAway, mail
 from app.mongo import leases
 from app.outbox import completeness
 from app.outbox import repository as outbox
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 from app.settings.policies import MailPolicy
+from app.telemetry import files
 
 DEAD_SHOWN_MAX = 20
 UNTOLD_SHOWN_MAX = 20
@@ -43,6 +45,9 @@ def deliver(loop: bool) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: deliverer.stop())
         os.nice(NICENESS)
+        counts = config.load_server().metrics_dir
+        if counts is not None:
+            files.sweep(counts, present_only=True)
         deliverer.run()
         return
     try:

@@ -17,10 +17,11 @@ from flask.cli import AppGroup
 from marshmallow import Schema, ValidationError
 from pymongo.errors import OperationFailure, PyMongoError
 
-from app import mongo
+from app import ledger, mongo
+from app.account_numbers import AccountNumber, WrongCheckDigits
 from app.acts import Act
 from app.errors import DomainError
-from app.fields import flat_messages, read_id
+from app.fields import flat_messages, read_account, read_id
 from app.mongo.readiness import NOT_ALLOWED, NotReady
 
 EXIT_REFUSED = 1
@@ -121,6 +122,28 @@ class IdType(click.ParamType[ObjectId]):
         if found is None:
             self.fail("Not an id: ids are 24 hexadecimal digits.", param, ctx)
         return found
+
+
+class AccountType(click.ParamType[Any]):
+    """An account on the command line: its id or its number. `account_id` finds the id."""
+
+    name = "account"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = read_account(value)
+        except WrongCheckDigits as error:
+            self.fail(str(error), param, ctx)
+        if found is None:
+            self.fail(
+                "Not an account: give its number, FC and 14 digits, or its id, 24 hexadecimal digits.", param, ctx
+            )
+        return found
+
+
+def account_id(named: ObjectId | AccountNumber) -> ObjectId:
+    """Return the id of an account that the command line names by its id or number."""
+    return ledger.ids_of([named])[named] if isinstance(named, AccountNumber) else named
 
 
 reason_option = click.option("--reason", required=True, help="For the audit log.")

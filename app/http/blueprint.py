@@ -104,6 +104,11 @@ class Blueprint(flask_smorest.Blueprint):
         """Let the check of the token bring what the view reads first: the keys of (user id, **path). Only for reads."""
         return lambda view: declare(view, ahead=keys_of)
 
+    @staticmethod
+    def limited(limit: str) -> Callable[[View], View]:
+        """Count the calls of this route under a limit of its own, by the limit's name in `rate_limits`."""
+        return lambda view: declare(view, limit=limit)
+
     def response(self, status_code: int, schema: Any = None, **described: Any) -> Callable[[View], View]:
         """Answer with the view's result as the schema writes it, unless the result is a response already."""
         describe = super().response(status_code, schema, **{**answer_of(schema), **described})

@@ -19,7 +19,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.message import Request
 
 from app.http import framing
-from app.http.framing import Body
+from app.http.framing import Body, Heads
 
 RECEIVE_BYTES = 64 * 1024
 SEND_BYTES = 64 * 1024
@@ -143,12 +143,12 @@ class Connection:
         self.wire += data
         return len(data)
 
-    def advance(self, settings: Any) -> Progress:
+    def advance(self, heads: Heads) -> Progress:
         """Parse the received bytes as far as possible; raises ParseException if the head is invalid.
 
         A fault in the body is kept in `fault`, for the thread that reads the body to raise.
         """
-        if self.request is None and not self._take_head(settings):
+        if self.request is None and not self._take_head(heads):
             return Progress.INCOMPLETE
         assert self.body is not None
         try:
@@ -160,7 +160,7 @@ class Connection:
             return Progress.WHOLE
         return Progress.ARRIVING if len(self.content) > SMALL_BODY_BYTES_MAX else Progress.INCOMPLETE
 
-    def _take_head(self, settings: Any) -> bool:
+    def _take_head(self, heads: Heads) -> bool:
         if self.wire == b"\r\n":
             # Some clients send an empty line after a body (RFC 9112, section 2.2). It is not a request.
             self.wire.clear()
@@ -168,9 +168,9 @@ class Connection:
         if end is None:
             self._searched = len(self.wire)
             if self._searched > framing.HEAD_BYTES_MAX:
-                raise framing.fault_of_endless_head(bytes(self.wire), settings, self.client)
+                raise framing.fault_of_endless_head(bytes(self.wire), heads.settings, self.client)
             return False
-        self.request = framing.parse_head(bytes(self.wire[:end]), settings, self.client)
+        self.request = heads.parse(bytes(self.wire[:end]), self.client)
         self.body = framing.body_of(self.request)
         del self.wire[:end]
         # gunicorn would tell the client to go on before the application has seen the request.

@@ -4,7 +4,7 @@ Decorators write the contract. `Blueprint.add_url_rule` makes the function when 
 escapes its contract, and a request passes through no decorators.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from flask import Request, Response
 
 from app.errors import ValidationFailed
-from app.fields import CamelSchema
-from app.http import checks
+from app.fields import CamelSchema, read_id
+from app.http import checks, routing
 from app.http.incoming import Incoming, current
 from app.http.parsing import Input, body_of, query_of
 from app.mongo import together
@@ -33,6 +33,7 @@ class Contract:
 
     `access` describes the required token or role; None: anybody may call. `admit` raises unless the caller has it.
     `ahead` names, by the caller and the path, what the view reads first; the check of the token brings it along.
+    `limit` names the limit under which calls are counted; None: the one for calls of this method.
     The view gets what the `inputs` read, in their order. Without `answer`, Flask makes the response.
     """
 
@@ -40,6 +41,7 @@ class Contract:
     admit: Callable[[Incoming], None] | None = None
     ahead: Callable[..., Iterable[together.Key]] | None = None
     inputs: tuple[Input, ...] = ()
+    limit: str | None = None
     answer: Callable[[Any], Response] | None = None
 
 
@@ -75,10 +77,22 @@ def hold_to_contract(view: View) -> View:
         if admit is not None:
             admit(request)
         _refuse_unread(request, reads)
-        result = view(*[read(request) for read in inputs], **path)
+        read = [read(request) for read in inputs]
+        if routing.is_by_number(path):
+            path = _by_ids(contract, request, path)
+        result = view(*read, **path)
         return result if answer is None else answer(result)
 
     return serve  # type: ignore[return-value] # wraps keeps the signature
+
+
+def _by_ids(contract: Contract, request: Incoming, path: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the path with ids in place of account numbers, and expect what the view reads first of these accounts."""
+    found = routing.with_ids(path)
+    user_id = None if request.claims is None else read_id(request.claims["sub"])
+    if contract.ahead is not None and user_id is not None:
+        together.expect(contract.ahead(user_id, **found))
+    return found
 
 
 def _refuse_unread(request: Request, reads: frozenset[str]) -> None:

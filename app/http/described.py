@@ -229,11 +229,12 @@ def _body_schema(operation: Document) -> str | None:
 def _path_parameter(parameter: Document) -> Document:
     name = camel_case(parameter["name"])
     what = name.removesuffix("Id")
+    number = "; or its number: FC and 14 digits, blanks and small letters are forgiven" if what == "account" else ""
     return {
         "in": "path",
         "name": name,
         "required": True,
-        "description": f"The id of the {what}: 24 hexadecimal digits.",
+        "description": f"The id of the {what}: 24 hexadecimal digits{number}.",
         "schema": {"type": "string", "minLength": 1},
         "example": "6560a1b2c3d4e5f601234890" if what in ("transaction", "hold") else "6560a1b2c3d4e5f601234567",
     }

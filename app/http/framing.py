@@ -5,6 +5,7 @@ where it ends, and a client could smuggle bytes into another client's request. T
 refuses what gunicorn's parser accepts against RFC 9112.
 """
 
+import copy
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -16,6 +17,9 @@ from gunicorn.http.unreader import Unreader
 
 # gunicorn limits a request line to 4 kB and a field to 8 kB; no honest client needs more than this in all.
 HEAD_BYTES_MAX = 64 * 1024
+# How many parsed heads a process keeps, and of which size: a few MB in all.
+HEADS_KEPT_MAX = 1_000
+KEPT_HEAD_BYTES_MAX = 2_000
 CHUNK_LINE_BYTES_MAX = 1024
 TRAILERS_BYTES_MAX = 8 * 1024
 # Framing of a chunked body that is free. Beyond it, a body has no more framing than content.
@@ -27,7 +31,9 @@ SINGLE_HEADERS = {
     "EXPECT": "Expect",
     "IDEMPOTENCY-KEY": "Idempotency-Key",
     "ORIGIN": "Origin",
+    "SEC-FETCH-SITE": "Sec-Fetch-Site",
     "X-REQUEST-ID": "X-Request-ID",
+    "X-REQUESTED-WITH": "X-Requested-With",
 }
 # These headers decide where a message ends and whether the connection is kept.
 FRAMING_FIELDS = ("CONNECTION", "CONTENT-LENGTH", "HOST", "TRANSFER-ENCODING", "UPGRADE")
@@ -170,6 +176,33 @@ def parse_head(head: bytes, settings: Any, client: Any) -> Request:
         # We support no other protocol, so the request goes on without its upgrade (RFC 9110, section 7.8).
         request.headers = [(name, value) for name, value in request.headers if name != "UPGRADE"]
     return request
+
+
+class Heads:
+    """Parses heads, and remembers the latest of them, because clients repeat themselves.
+
+    The same bytes from the same host are the same head, and gunicorn's parser takes a fifth of what a request costs.
+    """
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+        self._parsed: dict[tuple[str, bytes], Request] = {}  # the latest used last
+
+    def parse(self, head: bytes, client: Any) -> Request:
+        """Return the request with this head, as `parse_head` does."""
+        # gunicorn asks from which host a head came. A client on a Unix socket has none.
+        key = (client[0] if isinstance(client, tuple) else "", head)
+        request = self._parsed.pop(key, None) or parse_head(head, self.settings, client)
+        if len(head) > KEPT_HEAD_BYTES_MAX:
+            return request
+        if len(self._parsed) >= HEADS_KEPT_MAX:
+            del self._parsed[next(iter(self._parsed))]
+        self._parsed[key] = request
+        # Whoever serves a request may change it.
+        once = copy.copy(request)
+        once.headers = list(request.headers)
+        once.peer_addr = once.remote_addr = client
+        return once
 
 
 def body_of(request: Request) -> Body:

@@ -21,8 +21,9 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_PAGE = [*_ALWAYS.items(), ("Content-Security-Policy", _PAGE_POLICY)]
-_OTHER = [*_ALWAYS.items(), ("Content-Security-Policy", _API_POLICY)]
+_POLICY = "Content-Security-Policy"
+_PAGE = list(_ALWAYS.items())
+_OTHER = [*_ALWAYS.items(), (_POLICY, _API_POLICY)]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "traceparent"]
 _EXPOSED_HEADERS = [
     "Content-Disposition",
@@ -53,7 +54,12 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
 
 def protect(request: Request, response: Response) -> None:
     """Add the protective headers to a response."""
-    response.headers.extend(_PAGE if response.mimetype == "text/html" else _OTHER)
+    if response.mimetype == "text/html":
+        response.headers.extend(_PAGE)
+        # A page may have a stricter one of its own.
+        response.headers.setdefault(_POLICY, _PAGE_POLICY)
+    else:
+        response.headers.extend(_OTHER)
     if request.scheme == "https":
         response.headers.add("Strict-Transport-Security", f"max-age={HSTS_S}; includeSubDomains")
     if _may_hold_secrets(request.path):
@@ -62,4 +68,5 @@ def protect(request: Request, response: Response) -> None:
 
 def _may_hold_secrets(path: str) -> bool:
     # The API's description and Swagger UI's files are the same for everybody. All other answers may hold secrets.
-    return path.startswith("/api/") and not path.startswith(("/api/docs", "/api/openapi.json"))
+    is_of_all = path.startswith(("/api/docs", "/api/openapi.json"))
+    return path.startswith(("/api/", "/session")) and not is_of_all

@@ -13,11 +13,14 @@ Only the worker's main thread uses this, so nothing is locked.
 from collections import Counter, deque
 from enum import Enum
 from typing import Generic, TypeVar
+from urllib.parse import unquote
 
 Item = TypeVar("Item")
 
-# How many requests of one kind may wait for each thread. At the slowest, a transfer waits about a second behind them.
+# How many requests of one kind may wait for each thread, and in all, because more threads do not answer faster. At the
+# slowest, a transfer waits about a second behind them. Those who wait in all lanes leave a worker room for connections.
 WAITING_PER_THREAD = 4
+WAITING_MAX = 128
 # Longer than anybody waits in a crowd while the bank does its work. It is for a bank that does not, because it hangs.
 WAITING_MAX_S = 5.0
 # For every so many threads, each lane has one of its own, but one at least.
@@ -41,7 +44,8 @@ _BY_START = {"/api/auth/": Lane.SIGN_IN, "/session": Lane.SIGN_IN, "/api/admin/"
 
 
 def lane_of(method: str, path: str) -> Lane:
-    """Return the lane of a request, by its head alone."""
+    """Return the lane of a request, by its head alone. The application decodes the path too."""
+    path = unquote(path)
     if path in _BY_PATH:
         return _BY_PATH[path]
     for start, lane in _BY_START.items():
@@ -56,7 +60,7 @@ class Lanes(Generic[Item]):
     def __init__(self, threads: int) -> None:
         self._own = max(1, threads // THREADS_PER_OWN)
         self._shared = threads - self._own
-        self._waiting_max = threads * WAITING_PER_THREAD
+        self._waiting_max = min(threads * WAITING_PER_THREAD, WAITING_MAX)
         self._waiting: dict[Lane, deque[tuple[float, Item]]] = {lane: deque() for lane in Lane}
         self._started: Counter[Lane] = Counter()
 

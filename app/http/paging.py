@@ -108,6 +108,16 @@ class Page:
         return {name: shown, "next_cursor": None if after is None else _cursor(after, self.scope)}
 
 
+def write_place(place: Any, list_name: str, **scope: Any) -> str:
+    """Return an opaque text for a place in a list that clients may go on from, with any filters."""
+    return _cursor(place, orjson.dumps([list_name, scope], default=str, option=orjson.OPT_SORT_KEYS))
+
+
+def read_place(text: str, list_name: str, **scope: Any) -> Any:
+    """Return the place that `write_place` wrote for this list; raises InvalidCursor."""
+    return _position(text, orjson.dumps([list_name, scope], default=str, option=orjson.OPT_SORT_KEYS))
+
+
 def read_page(list_name: str, query: Mapping[str, Any], **scope: Any) -> tuple[Page, dict[str, Any]]:
     """Return the page that a loaded `PageSchema` asks for, and the query's filters.
 

@@ -192,6 +192,17 @@ def _read_body(request: Request, *, bytes_max: int) -> bytes:
     return body
 
 
+def glance_at_body(request: Request, *, bytes_max: int) -> bytes:
+    """Return a short body before it is its turn to be read, or nothing. What is wrong with it is said when it is."""
+    length = request.content_length
+    if not length or length > bytes_max or "HTTP_TRANSFER_ENCODING" in request.environ:
+        return b""
+    try:
+        return request.get_data()
+    except (RequestEntityTooLarge, ClientDisconnected, ParseException, OSError):
+        return b""
+
+
 class _Refused(ValueError):
     pass
 

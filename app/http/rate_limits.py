@@ -29,7 +29,9 @@ LEASE_SIZE_MAX = 20
 # A lease is at most this fraction of its limit.
 LEASES_PER_WINDOW_MIN = 30
 # The blueprints of health, documents and pages. None: no route was found.
-_UNCOUNTED = (None, "operations", "service")
+_UNCOUNTED = (None, "operations", "service", "web")
+# The blueprints that check passwords and continue sessions.
+_OF_SESSIONS = ("auth", "session")
 
 
 @dataclass(slots=True)
@@ -111,6 +113,7 @@ def register(app: Flask, policy: HttpPolicy) -> None:
         "auth": policy.ratelimit_auth,
         "money": policy.ratelimit_money,
         "read": policy.ratelimit_read,
+        "lookup": policy.ratelimit_lookup,
     }
     limits = {name: _Limit(name, rule) for name, rule in rules.items()} if policy.ratelimit_enabled else {}
     app.extensions[EXTENSION] = limits
@@ -156,9 +159,12 @@ def _check(incoming: Incoming, key: str) -> None:
 
 
 def _name_for(incoming: Incoming) -> str:
+    own = contract_of(current_app.view_functions[incoming.endpoint or ""]).limit
+    if own is not None:
+        return own
     if incoming.method in ("GET", "HEAD"):
         return "read"
-    return "auth" if incoming.blueprint == "auth" else "money"
+    return "auth" if incoming.blueprint in _OF_SESSIONS else "money"
 
 
 def add_headers(incoming: Incoming, response: Response) -> None:

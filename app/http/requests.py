@@ -47,11 +47,11 @@ class OrjsonProvider(JSONProvider):
         return json_response(args[0] if args else kwargs)
 
 
-def register(app: Flask, policy: HttpPolicy) -> None:
+def register(app: Flask, policy: HttpPolicy, numbers: routing.Numbers) -> None:
     """Give the application its JSON, limits, error handlers and response headers."""
     app.config["MAX_CONTENT_LENGTH"] = policy.body_bytes_max
     app.json = OrjsonProvider(app)
-    routing.register(app)
+    routing.register(app, numbers)
     problems.register(app)
     headers.register(app, cors_origins=policy.cors_origins)
     rate_limits.register(app, policy)

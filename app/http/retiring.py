@@ -33,6 +33,8 @@ class RetiringWorker(PatientWorker):
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
             self._serve_all()
+        # Also if it is the master that has gone: answers say from now on that their connection ends.
+        self.alive = False
         stands_in_until = time.monotonic() + self.cfg.graceful_timeout
         while self._stands_in() and time.monotonic() < stands_in_until:
             self._serve_all()

@@ -33,6 +33,7 @@ from gunicorn.http.errors import ParseException
 from app.http import answers
 from app.http.answering import AnsweringWorker
 from app.http.connections import ClientAway, Connection, Pace, Progress, SlowTakers, Stage
+from app.http.framing import Heads
 from app.http.lanes import Lane, Lanes, lane_of
 from app.http.refusals import Refusals
 from app.runtime import descriptors
@@ -72,6 +73,7 @@ class PatientWorker(AnsweringWorker):
         arriving_threads = max(1, self.cfg.threads // THREADS_PER_ARRIVING_BODY)
         self.arriving_max = arriving_threads
         self.arriving_pool = ThreadPoolExecutor(arriving_threads)
+        self.heads = Heads(self.cfg)
         self.lanes = Lanes[Connection](self.cfg.threads)
         self.refusals = Refusals()
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
@@ -216,7 +218,7 @@ class PatientWorker(AnsweringWorker):
             connection.stage = Stage.HEAD
             connection.deadline = now + self.request_timeout_s
         try:
-            progress = connection.advance(self.cfg)
+            progress = connection.advance(self.heads)
         except ParseException as fault:
             self._refuse(connection, answers.status_of(fault), type(fault).__name__)
             return

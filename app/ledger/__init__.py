@@ -10,34 +10,43 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
+from app.account_numbers import AccountNumber
 from app.clock import MILLISECOND, SETTLING
 from app.ledger import chain, counts, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
+from app.ledger.numbers import NUMBERS, ids_of, numbers_of
 from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.ledger.repository import HEADS
 from app.mongo import clocks
+from app.runtime.turns import Turns
 from app.settings.policies import LedgerPolicy
 
 __all__ = [
     "HEADS",
+    "NUMBERS",
     "Standing",
     "accounts",
     "begin_journal",
     "configure",
+    "count_holds",
     "expired_holds",
     "heads",
+    "ids_of",
     "is_for_everybody",
+    "numbers_of",
     "post",
     "rehearse",
     "settled_until",
     "spend_key",
     "spent_on",
     "standing_at",
+    "take_turns",
 ]
 
 _group: GroupCommit | None = None
+_turns = Turns()
 _roles: Roles | None = None
 
 
@@ -46,10 +55,15 @@ def configure(policy: LedgerPolicy, *, witnesses: Sequence[Witness], roles: Role
     global _group, _roles
 
     def post_in_sight(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
-        return posting.post_block(commands, timeout_s, witnesses, roles)
+        return posting.post_block(commands, timeout_s, witnesses, roles, _turns.collided)
 
-    _group = GroupCommit(policy, post_in_sight)
+    _group = GroupCommit(policy, post_in_sight, _turns)
     _roles = roles
+
+
+def take_turns(file: int) -> None:
+    """Let this process take turns with others, if their blocks meet. All of them have inherited the open `file`."""
+    _turns.file = file
 
 
 def post(commands: Sequence[Command]) -> list[Outcome]:
@@ -73,14 +87,20 @@ def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
 
 
 def begin_journal(
-    account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, session: ClientSession
+    account: ObjectId,
+    *,
+    kind: AccountKind,
+    user: ObjectId | None,
+    currency: str,
+    number: AccountNumber,
+    session: ClientSession,
 ) -> datetime:
     """Write entry 0 of a new account's journal, in the atomic block that opens the account, and return its time.
 
     Raises ServiceUnavailable if this host's clock is off.
     """
     at = clocks.now(session)
-    _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at)
+    _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at, number=number)
     repository.insert_entries([entry], session)
     return at
 
@@ -168,6 +188,11 @@ def standing_at(account: ObjectId, at: datetime) -> Standing:
 def accounts(ids: Collection[ObjectId]) -> dict[ObjectId, Account]:
     """Return the accounts that exist, each with the balance of its newest entry."""
     return {account.id: account for account in repository.find(ids).accounts}
+
+
+def count_holds(at: datetime) -> dict[str, int]:
+    """Return how many pending holds are `open` and how many are `overdue`, each COUNTED_MAX at most."""
+    return repository.count_holds(at)
 
 
 def expired_holds(at: datetime, *, limit: int, besides: Collection[ObjectId] = ()) -> list[ObjectId]:

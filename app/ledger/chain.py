@@ -25,10 +25,16 @@ HELD_EFFECT = {EntryType.HOLD: 1, EntryType.RELEASE: -1}
 
 
 def open_journal(
-    account: ObjectId, *, kind: AccountKind, user: ObjectId | None, currency: str, at: datetime
+    account: ObjectId,
+    *,
+    kind: AccountKind,
+    user: ObjectId | None,
+    currency: str,
+    at: datetime,
+    number: str | None = None,
 ) -> tuple[Account, Entry]:
     """Return a new account with entry 0 of its journal: STATUS, ACTIVE, amount 0."""
-    blank = Account(account, kind, user, currency, AccountStatus.ACTIVE, -1, 0, 0, GENESIS_HASH, at)
+    blank = Account(account, kind, user, currency, AccountStatus.ACTIVE, -1, 0, 0, GENESIS_HASH, at, number)
     return append(blank, EntryType.STATUS, 0, at=at, description=AccountStatus.ACTIVE)
 
 
@@ -51,7 +57,7 @@ def append(
     held = account.held + amount * HELD_EFFECT.get(type_, 0)
     identity: Identity | None = None
     if transaction is None:
-        identity = Identity(account.user, account.kind, account.currency)
+        identity = Identity(account.user, account.kind, account.currency, account.number)
         record_hash = identity.record_hash()
     else:
         record_hash = record_hash or transaction.record_hash()
@@ -90,5 +96,6 @@ def append(
         held=held,
         hash=entry.hash,
         at=at,
+        number=account.number,
     )
     return after, entry

@@ -6,6 +6,7 @@ record and null in an entry. A transaction also has `accounts`: [payer, payee].
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bson import DBRef, Int64, ObjectId
@@ -58,12 +59,21 @@ def to_entry(document: Document) -> Entry:
 
 
 def to_identity(document: Document) -> Identity:
-    return Identity(document["user"], AccountKind(document["kind"]), document["currency"])
+    return Identity(document["user"], AccountKind(document["kind"]), document["currency"], document.get("number"))
 
 
 def identity_of(account: Document) -> Identity:
     """Return the identity that an account's own document gives."""
-    return Identity(account.get("user"), AccountKind(account["kind"]), account["currency"])
+    return Identity(account.get("user"), AccountKind(account["kind"]), account["currency"], account.get("number"))
+
+
+def trusted_identity(account: Document, sealed: Identity | None) -> Identity:
+    """Return an account's identity by its own document and by its first entry."""
+    # The application's role can change an account's document but no entry, so the journal's identity is trusted first.
+    if sealed is None:
+        return identity_of(account)
+    # An account of before there were numbers got its number later, in its document.
+    return sealed if sealed.number is not None else replace(sealed, number=account.get("number"))
 
 
 def from_entry(entry: Entry) -> Document:
@@ -72,7 +82,8 @@ def from_entry(entry: Entry) -> Document:
         since_version_2 = {"version": entry.version, "record_hash": entry.record_hash}
     if entry.identity is not None:
         user, kind, currency = entry.identity.user, entry.identity.kind.value, entry.identity.currency
-        since_version_2["identity"] = {"user": user, "kind": kind, "currency": currency}
+        number = {} if entry.identity.number is None else {"number": entry.identity.number}
+        since_version_2["identity"] = {"user": user, "kind": kind, "currency": currency, **number}
     return {
         "account": entry.account,
         "sequence": Int64(entry.sequence),
@@ -92,8 +103,7 @@ def from_entry(entry: Entry) -> Document:
 
 def to_account(document: Document, head: Document, sealed: Identity | None) -> Account:
     """Return an account from its own document, that of its newest entry, and the identity in its first."""
-    # The application's role can change an account's document but no entry, so the journal's identity is trusted first.
-    identity = sealed or identity_of(document)
+    identity = trusted_identity(document, sealed)
     return Account(
         id=document["_id"],
         kind=identity.kind,
@@ -105,6 +115,7 @@ def to_account(document: Document, head: Document, sealed: Identity | None) -> A
         held=head["held"],
         hash=head["hash"],
         at=head["created_at"],
+        number=identity.number,
     )
 
 

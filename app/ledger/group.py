@@ -3,7 +3,7 @@
 Each caller puts its commands into the queue. A caller that finds nobody posting becomes
 the leader and posts a batch from the front of the queue. The others wait until a leader
 has posted their commands or hands them the lead. No thread is started, and a lone caller
-does not wait.
+does not wait. Processes whose blocks meet at the same accounts take turns; see `runtime.turns`.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from app import mongo
 from app.errors import LedgerBusy, ServiceUnavailable
 from app.ledger.commands import Command, size
 from app.ledger.records import Outcome
+from app.runtime.turns import Turns
 from app.settings.policies import LedgerPolicy
 from app.telemetry import metrics
 
@@ -87,11 +88,12 @@ class GroupCommit:
     time, or if more than `queue_size_max` transfers would then be waiting.
     """
 
-    def __init__(self, policy: LedgerPolicy, post_block: PostBlock) -> None:
+    def __init__(self, policy: LedgerPolicy, post_block: PostBlock, turns: Turns | None = None) -> None:
         self._batch_size_max = policy.batch_size_max
         self._queue_size_max = policy.queue_size_max
         self._timeout_s = policy.timeout_ms / 1000
         self._post_block = post_block
+        self._turns = turns or Turns()
         self._mutex = threading.Lock()
         self._queue: deque[_Ticket] = deque()
         self._leader: _Ticket | None = None
@@ -168,15 +170,18 @@ class GroupCommit:
 
     def _lead(self, leader: _Ticket) -> None:
         """Post one batch, wake its callers, and hand the lead to the caller that has waited longest."""
+        led_at = time.monotonic()
         try:
-            with self._mutex:
-                self._take(leader.batch)
-                cost_s = self._leading_cost_s = _cost_s(sum(ticket.size for ticket in leader.batch))
-            begun = time.monotonic()
-            self._post_batch(leader.batch)
-            took_s = time.monotonic() - begun
-            self._pace += PACE_WEIGHT * (took_s / cost_s - self._pace)
-            _measure(leader.batch, begun, took_s)
+            with self._turns:
+                # Only now, because more callers may have come while this process waited for its turn.
+                with self._mutex:
+                    self._take(leader.batch)
+                    cost_s = self._leading_cost_s = _cost_s(sum(ticket.size for ticket in leader.batch))
+                begun = time.monotonic()
+                self._post_batch(leader.batch)
+            ended = time.monotonic()
+            self._pace += PACE_WEIGHT * ((ended - led_at) / cost_s - self._pace)
+            _measure(leader.batch, begun, ended - begun)
         finally:
             self._finish(leader)
 

@@ -40,7 +40,11 @@ PUT_OFF = "Many overdue holds are being released first. Nothing was done."
 
 
 def post_block(
-    commands: Sequence[Command], timeout_s: float, witnesses: Sequence[Witness], roles: Roles
+    commands: Sequence[Command],
+    timeout_s: float,
+    witnesses: Sequence[Witness],
+    roles: Roles,
+    on_conflict: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Decide the commands in order and write the results, in one atomic block; return their outcomes.
 
@@ -48,7 +52,8 @@ def post_block(
     outcome whose error is LedgerBusy was put off, and nothing was done for it: more overdue
     holds are in its way than one block releases. Post it again.
 
-    Each witness writes in the same block. `roles` is asked there who may act for the bank.
+    Each witness writes in the same block. `roles` is asked there who may act for the bank. `on_conflict` is called each
+    time that another block got in the way of this one, before it runs again.
     Raises LedgerBusy or PyMongoError, after which the block may or may not have taken effect,
     and ServiceUnavailable if this host's clock is off.
     """
@@ -75,7 +80,9 @@ def post_block(
         return [outcomes[position] for position in range(len(commands))]
 
     try:
-        return mongo.atomically(block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race)
+        return mongo.atomically(
+            block, timeout_ms=int(timeout_s * 1000), is_lost_race=is_lost_race, on_conflict=on_conflict
+        )
     except BulkWriteError as error:
         if mongo.duplicate_key(error) is None:
             raise

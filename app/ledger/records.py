@@ -102,6 +102,7 @@ class Account:
     held: int
     hash: bytes
     at: datetime
+    number: str | None = None
 
     @property
     def available(self) -> int:
@@ -110,15 +111,24 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The owner, kind and currency of an account. They never change, and its STATUS entries seal them."""
+    """The owner, kind, currency and number of an account. They never change, and its STATUS entries seal them.
+
+    `number` is None in entries of before accounts had numbers.
+    """
 
     user: ObjectId | None
     kind: AccountKind
     currency: str
+    number: str | None = None
 
     def record_hash(self) -> bytes:
         """Return SHA-256 over all fields."""
-        return _digest(["account", _hex(self.user), self.kind.value, self.currency])
+        number = [] if self.number is None else [self.number]
+        return _digest(["account", _hex(self.user), self.kind.value, self.currency, *number])
+
+    def is_of(self, document: "Identity") -> bool:
+        """Tell whether an account's document, which says `document`, has what this seals."""
+        return self == (document if self.number is not None else replace(document, number=None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,12 @@ _HEAD_STAGES: list[Document] = [
     {"$group": {"_id": "$account", "head": {"$first": "$$ROOT"}}},
 ]
 # What a posting needs to know of an account, of its newest entry, and of its first.
-_OF_ACCOUNT = {"user": 1, "kind": 1, "currency": 1, "status": 1}
+_OF_ACCOUNT = {"user": 1, "kind": 1, "currency": 1, "status": 1, "number": 1}
 _OF_HEAD = {f"head.{name}": 1 for name in ("sequence", "balance", "held", "hash", "created_at")}
 _OF_FIRST = {"_id": 0, "account": 1, "identity": 1}
 
+# Counting walks an index. Beyond this many the exact number says no more.
+COUNTED_MAX = 100_000
 # The identities that this process has read. No entry ever changes, so they cannot become stale. With more than this in
 # memory, it is emptied, and they are read again.
 IDENTITIES_KEPT_MAX = 20_000
@@ -223,6 +225,16 @@ def find_expired_holds(
         query["_id"] = {"$nin": list(besides)}
     found = database().transactions.find(query, projection=["_id"], session=session)
     return [document["_id"] for document in found.sort("expires_at", 1).limit(limit)]
+
+
+def count_holds(at: datetime) -> dict[str, int]:
+    """Return how many pending holds are open and how many are overdue; COUNTED_MAX stands for that many or more."""
+    pending = {"status": TransactionStatus.PENDING.value}
+    count = database().transactions.count_documents
+    return {
+        "open": count({**pending, "expires_at": {"$gt": at}}, limit=COUNTED_MAX),
+        "overdue": count({**pending, "expires_at": {"$lte": at}}, limit=COUNTED_MAX),
+    }
 
 
 def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:

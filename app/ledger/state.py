@@ -52,7 +52,11 @@ class State:
 
     def copy(self) -> "State":
         """Return a copy that can change without changing this state."""
-        return State(self.accounts.values(), self.recorded.values(), self.transactions.values(), self._held, self.roles)
+        other = State((), (), held=self._held, roles=self.roles)
+        # Copied as they are, because each of their keys takes a while to hash.
+        other.accounts, other.recorded = self.accounts.copy(), self.recorded.copy()
+        other.transactions = self.transactions.copy()
+        return other
 
     def allows(self, act: Act) -> bool:
         """Tell whether the actor has a role that the act needs. An actor that is no user, as on the CLI, always may."""

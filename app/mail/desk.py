@@ -20,8 +20,10 @@ from app.mail.smtp import MESSAGE_TIMEOUT_S
 from app.mongo import Document
 from app.outbox import facts
 from app.outbox import repository as outbox
-from app.outbox.messages import News, OutboxMessage
-from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost, MessageState
+from app.outbox.messages import MessageState, News, OutboxMessage
+from app.outbox.news import news_in
+from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost
+from app.telemetry.metrics import LETTERS
 
 log = structlog.get_logger(__name__)
 
@@ -158,7 +160,7 @@ class Desk:
         if not unclear:
             return
         news, error = unclear[0]
-        if len(unclear) == len(outbox.news_in(block)):
+        if len(unclear) == len(news_in(block)):
             tell_unwritable(block["_id"], error, kind=news.event)
             for changes in (self._blocks, self._left, self._done):
                 del changes[block["_id"]]
@@ -192,6 +194,7 @@ class Desk:
 
     def sent(self, letter: Sequence[Parcel]) -> None:
         """Remember that the server took the letter; `note` writes it down."""
+        LETTERS.labels("sent").inc()
         for parcel in letter:
             if parcel.is_of_block:
                 self._finish(parcel)
@@ -205,6 +208,7 @@ class Desk:
         later = [parcel for parcel in letter if parcel.attempts < ATTEMPTS_MAX]
         if not later:
             return
+        LETTERS.labels("failed").inc()
         # What failed together is tried again together.
         attempts = max(parcel.attempts for parcel in later)
         next_attempt_at = clock.now() + timedelta(seconds=backoff_s(attempts))
@@ -221,6 +225,7 @@ class Desk:
         attempts = max((parcel.attempts for parcel in parcels), default=0)
         ids += self._leave_block(parcels, attempts=attempts, state=MessageState.DEAD.value, error=reason)
         for dead in ids:
+            LETTERS.labels("dead").inc()
             log.error("mail_dead", message=str(dead), reason=reason)
 
     def split_off(self, parcel: Parcel, bad: Sequence[tuple[OutboxMessage, Exception]]) -> None:
@@ -281,8 +286,10 @@ class Desk:
     def _fail_document(self, document: Document, reason: str) -> None:
         if document["attempts"] >= ATTEMPTS_MAX:
             outbox.mark_dead([document["_id"]], self.lease, error=reason)
+            LETTERS.labels("dead").inc()
             log.error("mail_dead", message=str(document["_id"]), reason=reason)
         else:
+            LETTERS.labels("failed").inc()
             next_attempt_at = clock.now() + timedelta(seconds=backoff_s(document["attempts"]))
             outbox.mark_failed([document["_id"]], self.lease, next_attempt_at=next_attempt_at, error=reason)
 
@@ -334,8 +341,9 @@ def jittered(seconds: float) -> float:
 
 
 def _with_failure(document: Document, attempts: int, error: str) -> Document:
-    """Return a document to be inserted, with a failed attempt."""
+    """Count a failed attempt, and return a document to be inserted with it."""
     more: Document = {"attempts": attempts, "error": error[:ERROR_LENGTH_MAX]}
+    LETTERS.labels("dead" if attempts >= ATTEMPTS_MAX else "failed").inc()
     if attempts >= ATTEMPTS_MAX:
         return {**document, **more, "state": MessageState.DEAD.value}
     return {**document, **more, "next_attempt_at": clock.now() + timedelta(seconds=backoff_s(attempts))}

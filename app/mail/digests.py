@@ -7,7 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from app.mail.letters import Fact, Letter, fill, inert, reason_of, time_of
+from app.mail.letters import Fact, Letter, fill, inert, other_account, own_account, reason_of, time_of
 from app.money import format_amount
 from app.outbox.messages import MessageKind, OutboxMessage
 
@@ -85,7 +85,7 @@ def row_of(kind: str, payload: Mapping[str, Any]) -> Row:
     """Return the row of a message; raises KeyError for a message that this version does not know."""
     if kind in _ACCOUNTS:
         key = (kind, payload["account"], payload["at"])
-        return Row(key, _ACCOUNTS[kind], str(payload["account"]), (), "", payload["at"])
+        return Row(key, _ACCOUNTS[kind], own_account(payload), (), "", payload["at"])
     is_payer = payload["is_payer"]
     if kind in _MOVED:
         what = _SENT.get(payload["transaction_kind"], "Sent to") if is_payer else ""
@@ -97,7 +97,7 @@ def row_of(kind: str, payload: Mapping[str, Any]) -> Row:
     return Row(
         key=("moved" if kind in _MOVED else kind, payload["transaction"]),
         what=what,
-        other=str(payload.get("counterparty", "Fincore")),
+        other=other_account(payload),
         details=tuple(_details(payload)),
         amount=sign + format_amount(payload["amount"], payload["currency"]),
         at=payload["at"],
@@ -148,8 +148,8 @@ def _balances(messages: Sequence[OutboxMessage]) -> Iterable[Fact]:
     for message in messages:
         if "balance" in message.payload:
             last[message.payload["account"]] = message.payload
-    for account, payload in list(last.items())[:BALANCES_MAX]:
-        yield Fact("Balance", f"{format_amount(payload['balance'], payload['currency'])} on {account}")
+    for payload in list(last.values())[:BALANCES_MAX]:
+        yield Fact("Balance", f"{format_amount(payload['balance'], payload['currency'])} on {own_account(payload)}")
 
 
 def _period(moments: Sequence[datetime]) -> Iterable[Fact]:

@@ -18,6 +18,7 @@ from typing import Any
 import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from app.account_numbers import grouped
 from app.errors import PROBLEMS
 from app.money import format_amount
 
@@ -119,8 +120,7 @@ def _money_facts(payload: Mapping[str, Any]) -> Iterable[Fact]:
 def _account_facts(payload: Mapping[str, Any]) -> Iterable[Fact]:
     if "account" not in payload:
         return
-    own = str(payload["account"])
-    other = str(payload["counterparty"]) if "counterparty" in payload else "Fincore"
+    own, other = own_account(payload), other_account(payload)
     if "is_payer" not in payload:
         yield Fact("Your account", own, is_code=True)
         if payload.get("name"):
@@ -132,6 +132,18 @@ def _account_facts(payload: Mapping[str, Any]) -> Iterable[Fact]:
     else:
         yield Fact("From account", other, is_code="counterparty" in payload)
         yield Fact("To your account", own, is_code=True)
+
+
+def own_account(payload: Mapping[str, Any]) -> str:
+    """Return the reader's account as people know it. A message of before there were numbers names the id."""
+    return grouped(payload.get("number") or str(payload["account"]))
+
+
+def other_account(payload: Mapping[str, Any]) -> str:
+    """Return the other party's account, or the bank's name."""
+    if "counterparty" not in payload:
+        return "Fincore"
+    return grouped(payload.get("counterparty_number") or str(payload["counterparty"]))
 
 
 class _StyledLoader(PackageLoader):

@@ -41,12 +41,14 @@ def atomically(
     *,
     timeout_ms: int | None = None,
     is_lost_race: Callable[[PyMongoError], bool] = lambda _error: False,
+    on_conflict: Callable[[], None] = lambda: None,
 ) -> Result:
     """Run `block` as one atomic block, and return its result once its writes are durable on a majority.
 
     The block may run several times: after a write conflict, after a failover, and after an
     error for which `is_lost_race` is true. So it must not catch PyMongoErrors, and must touch
-    nothing but the database, through its session.
+    nothing but the database, through its session. After a conflict or a lost race, `on_conflict` is called before the
+    block runs again.
 
     Raises LedgerBusy when conflicts last until the deadline, PyMongoError when the database
     fails, and whatever the block raises. After LedgerBusy or PyMongoError the block may or may
@@ -85,6 +87,8 @@ def atomically(
                     raise LedgerBusy from error
                 metrics.BLOCK_RERUNS.inc()
                 time.sleep(pause_s)
+                if not away:
+                    on_conflict()
             except BaseException:
                 _abort(session)
                 raise

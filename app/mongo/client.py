@@ -9,6 +9,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from app.mongo.measures import CommandTimer
+from app.mongo.pools import watch
 from app.settings.policies import MongoPolicy
 
 Document = dict[str, Any]
@@ -71,7 +72,7 @@ def database() -> Database[Document]:
 def new_client(uri: str, *, timeout_ms: int, is_timed: bool = False) -> MongoClient[Document]:
     """Return a client that reads and writes with majority, journaled, and gives up after `timeout_ms`.
 
-    If it `is_timed`, its commands count in the metrics.
+    If it `is_timed`, its commands and connections count in the metrics.
     """
     return MongoClient(
         uri,
@@ -85,7 +86,7 @@ def new_client(uri: str, *, timeout_ms: int, is_timed: bool = False) -> MongoCli
         connectTimeoutMS=timeout_ms,
         heartbeatFrequencyMS=HEARTBEAT_MS,
         maxPoolSize=POOL_SIZE_MAX,
-        event_listeners=[CommandTimer()] if is_timed else [],
+        event_listeners=[CommandTimer(), watch] if is_timed else [],
     )
 
 

@@ -3,11 +3,15 @@
 from datetime import UTC, datetime
 
 import structlog
+from bson import Timestamp
 from pymongo.client_session import ClientSession
 
 from app import clock
 from app.errors import ServiceUnavailable
 from app.mongo import client
+
+# MongoDB would replace Timestamp(0, 0) by the time of the insert.
+_BEGINNING = Timestamp(0, 1)
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +45,18 @@ def now(session: ClientSession) -> datetime:
     primary: datetime = found[0]["now"] if found else asked
     check(primary, asked=asked)
     return primary
+
+
+def causal(session: ClientSession) -> Timestamp:
+    """Return the cluster time that an atomic block knows by now. One that has asked for nothing knows the beginning.
+
+    If a block reads what another one wrote, its causal time is later than the other's, because the other's commit moved
+    the cluster's time on, and every answer of the database tells the time.
+    """
+    told = session.cluster_time
+    # A server that cannot sign the cluster's time yet, just after the start of a new replica set, does not tell it.
+    time = session.operation_time if told is None else told["clusterTime"]
+    return _BEGINNING if time is None else Timestamp(time.time, time.inc)
 
 
 def check_host() -> None:

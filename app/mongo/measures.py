@@ -31,7 +31,7 @@ class CommandTimer(monitoring.CommandListener):
         self._histograms: dict[str, Histogram] = {}
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        metrics.MONGO_CONNECTIONS_IN_USE.inc()
+        """Pass over it. The answer tells how long the command took."""
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         self._add(event)
@@ -40,8 +40,6 @@ class CommandTimer(monitoring.CommandListener):
         self._add(event)
 
     def _add(self, event: monitoring.CommandSucceededEvent | monitoring.CommandFailedEvent) -> None:
-        # A command has a connection to itself until it is answered.
-        metrics.MONGO_CONNECTIONS_IN_USE.dec()
         seconds = event.duration_micros / _MICROSECONDS
         _spent.seconds += seconds
         histogram = self._histograms.get(event.command_name)

@@ -19,7 +19,9 @@ _ID_OR_NAME = {"bsonType": ["objectId", "string"]}
 _DATE = {"bsonType": "date"}
 _MONEY = {"bsonType": "long"}
 _HASH = {"bsonType": "binData"}
+_NUMBER = {"bsonType": "string", "pattern": "^FC[0-9]{14}$"}
 _COUNT = {"bsonType": ["int", "long"], "minimum": 0}
+_POSITION = {"bsonType": "long", "minimum": 1}
 _VERSION = {"bsonType": "int", "minimum": 1}
 
 # Sent messages say who paid whom, so they are kept for inquiries only, not for ever.
@@ -110,7 +112,11 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `incoming_holds` counts the holds ever placed in the account's favour. Because each hold writes it, a hold and
         # a close that race conflict, and MongoDB lets only one through.
-        {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY},
+        # The release before writes no `number`; an upgrade adds it.
+        {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY, "number": _NUMBER},
+    ),
+    "payees": _document(
+        {"_id": _ID, "user": _ID, "account": _ID, "number": _NUMBER, "name": _STRING, "created_at": _DATE}
     ),
     # Movements of money and key uses share a collection, because one unique index must cover all keys of a user.
     "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
@@ -134,7 +140,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         {
             "version": {"bsonType": "int", "minimum": 2},
             "record_hash": _HASH,
-            "identity": _document({"user": _optional(_ID), "kind": _KIND, "currency": _STRING}),
+            "identity": _document({"user": _optional(_ID), "kind": _KIND, "currency": _STRING}, {"number": _NUMBER}),
         },
     ),
     "audit_log": _document(
@@ -194,8 +200,16 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "deferred": {"enum": [True]},
             "sent_at": _DATE,
             "error": _STRING,
+            # The package `outbox`, in `feed`, describes these.
+            "readers": {"bsonType": "array", "items": _ID},
+            "sides": _HASH,
+            "causal": {"bsonType": "timestamp"},
+            "unplaced": {"enum": [True]},
+            "position": _POSITION,
         },
     ),
+    # The last position that was given to a document of the outbox.
+    "feed": _document({"_id": _STRING, "position": _POSITION}),
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     # The public halves of the keys that signed receipts. `_id` is the key's id.
     "receipt_keys": _document({"_id": _STRING, "x": _STRING, "first_used_at": _DATE}),
@@ -232,12 +246,15 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     # Each ends with the order of the list, so that a page is one seek, whichever filter is used.
     "accounts": [
+        IndexModel("number", unique=True, partialFilterExpression={"number": {"$exists": True}}),
         IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("currency", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("kind", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
     ],
+    # A user saves a number once. It also leads to all that a user has saved.
+    "payees": [IndexModel([("user", ASCENDING), ("number", ASCENDING)], unique=True)],
     "transactions": [
         IndexModel([("user", ASCENDING), ("idempotency_key", ASCENDING)], unique=True),
         # Histories: what was not declined, what was, and the latter by initiator. So a page never reads past strangers'
@@ -289,6 +306,11 @@ INDEXES: dict[str, list[IndexModel]] = {
             expireAfterSeconds=SENT_MESSAGES_KEPT_S,
             partialFilterExpression={"sent_at": {"$exists": True}},
         ),
+        IndexModel([("causal", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"unplaced": True}),
+        # Without a position a document is not in it, so that postings do not pay for it.
+        IndexModel(
+            [("readers", ASCENDING), ("position", ASCENDING)], partialFilterExpression={"position": {"$exists": True}}
+        ),
     ],
 }
 
@@ -296,6 +318,7 @@ INDEXES: dict[str, list[IndexModel]] = {
 PRIVILEGES: dict[str, list[str]] = {
     "users": ["find", "insert", "update"],
     "accounts": ["find", "insert", "update"],
+    "payees": ["find", "insert", "update", "remove"],
     "transactions": ["find", "insert", "update"],
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
@@ -306,6 +329,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "known_clients": ["find", "insert", "update"],
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
+    "feed": ["find", "insert", "update"],
     "letter_counts": ["find", "insert", "update"],
     "receipt_keys": ["find", "insert"],
     "schema": ["find"],

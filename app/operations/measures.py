@@ -6,11 +6,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from pymongo.errors import PyMongoError
 
-from app import clock, mongo
-from app.operations import repository
-from app.operations.repository import COUNTED_MAX
+from app import clock, ledger, mongo
+from app.ledger.repository import COUNTED_MAX
 from app.outbox import repository as outbox
-from app.outbox.repository import MessageState
+from app.outbox.messages import MessageState
 from app.telemetry import metrics
 
 
@@ -43,14 +42,29 @@ class _Asked:
 def _of_database() -> Iterator[GaugeMetricFamily]:
     now = clock.now()
     at_most = f"{COUNTED_MAX} stands for that many or more."
-    yield _gauge("fincore_holds", f"Pending holds, open or overdue; {at_most}", "state", repository.count_holds(now))
-    told = {state.value.lower(): outbox.count(state) for state in (MessageState.PENDING, MessageState.DEAD)}
-    yield _gauge("fincore_outbox_messages", "Messages that wait, or that were given up.", "state", told)
-    oldest = outbox.find_oldest(MessageState.PENDING, 1)
+    yield _gauge("fincore_holds", f"Pending holds, open or overdue; {at_most}", "state", ledger.count_holds(now))
+    yield _gauge(
+        "fincore_outbox_messages",
+        "Messages that wait, that were put off to a later time because their reader has had enough letters for now, or "
+        "that were given up.",
+        "state",
+        {
+            "pending": outbox.count(MessageState.PENDING, is_deferred=False),
+            "deferred": outbox.count(MessageState.PENDING, is_deferred=True),
+            "dead": outbox.count(MessageState.DEAD),
+        },
+    )
+    oldest = outbox.find_oldest(MessageState.PENDING, 1, is_deferred=False)
     yield GaugeMetricFamily(
         "fincore_outbox_oldest_age_seconds",
-        "How long ago the oldest waiting message was committed; 0 if none waits.",
+        "How long ago the oldest waiting message that was not put off was committed; 0 if none waits.",
         max(0.0, (now - oldest[0]["_id"].generation_time).total_seconds()) if oldest else 0,
+    )
+    due_at = outbox.longest_due(now)
+    yield GaugeMetricFamily(
+        "fincore_outbox_overdue_seconds",
+        "For how long a message has been due that nobody has tried; 0 if all were tried.",
+        (now - due_at).total_seconds() if due_at else 0,
     )
 
 

@@ -14,8 +14,9 @@ from bson import ObjectId
 from app.clock import milliseconds
 from app.ledger.records import EntryType
 from app.mongo import Document, database
-from app.outbox.messages import Event, MessageKind, News
-from app.outbox.repository import BLOCK, news_in
+from app.outbox.messages import Happening, MessageKind, News
+from app.outbox.news import news_in
+from app.outbox.repository import BLOCK
 
 # The ids of both sides are made in the same block. This is more than a block takes, and more than clocks may differ.
 SLACK = timedelta(minutes=10)
@@ -25,15 +26,15 @@ STEP = timedelta(hours=1)
 _OPENED, _DECLINED = "OPENED", "DECLINED"
 # What an event leaves in the ledger: entries of these types, or a record.
 _TRACES: dict[str, tuple[str, ...]] = {
-    Event.MOVED: (EntryType.DEBIT,),
-    Event.DECLINED: (_DECLINED,),
-    Event.HOLD_PLACED: (EntryType.HOLD,),
-    Event.HOLD_CAPTURED: (EntryType.DEBIT, EntryType.RELEASE),
-    Event.HOLD_VOIDED: (EntryType.RELEASE,),
-    Event.HOLD_EXPIRED: (EntryType.RELEASE,),
-    Event.ACCOUNT_FROZEN: (EntryType.STATUS,),
-    Event.ACCOUNT_UNFROZEN: (EntryType.STATUS,),
-    Event.ACCOUNT_CLOSED: (EntryType.STATUS,),
+    Happening.MOVED: (EntryType.DEBIT,),
+    Happening.DECLINED: (_DECLINED,),
+    Happening.HOLD_PLACED: (EntryType.HOLD,),
+    Happening.HOLD_CAPTURED: (EntryType.DEBIT, EntryType.RELEASE),
+    Happening.HOLD_VOIDED: (EntryType.RELEASE,),
+    Happening.HOLD_EXPIRED: (EntryType.RELEASE,),
+    Happening.ACCOUNT_FROZEN: (EntryType.STATUS,),
+    Happening.ACCOUNT_UNFROZEN: (EntryType.STATUS,),
+    Happening.ACCOUNT_CLOSED: (EntryType.STATUS,),
     # Messages that name no event: those of version 1, and about opened accounts.
     MessageKind.MONEY_SENT: (EntryType.DEBIT,),
     MessageKind.MONEY_RECEIVED: (EntryType.DEBIT,),

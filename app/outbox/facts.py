@@ -1,9 +1,10 @@
 """Works out from the ledger which messages the news in outbox documents stand for."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
 from bson import ObjectId
 
 from app.ledger import documents, repository
@@ -11,11 +12,13 @@ from app.ledger.records import Identity
 from app.mongo import Document, database
 from app.outbox import messages
 from app.outbox.messages import OF_ACCOUNTS, News, OutboxMessage
-from app.outbox.repository import news_in
+from app.outbox.news import news_in
+
+log = structlog.get_logger(__name__)
 
 IDENTITIES_KEPT_MAX = 100_000
 
-# Who owns an account, its kind and its currency never change, so they are read once.
+# Who owns an account, its kind, its currency and its number never change, so they are read once.
 _identities: dict[ObjectId, Identity] = {}
 
 
@@ -35,10 +38,7 @@ def work_out(found: Sequence[Document]) -> dict[ObjectId, Told]:
     news = {document["_id"]: news_in(document) for document in found}
     of_all = [each for of_one in news.values() for each in of_one]
     transactions, entries = _read({each.subject for each in of_all if each.event not in OF_ACCOUNTS})
-    accounts = {each.subject for each in of_all if each.event in OF_ACCOUNTS}
-    for transaction in transactions.values():
-        accounts |= {transaction["from_account"], transaction["to_account"]}
-    identities = _identities_of(accounts)
+    identities = _identities_of(_accounts_of(of_all, transactions))
     told_by = {}
     for document in found:
         told = told_by[document["_id"]] = Told()
@@ -52,6 +52,28 @@ def work_out(found: Sequence[Document]) -> dict[ObjectId, Told]:
         if "user" in document:
             told.messages = [message for message in told.messages if _is_for(message, document)]
     return told_by
+
+
+def work_out_each(news: Sequence[News], reader: ObjectId) -> list[list[OutboxMessage]]:
+    """Return what each piece of news tells this reader. If nothing can be made of it, that is logged."""
+    transactions, entries = _read({each.subject for each in news if each.event not in OF_ACCOUNTS})
+    identities = _identities_of(_accounts_of(news, transactions))
+    told = []
+    for each in news:
+        try:
+            about = _about(each, transactions, entries, identities)
+        except Exception as error:
+            log.error("event_unclear", subject=str(each.subject), exc_info=error)
+            about = []
+        told.append([message for message in about if message.user == reader])
+    return told
+
+
+def _accounts_of(news: Iterable[News], transactions: Mapping[ObjectId, Document]) -> set[ObjectId]:
+    accounts = {each.subject for each in news if each.event in OF_ACCOUNTS}
+    for transaction in transactions.values():
+        accounts |= {transaction["from_account"], transaction["to_account"]}
+    return accounts
 
 
 def _is_for(message: OutboxMessage, document: Document) -> bool:
@@ -90,10 +112,11 @@ def _identities_of(accounts: Collection[ObjectId]) -> Mapping[ObjectId, Identity
     if missing:
         # An account of version 1 has its identity in its own document only.
         own = database().accounts.find({"_id": {"$in": missing}})
-        fresh = {document["_id"]: documents.identity_of(document) for document in own}
-        fresh |= repository.find_identities(missing)
+        sealed = repository.find_identities(missing)
+        fresh = {each["_id"]: documents.trusted_identity(each, sealed.get(each["_id"])) for each in own}
         if len(_identities) + len(fresh) > IDENTITIES_KEPT_MAX:
             _identities.clear()
-        _identities.update(fresh)
+        # An account that the release before has just opened gets its number in the course of the upgrade.
+        _identities.update({account: identity for account, identity in fresh.items() if identity.number is not None})
         known |= fresh
     return known

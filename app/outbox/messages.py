@@ -3,11 +3,13 @@
 A block of the ledger writes its news, which are ids. The messages are worked out from the
 ledger when they are sent. A message names its reader by user id and carries the facts that
 its mail shows. About the other party of a transaction it carries the account's id and
-nothing else.
+number and nothing else.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -26,7 +28,10 @@ from app.ledger.records import (
     TransactionKind,
     TransactionStatus,
 )
-from app.ledger.state import Decision
+from app.ledger.state import Decided, Decision
+
+# Stands for no reader in the numbers that say who is told of what.
+NOBODY = 0xFFFF
 
 
 class MessageKind(StrEnum):
@@ -48,11 +53,26 @@ class MessageKind(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
 
 
+class SilentKind(StrEnum):
+    """What a message without a mail is about. Only programs are told of it."""
+
+    ACCOUNT_RENAMED = "account_renamed"
+    PAYEE_ADDED = "payee_added"
+
+
+class MessageState(StrEnum):
+    """Whether a message waits, was sent, or was given up."""
+
+    PENDING = "PENDING"
+    SENT = "SENT"
+    DEAD = "DEAD"
+
+
 # Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
 URGENT = frozenset({MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET})
 
 
-class Event(StrEnum):
+class Happening(StrEnum):
     """What happened to a transaction, or to an account."""
 
     MOVED = "moved"
@@ -67,29 +87,29 @@ class Event(StrEnum):
 
 
 _EVENT_OF_STATUS = {
-    AccountStatus.ACTIVE: Event.ACCOUNT_UNFROZEN,
-    AccountStatus.FROZEN: Event.ACCOUNT_FROZEN,
-    AccountStatus.CLOSED: Event.ACCOUNT_CLOSED,
+    AccountStatus.ACTIVE: Happening.ACCOUNT_UNFROZEN,
+    AccountStatus.FROZEN: Happening.ACCOUNT_FROZEN,
+    AccountStatus.CLOSED: Happening.ACCOUNT_CLOSED,
 }
 # What is about an account. All other events are about a transaction.
 OF_ACCOUNTS = frozenset(_EVENT_OF_STATUS.values())
 # The kinds of message that the payer and the payee get.
-_KINDS: dict[Event, tuple[MessageKind, MessageKind | None]] = {
-    Event.MOVED: (MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED),
-    Event.DECLINED: (MessageKind.TRANSFER_DECLINED, None),
-    Event.HOLD_PLACED: (MessageKind.HOLD_PLACED, MessageKind.HOLD_PLACED),
-    Event.HOLD_CAPTURED: (MessageKind.HOLD_CAPTURED, MessageKind.HOLD_CAPTURED),
-    Event.HOLD_VOIDED: (MessageKind.HOLD_VOIDED, MessageKind.HOLD_VOIDED),
-    Event.HOLD_EXPIRED: (MessageKind.HOLD_EXPIRED, MessageKind.HOLD_EXPIRED),
+_KINDS: dict[Happening, tuple[MessageKind, MessageKind | None]] = {
+    Happening.MOVED: (MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED),
+    Happening.DECLINED: (MessageKind.TRANSFER_DECLINED, None),
+    Happening.HOLD_PLACED: (MessageKind.HOLD_PLACED, MessageKind.HOLD_PLACED),
+    Happening.HOLD_CAPTURED: (MessageKind.HOLD_CAPTURED, MessageKind.HOLD_CAPTURED),
+    Happening.HOLD_VOIDED: (MessageKind.HOLD_VOIDED, MessageKind.HOLD_VOIDED),
+    Happening.HOLD_EXPIRED: (MessageKind.HOLD_EXPIRED, MessageKind.HOLD_EXPIRED),
 }
 # The entries that an event leaves. Each account has at most one of them.
-_ENTRIES: dict[Event, frozenset[EntryType]] = {
-    Event.MOVED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
-    Event.DECLINED: frozenset(),
-    Event.HOLD_PLACED: frozenset({EntryType.HOLD}),
-    Event.HOLD_CAPTURED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
-    Event.HOLD_VOIDED: frozenset({EntryType.RELEASE}),
-    Event.HOLD_EXPIRED: frozenset({EntryType.RELEASE}),
+_ENTRIES: dict[Happening, frozenset[EntryType]] = {
+    Happening.MOVED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
+    Happening.DECLINED: frozenset(),
+    Happening.HOLD_PLACED: frozenset({EntryType.HOLD}),
+    Happening.HOLD_CAPTURED: frozenset({EntryType.DEBIT, EntryType.CREDIT}),
+    Happening.HOLD_VOIDED: frozenset({EntryType.RELEASE}),
+    Happening.HOLD_EXPIRED: frozenset({EntryType.RELEASE}),
 }
 
 
@@ -97,7 +117,7 @@ _ENTRIES: dict[Event, frozenset[EntryType]] = {
 class News:
     """One thing that happened to a transaction or an account, by its id. `at` is known only for an account."""
 
-    event: Event
+    event: Happening
     subject: ObjectId
     at: datetime | None = None
 
@@ -106,7 +126,8 @@ class News:
 class OutboxMessage:
     """A message to be sent as mail. `payload` holds the facts that its template shows, and `at`, when it happened.
 
-    `kind` is a MessageKind, unless a newer version wrote the message. `news` is what it was worked out from, if it was.
+    `kind` is a MessageKind or a SilentKind, unless a newer version wrote the message. `news` is what it was worked out
+    from, if it was.
     """
 
     kind: str
@@ -144,10 +165,16 @@ def account_opened(account: Mapping[str, Any]) -> OutboxMessage:
     payload = {
         "at": account["created_at"],
         "account": account["_id"],
+        "number": account["number"],
         "name": account["name"],
         "currency": account["currency"],
     }
     return OutboxMessage(MessageKind.ACCOUNT_OPENED, account["user"], payload)
+
+
+def account_renamed(account: Mapping[str, Any], at: datetime) -> OutboxMessage:
+    """Return the message, without a mail, that the owner gave an account another name."""
+    return OutboxMessage(SilentKind.ACCOUNT_RENAMED, account["user"], {"at": at, "account": account["_id"]})
 
 
 def news_of(decisions: Iterable[Decision]) -> list[News]:
@@ -163,22 +190,57 @@ def news_of(decisions: Iterable[Decision]) -> list[News]:
         # A reversal also updates the original, but the news is the reversal.
         transaction = decision.inserted or decision.updated
         if transaction is not None:
-            news.append(News(_event(transaction), transaction.id))
+            news.append(News(_happening(transaction), transaction.id))
     return news
 
 
-def _event(transaction: Transaction) -> Event:
+def readers_of(decided: Decided) -> tuple[list[ObjectId], bytes]:
+    """Return who is told of a block's news, and for each piece of news whose it is.
+
+    For each piece there are two numbers of two bytes each: where in the list its payer's owner is, or the account's,
+    and where its payee's. NOBODY stands for a treasury's, and for who is not told.
+    """
+    numbers: dict[ObjectId | None, int] = {None: NOBODY}
+    sides = array("H")
+    for decision in decided.decisions:
+        account = decision.outcome.account
+        if account is not None:
+            sides.extend((numbers.setdefault(account.user, len(numbers) - 1), NOBODY))
+        transaction = decision.inserted or decision.updated
+        if transaction is not None:
+            payer = decided.accounts[transaction.from_account].user
+            payee = decided.accounts[transaction.to_account].user
+            if transaction.status is TransactionStatus.FAILED:
+                payee = None
+            sides.append(numbers.setdefault(payer, len(numbers) - 1))
+            sides.append(numbers.setdefault(payee, len(numbers) - 1))
+    if sys.byteorder == "big":
+        sides.byteswap()
+    return [reader for reader in numbers if reader is not None], sides.tobytes()
+
+
+def own_news(news: Sequence[News], reader_number: int, sides: bytes) -> Iterator[tuple[int, News]]:
+    """Yield the pieces of a block's news of which this reader is told, each with its number in the block."""
+    whose = array("H", sides)
+    if sys.byteorder == "big":
+        whose.byteswap()
+    for number, each in enumerate(news):
+        if reader_number in (whose[2 * number], whose[2 * number + 1]):
+            yield number, each
+
+
+def _happening(transaction: Transaction) -> Happening:
     match transaction.kind, transaction.status:
         case _, TransactionStatus.FAILED:
-            return Event.DECLINED
+            return Happening.DECLINED
         case TransactionKind.HOLD, TransactionStatus.PENDING:
-            return Event.HOLD_PLACED
+            return Happening.HOLD_PLACED
         case TransactionKind.HOLD, TransactionStatus.COMPLETED:
-            return Event.HOLD_CAPTURED
+            return Happening.HOLD_CAPTURED
         case TransactionKind.HOLD, _:
-            return Event.HOLD_EXPIRED if transaction.failure else Event.HOLD_VOIDED
+            return Happening.HOLD_EXPIRED if transaction.failure else Happening.HOLD_VOIDED
         case _:
-            return Event.MOVED
+            return Happening.MOVED
 
 
 def about_account(news: News, identity: Identity) -> list[OutboxMessage]:
@@ -186,6 +248,8 @@ def about_account(news: News, identity: Identity) -> list[OutboxMessage]:
     if identity.user is None:
         return []
     payload = {"at": news.at, "account": news.subject, "currency": identity.currency}
+    if identity.number is not None:
+        payload["number"] = identity.number
     return [OutboxMessage(MessageKind(news.event.value), identity.user, payload, news)]
 
 
@@ -196,7 +260,7 @@ def about_transaction(
 
     `entries` are all of the transaction, and `parties` are its accounts. Treasuries get no message.
     """
-    if news.event is Event.HOLD_PLACED:
+    if news.event is Happening.HOLD_PLACED:
         transaction = transaction.as_first_answered()
     own = {entry.account: entry for entry in entries if entry.type in _ENTRIES[news.event]}
     at = next(iter(own.values())).created_at if own else transaction.created_at
@@ -206,15 +270,24 @@ def about_transaction(
         user = parties[account].user
         if kind is not None and user is not None:
             counterparty = other if parties[other].kind is AccountKind.CUSTOMER else None
-            facts = _facts(transaction, at, account, counterparty, own.get(account))
+            numbers = (parties[account].number, None if counterparty is None else parties[other].number)
+            facts = _facts(transaction, at, account, counterparty, numbers, own.get(account))
             messages.append(OutboxMessage(kind, user, facts, news))
     return messages
 
 
 def _facts(
-    transaction: Transaction, at: datetime, account: ObjectId, counterparty: ObjectId | None, own: Entry | None
+    transaction: Transaction,
+    at: datetime,
+    account: ObjectId,
+    counterparty: ObjectId | None,
+    numbers: tuple[str | None, str | None],
+    own: Entry | None,
 ) -> dict[str, Any]:
-    """Return what the owner of `account` is told, with the balance that the event left there."""
+    """Return what the owner of `account` is told, with the balance that the event left there.
+
+    `numbers` are those of the account and of the counterparty.
+    """
     failure = transaction.failure
     facts: dict[str, Any] = {
         "at": at,
@@ -227,6 +300,8 @@ def _facts(
         "held_amount": None if transaction.held_amount is None else Int64(transaction.held_amount),
         "currency": transaction.currency,
         "counterparty": counterparty,
+        "number": numbers[0],
+        "counterparty_number": numbers[1],
         "description": transaction.description,
         "expires_at": transaction.expires_at,
         "balance": None if own is None else Int64(own.balance),

@@ -15,6 +15,7 @@ transaction has its `account`. All documents have {state, attempts, next_attempt
 - lease, was_due_at: who has claimed it, and when it was due before
 - lost: how many deliverers died while they held it
 - deferred: it exceeded its reader's daily letters
+- readers, sides, causal, unplaced, position: see `feed`
 
 A deliverer claims documents by a lease: it writes its random id into them and moves
 `next_attempt_at` to the lease's end. So documents of a deliverer that died become due again,
@@ -24,8 +25,6 @@ so that it counts even if the deliverer dies; `release` takes it back.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
-from itertools import groupby
 from typing import Any
 
 from bson import ObjectId
@@ -38,8 +37,9 @@ from pymongo.write_concern import WriteConcern
 from app import mongo
 from app.ledger.state import Decided
 from app.mongo import Document, database
-from app.outbox import messages
-from app.outbox.messages import URGENT, Event, News, OutboxMessage
+from app.outbox import feed, messages
+from app.outbox.messages import URGENT, MessageState, News, OutboxMessage, SilentKind
+from app.outbox.news import packed
 
 ERROR_LENGTH_MAX = 300
 BLOCK = "block"
@@ -49,15 +49,12 @@ DIGEST = "digest"
 # The fields that decide which documents share a letter, and which come first.
 _OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "next_attempt_at"]
 
+_SILENT = frozenset(SilentKind)
+# What is there for the feed alone.
+_OF_FEED = {"readers": 0, "sides": 0}
 _BY_READER = "state_1_user_1_next_attempt_at_1"
 # Before all ids.
 _FIRST_ID = ObjectId(bytes(12))
-
-
-class MessageState(StrEnum):
-    PENDING = "PENDING"
-    SENT = "SENT"
-    DEAD = "DEAD"
 
 
 class LeaseLost(Exception):
@@ -65,7 +62,7 @@ class LeaseLost(Exception):
 
 
 def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
-    """Write the messages in the atomic block of what they report; they are due at once.
+    """Write the messages in the atomic block of what they report; they are due at once, if they have a mail.
 
     Messages that are written together share a `moment`, so that a reader gets them in one letter.
     """
@@ -81,6 +78,8 @@ def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
                 "payload": message.payload,
                 **_unsent(message.payload["at"]),
                 **({"urgent": True} if message.kind in URGENT else moment),
+                **(_sent(message.payload["at"]) if message.kind in _SILENT else {}),
+                **feed.to_be_placed([message.user], session),
             }
             for message in told
         ],
@@ -92,25 +91,19 @@ def tell(decided: Decided, session: ClientSession) -> None:
     """Write the news of a block, inside the block. This is the ledger's witness for the outbox."""
     news = messages.news_of(decided.decisions)
     if news:
-        database().outbox.insert_one(block_document(news, at=decided.at), session=session)
+        readers, sides = messages.readers_of(decided)
+        placed = feed.to_be_placed(readers, session)
+        document = {**block_document(news, at=decided.at), "sides": sides, **placed}
+        mongo.insert("outbox", [document], session)
 
 
 def block_document(news: Sequence[News], *, at: datetime) -> Document:
-    return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": _packed(news), **_unsent(at)}
+    return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": packed(news), **_unsent(at)}
 
 
 def reader_document(user: ObjectId, kind: str, news: Sequence[News], *, at: datetime) -> Document:
     """Return a document of its own for one reader. The caller may change when it is due, and how it stands."""
-    return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": _packed(news), **_unsent(at)}
-
-
-def news_in(document: Document) -> list[News]:
-    """Return the news of a block's or a reader's document, in order; a message has none."""
-    return [
-        News(Event(run["event"]), subject, run.get("at"))
-        for run in document.get("news", ())
-        for subject in run["subjects"]
-    ]
+    return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": packed(news), **_unsent(at)}
 
 
 def is_due(now: datetime) -> bool:
@@ -177,7 +170,7 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
         "attempts": {"$add": ["$attempts", 1]},
     }
     database().outbox.update_many({"_id": {"$in": list(ids)}, **_due(now)}, [{"$set": changes}])
-    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}).sort("_id", 1))
+    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
 
 
 def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
@@ -288,7 +281,7 @@ def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
         _hasty(database().letter_counts).bulk_write(changes, ordered=False)
 
 
-def revive(selection: Document, *, now: datetime) -> int:
+def revive(selection: Document, *, now: datetime, session: ClientSession | None = None) -> int:
     """Make the selected documents due now, with no attempts counted; return how many there were.
 
     What was sent or is claimed stays as it is.
@@ -297,26 +290,34 @@ def revive(selection: Document, *, now: datetime) -> int:
     revived = database().outbox.update_many(
         {"state": unsent, "lease": {"$exists": False}, **selection},
         {"$set": {"state": MessageState.PENDING.value, "attempts": 0, "next_attempt_at": now}},
+        session=session,
     )
     return revived.modified_count
 
 
-def find_message(message_id: ObjectId) -> Document | None:
-    return database().outbox.find_one({"_id": message_id}, projection=["state"])
+def find_message(message_id: ObjectId, session: ClientSession | None = None) -> Document | None:
+    return database().outbox.find_one({"_id": message_id}, projection=["state", "attempts"], session=session)
 
 
-def count(state: MessageState) -> int:
-    return database().outbox.count_documents({"state": state.value})
+def count(state: MessageState, *, is_deferred: bool | None = None) -> int:
+    return database().outbox.count_documents(_in_state(state, is_deferred))
+
+
+def longest_due(now: datetime) -> datetime | None:
+    """Return since when the message has been due that was due first, or None if none is due."""
+    found = database().outbox.find_one(_due(now), projection=["next_attempt_at"], sort=[("next_attempt_at", 1)])
+    return found["next_attempt_at"] if found else None
 
 
 def count_sent_since(moment: datetime) -> int:
     return database().outbox.count_documents({"sent_at": {"$gte": moment}})
 
 
-def find_oldest(state: MessageState, size_max: int) -> list[Document]:
+def find_oldest(state: MessageState, size_max: int, *, is_deferred: bool | None = None) -> list[Document]:
     """Return the oldest documents in the state, without what they tell."""
-    without = {"payload": 0, "news": 0, "told": 0}
-    return list(database().outbox.find({"state": state.value}, projection=without).sort("_id", 1).limit(size_max))
+    without = {"payload": 0, "news": 0, "told": 0, **_OF_FEED}
+    found = database().outbox.find(_in_state(state, is_deferred), projection=without)
+    return list(found.sort("_id", 1).limit(size_max))
 
 
 def oldest_of_each(users: dict[str, Any]) -> list[Document]:
@@ -336,6 +337,12 @@ def _readers(now: datetime, users: dict[str, Any], size_max: int) -> list[Object
         {"$limit": size_max},
     ]
     return [found["_id"] for found in database().outbox.aggregate(pipeline, hint=_BY_READER)]
+
+
+def _in_state(state: MessageState, is_deferred: bool | None) -> Document:
+    """Select documents in the state; if `is_deferred` is given, only those that were put off, or were not."""
+    deferred = {} if is_deferred is None else {"deferred": True if is_deferred else {"$ne": True}}
+    return {"state": state.value, **deferred}
 
 
 def _due(now: datetime) -> dict[str, Any]:
@@ -374,10 +381,3 @@ def _settle(
         unset = {**_UNLEASED, **(_SECRET if forget_secret else {})}
         outbox = _hasty(database().outbox) if hasty else database().outbox
         outbox.update_many(_held(ids, lease), {"$set": changes, "$unset": unset})
-
-
-def _packed(news: Sequence[News]) -> list[Document]:
-    return [
-        {"event": event.value, "subjects": [each.subject for each in run], **({"at": at} if at is not None else {})}
-        for (event, at), run in groupby(news, key=lambda each: (each.event, each.at))
-    ]

@@ -55,6 +55,7 @@ class HttpPolicy:
     ratelimit_auth: str = "120/minute"
     ratelimit_money: str = "600/minute"
     ratelimit_read: str = "1200/minute"
+    ratelimit_lookup: str = "30/minute"
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
 
@@ -68,6 +69,8 @@ class WorkPolicy:
     documents_per_user_at_once: int = 2
     passwords_max: int = 16
     passwords_at_once: int = 1
+    # How many requests may wait for events, each on a thread.
+    waiting_max: int = 8
 
 
 @dataclass(frozen=True, slots=True)

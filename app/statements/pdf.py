@@ -10,12 +10,13 @@ from reportlab.lib.units import mm
 from reportlab.pdfbase.pdfdoc import PDFDictionary, PDFName, PDFResourceDictionary, PDFStream
 from reportlab.pdfgen.canvas import Canvas
 
+from app.account_numbers import grouped as grouped_number
 from app.ledger.records import EntryType
 from app.money import format_amount, format_number
 from app.mongo import Document
 from app.statements import queries
 from app.statements.embedding import Scribe, text_width
-from app.statements.service import Statement
+from app.statements.service import Statement, named
 from app.statements.typefaces import Weight
 from app.statements.typesetting import Line, wrapped
 
@@ -49,7 +50,8 @@ class _Document:
         self._currency: str = statement.account["currency"]
         # With `invariant`, a statement always gives the same bytes, whenever it is drawn.
         self._canvas = Canvas(file, pagesize=A4, invariant=1, pageCompression=1)
-        self._canvas.setTitle(f"Account statement {statement.account['_id']}")
+        self._account = grouped_number(named(statement.account))
+        self._canvas.setTitle(f"Account statement {self._account}")
         self._canvas.setAuthor("Fincore")
         self._scribe = Scribe(self._canvas)
         self._page = 0
@@ -64,7 +66,7 @@ class _Document:
         self._draw_sparkline()
         self._draw_table_head()
         self._draw_carried("Opening balance", self._statement.opening_balance)
-        for entry in self._statement.entries():
+        for entry in self._statement.told_entries():
             self._draw_entry(entry)
         self._make_room(22 * mm)
         self._draw_carried("Closing balance", self._statement.closing_balance)
@@ -85,7 +87,7 @@ class _Document:
         self._text_right(_RIGHT, _HEIGHT - 20 * mm, self._period(), size=8, color=_FAINT)
         self._rule(_HEIGHT - 24 * mm, _ACCENT, 0.8)
         self._rule(_BOTTOM - 5 * mm, _RULE, 0.5)
-        self._text(_LEFT, _BOTTOM - 10 * mm, f"Account {self._statement.account['_id']}", size=7, color=_FAINT)
+        self._text(_LEFT, _BOTTOM - 10 * mm, f"Account {self._account}", size=7, color=_FAINT)
         # The number of pages is not known yet. Each page refers to a form that is defined after the last page.
         self._text_right(_RIGHT - 8 * mm, _BOTTOM - 10 * mm, f"Page {self._page} of", size=7, color=_FAINT)
         canvas.saveState()
@@ -123,7 +125,7 @@ class _Document:
         for line in wrapped(name, _BOLD, (_RIGHT - _LEFT) * 1_000 / 13, lines_max=2):
             self._text(_LEFT, self.y, line, weight=_BOLD, size=13)
             self.y -= 6 * mm
-        self._text(_LEFT, self.y, f"{account['_id']}  ·  {self._currency}", size=8.5, color=_FAINT)
+        self._text(_LEFT, self.y, f"{self._account}  ·  {self._currency}", size=8.5, color=_FAINT)
         self.y -= 7 * mm
 
     def _draw_summary(self) -> None:
@@ -291,7 +293,8 @@ def _detail(entry: Document, amount: str) -> str:
     if entry["type"] == EntryType.STATUS:
         return f"No. {entry['sequence']}"
     held = "" if entry["type"] in (EntryType.CREDIT, EntryType.DEBIT) else f"{entry['type'].title()} of {amount} "
-    return f"No. {entry['sequence']} · {held}{parties[EntryType(entry['type'])]} {entry['counterparty']}"
+    other = grouped_number(str(entry["counterparty"]))
+    return f"No. {entry['sequence']} · {held}{parties[EntryType(entry['type'])]} {other}"
 
 
 def _scaled(values: Sequence[int], low: float, high: float) -> list[float]:

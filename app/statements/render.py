@@ -63,7 +63,7 @@ def as_json(statement: Statement) -> Iterator[bytes]:
 def as_csv(statement: Statement) -> Iterator[bytes]:
     """Yield a header and one line per entry (RFC 4180, UTF-8). Amounts are decimals of the main unit."""
     currency = statement.account["currency"]
-    lines = chain([_CSV_HEADER], (_csv_line(document, currency) for document in statement.entries()))
+    lines = chain([_CSV_HEADER], (_csv_line(document, currency) for document in statement.told_entries()))
     beginning = _BYTE_ORDER_MARK
     while some := list(islice(lines, WRITTEN_AT_ONCE)):
         text = io.StringIO()

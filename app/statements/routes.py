@@ -45,7 +45,7 @@ _FILE = {"type": "string", "format": "binary"}
 LIGHT_ENTRIES_MAX = 1_000
 
 
-@bp.get("/accounts/<id:account_id>/entries")
+@bp.get("/accounts/<account:account_id>/entries")
 @token_required
 @bp.reads_ahead(account_ahead)
 @bp.arguments(EntryQuerySchema(), location="query")
@@ -62,7 +62,7 @@ def list_entries(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
     return page.answer("entries", found, position=lambda entry: entry["sequence"], stop=stop)
 
 
-@bp.get("/accounts/<id:account_id>/balance/history")
+@bp.get("/accounts/<account:account_id>/balance/history")
 @token_required
 @bp.arguments(HistoryQuerySchema(), location="query")
 @bp.response(200, BalanceHistorySchema())
@@ -75,7 +75,7 @@ def get_balance_history(query: dict[str, Any], account_id: ObjectId) -> dict[str
     return service.balance_history(account_id, current_user_id(), **query)
 
 
-@bp.get("/accounts/<id:account_id>/statement")
+@bp.get("/accounts/<account:account_id>/statement")
 @token_required
 @bp.arguments(StatementQuerySchema(), location="query")
 @bp.response(200, StatementSchema())
@@ -90,7 +90,7 @@ def get_statement(query: dict[str, Any], account_id: ObjectId) -> Response:
     return _statement(query.pop("format", None) or _BY_MEDIA_TYPE[media_type], query, account_id)
 
 
-@bp.get("/accounts/<id:account_id>/statement.csv")
+@bp.get("/accounts/<account:account_id>/statement.csv")
 @token_required
 @bp.arguments(PeriodQuerySchema(), location="query")
 @bp.response(200, _FILE, content_type="text/csv", headers=ATTACHMENT)
@@ -103,7 +103,7 @@ def get_statement_csv(query: dict[str, Any], account_id: ObjectId) -> Response:
     return _statement("csv", query, account_id)
 
 
-@bp.get("/accounts/<id:account_id>/statement.pdf")
+@bp.get("/accounts/<account:account_id>/statement.pdf")
 @token_required
 @bp.arguments(PeriodQuerySchema(), location="query")
 @bp.response(200, _FILE, content_type="application/pdf", headers=ATTACHMENT)

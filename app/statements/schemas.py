@@ -4,8 +4,8 @@ from typing import Any
 
 from marshmallow import INCLUDE, fields, post_load, validate
 
-from app.accounts.schemas import EXAMPLE_ACCOUNT
-from app.fields import CamelSchema, Choice, CurrencyCode, Id, Money, Total, UtcDateTime, exact_number
+from app.accounts.schemas import EXAMPLE_ACCOUNT, Number
+from app.fields import AccountId, CamelSchema, Choice, CurrencyCode, Id, Money, Total, UtcDateTime, exact_number
 from app.http.paging import EXAMPLE_CURSOR, Count, PageSchema
 from app.ledger.records import EntryType
 
@@ -35,6 +35,7 @@ EXAMPLE_ENTRY: dict[str, Any] = {
 }
 EXAMPLE_STATEMENT: dict[str, Any] = {
     "accountId": EXAMPLE_ACCOUNT["id"],
+    "number": EXAMPLE_ACCOUNT["number"],
     "name": EXAMPLE_ACCOUNT["name"],
     "currency": "INR",
     "from": "2026-11-01T00:00:00.000Z",
@@ -165,6 +166,7 @@ class StatementHeadSchema(CamelSchema):
     """A statement without its entries."""
 
     account_id = Id(attribute="account._id", required=True)
+    number = Number(attribute="account.number")
     name = fields.String(attribute="account.name", required=True, allow_none=True)
     currency = CurrencyCode(attribute="account.currency", required=True)
     from_time = UtcDateTime(data_key="from", required=True)
@@ -200,7 +202,7 @@ class ClaimedStatementSchema(CamelSchema):
     # `5.0` equals 5, but a number that a double would round to 5 does not.
     exact_numbers = True
 
-    account_id = Id(required=True)
+    account_id = AccountId(required=True)
     from_time = UtcDateTime(data_key="from", required=True)
     to_time = UtcDateTime(data_key="to", required=True)
     # Names are strings in any JSON. Checking each would take most of the time of a long statement.

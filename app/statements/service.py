@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from bson import ObjectId
 
@@ -19,11 +20,18 @@ PERIOD_MAX = timedelta(days=366)
 # The same limit as for a PDF. A request body of 4 MiB holds about 8,000 entries.
 VERIFIED_ENTRIES_MAX = 100_000
 HISTORY_DEFAULT = timedelta(days=30)
+TOLD_AT_ONCE = 1_000
+NUMBERS_KEPT_MAX = 10_000
 _DAWN = datetime.min.replace(tzinfo=UTC)
 
 
 def never_pause() -> None:
     """Go on: nobody is kept waiting."""
+
+
+def named(account: Document) -> str:
+    """Return how people know an account: by its number, or by its id as long as it has none."""
+    return str(account.get("number") or account["_id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Period:
 
     @property
     def title(self) -> str:
-        return f"statement-{self.account['_id']}-{self.from_time:%Y-%m-%d}-{self.to_time:%Y-%m-%d}"
+        return f"statement-{named(self.account)}-{self.from_time:%Y-%m-%d}-{self.to_time:%Y-%m-%d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,18 @@ class Statement:
     def entries(self) -> Iterator[Document]:
         """Read the entries, oldest first."""
         return queries.read_span(self.account["_id"], self.span, self.pause)
+
+    def told_entries(self) -> Iterator[Document]:
+        """Read the entries for people, oldest first: the other account is named by its number, if it has one."""
+        known: dict[ObjectId, str] = {}
+        entries = self.entries()
+        while some := list(islice(entries, TOLD_AT_ONCE)):
+            others = {entry["counterparty"] for entry in some} - known.keys() - {None}
+            if len(known) > NUMBERS_KEPT_MAX:
+                known, others = {}, {entry["counterparty"] for entry in some} - {None}
+            known |= ledger.numbers_of(others) if others else {}
+            for entry in some:
+                yield {**entry, "counterparty": known.get(entry["counterparty"], entry["counterparty"])}
 
     def sealed_entries(self) -> Iterator[tuple[Document, bool]]:
         """Read the entries, oldest first, each with whether its hash is right and continues the chain."""

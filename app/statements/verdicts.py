@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from bson import ObjectId
 
+from app.accounts.service import with_ids
 from app.http.compiled import dumper_of
 from app.http.parsing import json_loader_of
 from app.statements import render, service, verification
@@ -25,7 +26,7 @@ def judge(body: bytes, viewer: ObjectId, pause: Callable[[], None]) -> bytes:
 
     Raises MalformedJson, ValidationFailed, and AccountNotFound for an account that `viewer` may not read.
     """
-    claim = _load_claim(body)
+    claim = _read_claim(body)
     return _compare(claim, *_find_period(claim, viewer), pause)
 
 
@@ -33,9 +34,18 @@ def judge_if_light(body: bytes, viewer: ObjectId) -> bytes | None:
     """Return the verdict as `judge` does, or None if the body or the period is long."""
     if len(body) > LIGHT_BODY_BYTES_MAX:
         return None
-    claim = _load_claim(body)
+    claim = _read_claim(body)
     period, joined = _find_period(claim, viewer)
     return None if period.span.size > LIGHT_ENTRIES_MAX else _compare(claim, period, joined, service.never_pause)
+
+
+def _read_claim(body: bytes) -> Mapping[str, Any]:
+    """Return the claim with its account by the id, as statements have it, also if the client named it by the number."""
+    loaded = _load_claim(body)
+    (claim,) = with_ids([loaded], "account_id")
+    if claim["account_id"] != loaded["account_id"]:
+        claim["claimed"] = {**claim["claimed"], "accountId": str(claim["account_id"])}
+    return claim
 
 
 def _find_period(claim: Mapping[str, Any], viewer: ObjectId) -> tuple[Period, range]:

@@ -115,8 +115,12 @@ def _entry_differences(claimed: Sequence[Json], true_entries: Iterable[tuple[Jso
 
 
 def _head_differences(claimed: Json, true: Json) -> Iterator[Difference]:
-    compared = {name: value for name, value in claimed.items() if name not in UNCHECKED and name != "entries"}
-    yield from _differences(None, compared, {name: true[name] for name in true if name not in UNCHECKED})
+    omitted = {*UNCHECKED, "entries"}
+    if claimed.get("number") is None:
+        # A statement that was drawn up before the account had a number does not name it.
+        omitted.add("number")
+    compared = {name: value for name, value in claimed.items() if name not in omitted}
+    yield from _differences(None, compared, {name: true[name] for name in true if name not in omitted})
     for name in UNCHECKED:
         if not isinstance(claimed.get(name), str | None):
             yield Difference(None, name, None, _printable(claimed[name]))
@@ -151,6 +155,8 @@ def _is_same(name: str, expected: Any, found: Any) -> bool:
         return False
     if name in _MOMENTS:
         return _moment(found) == _moment(expected)
+    if name == "number":
+        found = "".join(found.split()).upper()
     return bool((found.lower() if name in _HEXADECIMAL else found) == expected)
 
 

@@ -1,13 +1,17 @@
 """What is counted and timed, for Prometheus.
 
-Several workers serve one bank, so a scrape adds up what all of them counted: gunicorn's configuration names a
-directory, in which each worker keeps its numbers in files that survive it. Without the directory, such as in
-commands and tests, the numbers are in memory. No label has a value that clients choose, because each new value
-would cost memory for good.
+Several workers serve one bank, and a deliverer sends its mail, so a scrape adds up what all of them counted: a
+variable names a directory, in which each of these processes keeps its numbers in files that survive it. Without the
+directory, such as in commands and tests, the numbers are in memory. No label has a value that clients choose, because
+each new value would cost memory for good.
 """
+
+import os
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.telemetry import files
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
 _TRANSFERS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -15,6 +19,24 @@ _TRANSFERS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _registry = CollectorRegistry()
 # When a counter was made says nothing here, and doubles the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types there
+
+
+class _Name:
+    """This process's name in the names of its files. It is asked for at each count, so it is kept ready."""
+
+    def __init__(self) -> None:
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._name = files.name_of(os.getpid())
+
+    def __call__(self) -> str:
+        return self._name
+
+
+if values.ValueClass is not values.MutexValue:
+    values.ValueClass = values.MultiProcessValue(_Name())  # type: ignore[no-untyped-call] # it has no types there
 
 REQUESTS = Counter(
     "fincore_http_requests",
@@ -87,9 +109,15 @@ MONGO_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=_registry,
 )
-MONGO_CONNECTIONS_IN_USE = Gauge(
-    "fincore_mongo_connections_in_use",
-    "Connections to MongoDB that are carrying out an operation just now.",
+MONGO_CONNECTIONS = Gauge(
+    "fincore_mongo_connections",
+    "Connections to MongoDB that the pools of all workers have just now.",
+    multiprocess_mode="livesum",
+    registry=_registry,
+)
+MONGO_CONNECTIONS_TAKEN = Gauge(
+    "fincore_mongo_connections_taken",
+    "The most connections that were in use at the same time within the last seconds.",
     multiprocess_mode="livesum",
     registry=_registry,
 )

@@ -7,6 +7,7 @@ from marshmallow import fields, validate
 from app.accounts.schemas import EXAMPLE_ACCOUNT
 from app.fields import (
     MALFORMED_ID,
+    AccountId,
     Amount,
     CamelSchema,
     Choice,
@@ -142,7 +143,7 @@ class SignedReceiptSchema(CamelSchema):
 
 
 class HistoryQuerySchema(PageSchema):
-    account = Id(metadata={"description": "Only transactions of this account."})
+    account = AccountId(metadata={"description": "Only transactions of this account, by its id or number."})
     direction = fields.String(
         validate=validate.OneOf(["in", "out"]),
         metadata={"description": "Seen from `account`, or without it from the user."},
@@ -249,7 +250,7 @@ class _KeyedSchema(CamelSchema):
 class FundAccountSchema(_KeyedSchema):
     """Money from the treasury for an account."""
 
-    to_account = Id(required=True)
+    to_account = AccountId(required=True)
     amount = Amount(required=True)
     description = Line(length_max=DESCRIPTION_LENGTH_MAX)
 
@@ -257,8 +258,8 @@ class FundAccountSchema(_KeyedSchema):
 class BatchItemSchema(CamelSchema):
     """One transfer of a batch."""
 
-    from_account = Id(required=True)
-    to_account = Id(required=True)
+    from_account = AccountId(required=True)
+    to_account = AccountId(required=True)
     amount = Amount(required=True)
     description = Line(length_max=DESCRIPTION_LENGTH_MAX)
     metadata = Metadata()

@@ -11,7 +11,7 @@ import structlog
 from bson import ObjectId
 
 from app import clock, ledger, mongo
-from app.accounts.service import own_account_ids
+from app.accounts.service import own_account_ids, with_ids
 from app.acts import Act
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD, reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
@@ -40,6 +40,7 @@ UNWRITABLE_KEPT_MAX = 1_000
 _unwritable: deque[ObjectId] = deque(maxlen=UNWRITABLE_KEPT_MAX)
 
 Request = Mapping[str, Any]
+_ACCOUNTS = ("from_account", "to_account")
 _MEMBERS = tuple(each.name for each in fields(Transaction))
 
 
@@ -67,17 +68,20 @@ def rehearse(command: Command, *, user_id: ObjectId) -> Rehearsal:
 
 def transfer_command(request: Request, *, user_id: ObjectId) -> Transfer:
     """Return the command that moves money from one of the user's accounts to any other in the same currency."""
+    (request,) = with_ids([request], *_ACCOUNTS)
     return Transfer(**_keyed("create", request, user_id), **_movement(request), kind=TransactionKind.TRANSFER)
 
 
 def hold_command(request: Request, *, user_id: ObjectId) -> Hold:
     """Return the command that sets money aside, for the payee to capture within `expires_in` seconds."""
+    (request,) = with_ids([request], *_ACCOUNTS)
     lifetime = timedelta(seconds=request["expires_in"])
     return Hold(**_keyed("hold", request, user_id), **_movement(request), lifetime=lifetime)
 
 
 def fund_command(request: Request, *, user_id: ObjectId, act: Act) -> Transfer:
     """Return the command that moves money from the currency's treasury to a customer's account."""
+    (request,) = with_ids([request], *_ACCOUNTS)
     payee = ledger.accounts([request["to_account"]]).get(request["to_account"])
     # Without a payee there is no currency and no treasury. The journal refuses that, after it has checked the key.
     treasury = treasury_id(payee.currency if payee else NO_CURRENCY)
@@ -114,6 +118,7 @@ def _for_the_bank(act: Act | None) -> Act | None:
 
 def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
     """Return the command for several transfers in one block: all or none if `atomic`, otherwise each by itself."""
+    request = {**request, "transfers": with_ids(request["transfers"], *_ACCOUNTS)}
     items = tuple(
         Transfer(
             id=ObjectId(),

@@ -10,7 +10,7 @@ from pymongo.client_session import ClientSession
 from app.mongo import blocks
 from tests.people import Bank, Person
 
-WAIT_S = 10
+WAIT_S = 60
 UnderWay = Callable[[Callable[[], Any]], AbstractContextManager[None]]
 
 

@@ -17,7 +17,7 @@ from app.mongo import Document
 from tests.clients import Answer, InProcess
 from tests.people import Bank, Person
 
-ACCOUNT_MEMBERS = {"id", "name", "currency", "status", "createdAt"}
+ACCOUNT_MEMBERS = {"id", "number", "name", "currency", "status", "createdAt"}
 BALANCE_MEMBERS = {"accountId", "currency", "balance", "availableBalance", "sequence", "asOf"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

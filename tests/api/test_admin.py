@@ -232,7 +232,7 @@ def test_administrators_read_any_account_and_transaction_through_the_ordinary_ro
     assert stranger.get(f"/api/accounts/{account}/balance").code == "account_not_found"
     assert stranger.get(f"/api/transactions/{transaction}").code == "transaction_not_found"
     mine = payer.get(f"/api/accounts/{account}").body["account"]
-    assert set(mine) == {"id", "name", "currency", "status", "createdAt"}
+    assert set(mine) == {"id", "number", "name", "currency", "status", "createdAt"}
 
 
 @pytest.mark.parametrize("role", ["ADMIN", "SYSTEM"])

@@ -112,7 +112,9 @@ def test_names_that_occur_in_several_places_have_a_schema_of_their_own(document:
 
     assert {names for names, times in lists.items() if times > 1} == {of_an_entry}
     named = {name for name, schema in document["components"]["schemas"].items() if "enum" in schema}
-    assert named == {"AccountKind", "AccountStatus", "Currency", "TransactionKind", "TransactionStatus", "UserRole"}
+    assert named == {
+        "AccountKind", "AccountStatus", "Currency", "EventType", "TransactionKind", "TransactionStatus", "UserRole",
+    }  # fmt: skip
 
 
 def test_a_reference_that_may_be_null_says_so_beside_it(document: dict[str, Any]) -> None:
@@ -182,11 +184,11 @@ def test_each_answer_declares_its_headers(document: dict[str, Any]) -> None:
 def test_each_answer_has_an_example_that_conforms(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         for status, response in operation["responses"].items():
-            if status < "400" and JSON in response["content"]:
+            if status < "400" and JSON in response.get("content", {}):
                 content = response["content"][JSON]
                 assert_conforms(document, content["example"], content["schema"])
             else:
-                assert status >= "400" or name.endswith((".csv", ".pdf", "/metrics")), name
+                assert status >= "204" or name.endswith((".csv", ".pdf", "/metrics")), name
 
 
 def test_a_statement_is_json_and_its_files_have_calls_of_their_own(document: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from tests.proof import assert_ledger_is_whole
 from tests.threads import at_once
 
 ROUNDS = 20
-EXPIRY_TIMEOUT_S = 30.0
+EXPIRY_TIMEOUT_S = 60.0
 
 
 @pytest.fixture(autouse=True)

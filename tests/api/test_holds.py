@@ -11,7 +11,7 @@ from local.processes import holds_within
 from tests.clients import Answer
 from tests.people import Bank, Person, new_key
 
-EXPIRY_TIMEOUT_S = 30.0
+EXPIRY_TIMEOUT_S = 60.0
 
 
 def place(payer: Person, from_account: str, to_account: str, amount: int, **more: object) -> Answer:

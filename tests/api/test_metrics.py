@@ -1,22 +1,29 @@
 """What Prometheus scrapes: who gets it, that it counts rightly under several workers, and that it stays small."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
+from pymongo import MongoClient
+from pymongo.database import Database
 
 from app import create_app, mongo
-from config import Config
+from app.mongo import Document, pools
+from app.telemetry import files, metrics
+from config import ROOT, Config
 from local.processes import holds_within
 from tests.clients import Answer, InProcess, OverHttp
-from tests.conftest import MEMORY
 from tests.people import Bank, new_key
-from tests.server import START_TIMEOUT_S, WORKERS, is_ready, is_running, running_server
+from tests.server import START_TIMEOUT_S, WORKERS, children, is_ready, is_running, running_server
 
 TOKEN = "cM4vX8qT1nZ6bK3wR9yL5jH2fD7gS0pA-metrics"
 
@@ -49,6 +56,19 @@ def ask_health(port: int) -> None:
     """Ask on a connection of its own, so that any worker may answer."""
     with closing(OverHttp(port)) as client:
         assert client.send("GET", "/healthz", {}, None).status == 200
+
+
+def is_of_our_server(place: Path) -> bool:
+    """Tell whether a worker counts there whose server this process started. Others may run on this machine."""
+    pids = {int(re.sub(r".*\D", "", file.stem)) for file in place.glob("counter_*.db")}
+    return any(parent_of(parent_of(pid)) == os.getpid() for pid in pids)
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(re.findall(r"^PPid:\s+(\d+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0])
+    except OSError:
+        return 0
 
 
 def test_a_caller_on_this_machine_reads_the_measures(bank: Bank) -> None:
@@ -145,6 +165,66 @@ def test_a_hold_and_a_letter_that_wait_are_seen(bank: Bank) -> None:
     assert value(answer, "fincore_outbox_messages", state="pending") >= 1
 
 
+def test_a_letter_that_was_put_off_is_not_late(bank: Bank, database: Database[Document]) -> None:
+    bank.customer()
+    now = datetime.now(UTC)
+    database.outbox.update_many({}, {"$set": {"deferred": True, "next_attempt_at": now + timedelta(hours=9)}})
+
+    answer = bank.anonymous.get("/metrics")
+    assert value(answer, "fincore_outbox_messages", state="deferred") == database.outbox.count_documents({}) > 0
+    assert value(answer, "fincore_outbox_messages", state="pending") == 0
+    assert value(answer, "fincore_outbox_oldest_age_seconds") == 0
+    assert value(answer, "fincore_outbox_overdue_seconds") == 0
+
+
+def test_a_letter_that_nobody_tries_is_late(bank: Bank, database: Database[Document]) -> None:
+    bank.customer()
+    due_at = datetime.now(UTC) - timedelta(hours=1)
+    database.outbox.update_one({}, {"$set": {"next_attempt_at": due_at}})
+
+    answer = bank.anonymous.get("/metrics")
+    assert 3_600 <= value(answer, "fincore_outbox_overdue_seconds") < 3_700
+
+
+def test_connections_are_counted_and_how_many_were_in_use_at_once(bank: Bank, mongo_uri: str) -> None:
+    watch = pools.PoolWatch()
+    with MongoClient[Document](mongo_uri, event_listeners=[watch]) as client:
+        client.get_default_database().users.find_one()
+        watch.note()
+        answer = bank.anonymous.get("/metrics")
+        assert value(answer, "fincore_mongo_connections") >= 1
+        assert value(answer, "fincore_mongo_connections_taken") == 1
+        watch.note()
+        assert value(bank.anonymous.get("/metrics"), "fincore_mongo_connections_taken") == 0
+    watch.note()
+    assert value(bank.anonymous.get("/metrics"), "fincore_mongo_connections") == 0
+
+
+def test_each_measure_is_taken_somewhere() -> None:
+    named = {name for name, made in vars(metrics).items() if isinstance(made, MetricWrapperBase)}
+    code = [file.read_text() for file in (ROOT / "app").rglob("*.py") if file.name != "metrics.py"]
+
+    assert named
+    assert {name for name in named if not any(re.search(rf"\b{name}\b", text) for text in code)} == set()
+
+
+def test_only_what_ended_processes_of_this_host_counted_is_swept_away(tmp_path: Path) -> None:
+    own, ended, elsewhere = files.name_of(os.getpid()), files.name_of(2**22 + 1), f"elsewhere-{2**22 + 1}"
+    kinds = ("counter", "gauge_livesum", "gauge_max")
+    for name in (own, ended, elsewhere):
+        for kind in kinds:
+            (tmp_path / f"{kind}_{name}.db").touch()
+
+    def left(name: str) -> set[str]:
+        return {file.name.removesuffix(f"_{name}.db") for file in tmp_path.glob(f"*_{name}.db")}
+
+    files.sweep(tmp_path, present_only=True)
+    assert left(ended) == {"counter", "gauge_max"}
+
+    files.sweep(tmp_path)
+    assert (left(own), left(ended), left(elsewhere)) == (set(kinds), set(), set(kinds))
+
+
 def test_several_workers_count_as_one_and_none_is_named(live_bank: Bank, server_port: int) -> None:
     before = served_health(live_bank.anonymous.get("/metrics"))
     for _ in range(5 * WORKERS):
@@ -155,17 +235,28 @@ def test_several_workers_count_as_one_and_none_is_named(live_bank: Bank, server_
     assert b'pid="' not in after.content
 
 
+def place_of_counts(port: int) -> Path:
+    """Return where the workers of a server of this test keep what they count: they have mapped its files."""
+    servers = [
+        pid
+        for pid in children(os.getpid())
+        if f"PORT={port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    ]
+    maps = [Path(f"/proc/{worker}/maps").read_text() for server in servers for worker in children(server)]
+    (place,) = {Path(found).parent for text in maps for found in re.findall(r"/\S*/fincore-metrics-\S+\.db", text)}
+    return place
+
+
 def test_what_a_worker_counted_outlives_it_and_the_place_goes_with_the_server(mongo_uri: str, bank: Bank) -> None:
-    places = set(MEMORY.glob("fincore-metrics-*"))
     with running_server(mongo_uri) as port:
-        (place,) = set(MEMORY.glob("fincore-metrics-*")) - places
+        place = place_of_counts(port)
         for _ in range(20):
             ask_health(port)
         counted = served_health(scrape(port))
-        workers = {int(file.stem.rpartition("_")[2]) for file in place.glob("counter_*.db")}
+        workers = {int(file.stem.rpartition("-")[2]) for file in place.glob("counter_*.db")}
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         assert holds_within(START_TIMEOUT_S, lambda: not any(map(is_running, workers)) and is_ready(port))
         assert served_health(scrape(port)) == counted >= 20
-        assert not [file for pid in workers for file in place.glob(f"gauge_live*_{pid}.db")]
+        assert not [file for pid in workers for file in place.glob(f"gauge_live*-{pid}.db")]
     assert not place.exists()

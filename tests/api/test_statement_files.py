@@ -30,12 +30,12 @@ PERIOD = "from=2020-12-01T00:00:00Z&to=2021-01-01T00:00:00Z"
 @pytest.mark.parametrize(("name", "media_type"), [("csv", "text/csv; charset=utf-8"), ("pdf", "application/pdf")])
 def test_a_file_is_the_statement_in_that_format(bank: Bank, name: str, media_type: str) -> None:
     asha, account = bank.customer(100)
-    path = f"/api/accounts/{account}/statement"
+    path, number = f"/api/accounts/{account}/statement", asha.number_of(account)
 
     answer = asha.get(f"{path}.{name}?{PERIOD}")
 
     assert (answer.status, answer.headers["content-type"]) == (200, media_type)
-    assert answer.headers["content-disposition"].endswith(f"statement-{account}-2020-12-01-2021-01-01.{name}")
+    assert answer.headers["content-disposition"].endswith(f"statement-{number}-2020-12-01-2021-01-01.{name}")
     assert answer.content == asha.get(f"{path}?format={name}&{PERIOD}").content
     assert asha.get(f"{path}.{name}?format=json").code == "validation_failed"
     assert bank.register().get(f"{path}.{name}").code == "account_not_found"

@@ -17,8 +17,8 @@ from tests.people import Bank, Person
 
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 MEMBERS = {
-    "accountId", "name", "currency", "from", "to", "openingBalance", "totalCredits", "totalDebits", "closingBalance",
-    "firstSequence", "lastSequence", "lastHash", "entries",
+    "accountId", "number", "name", "currency", "from", "to", "openingBalance", "totalCredits", "totalDebits",
+    "closingBalance", "firstSequence", "lastSequence", "lastHash", "entries",
 }  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_the_format_is_what_is_accepted(bank: Bank, accept: str, content_type: s
 
 def test_a_csv_has_decimal_amounts_and_plain_times(bank: Bank) -> None:
     asha, account = bank.customer(123_456)
-    _, other = bank.customer()
+    payee, other = bank.customer()
     sent = asha.transfer(account, other, 7, description='He said "rent", ₹ and\u00a0more').body["transaction"]
 
     opened, credit, debit = csv_rows(asha, account)
@@ -151,7 +151,7 @@ def test_a_csv_has_decimal_amounts_and_plain_times(bank: Bank) -> None:
     assert (credit["Credit"], credit["Debit"], credit["Balance"]) == ("1234.56", "", "1234.56")
     assert (debit["Debit"], debit["Credit"], debit["Balance"], debit["Currency"]) == ("0.07", "", "1234.49", "INR")
     assert debit["Description"] == 'He said "rent", ₹ and\u00a0more'
-    assert (debit["Transaction"], debit["Counterparty"]) == (sent["id"], other)
+    assert (debit["Transaction"], debit["Counterparty"]) == (sent["id"], payee.number_of(other))
     assert f"{debit['Date (UTC)']}T{debit['Time (UTC)']}Z" == sent["createdAt"]
 
 

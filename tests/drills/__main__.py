@@ -5,7 +5,7 @@ import json
 import sys
 
 from tests.drills.drills import DRILLS, TOGETHER
-from tests.drills.rounds import NotRun, Result, broken, run
+from tests.drills.rounds import NotRun, Result, run
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     for names in groups:
         drills = [DRILLS[name] for name in names]
         try:
-            results = run(drills, arguments.rounds, seconds_max=arguments.seconds_max, **broken(arguments.breakage))
+            results = run(drills, arguments.rounds, seconds_max=arguments.seconds_max, breakage=arguments.breakage)
         except NotRun as reason:
             results = [Result(name, not_run=str(reason)) for name in names]
         for result in results:

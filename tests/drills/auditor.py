@@ -62,7 +62,7 @@ class Auditor:
             for id_ in ID.findall(mail.text):
                 told[id_].add(mail.recipient)
                 if id_ not in known:
-                    verdict.wrong.append(f"a letter about {id_}, which was never committed")
+                    verdict.wrong.append(f"a letter to {mail.recipient} about {id_}, which was never committed")
         for id_, record in self.records.items():
             for reader in self._readers(record):
                 if users[reader] not in told[str(id_)]:

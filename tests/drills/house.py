@@ -1,4 +1,4 @@
-"""A bank of its own for a drill: a replica set, one or two servers, and a mail server, each of which may be hurt."""
+"""A bank of its own for a drill: a replica set, a server or two, and a mail server. Each may be hurt."""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,11 @@ class ProxiedMongod(Mongod):
 
 
 class Server:
-    """A gunicorn, started again on the same port when it was killed."""
+    """A gunicorn, started again on the same port when it was killed. `place` is where its program lies."""
 
-    def __init__(self, uri: str, *, application: str = "wsgi:app", **settings: str) -> None:
+    def __init__(self, uri: str, place: Path = ROOT, /, *, application: str = "wsgi:app", **settings: str) -> None:
         self.port = free_port()
-        self._application = application
+        self._application, self._place = application, place
         self._environment = {
             **os.environ,
             "ENV_FILE": os.devnull,
@@ -70,7 +70,7 @@ class Server:
 
     def start(self, *, awaited: bool = True) -> None:
         command = [sys.executable, "-m", "gunicorn", "--log-level", "critical", self._application]
-        self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment)
+        self._process = subprocess.Popen(command, cwd=self._place, env=self._environment)
         if awaited:
             assert holds_within(START_TIMEOUT_S, lambda: is_ready(self.port)), "gunicorn did not start."
 
@@ -86,27 +86,40 @@ class Server:
             self._process.terminate()
             self.wait()
 
-    def flask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one of the operator's commands on this bank."""
+    def flask(self, *arguments: str, uri: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run one of the operator's commands on this bank, with other rights if a `uri` is given."""
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False)
+        environment = {**self._environment, "MONGO_URI": uri or self._environment["MONGO_URI"]}
+        return subprocess.run(command, cwd=self._place, env=environment, capture_output=True, text=True, check=False)
 
 
 class House:
     """All that a drill may hurt."""
 
-    def __init__(self, replica_set: ReplicaSet, servers: list[Server], smtp: SmtpServer, proxies: list[Proxy]) -> None:
+    def __init__(
+        self, replica_set: ReplicaSet, uri: str, server: Server, smtp: SmtpServer, proxies: list[Proxy]
+    ) -> None:
         self.replica_set = replica_set
-        self.servers = servers
+        self.server = server
         self.smtp = smtp
         self.proxies = proxies
-        # Calls the first server alone, which no drill makes unfit for use for ever.
-        self.calm = Attentive(servers[0].port)
-        self.client = Spread([server.port for server in servers])
+        self.uri = uri
+        # Calls the one server that no drill makes unfit for use for ever.
+        self.calm = Attentive(server.port)
+        self.client = Spread(server.port)
 
-    @property
-    def server(self) -> Server:
-        return self.servers[0]
+    @contextmanager
+    def another_host(self, **settings: str) -> Iterator[None]:
+        """Let a second server, which need not be fit, have half of all requests."""
+        second = Server(self.uri, application="tests.drills.launcher:app", WEB_CONCURRENCY="1", **settings)
+        try:
+            second.start(awaited=False)
+            assert holds_within(START_TIMEOUT_S, lambda: is_alive(second.port)), "The second server did not start."
+            self.client.call(self.server.port, second.port)
+            yield
+        finally:
+            self.client.call(self.server.port)
+            second.stop()
 
     @contextmanager
     def database(self) -> Iterator[Any]:
@@ -124,7 +137,7 @@ class Attentive(OverHttp):
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
-        # Requests that were carried out before their connection broke: an answer was due, and did not come.
+        # Requests that got no answer on a kept connection.
         self.unanswered = 0
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
@@ -137,26 +150,33 @@ class Attentive(OverHttp):
         except CONNECTION_ERRORS:
             if connection is None:
                 raise
-        answer = super().send(method, path, headers, data)
-        self.unanswered += answer.headers.get("idempotency-replayed") == "true"
-        return answer
+        self.unanswered += 1
+        return super().send(method, path, headers, data)
 
 
 class Spread:
-    """Calls several servers in turn, as a load balancer does."""
+    """Calls one server, or several in turn, as a load balancer does."""
 
-    def __init__(self, ports: list[int]) -> None:
-        self._clients = [Attentive(port) for port in ports]
+    def __init__(self, port: int) -> None:
+        self._clients: dict[int, Attentive] = {}
+        self.call(port)
 
     @property
     def unanswered(self) -> int:
-        return sum(client.unanswered for client in self._clients)
+        return sum(client.unanswered for client in self._clients.values())
+
+    def call(self, *ports: int) -> None:
+        """Call these servers from now on, and no others."""
+        for port in ports:
+            if port not in self._clients:
+                self._clients[port] = Attentive(port)
+        self._called = [self._clients[port] for port in ports]
 
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
-        return self._clients[secrets.randbelow(len(self._clients))].send(method, path, headers, data)
+        return secrets.choice(self._called).send(method, path, headers, data)
 
     def close(self) -> None:
-        for client in self._clients:
+        for client in self._clients.values():
             client.close()
 
 
@@ -167,11 +187,10 @@ def open_house(
     size: int = 1,
     is_proxied: bool = False,
     application: str = "wsgi:app",
-    second: dict[str, str] | None = None,
     mails: bool = False,
     **settings: str,
 ) -> Iterator[House]:
-    """Serve a bank on a new replica set. `second` are the settings of a second server, if there is to be one."""
+    """Serve a bank on a new replica set."""
     with ExitStack() as stack:
         replica_set = ReplicaSet(directory, size)
         proxies = _put_proxies_before(replica_set) if is_proxied else []
@@ -180,22 +199,34 @@ def open_house(
         stack.callback(replica_set.kill)
         replica_set.start()
         uri = provision(replica_set.admin_uri, "application-password")
+        if "no_key_index" in settings.get("DRILL_BREAKAGES", ""):
+            _let_keys_repeat(replica_set)
         smtp = SmtpServer()
         smtp.start()
         stack.callback(smtp.stop)
         if mails:
             settings = {"MAIL_SERVER": LOOPBACK, "MAIL_PORT": str(smtp.port), **settings}
-        servers = [Server(uri, application=application, **settings)]
-        if second is not None:
-            servers.append(Server(uri, application="tests.drills.launcher:app", **settings, **second))
-        for server in servers:
-            stack.callback(server.stop)
-            server.start(awaited=server is servers[0])
-        house = House(replica_set, servers, smtp, proxies)
+        server = Server(uri, application=application, **settings)
+        stack.callback(server.stop)
+        server.start()
+        house = House(replica_set, uri, server, smtp, proxies)
         stack.callback(house.client.close)
         stack.callback(house.calm.close)
         _register_system_user(house)
         yield house
+
+
+def is_alive(port: int) -> bool:
+    with closing(OverHttp(port)) as client, suppress(*CONNECTION_ERRORS):
+        return Caller(client).get("/healthz").status == 200
+    return False
+
+
+def _let_keys_repeat(replica_set: ReplicaSet) -> None:
+    with MongoClient[Document](replica_set.admin_uri) as client:
+        keys = [("user", 1), ("idempotency_key", 1)]
+        client[DATABASE_NAME].transactions.drop_index(keys)
+        client[DATABASE_NAME].transactions.create_index(keys)
 
 
 def _put_proxies_before(replica_set: ReplicaSet) -> list[Proxy]:

@@ -6,17 +6,25 @@ The program itself has no switch for this. Functions are replaced here, before t
 import os
 import smtplib
 import time
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
+from bson import ObjectId
+from pymongo.client_session import ClientSession
 from pymongo.write_concern import WriteConcern
 
 from app import clock, create_app
+from app.ledger import repository
+from app.ledger.records import Account, Entry
 from app.mongo import blocks
 from app.outbox import repository as outbox
 from local.processes import LOOPBACK
 
+# Who gets letters that leave before the commit.
+TOO_EARLY = "too-early@fincore.example"
 # Long enough for a fault to come between.
 UNTIL_COMMIT_S = 0.2
 
@@ -52,15 +60,46 @@ def mail_before_commit() -> None:
     outbox.tell = send_and_tell
 
 
+def head_outside() -> None:
+    """Blocks read the newest entries as they are now, not as of their snapshot."""
+    find = repository.find
+
+    def find_now(accounts: Collection[ObjectId], session: ClientSession | None = None, **more: Any) -> repository.Found:
+        found = find(accounts, session, **more)
+        heads = repository.find_heads(accounts)
+        return replace(found, accounts=[_with_head(account, heads.get(account.id)) for account in found.accounts])
+
+    repository.find = find_now
+
+
+def _with_head(account: Account, head: Entry | None) -> Account:
+    if head is None:
+        return account
+    return replace(
+        account, at=head.created_at, sequence=head.sequence, balance=head.balance, held=head.held, hash=head.hash
+    )
+
+
+def no_key_index() -> None:
+    """No index keeps a key from being spent twice. The house has dropped it."""
+
+
+def retry_without_key() -> None:
+    """Clients ask again under a new key. The load does so."""
+
+
 def _letter(transaction: Any) -> EmailMessage:
     letter = EmailMessage()
-    letter["From"], letter["To"] = "bank@fincore.example", "somebody@fincore.example"
+    letter["From"], letter["To"] = "bank@fincore.example", TOO_EARLY
     letter["Message-ID"] = f"<{transaction}@fincore.example>"
     letter.set_content(f"Transaction: {transaction}")
     return letter
 
 
-BREAKAGES = {each.__name__: each for each in (no_majority, witness_outside, mail_before_commit)}
+BREAKAGES = {
+    each.__name__: each
+    for each in (no_majority, no_key_index, mail_before_commit, witness_outside, head_outside, retry_without_key)
+}
 
 
 def shift_clock(by: timedelta) -> None:

@@ -80,6 +80,8 @@ class Wish:
         if answer.status not in (200, 201, 422):
             self.failures.append(f"{self.key}: {answer.status} {answer.content[:300]!r}")
             return True
+        if self.is_done and answer.headers.get("idempotency-replayed") != "true":
+            self.failures.append(f"{self.key}: done once more instead of repeated")
         if self.outcome is not None and _told(self.outcome) != _told(answer):
             self.failures.append(f"{self.key}: first {self.outcome.content[:300]!r}, then {answer.content[:300]!r}")
         self.outcome = answer
@@ -96,14 +98,14 @@ def _told(answer: Answer) -> Any:
 class Load:
     """Sixteen clients, from the start to the end of a `with` block. `settle` then asks again for what is unknown."""
 
-    def __init__(
-        self, house: House, *, think_s: float = THINK_S, passing: frozenset[int] = PASSING, keeps_keys: bool = True
-    ) -> None:
+    def __init__(self, house: House, *, think_s: float = THINK_S, keeps_keys: bool = True) -> None:
         self.bank = Bank(house.calm)
         self.wishes: list[Wish] = []
         # When each outcome became known.
         self.acknowledged_at: list[float] = []
-        self._keeps_keys, self._think_s, self._passing = keeps_keys, think_s, passing
+        # After these answers a client asks again.
+        self.passing = PASSING
+        self._keeps_keys, self._think_s = keeps_keys, think_s
         self._settled = 0
         self._lost = random.Random(CLIENTS)
         self._customers = [self._customer() for _ in range(CUSTOMERS)]
@@ -227,7 +229,7 @@ class Load:
         """Ask until the outcome is known or the load ends, sometimes at the same time from two places."""
         if wish.kind == "open":
             wish.body["name"] = wish.key
-        wish.passing = self._passing
+        wish.passing = self.passing
         self.wishes.append(wish)
         shadow = replace(wish, failures=[])
         double = threading.Thread(target=shadow.try_once) if twice else None

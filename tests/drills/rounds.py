@@ -71,7 +71,7 @@ class Result:
 
 
 def run(
-    drills: Sequence[Drill], rounds: int, *, seconds_max: float = 3600.0, keeps_keys: bool = True, **more: Any
+    drills: Sequence[Drill], rounds: int, *, seconds_max: float = 3600.0, breakage: str | None = None
 ) -> list[Result]:
     """Hold drills in turn on one bank, which suits the first of them, and return what came of each.
 
@@ -79,10 +79,10 @@ def run(
     """
     results = [Result(drill.name) for drill in drills]
     over = time.monotonic() + seconds_max
-    with bank_for(drills[0], **more) as house:
+    with bank_for(drills[0], **broken(breakage)) as house:
         mails = drills[0].mails
         think_s = THINK_WITH_MAIL_S if mails else THINK_S
-        load = Load(house, think_s=think_s, passing=drills[0].passing, keeps_keys=keeps_keys)
+        load = Load(house, think_s=think_s, keeps_keys=breakage != "retry_without_key")
         for _ in range(rounds):
             for drill, result in zip(drills, results, strict=True):
                 if all(each.is_clean for each in results) and time.monotonic() < over:
@@ -100,6 +100,7 @@ def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: 
     """Strike a bank under load, see it serve again, and audit all that was asked for so far; `scale` is of outages."""
     asked_before = len(load.wishes)
     unknown_before = load.unknown + house.client.unanswered
+    load.passing = drill.passing
     with load:
         # The load has just been given some answers. The fault must meet blocks in any state.
         time.sleep(random.uniform(0.0, JITTER_S))
@@ -135,6 +136,12 @@ def close(house: House, load: Load, result: Result, *, mails: bool) -> None:
         # What a server refused for now is due again later; the drill does not wait for that.
         database.outbox.update_many({"state": "PENDING"}, {"$min": {"next_attempt_at": datetime.now(UTC)}})
         holds_within(MAIL_TIMEOUT_S, lambda: database.outbox.find_one({"state": "PENDING"}) is None)
+    judge_letters(house, load, result)
+
+
+def judge_letters(house: House, load: Load, result: Result) -> None:
+    """Audit once more, with the letters that have come."""
+    with house.database() as database:
         auditor = Auditor(database)
         users: dict[ObjectId, str] = {user["_id"]: user["email"] for user in database.users.find()}
     verdict = auditor.audit(load.wishes)
@@ -152,12 +159,11 @@ def _add(verdict: Verdict, result: Result) -> None:
 def bank_for(drill: Drill, **more: Any) -> Iterator[House]:
     """Open a bank as the drill wants it; raises NotRun if this machine does not allow that."""
     with (
-        _directory(drill) as directory,
+        directory_for(drill) as directory,
         open_house(
             directory,
             size=drill.size,
             is_proxied=drill.is_proxied,
-            second=drill.second,
             mails=drill.mails,
             **more,
         ) as house,
@@ -166,7 +172,7 @@ def bank_for(drill: Drill, **more: Any) -> Iterator[House]:
 
 
 @contextmanager
-def _directory(drill: Drill) -> Iterator[Path]:
+def directory_for(drill: Drill) -> Iterator[Path]:
     """Yield where the database keeps its data: on a small file system of its own if the drill wants that."""
     with TemporaryDirectory(prefix="fincore-drill-", ignore_cleanup_errors=True) as directory:
         if drill.disk_mb is None:

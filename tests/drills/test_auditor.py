@@ -97,5 +97,8 @@ def test_letters_that_are_missing_or_premature_are_seen(
 
     auditor.judge_mail([stray], users, verdict)
 
-    assert "a letter about aaaaaaaaaaaaaaaaaaaaaaaa, which was never committed" in verdict.wrong
+    assert (
+        "a letter to somebody@fincore.example about aaaaaaaaaaaaaaaaaaaaaaaa, which was never committed"
+        in verdict.wrong
+    )
     assert sum("got no letter" in wrong for wrong in verdict.wrong) == 2 + 1 + 2 + 1

@@ -23,7 +23,7 @@ from tests.server import children, is_running
 ENTRIES = 60_000
 BUFFER_BYTES = 64 * 1024
 READ_TIMEOUT_S = 60
-RECOVERY_TIMEOUT_S = 20.0
+RECOVERY_TIMEOUT_S = 60.0
 
 
 @pytest.fixture(scope="module")

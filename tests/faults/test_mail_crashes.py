@@ -27,9 +27,11 @@ from tests.mail import SmtpServer, fill, make_due, use
 from tests.people import Bank, Person
 from tests.server import JWT_SECRET, running_server
 
-TRANSFERS = 1_000
-TRANSFERS_TIMEOUT_S = 200.0  # about 25 on a machine that has nothing else to do
+# In several blocks, whose letters take the deliverers many rounds.
+TRANSFERS = 300
+TRANSFERS_TIMEOUT_S = 200.0  # about 8 on a machine that has nothing else to do
 AMOUNT = 1
+WAIT_S = 60.0
 
 
 def payment(payer: Person, from_account: str, to_account: str, *, key: str) -> Command:
@@ -47,7 +49,7 @@ def post_transfers(payer: Person, from_account: str, to_account: str, count: int
 
 
 @pytest.mark.timeout(300)
-def test_a_thousand_transfers_with_the_server_down_then_up_all_arrive_once(
+def test_hundreds_of_transfers_with_the_server_down_then_up_all_arrive_once(
     bank: Bank, database: Database[Document], mongo_uri: str
 ) -> None:
     server = SmtpServer()
@@ -61,7 +63,7 @@ def test_a_thousand_transfers_with_the_server_down_then_up_all_arrive_once(
         try:
             # Also two welcomes, two accounts opened, and the payer's funds.
             received = server.await_mail(2 * TRANSFERS + 5, TRANSFERS_TIMEOUT_S)
-            assert holds_within(5, lambda: database.outbox.count_documents({"state": "SENT"}) == documents)
+            assert holds_within(30, lambda: database.outbox.count_documents({"state": "SENT"}) == documents)
         finally:
             server.stop()
 
@@ -95,8 +97,8 @@ def test_mail_survives_the_death_of_its_workers_between_commit_and_sending(
         payee, to_account = bank.customer()
         assert payer.transfer(from_account, to_account, 400).status == 201
         client.close()
+        assert holds_within(WAIT_S, lambda: len(worker_pids(port)) == 2)
         killed = worker_pids(port)
-        assert len(killed) == 2
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         server.start()
@@ -149,7 +151,7 @@ def test_a_block_survives_the_death_of_its_deliverer_at_each_step(
         arrived.append(envelope.rcpt_tos[0])
         if len(arrived) == letter:
             reached.set()
-            let_go.wait(20)
+            let_go.wait(WAIT_S)
             return "451 too late"
         if len(arrived) == 1 and is_noted:
             # So that the round is over, and what became of this letter is noted.
@@ -159,7 +161,7 @@ def test_a_block_survives_the_death_of_its_deliverer_at_each_step(
     server.on_data = on_data
     process = start_deliverer(mongo_uri, server)
     try:
-        assert reached.wait(20)
+        assert reached.wait(WAIT_S)
     finally:
         process.kill()
         process.wait()
@@ -187,13 +189,13 @@ def test_mail_survives_the_death_of_its_deliverer_in_mid_sending(
 
     def hang(_server: object, _envelope: object) -> str:
         reached.set()
-        let_go.wait(20)
+        let_go.wait(WAIT_S)
         return "451 too late"
 
     server.on_data = hang
     process = start_deliverer(mongo_uri, server)
     try:
-        assert reached.wait(20)
+        assert reached.wait(WAIT_S)
     finally:
         process.kill()
         process.wait()
@@ -214,7 +216,7 @@ def test_a_stopping_server_leaves_no_message_behind_and_none_half_sent(
     server.on_data = lambda _server, _envelope: begun.set()
     with running_server(mongo_uri, MAIL_SERVER=LOOPBACK, MAIL_PORT=str(server.port)):
         fill(database, 300)
-        assert begun.wait(20)
+        assert begun.wait(WAIT_S)
 
     sent = database.outbox.count_documents({"state": "SENT"})
     assert sent == len(server.received)

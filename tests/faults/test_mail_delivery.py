@@ -19,6 +19,9 @@ from local.processes import free_port
 from tests.mail import NOW, SilentServer, SmtpServer, drop, fill, make_due, smtp_server, use
 from tests.people import Bank
 
+# What each time-out is cut to here is far below it.
+GIVEN_UP_WITHIN = timedelta(seconds=smtp.CONNECT_TIMEOUT_S)
+
 
 def test_mail_arrives_complete_and_names_its_outbox_message(
     mail_app: Flask, database: Database[Document], server: SmtpServer
@@ -276,7 +279,7 @@ def test_a_server_that_never_answers_is_given_up_soon(
     finally:
         silent.close()
 
-    assert datetime.now(UTC) - begun < timedelta(seconds=5)
+    assert datetime.now(UTC) - begun < GIVEN_UP_WITHIN
 
 
 def test_a_server_that_hangs_in_mid_message_is_given_up_soon(
@@ -285,12 +288,12 @@ def test_a_server_that_hangs_in_mid_message_is_given_up_soon(
     fill(database, 1)
     monkeypatch.setattr(smtp, "MESSAGE_TIMEOUT_S", 0.3)
     let_go = threading.Event()
-    server.on_recipient = lambda _: "451 later" if let_go.wait(10) else None
+    server.on_recipient = lambda _: "451 later" if let_go.wait(60) else None
     begun = datetime.now(UTC)
 
     use(mail_app, server.port).deliver_due()
 
-    assert datetime.now(UTC) - begun < timedelta(seconds=5)
+    assert datetime.now(UTC) - begun < GIVEN_UP_WITHIN
     let_go.set()
     assert database.outbox.count_documents({"state": "PENDING", "attempts": 1}) == 1
 

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from config import ROOT
 from local.processes import free_port, holds_within
 from tests.faults.wire import head, wire
-from tests.server import JWT_SECRET, START_TIMEOUT_S, STOP_TIMEOUT_S, children, is_ready
+from tests.server import JWT_SECRET, START_TIMEOUT_S, STOP_TIMEOUT_S, children, copy_program, is_ready
 
 HEALTH = head("GET", "/healthz")
 # Longer than a stop waits for the next request on an idle connection.
@@ -73,10 +71,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("served")
-    for name in ("app", "local"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
-        shutil.copy(ROOT / name, place / name)
+    copy_program(place)
     (place / SETTINGS).write_text("KEEP_ALIVE_S=60\n")
     port = free_port()
     given = {"ENV_FILE": str(place / SETTINGS), "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET, "PORT": str(port)}

@@ -33,7 +33,7 @@ def port(mongo_uri: str) -> Iterator[int]:
 
 def converse(port: int, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes and return status, headers and body of the answer, after which the server hangs up."""
-    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+    with socket.create_connection((LOOPBACK, port), timeout=60) as connection:
         connection.sendall(sent)
         answer = b""
         while piece := connection.recv(65_536):
@@ -109,7 +109,7 @@ def test_answers_that_nobody_takes_stop_nobody_else_for_long(port: int, database
 
 def test_who_takes_his_time_within_the_limit_is_served(port: int, database: Database[Document]) -> None:
     body = b'{"email": "nobody@fincore.example", "password": "whatever it is"}'
-    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+    with socket.create_connection((LOOPBACK, port), timeout=60) as connection:
         for piece in (HEAD, f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode(), body[:9], body[9:]):
             connection.sendall(piece)
             time.sleep(0.3)
@@ -163,7 +163,8 @@ def test_a_stop_waits_for_no_idle_connection_and_for_every_request(
                 assert answer.headers["keep-alive"] == "timeout=60"
             begun = stack.enter_context(wire(port))
             begun.send(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:9])
-            time.sleep(0.5)
+            # Until the server has surely taken it.
+            time.sleep(2.0)
             rest = Timer(1.0, begun.send, [body[9:]])
             rest.start()
             stopped_at = time.monotonic()

@@ -23,6 +23,13 @@ def branch(bank: Bank, database: Database[Document]) -> Iterator[Branch]:
 
 
 @pytest.fixture
+def as_application(mongo_uri: str, database: Database[Document]) -> Iterator[Database[Document]]:
+    """The bank's database with the rights of the application."""
+    with MongoClient[Document](mongo_uri, tz_aware=True) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
 def empty_database(replica_set: ReplicaSet, database: Database[Document]) -> Iterator[Database[Document]]:
     """A database next to the bank's, with nothing in it, with an administrator's rights."""
     with MongoClient[Document](replica_set.admin_uri, tz_aware=True) as client:

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from local.replica_set import ReplicaSet
 from tests.copies import COPIED, Silent, content, used
 from tests.people import Bank
 from tests.upgrades import EMPTY_DATABASE
+
+HISTORY_ENDS_WITHIN_S = 30.0
 
 
 def test_a_copy_is_proved_and_restored_as_it_was(
@@ -216,6 +220,47 @@ def test_what_changes_is_read_again_when_the_history_of_the_moment_ends(
     manifest = create.create(database, tmp_path / "copy", watch)
 
     assert watch.said == ["The database's history for this moment has ended. Reading a later moment."]
+    assert manifest.documents("users") == database.users.count_documents({})
+    assert copy.prove(tmp_path / "copy", Silent()).is_sound
+
+
+@pytest.fixture
+def short_history(replica_set: ReplicaSet) -> Iterator[None]:
+    """Let the database keep next to no history for reads as of one moment."""
+    name = "minSnapshotHistoryWindowInSeconds"
+    with MongoClient[Document](replica_set.admin_uri) as client:
+        usual = client.admin.command({"getParameter": 1, name: 1})[name]
+        client.admin.command({"setParameter": 1, name: 0})
+        yield
+        client.admin.command({"setParameter": 1, name: usual})
+
+
+@pytest.mark.usefixtures("short_history")
+def test_a_copy_outlasts_the_history_that_the_database_keeps(
+    busy_bank: Bank, database: Database[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, codes = create._write_heads, list[Any]()
+
+    def read_until_it_ends(*arguments: Any) -> Any:
+        if codes:
+            return write(*arguments)
+        until = time.monotonic() + HISTORY_ENDS_WITHIN_S
+        while time.monotonic() < until:
+            assert busy_bank.register()
+            try:
+                write(*arguments)
+            except OperationFailure as error:
+                codes.append(error.code)
+                raise
+        raise AssertionError("The history did not end.")
+
+    monkeypatch.setattr(create, "_write_heads", read_until_it_ends)
+    watch = Silent()
+
+    manifest = create.create(database, tmp_path / "copy", watch)
+
+    assert set(codes) <= create.HISTORY_GONE
+    assert len(watch.said) == 1
     assert manifest.documents("users") == database.users.count_documents({})
     assert copy.prove(tmp_path / "copy", Silent()).is_sound
 

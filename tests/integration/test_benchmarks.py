@@ -1,5 +1,6 @@
-"""Every benchmark still works: each is run for a moment, on servers of its own. What it measures then means nothing."""
+"""Every benchmark still works: each is run for a moment. What it measures then means nothing."""
 
+import os
 import subprocess
 import sys
 
@@ -8,34 +9,46 @@ import pytest
 from bench.cases import CASES
 from bench.load import measure
 from config import ROOT
+from tests.integration.brief import HEADING
 
 # Parts of benchmarks, and the one that has a test of its own below.
-NO_BENCHMARKS = {"__init__", "__main__", "bank", "cases", "client", "deep", "extent", "filled", "load", "sides"} | {
-    "mail_sink"
-}
+NO_BENCHMARKS = {
+    "__init__",
+    "__main__",
+    "bank",
+    "cases",
+    "client",
+    "crowd",
+    "deep",
+    "extent",
+    "filled",
+    "load",
+    "sides",
+} | {"mail_sink"}
 BENCHMARKS = sorted({file.stem for file in (ROOT / "bench").glob("*.py")} - NO_BENCHMARKS)
-TIMEOUT_S = 100
+# So many at once that a test worker can take up other tests meanwhile.
+GROUPS = [BENCHMARKS[::3], BENCHMARKS[1::3], BENCHMARKS[2::3]]
+TIMEOUT_S = 280
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_a_benchmark_runs(name: str) -> None:
-    assert run(f"bench.{name}")
+@pytest.mark.parametrize("names", GROUPS, ids=" ".join)
+def test_benchmarks_run(names: list[str]) -> None:
+    said = run("tests.integration.brief", *names)
+
+    printed = {name: text for name, _, text in (part.partition("\n") for part in said.split(HEADING)[1:])}
+    assert list(printed) == names
+    assert all(printed.values()), printed
 
 
-def test_every_case_over_http_runs() -> None:
-    said = run("bench")
+def test_every_case_over_http_runs_and_compares_two_sides() -> None:
+    said = run("bench", "--brief", "--with", "THREADS=8")
 
     for name in CASES:
         assert f"{name:14} now " in said
+        assert f"{name:14} now / set: rate " in said
     assert "REFUSED" not in said
     for what in ("balance:", "history:", "transfers at", "balances at", "memory of the workers:"):
         assert what in said
-
-
-def test_two_sides_are_compared() -> None:
-    said = run("bench", "--with", "THREADS=8", "--case", "balances")
-
-    assert "now / set: rate " in said
 
 
 def test_load_is_made_by_wrk_where_it_is_installed(server_port: int) -> None:
@@ -48,8 +61,12 @@ def test_load_is_made_by_wrk_where_it_is_installed(server_port: int) -> None:
 
 
 def run(module: str, *options: str) -> str:
-    """Run a benchmark for a moment and return what it prints."""
-    command = [sys.executable, "-m", module, "--brief", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    """Run a program and return what it prints."""
+    command = [sys.executable, "-m", module, *options]
+    # A server with one worker shows as well as one with more that a benchmark works.
+    environment = {**os.environ, "WEB_CONCURRENCY": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

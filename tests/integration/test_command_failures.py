@@ -1,14 +1,17 @@
 """The operator's commands where they cannot do their work: one line that says why, and exit code 3."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
 
+from app import mongo
 from app.auth import service
+from app.settings.policies import MongoPolicy
+from config import Config, ConfigError, load
 from local.processes import free_port
 from tests.people import Bank
-from tests.terminal import failed, flask_process
+from tests.terminal import environment, failed, flask_process
 
 SHOW = ("accounts", "show", "a" * 24)
 VERIFY = ("ledger", "verify")
@@ -24,21 +27,49 @@ OF_EACH_SUBJECT = [
 ]
 
 
+@pytest.fixture
+def ends(app: Flask, config: Config) -> Iterator[Callable[..., str]]:
+    """Runs a command in this process on another database. It must end as not done, and this returns its last line."""
+
+    def ends(mongo_uri: str, *command: str) -> str:
+        mongo.connect(MongoPolicy(mongo_uri, timeout_ms=1_000))
+        result = app.test_cli_runner().invoke(args=command)
+        assert result.exit_code == 3, result.output
+        *progress, line = result.stderr.splitlines()
+        assert progress in ([], ["Verifying"])
+        return line
+
+    yield ends
+    mongo.connect(config.mongo)
+
+
 @pytest.mark.parametrize("command", OF_EACH_SUBJECT, ids=" ".join)
-def test_a_database_that_is_away_has_an_exit_code_of_its_own(command: tuple[str, ...]) -> None:
+def test_a_database_that_is_away_has_an_exit_code_of_its_own(
+    ends: Callable[..., str], command: tuple[str, ...]
+) -> None:
     nowhere = f"mongodb://127.0.0.1:{free_port()}/fincore?replicaSet=rs0"
 
-    assert (
-        failed(nowhere, *command, MONGO_TIMEOUT_MS="1000", POST_TIMEOUT_MS="1000") == "The database cannot be reached."
-    )
+    assert ends(nowhere, *command) == "The database cannot be reached."
 
 
 @pytest.mark.parametrize("command", [SHOW, VERIFY, ("db", "init")], ids=" ".join)
-def test_a_wrong_password_of_the_database_is_said_and_not_shown(mongo_uri: str, command: tuple[str, ...]) -> None:
-    said = failed(mongo_uri.replace("application-password", "wrong-password"), *command)
+def test_a_wrong_password_of_the_database_is_said_and_not_shown(
+    ends: Callable[..., str], mongo_uri: str, command: tuple[str, ...]
+) -> None:
+    said = ends(mongo_uri.replace("application-password", "wrong-password"), *command)
 
     assert "The database refuses the user of MONGO_URI" in said
     assert "wrong-password" not in said
+
+
+def test_an_address_that_nobody_can_resolve_names_its_setting(ends: Callable[..., str]) -> None:
+    assert "MONGO_URI" in ends("mongodb+srv://nowhere.invalid/fincore", *VERIFY)
+
+
+def test_a_failure_is_the_exit_code_of_the_process(mongo_uri: str) -> None:
+    said = failed(mongo_uri.replace("application-password", "wrong-password"), *SHOW)
+
+    assert "The database refuses the user of MONGO_URI" in said
 
 
 @pytest.mark.parametrize(
@@ -56,17 +87,28 @@ def test_an_output_that_takes_nothing_is_no_traceback_and_no_verdict(mongo_uri: 
         ({"JWT_SECRET": ""}, ["JWT_SECRET"]),
         ({"MONGO_URI": "", "JWT_SECRET": ""}, ["MONGO_URI", "JWT_SECRET"]),
         ({"MONGO_URI": "mongodb://fincore:hidden:hidden@host/fincore"}, ["MONGO_URI", "malformed"]),
-        ({"MONGO_URI": "mongodb+srv://nowhere.invalid/fincore"}, ["MONGO_URI"]),
         ({"LOG_LEVEL": "\udcff"}, ["LOG_LEVEL", "UTF-8"]),
         ({"ENV_FILE": "/"}, ["settings in /"]),
     ],
     ids=str,
 )
-def test_unfit_settings_are_named_in_one_line(mongo_uri: str, settings: dict[str, Any], named: list[str]) -> None:
-    said = failed(mongo_uri, *VERIFY, **settings)
+def test_unfit_settings_are_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, mongo_uri: str, settings: dict[str, str], named: list[str]
+) -> None:
+    for name, value in environment(mongo_uri, **settings).items():
+        monkeypatch.setenv(name, value)
 
+    with pytest.raises(ConfigError) as refused:
+        load()
+
+    said = str(refused.value)
+    assert len(said.splitlines()) == 1
     assert all(name in said for name in named), said
     assert "hidden" not in said
+
+
+def test_unfit_settings_are_all_that_a_command_says(mongo_uri: str) -> None:
+    assert "LOG_LEVEL" in failed(mongo_uri, *VERIFY, LOG_LEVEL="\udcff")
 
 
 def test_an_argument_that_is_not_utf_8_is_wrong_usage(mongo_uri: str) -> None:

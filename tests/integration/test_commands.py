@@ -279,4 +279,4 @@ def test_the_audit_log_is_followed_until_interrupted(operator: Operator, bank: B
             operator.run("accounts", command, account, "--reason", reason)
             assert json.loads(tail.stdout.readline())["reason"] == reason
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(20) == 0
+        assert tail.wait(60) == 0

@@ -7,27 +7,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from pymongo.database import Database
 
+from app.cli import infirmary
+from app.mail.smtp import mail
 from app.mongo import Document
 from app.mongo.schema import VALIDATORS
+from config import Config
 from local.processes import LOOPBACK, free_port
 from local.replica_set import ReplicaSet
 from tests.mail import smtp_server
 from tests.server import JWT_SECRET
-from tests.terminal import flask_process
+from tests.terminal import environment, flask_process
 
-pytestmark = pytest.mark.usefixtures("bank")
+pytestmark = pytest.mark.usefixtures("bank", "usual_mail")
+Findings = dict[tuple[str, str], list[dict[str, Any]]]
 
 
-def examined(mongo_uri: str, *, code: int, **settings: Any) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Run the command and return its findings by subject and state."""
-    with flask_process(mongo_uri, "doctor", "--json", **settings) as process:
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == code, out + err
-    assert not err
-    findings: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for line in out.splitlines():
+@pytest.fixture
+def usual_mail(app: Flask, config: Config) -> Iterator[None]:
+    """Have the mail settings of all tests again afterwards."""
+    yield
+    mail.configure(app, config.mail)
+
+
+def examined(mongo_uri: str, *, code: int, **settings: str) -> Findings:
+    """Run the command in this process and return its findings by subject and state."""
+    # It has a database client of its own, and reads the settings anew.
+    result = infirmary().test_cli_runner().invoke(args=["doctor", "--json"], env=environment(mongo_uri, **settings))
+    assert result.exit_code == code, result.output
+    assert not result.stderr
+    return by_subject(result.stdout)
+
+
+def by_subject(printed: str) -> Findings:
+    findings: Findings = {}
+    for line in printed.splitlines():
         finding = json.loads(line)
         findings.setdefault((finding["subject"], finding["state"]), []).append(finding)
     return findings
@@ -54,7 +70,11 @@ def test_what_is_found_can_be_read_by_people(mongo_uri: str) -> None:
 
 
 def test_weak_secrets_are_named_and_the_rest_is_looked_at(mongo_uri: str) -> None:
-    found = examined(mongo_uri, code=1, JWT_SECRET="brief", PORT="many")
+    # In a process of its own, because another application is made where the settings are wrong.
+    with flask_process(mongo_uri, "doctor", "--json", JWT_SECRET="brief", PORT="many") as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "")
+    found = by_subject(out)
 
     (fault,) = found["settings", "fault"]
     assert "JWT_SECRET" in fault["found"]

@@ -50,6 +50,22 @@ FORMS = [
 ]
 
 
+@pytest.mark.parametrize("is_payer", [True, False])
+def test_a_letter_shows_numbers_as_people_read_them_and_ids_only_of_accounts_that_have_none(is_payer: bool) -> None:
+    numbers = {"number": "FC13483920175634", "counterparty_number": "FC76910284736650"}
+
+    with_numbers = render(MessageKind.MONEY_SENT, {**MONEY, **numbers, "is_payer": is_payer}, reader="Asha Rao")
+    without = render(MessageKind.MONEY_SENT, {**MONEY, "is_payer": is_payer}, reader="Asha Rao")
+
+    for part in (with_numbers.text, with_numbers.html):
+        assert "FC13 4839 2017 5634" in part
+        assert "FC76 9102 8473 6650" in part
+        assert str(MONEY["account"]) not in part
+        assert str(MONEY["counterparty"]) not in part
+    assert str(MONEY["account"]) in without.text
+    assert str(MONEY["counterparty"]) in without.text
+
+
 @pytest.mark.parametrize(("kind", "payload"), FORMS)
 def test_every_letter_says_when_what_and_what_to_do_if_it_was_not_you(kind: MessageKind, payload: Any) -> None:
     letter = render(kind, payload, reader="Asha Rao")

@@ -23,7 +23,7 @@ from local.processes import LOOPBACK, holds_within
 from local.replica_set import ReplicaSet, provision
 from tests.server import is_running
 
-END_TIMEOUT_S = 15.0
+END_TIMEOUT_S = 60.0
 
 
 @pytest.fixture

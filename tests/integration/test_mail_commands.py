@@ -75,7 +75,7 @@ def test_deliver_in_a_loop_goes_on_until_it_is_asked_to_stop(database: Database[
                 server.await_mail(count)
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 def test_deliver_says_what_is_in_the_way(app: Flask, database: Database[Document]) -> None:

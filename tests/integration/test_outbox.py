@@ -19,8 +19,7 @@ from app.mongo import Document
 from app.mongo.migrations.version_2 import mark_urgent_mail
 from app.outbox import messages
 from app.outbox import repository as outbox
-from app.outbox.messages import Event, News, OutboxMessage
-from app.outbox.repository import MessageState
+from app.outbox.messages import Happening, MessageState, News, OutboxMessage
 from tests.integration.branch import process
 from tests.mail import told
 from tests.people import Bank, Person
@@ -286,7 +285,7 @@ def test_the_search_for_due_messages_reads_nothing_else(database: Database[Docum
 
 def test_the_search_for_due_blocks_reads_nothing_else(database: Database[Document]) -> None:
     fill(30)
-    block = outbox.block_document([News(Event.MOVED, ObjectId())], at=NOW)
+    block = outbox.block_document([News(Happening.MOVED, ObjectId())], at=NOW)
     told = {"state": "SENT", "sent_at": NOW}
     later = {"next_attempt_at": SOON}
     database.outbox.insert_many(

@@ -223,9 +223,11 @@ def test_times_in_the_ledger_are_the_primarys_whatever_the_hosts_clock_says(
     now = clock.now
     monkeypatch.setattr(clock, "now", lambda: now() + timedelta(seconds=5))
 
+    begun = datetime.now(UTC)
     (outcome,) = block(payer.pay(payee))
 
-    assert abs(outcome.unwrap().created_at - datetime.now(UTC)) < timedelta(seconds=2)
+    leeway = timedelta(seconds=1)
+    assert begun - leeway < outcome.unwrap().created_at < datetime.now(UTC) + leeway
 
 
 def test_a_hold_that_cannot_be_released_does_not_keep_the_sweeper_from_the_others(
@@ -237,9 +239,9 @@ def test_a_hold_that_cannot_be_released_does_not_keep_the_sweeper_from_the_other
     branch.database.transactions.update_one({"_id": holds[0]}, {"$set": {"held_amount": Int64(101)}})
     monkeypatch.setattr(service, "_unwritable", deque(maxlen=10))
 
-    assert holds_within(20, lambda: bool(service.release_expired_holds()) and is_open(branch, holds) == 1)
+    assert holds_within(60, lambda: bool(service.release_expired_holds()) and is_open(branch, holds) == 1)
     later = overdue(payer, payee, 3)
-    assert holds_within(20, lambda: bool(service.release_expired_holds()) and is_open(branch, later) == 0)
+    assert holds_within(60, lambda: bool(service.release_expired_holds()) and is_open(branch, later) == 0)
 
     assert is_open(branch, holds) == 1
     # Mended, it is released too.

@@ -7,11 +7,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from app.errors import LedgerBusy
 from app.ledger.records import Outcome
+from local.processes import holds_within
 from tests.commands import repeated
 from tests.integration.branch import Branch, codes, posting, process
 from tests.threads import at_once
 
 NOTHING_WAS_DONE = "Nothing was done."
+WAIT_S = 30
 
 
 def test_a_lone_posting_costs_one_block(branch: Branch) -> None:
@@ -114,7 +116,7 @@ def test_a_batch_that_is_taken_apart_waits_once_for_what_concerns_all_of_it(bran
 
     assert leader.exception() is None
     assert all(isinstance(future.exception(), LedgerBusy | UnicodeEncodeError) for future in futures)
-    assert waited_s < 2.5
+    assert waited_s < 5
     assert branch.recorded(payer) == 0
 
 
@@ -136,7 +138,7 @@ def test_a_full_queue_refuses_at_once_and_does_nothing(branch: Branch) -> None:
 
     for future in refused:
         assert_nothing_was_done(future)
-    assert waited_s < 1
+    assert waited_s < 5
     refused = {future for future in futures if future.exception() is not None}
     assert branch.balance(payee) == len(commands) - len(refused)
     assert not any(process().post([repeated(futures[future])])[0].replayed for future in refused)
@@ -144,7 +146,7 @@ def test_a_full_queue_refuses_at_once_and_does_nothing(branch: Branch) -> None:
 
 def test_who_waited_too_long_is_told_so_and_nothing_was_done(branch: Branch) -> None:
     payer, payee = branch.customer(100), branch.customer()
-    group = process(batch_size_max=1, timeout_ms=300)
+    group = process(batch_size_max=1, timeout_ms=1_000)
     commands = [payer.pay(payee) for _ in range(6)]
 
     with branch.blocked(payer), ThreadPoolExecutor(len(commands)) as threads:
@@ -161,7 +163,7 @@ def test_who_waited_too_long_is_told_so_and_nothing_was_done(branch: Branch) -> 
 
 def test_a_leader_that_fails_takes_its_batch_along_and_wakes_everybody(branch: Branch) -> None:
     payer, payee = branch.customer(100), branch.customer()
-    group = process(timeout_ms=500)
+    group = process(timeout_ms=1_500)
     commands = [payer.pay(payee) for _ in range(20)]
 
     begun = time.monotonic()
@@ -173,14 +175,14 @@ def test_a_leader_that_fails_takes_its_batch_along_and_wakes_everybody(branch: B
     assert all(isinstance(future.exception(), LedgerBusy) for future in futures)
     # Each raises its own: an exception collects the traceback of every thread that raises it.
     assert len({id(future.exception()) for future in futures}) == len(futures)
-    assert waited_s < 2.5
+    assert waited_s < 5
     assert codes(group.post([repeated(command) for command in commands])) == {"ok": 20}
     assert branch.balance(payee) == 20
 
 
 def test_a_caller_that_is_torn_away_does_not_take_the_lead_with_it(branch: Branch) -> None:
     payer, other, payee = branch.customer(100), branch.customer(100), branch.customer()
-    group = process(batch_size_max=1, timeout_ms=1_000)
+    group = process(batch_size_max=1, timeout_ms=2_000)
     torn: list[type[BaseException]] = []
 
     def post_until_torn_away() -> None:
@@ -191,10 +193,10 @@ def test_a_caller_that_is_torn_away_does_not_take_the_lead_with_it(branch: Branc
 
     with branch.blocked(payer), ThreadPoolExecutor(1) as threads:
         leader = threads.submit(posting(group, payer.pay(payee)))
-        time.sleep(0.2)
+        assert holds_within(WAIT_S, lambda: group._leader is not None and not group._queue)
         waiting = threading.Thread(target=post_until_torn_away)
         waiting.start()
-        time.sleep(0.2)
+        assert holds_within(WAIT_S, lambda: bool(group._queue))
         # Felt when the thread wakes, which is when the lead is handed to it.
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(waiting.ident or 0), ctypes.py_object(SystemExit))
         waiting.join()

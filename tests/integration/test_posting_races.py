@@ -1,13 +1,16 @@
 """Processes that post at the same moment. Each `process()` stands for one: they meet in the database only."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
 
+from app.auth.roles import roles_of
 from app.ledger.commands import Command, Transfer
 from app.ledger.group import GroupCommit
+from app.ledger.posting import post_block
 from app.ledger.records import AccountStatus, Outcome
-from tests.commands import STAFF, batch, capture, change_status, hold, repeated, reversal, transfer, void
+from tests.commands import STAFF, WITNESSES, batch, capture, change_status, hold, repeated, reversal, transfer, void
 from tests.integration.branch import Branch, Customer, codes, effects, posting, process
 from tests.threads import at_once
 
@@ -28,6 +31,23 @@ def test_a_hot_account_of_two_processes_loses_nothing(branch: Branch) -> None:
 
     assert codes(outcomes) == {"ok": 60}
     assert (branch.balance(payer), branch.balance(payee)) == (140, 60)
+
+
+def test_a_process_is_told_that_another_was_in_its_way_before_its_block_runs_again(branch: Branch) -> None:
+    payer, payee = branch.customer(10), branch.customer()
+    told = []
+    with ExitStack() as stack:
+        stack.enter_context(branch.blocked(payer))
+
+        def make_way() -> None:
+            told.append(branch.balance(payee))
+            stack.close()
+
+        outcomes = post_block([payer.pay(payee)], 10.0, WITNESSES, roles_of, make_way)
+
+    assert codes(outcomes) == {"ok": 1}
+    assert told[0] == 0
+    assert branch.balance(payee) == 1
 
 
 def test_transfers_in_opposite_directions_do_not_stop_each_other(branch: Branch) -> None:

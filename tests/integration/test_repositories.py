@@ -17,12 +17,13 @@ from app.admin.service import search_for
 from app.auth import repository as auth
 from app.auth.service import find_user, name_key
 from app.mongo import Document
+from local.replica_set import ReplicaSet
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
 
 @pytest.fixture(params=["mongomock", "mongodb"])
-def store(request: pytest.FixtureRequest) -> Iterator[Database[Document]]:
+def store(request: pytest.FixtureRequest, replica_set: ReplicaSet) -> Iterator[Database[Document]]:
     """An empty database of either kind, which the repositories use."""
     if request.param == "mongodb":
         database = request.getfixturevalue("database")
@@ -170,9 +171,9 @@ class TestAccounts:
             self.put(store, n, user=user)
 
         assert [account["_id"] for account in accounts.find_accounts_of(asha)] == [numbered(1), numbered(3)]
-        renamed = accounts.rename(numbered(1), asha, "Savings")
-        assert renamed is not None
-        assert renamed["name"] == "Savings"
+        before = accounts.find_account(numbered(1))
+        assert accounts.rename(numbered(1), asha, "Savings") == before
+        assert (accounts.find_account(numbered(1)) or {})["name"] == "Savings"
         assert accounts.rename(numbered(2), asha, "Mine") is None
         assert accounts.find_account(numbered(2)) == store.accounts.find_one({"_id": numbered(2)})
         assert accounts.find_account(numbered(9)) is None

@@ -1,10 +1,10 @@
 """What the application's own credentials can do to the ledger: add to it and read it, never change it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from bson import ObjectId
-from pymongo import DeleteOne, MongoClient, UpdateOne
+from pymongo import DeleteOne, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, OperationFailure
 
@@ -12,13 +12,6 @@ from app.mongo import Document
 from tests.people import Bank
 
 UNAUTHORIZED = 13
-
-
-@pytest.fixture
-def as_application(mongo_uri: str, database: Database[Document]) -> Iterator[Database[Document]]:
-    """The bank's database with the rights of the application."""
-    with MongoClient[Document](mongo_uri, tz_aware=True) as client:
-        yield client.get_default_database()
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """Whose an account is, what a record says and what a key was spent on: changed behind the bank's back, and found."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from app.ledger import documents, repository
@@ -17,13 +15,6 @@ from app.mongo import Document
 from tests.integration.tampering import Ledger, faults, resealed, small_ledger
 from tests.integration.test_verify_movements import every_kind_of_movement
 from tests.people import Bank, Person, new_key
-
-
-@pytest.fixture
-def as_application(mongo_uri: str, database: Database[Document]) -> Iterator[Database[Document]]:
-    """The bank's database with the rights of the application."""
-    with MongoClient[Document](mongo_uri, tz_aware=True) as client:
-        yield client.get_default_database()
 
 
 @pytest.fixture

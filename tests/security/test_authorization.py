@@ -13,6 +13,7 @@ from pymongo.database import Database
 
 from app.http.contract import contract_of
 from app.mongo import Document
+from app.web import routes as web
 from tests.people import PASSWORD, Bank, Caller, Person, new_key
 
 # Who asks: nobody, somebody who has nothing to do with it, whom it belongs to, and the two roles above users.
@@ -61,6 +62,7 @@ def only_system(status: int, **kwargs: Any) -> Row:
     return Row((401, 403, 403, 403, status), **kwargs)
 
 
+PLACES = ", ".join(map(repr, web.PLACES))
 KEYED = {"idempotencyKey": "{key}"}
 TRANSFER = {"fromAccount": "{account}", "toAccount": "{payee_account}", "amount": 5, **KEYED}
 NEW_PASSWORD = "quite another good one"
@@ -77,6 +79,10 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("PUT", "/api/auth/password"): logged_in(200, body={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}),
     ("POST", "/api/auth/password/forgot"): everybody(202, body={"email": "{email}"}),
     ("POST", "/api/auth/password/reset"): everybody(422, body={"token": "made up", "newPassword": NEW_PASSWORD}),
+    # They ask for the header of the bank's page, which a caller of the API does not send.
+    ("POST", "/session"): everybody(403, body={"email": "{email}", "password": PASSWORD}),
+    ("POST", "/session/refresh"): everybody(403),
+    ("DELETE", "/session"): everybody(403),
     ("POST", "/api/accounts/create"): logged_in(201, body={}),
     ("GET", "/api/accounts"): logged_in(200),
     ("GET", "/api/accounts/<id>"): readers(path="/api/accounts/{account}"),
@@ -129,6 +135,10 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("GET", "/api/docs"): everybody(200),
     ("GET", "/api/docs/<path:name>"): everybody(200, path="/api/docs/swagger-ui.css"),
     ("GET", "/problems/<code>"): everybody(200, path="/problems/forbidden"),
+    ("GET", "/"): everybody(200),
+    ("GET", f"/<any({PLACES}):place>"): everybody(200, path="/sign-in"),
+    ("GET", f"/<any({PLACES}):place>/<path:rest>"): everybody(200, path="/accounts/new"),
+    ("GET", "/assets/<version>/<path:name>"): everybody(404, path="/assets/an-older-one/main.js"),
     ("GET", "/static/operations/<path:filename>"): everybody(200, path="/static/operations/page.css"),
 }
 

@@ -9,6 +9,7 @@ from pymongo.database import Database
 
 from app.http.rate_limits import LEASE_SIZE_MAX, LeasedCounters
 from app.mongo import Document
+from app.settings.policies import HttpPolicy
 from tests.people import PASSWORD, Bank
 from tests.security.conftest import MakeEdge
 from tests.server import running_server
@@ -32,6 +33,8 @@ def test_a_counted_request_tells_where_its_client_stands(make_edge: MakeEdge, ba
         ("ratelimit_read", "GET", "/api/accounts"),
         ("ratelimit_money", "POST", "/api/accounts/create"),
         ("ratelimit_auth", "PUT", "/api/auth/password"),
+        ("ratelimit_lookup", "GET", "/api/payees/lookup?number=FC76910284736650"),
+        ("ratelimit_lookup", "POST", "/api/payees"),
     ],
 )
 def test_a_user_who_asks_too_often_is_told_when_to_come_back(
@@ -45,6 +48,23 @@ def test_a_user_who_asks_too_often_is_told_when_to_come_back(
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 24 * 3600
     assert answers[-1].headers["ratelimit-remaining"] == "0"
     assert edge.caller(token=other.token).get("/api/auth/me").status == 200, "Others at the address are not concerned."
+
+
+def test_whose_number_it_is_can_be_asked_thirty_times_a_minute_and_saving_does_not_get_around_that(
+    make_edge: MakeEdge, bank: Bank
+) -> None:
+    assert HttpPolicy().ratelimit_lookup == "30/minute"
+    person = bank.register()
+    caller = make_edge(ratelimit_lookup="4/day").caller(token=person.token)
+    number = {"number": "FC76910284736650", "name": "x"}
+
+    asked = [caller.get(f"/api/payees/lookup?number={number['number']}").code for _ in range(2)]
+    saved = [caller.post("/api/payees", number).code for _ in range(2)]
+    beyond = [caller.get("/api/payees/lookup?number=FC").code, caller.post("/api/payees", number).code]
+
+    assert asked + saved == ["payee_not_found"] * 4
+    assert beyond == ["rate_limited"] * 2
+    assert caller.get("/api/payees").status == 200, "one's own list is a read like any other"
 
 
 def test_who_is_nobody_yet_is_limited_by_the_address(make_edge: MakeEdge) -> None:

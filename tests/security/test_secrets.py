@@ -24,7 +24,7 @@ def secrets_in(text: str, *known: str) -> list[str]:
 def test_the_log_of_every_turn_of_a_session_and_of_a_crash_holds_no_secret(
     mongo_uri: str, database: Database[Document], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with running_server(mongo_uri, LOG_LEVEL="DEBUG", RATELIMIT_ENABLED="true") as port:
+    with running_server(mongo_uri, WEB_CONCURRENCY="1", LOG_LEVEL="DEBUG", RATELIMIT_ENABLED="true") as port:
         client = OverHttp(port)
         bank = Bank(client)
         person = bank.register()
@@ -61,7 +61,7 @@ def test_the_log_of_every_turn_of_a_session_and_of_a_crash_holds_no_secret(
 def test_a_client_can_not_write_lines_into_the_log(
     mongo_uri: str, database: Database[Document], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with running_server(mongo_uri, LOG_LEVEL="DEBUG") as port:
+    with running_server(mongo_uri, WEB_CONCURRENCY="1", LOG_LEVEL="DEBUG") as port:
         client = OverHttp(port)
         Caller(client).get("/api/%0A%7B%22event%22:%22forged%22%7D%0D%0Aforged", headers={"X-Request-ID": '"x\\n'})
         client.close()

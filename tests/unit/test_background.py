@@ -7,7 +7,7 @@ from structlog.testing import CapturingLogger
 
 from app.background import Background, Task
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 
 
 def test_a_task_is_called_again_after_the_pause_it_asks_for() -> None:

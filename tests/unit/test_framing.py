@@ -1,12 +1,15 @@
 """Where a message ends, whatever pieces it comes in; and how long a client may take."""
 
 import socket
+from typing import Any
 
 import pytest
+from gunicorn.config import Config
 from gunicorn.http.errors import ParseException
 
+from app.http import framing
 from app.http.connections import RATE_MIN_BYTES_S, Connection, Pace, SlowTakers
-from app.http.framing import FRAMING_BYTES_FREE, Body, ChunkedBody, LengthBody, find_head_end, repeated_headers
+from app.http.framing import FRAMING_BYTES_FREE, Body, ChunkedBody, Heads, LengthBody, find_head_end, repeated_headers
 
 CHUNKS = b'3;a="b"\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n'
 NEXT = b"GET / HTTP/1.1\r\n"
@@ -54,6 +57,74 @@ def test_a_head_ends_at_the_first_empty_line_wherever_it_was_looked_for_before()
     for searched in range(len(head)):
         assert find_head_end(bytearray(head[:searched]), 0) is None
         assert find_head_end(bytearray(head + NEXT), searched) == len(head)
+
+
+HEAD = b"POST /x?y=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+CLIENT = ("192.0.2.1", 1)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The heads that were parsed, rather than known already."""
+    heads: list[bytes] = []
+    parse_head = framing.parse_head
+
+    def counting(head: bytes, settings: Any, client: Any) -> Any:
+        heads.append(head)
+        return parse_head(head, settings, client)
+
+    monkeypatch.setattr(framing, "parse_head", counting)
+    return heads
+
+
+def test_a_head_that_comes_again_is_parsed_once_and_is_the_same_request(parsed: list[bytes]) -> None:
+    heads = Heads(Config())
+    first, second = heads.parse(HEAD, CLIENT), heads.parse(HEAD, ("192.0.2.1", 2))
+
+    assert parsed == [HEAD]
+    for name in ("method", "uri", "path", "query", "version", "headers", "_expected_100_continue", "must_close"):
+        assert getattr(first, name) == getattr(second, name)
+    assert (first.remote_addr, second.remote_addr) == (CLIENT, ("192.0.2.1", 2))
+
+
+def test_what_is_done_to_a_request_does_not_show_in_the_next_one_with_the_same_head(parsed: list[bytes]) -> None:
+    heads = Heads(Config())
+    for _ in range(2):
+        request = heads.parse(HEAD, CLIENT)
+        assert not request.must_close
+        assert request._expected_100_continue
+        assert len(request.headers) == 3
+        request.force_close()
+        request._expected_100_continue = False
+        request.headers.clear()
+
+
+def test_the_same_head_from_another_host_is_parsed_anew(parsed: list[bytes]) -> None:
+    heads = Heads(Config())
+    for client in (CLIENT, ("192.0.2.2", 1), ""):
+        heads.parse(HEAD, client)
+
+    assert len(parsed) == 3
+
+
+def test_a_head_that_is_refused_is_refused_each_time(parsed: list[bytes]) -> None:
+    heads = Heads(Config())
+    for _ in range(2):
+        with pytest.raises(ParseException):
+            heads.parse(HEAD.replace(b"Host: x", b"Host: x\r\nHost: x"), CLIENT)
+
+
+def test_only_the_latest_heads_are_known_and_none_that_is_large(
+    parsed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framing, "HEADS_KEPT_MAX", 2)
+    heads = Heads(Config())
+    one, two, three = (HEAD.replace(b"/x", path) for path in (b"/1", b"/2", b"/3"))
+    large = HEAD.replace(b"Host: x", b"Host: x\r\nX-Large: " + framing.KEPT_HEAD_BYTES_MAX * b"x")
+    for head in (one, two, one, three, one, two, large, large):
+        heads.parse(head, CLIENT)
+
+    assert parsed == [one, two, three, two, large, large]
 
 
 def test_only_headers_of_one_value_may_not_come_twice() -> None:

@@ -11,7 +11,7 @@ from app.errors import ServiceUnavailable
 from app.runtime.heavy import Share
 from tests.threads import at_once
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 def holds(condition: Callable[[], bool]) -> bool:

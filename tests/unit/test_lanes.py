@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from app.http.lanes import WAITING_MAX_S, WAITING_PER_THREAD, Lane, Lanes, lane_of
+from app.http.lanes import WAITING_MAX, WAITING_MAX_S, WAITING_PER_THREAD, Lane, Lanes, lane_of
 
 THREADS = 8
 NOW = 1_000.0
@@ -81,6 +81,12 @@ def test_a_full_lane_takes_no_more_and_the_others_do() -> None:
     assert lanes.join(Lane.READ, 0, NOW)
 
 
+def test_many_threads_let_no_more_wait() -> None:
+    lanes = Lanes[int](512)
+
+    assert sum(lanes.join(Lane.WRITE, number, NOW) for number in range(2 * WAITING_MAX)) == WAITING_MAX
+
+
 def test_who_has_waited_for_too_long_waits_no_more() -> None:
     lanes = Lanes[str](1)
     assert lanes.join(Lane.WRITE, "stuck", NOW)
@@ -102,6 +108,7 @@ def test_who_has_waited_for_too_long_waits_no_more() -> None:
         ("GET", "/api/admin/status", Lane.ADMIN),
         ("PATCH", "/api/admin/accounts/1/status", Lane.ADMIN),
         ("POST", "/session", Lane.SIGN_IN),
+        ("POST", "/api/%61uth/login", Lane.SIGN_IN),
         ("POST", "/session/refresh", Lane.SIGN_IN),
         ("GET", "/api/accounts", Lane.READ),
         ("HEAD", "/api/accounts", Lane.READ),

@@ -1,11 +1,13 @@
 """How long a worker that stops waits for the next request on an idle connection."""
 
 import runpy
+import selectors
 import signal
 from typing import Any
 
 import pytest
 from gunicorn.config import Config
+from gunicorn.workers.gthread import PollableMethodQueue
 
 from app.http.connections import Connection, Stage
 from app.http.retiring import LAST_ANSWER_S, STOP_REST_S, RetiringWorker
@@ -36,6 +38,8 @@ class Master:
 
     def signal(self, number: int, frame: Any) -> None:
         self.heard.append(number)
+
+    def stop(self, graceful: bool = True) -> None: ...
 
 
 @pytest.fixture
@@ -70,6 +74,24 @@ def test_a_worker_after_which_nobody_comes_waits_for_a_moment(worker: RetiringWo
     assert rests_until(worker) == STOPPED_AT + STOP_REST_S
 
 
+def test_a_worker_whose_master_has_gone_keeps_no_connection(
+    worker: RetiringWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with selectors.DefaultSelector() as poller:
+        worker.poller, worker.alive = poller, True
+        worker.method_queue = PollableMethodQueue()
+        worker.method_queue.init()
+        seen: list[bool] = []
+        monkeypatch.setattr(worker, "is_parent_alive", lambda: False)
+        monkeypatch.setattr(worker, "set_accept_enabled", lambda _enabled: None)
+        monkeypatch.setattr(worker, "_stop", lambda: seen.append(worker.alive))
+
+        worker.run()
+
+        worker.method_queue.close()
+    assert seen == [False]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_stop_of_the_server_ends_a_reload_that_is_under_way(worker: RetiringWorker, number: int) -> None:
     master = Master()
@@ -83,6 +105,17 @@ def test_a_stop_of_the_server_ends_a_reload_that_is_under_way(worker: RetiringWo
     assert master.heard == [number]
     assert not worker.succession.awaits_successor(worker.generation)
     assert rests_until(worker) == STOPPED_AT + STOP_REST_S
+
+
+def test_a_reload_that_fails_ends_with_the_server(worker: RetiringWorker) -> None:
+    master = Master()
+    runpy.run_path(str(ROOT / "gunicorn.conf.py"))["_watch_signals"](master)
+    worker.succession = master.succession
+    worker.succession.begin()
+
+    master.stop()
+
+    assert not worker.succession.awaits_successor(worker.generation)
 
 
 def test_a_worker_stands_in_until_one_of_its_successors_serves() -> None:

@@ -18,6 +18,7 @@ from app.http import answering, worker
 from app.http.answering import AnsweringWorker
 from app.http.answers import BrokenOff
 from app.http.connections import Connection, SlowTakers, Stage
+from app.http.framing import Heads
 from app.http.lanes import WAITING_MAX_S, Lane, Lanes
 from app.http.refusals import Refusals
 from app.http.worker import PatientWorker
@@ -108,7 +109,7 @@ def wire() -> Iterator[tuple[Connection, socket.socket]]:
         theirs.sendall(REQUEST)
         connection = Connection(ours, ("127.0.0.1", 1), ("127.0.0.1", 2), patience_s=1.0, slow_takers=SlowTakers(1))
         connection.receive()
-        connection.advance(Config())
+        connection.advance(Heads(Config()))
         yield connection, theirs
 
 

@@ -253,7 +253,7 @@ class JournalCheck:
         if entry.identity is None or entry.identity.record_hash() != entry.record_hash:
             found = None if entry.identity is None else described(entry.identity)
             yield self._fault(FaultKind.IDENTITY, entry.sequence, "what its hash seals", found)
-        elif self.identity is not None and entry.identity != self.identity:
+        elif self.identity is not None and not entry.identity.is_of(self.identity):
             yield self._fault(FaultKind.IDENTITY, entry.sequence, described(entry.identity), described(self.identity))
             # From here on, the sealed identity counts.
             self.identity = entry.identity
@@ -279,7 +279,8 @@ class JournalCheck:
 
 def described(identity: Identity) -> str:
     """Return the text by which a fault names an identity."""
-    return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}"
+    number = "" if identity.number is None else f", {identity.number}"
+    return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}{number}"
 
 
 def _may_become(before: str | None, status: str) -> bool:

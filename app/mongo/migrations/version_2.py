@@ -6,11 +6,14 @@ Version 1 writes on while they run, and until `flask db finish`, which therefore
 from datetime import UTC, datetime, timedelta
 
 from bson import ObjectId
+from pymongo import UpdateOne
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
+from app.account_numbers import new_number
 from app.addresses import normal_email
 from app.mongo import Document
+from app.mongo.blocks import DUPLICATE_KEY_CODE
 from app.mongo.migrations.steps import Migration, Phase, Refused, Step
 
 _INDEX_NOT_FOUND = 27
@@ -92,6 +95,30 @@ def _keep_spared_session(database: Database[Document], user: Document, cut_off: 
     database["users"].update_one(unchanged, {"$set": {"spared_session": spared}})
 
 
+def number_accounts(step: Step) -> None:
+    """Give each account without a number one. Version 1 opens accounts without."""
+    for accounts in step.walk("accounts", ["number"]):
+        waiting = [account["_id"] for account in accounts if "number" not in account]
+        while waiting:
+            waiting = _number(step.database, waiting)
+
+
+def _number(database: Database[Document], accounts: list[ObjectId]) -> list[ObjectId]:
+    """Give these accounts numbers; return those whose number somebody has already, which draw again."""
+    updates = [
+        UpdateOne({"_id": account, "number": {"$exists": False}}, {"$set": {"number": new_number()}})
+        for account in accounts
+    ]
+    try:
+        database["accounts"].bulk_write(updates, ordered=False)
+    except BulkWriteError as error:
+        failed = error.details["writeErrors"]
+        if any(each["code"] != DUPLICATE_KEY_CODE for each in failed):
+            raise
+        return [accounts[each["index"]] for each in failed]
+    return []
+
+
 def refuse_while_version_1_posts(database: Database[Document]) -> None:
     """Raise Refused if version 1 has just written an entry. Its entries do not have the number of a version."""
     since = ObjectId.from_datetime(datetime.now(UTC) - QUIET)
@@ -121,4 +148,6 @@ MIGRATIONS = (
     Migration(5, 2, Phase.CONTRACT, "keep the newer sessions", keep_spared_sessions, size="users"),
     Migration(6, 2, Phase.CONTRACT, "put newer security mail first", mark_urgent_mail),
     Migration(7, 2, Phase.CONTRACT, "drop the indexes of version 1", drop_superseded_indexes),
+    Migration(8, 2, Phase.EXPAND, "give accounts numbers", number_accounts, size="accounts"),
+    Migration(9, 2, Phase.CONTRACT, "give newer accounts numbers", number_accounts, size="accounts"),
 )

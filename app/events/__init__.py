@@ -1,0 +1,1 @@
+"""Events: what programs are told of a user's accounts, oldest first."""

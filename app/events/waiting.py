@@ -1,0 +1,82 @@
+"""Requests that wait until there is something new for their users.
+
+Each holds a thread, so only some may wait. One of them asks the database for all, again and again.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from bson import ObjectId
+
+LOOK_EVERY_S = 0.25
+
+
+class WaitingRoom:
+    """Lets up to `seats` threads wait at a time. `look` returns which users have something new behind a position."""
+
+    def __init__(self, seats: int, look: Callable[[Mapping[ObjectId, int]], set[ObjectId]]) -> None:
+        self._free = seats
+        self._look = look
+        self._changed = threading.Condition()
+        # Behind which position each user's requests wait. Several requests of one user count from the first position.
+        self._behind: dict[ObjectId, dict[object, int]] = defaultdict(dict)
+        self._woken: set[object] = set()
+        self._looks_again_at = 0.0
+        self._is_looking = False
+
+    @contextmanager
+    def seat(self) -> Iterator[bool]:
+        """Take a seat; yield whether there was one."""
+        with self._changed:
+            has_seat = self._free > 0
+            self._free -= has_seat
+        try:
+            yield has_seat
+        finally:
+            with self._changed:
+                self._free += has_seat
+
+    def wait(self, user: ObjectId, position: int, *, until: float) -> bool:
+        """Wait until there is something behind the position, or until a time of the monotonic clock.
+
+        Return whether there is something. Raises what `look` raises, if this thread is the one that looks.
+        """
+        me = object()
+        with self._changed:
+            self._behind[user][me] = position
+        try:
+            while True:
+                with self._changed:
+                    if me in self._woken:
+                        return True
+                    now = time.monotonic()
+                    if now >= until:
+                        return False
+                    pause_s = self._looks_again_at - now
+                    if self._is_looking or pause_s > 0:
+                        self._changed.wait(min(until - now, pause_s if pause_s > 0 else LOOK_EVERY_S))
+                        continue
+                    self._is_looking = True
+                    asked = {one: min(places.values()) for one, places in self._behind.items()}
+                self._look_for_all(asked)
+        finally:
+            with self._changed:
+                self._woken.discard(me)
+                del self._behind[user][me]
+                if not self._behind[user]:
+                    del self._behind[user]
+
+    def _look_for_all(self, asked: Mapping[ObjectId, int]) -> None:
+        found: set[ObjectId] = set()
+        try:
+            found = self._look(asked)
+        finally:
+            with self._changed:
+                self._is_looking = False
+                self._looks_again_at = time.monotonic() + LOOK_EVERY_S
+                for user in found:
+                    self._woken.update(self._behind.get(user, ()))
+                self._changed.notify_all()

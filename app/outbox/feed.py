@@ -1,0 +1,168 @@
+"""The feed: in which order the documents of the outbox are told to programs, each to its readers, exactly once.
+
+A document becomes visible when its block commits, and blocks that overlap commit in any order. So a place that is
+known before the commit, such as a time, may be behind a reader who was there already. Therefore a document gets its
+`position` afterwards: whoever needs the feed first gives the next numbers to all documents that are visible and have
+none. Numbers are given in an atomic block that writes the counter, so nobody ever sees one before all smaller ones.
+
+Documents that get their numbers together are in the order of `causal`, the database's cluster time as the block knew
+it. If a block read what another one wrote, its time is later, whatever the clocks say. So the news of one account is in
+the order of its journal.
+
+- readers: who is told. They are indexed together with the position, when there is one.
+- sides: which of a block's news is whose; see `messages.readers_of`
+- unplaced: it has no position yet
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from bson import Int64, ObjectId
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.client_session import ClientSession
+
+from app import mongo
+from app.mongo import Document, clocks, database
+from app.mongo.shared import SharedRead
+from app.outbox import facts
+from app.outbox.messages import OutboxMessage, own_news
+from app.outbox.news import news_in
+
+# How many documents get their positions in one atomic block. Each may have hundreds of readers.
+PLACED_MAX = 100
+# How many of these blocks one call makes. If there is more, the next call goes on.
+ROUNDS_MAX = 20
+# How much of the feed is read at a time.
+DOCUMENTS_AT_ONCE = 50
+NEWS_AT_ONCE = 100
+_COUNTER = "outbox"
+_BY_READER = "readers_1_position_1"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one piece of news tells a reader. Its place in the feed is (position, number)."""
+
+    position: int
+    number: int
+    document: ObjectId
+    messages: Sequence[OutboxMessage]
+
+
+def to_be_placed(readers: Sequence[ObjectId], session: ClientSession) -> Document:
+    """Return the members of a new document that will be told to these readers, if there are any."""
+    if not readers:
+        return {}
+    return {"readers": list(readers), "causal": clocks.causal(session), "unplaced": True}
+
+
+def place() -> int:
+    """Give positions to documents that are visible and have none, and return to how many.
+
+    All that was committed before has its position then, unless it is more than ROUNDS_MAX × PLACED_MAX.
+    """
+    placed = 0
+    for _ in range(ROUNDS_MAX):
+        # Mostly there is nothing to do, and this is less than a block.
+        if database().outbox.find_one({"unplaced": True}, projection=["_id"]) is None:
+            break
+        number = mongo.atomically(_place, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
+        placed += number
+        if number < PLACED_MAX:
+            break
+    return placed
+
+
+def place_together() -> None:
+    """Do as `place` does, together with the threads of this process that want it at the same moment."""
+    _shared.read((None,))
+
+
+def walk(reader: ObjectId, *, position: int, number: int) -> Iterator[Told]:
+    """Yield what the reader is told, in order, from the place (position, number) on."""
+    while True:
+        found = list(
+            database()
+            .outbox.find({"readers": reader, "position": {"$gte": position}})
+            .sort("position", 1)
+            .hint(_BY_READER)
+            .limit(DOCUMENTS_AT_ONCE)
+        )
+        for document in found:
+            first = number if document["position"] == position else 0
+            yield from _told_by(document, reader, first)
+        if len(found) < DOCUMENTS_AT_ONCE:
+            return
+        position, number = found[-1]["position"] + 1, 0
+
+
+def _told_by(document: Document, reader: ObjectId, first: int) -> Iterator[Told]:
+    position, id_ = document["position"], document["_id"]
+    if "payload" in document:
+        if first == 0:
+            yield Told(position, 0, id_, [OutboxMessage(document["kind"], reader, document["payload"])])
+        return
+    own = own_news(news_in(document), document["readers"].index(reader), document["sides"])
+    left = (each for each in own if each[0] >= first)
+    while part := list(islice(left, NEWS_AT_ONCE)):
+        worked_out = facts.work_out_each([news for _, news in part], reader)
+        for (number, _), told in zip(part, worked_out, strict=True):
+            yield Told(position, number, id_, told)
+
+
+def readers_with_news(after: Mapping[ObjectId, int]) -> set[ObjectId]:
+    """Return those of the readers for whom there is something behind a position."""
+    first, *others = (_after(reader, position) for reader, position in after.items())
+    pipeline = [*first, *({"$unionWith": {"coll": "outbox", "pipeline": each}} for each in others)]
+    return {found["reader"] for found in database().outbox.aggregate(pipeline)}
+
+
+def end(session: ClientSession | None = None) -> int:
+    """Return the last position that was given."""
+    counter = database().feed.find_one({"_id": _COUNTER}, session=session)
+    return counter["position"] if counter else 0
+
+
+def readers_between(after: int, until: int) -> set[ObjectId]:
+    """Return whom the documents behind a position, up to another one, are told to."""
+    found = database().outbox.find({"position": {"$gt": after, "$lte": until}}, projection=["readers"])
+    return {reader for document in found for reader in document["readers"]}
+
+
+def _after(reader: ObjectId, position: int) -> list[Document]:
+    return [
+        {"$match": {"readers": reader, "position": {"$gt": position}}},
+        {"$limit": 1},
+        {"$project": {"_id": 0, "reader": {"$literal": reader}}},
+    ]
+
+
+def _place(session: ClientSession) -> int:
+    order = [("causal", 1), ("_id", 1)]
+    unplaced = database().outbox.find({"unplaced": True}, projection=["_id"], session=session).sort(order)
+    found = [document["_id"] for document in unplaced.limit(PLACED_MAX)]
+    if not found:
+        return 0
+    counter = database().feed.find_one_and_update(
+        {"_id": _COUNTER},
+        {"$inc": {"position": Int64(len(found))}},
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+        session=session,
+    )
+    assert counter is not None
+    first = counter["position"] - len(found) + 1
+    updates = [
+        UpdateOne({"_id": id_}, {"$set": {"position": Int64(position)}, "$unset": {"unplaced": ""}})
+        for position, id_ in enumerate(found, first)
+    ]
+    database().outbox.bulk_write(updates, session=session)
+    return len(found)
+
+
+def _place_for_all(_keys: Iterable[None]) -> Mapping[None, int]:
+    return {None: place()}
+
+
+_shared: SharedRead[None, int] = SharedRead(_place_for_all)

@@ -1,0 +1,78 @@
+"""The page's files as browsers get them: read, hashed and compressed once, when the application starts.
+
+The hash of all files is a part of their addresses. So a browser keeps a file for good, a change of any file is a new
+address for all of them, and modules import each other by relative addresses, without a build step.
+"""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from app import money
+
+STATIC = Path(__file__).parent / "static"
+# The style sheet is one file to a browser. The order is that of precedence.
+STYLES = ("tokens", "base", "frame", "parts", "forms", "ledger")
+STYLE_SHEET = "style.css"
+CURRENCIES = "kit/currencies.js"
+# What every view needs. Browsers fetch it at once, without first reading which module imports which.
+EAGER = "kit/"
+HASH_LENGTH = 16
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file as it is sent."""
+
+    content: bytes
+    compressed: bytes
+    mimetype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """All files, by their names, and the hash of them all."""
+
+    files: Mapping[str, Asset]
+    hash: str
+
+    @property
+    def eager(self) -> list[str]:
+        """The modules that every view needs."""
+        return [name for name in self.files if name == "main.js" or name.startswith(EAGER)]
+
+
+@cache
+def assets(default_currency: str) -> Assets:
+    """Return the page's files, for a bank with this currency."""
+    contents = {
+        str(path.relative_to(STATIC)): path.read_bytes()
+        for path in sorted(STATIC.rglob("*"))
+        if path.suffix in _TYPES and path.parent.name != "style"
+    }
+    contents[STYLE_SHEET] = b"".join((STATIC / "style" / f"{name}.css").read_bytes() for name in STYLES)
+    contents[CURRENCIES] = _currencies(default_currency)
+    digest = hashlib.sha256()
+    for name, content in contents.items():
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    files = {
+        name: Asset(content, gzip.compress(content, mtime=0), _TYPES[Path(name).suffix])
+        for name, content in contents.items()
+    }
+    return Assets(files, digest.hexdigest()[:HASH_LENGTH])
+
+
+def _currencies(default_currency: str) -> bytes:
+    """Return the module that tells the page how the bank writes each currency."""
+    customs = {code: money.custom(code) for code in money.currencies()}
+    return (
+        "// How the bank writes each currency: digits after the point, sign, size of the last group, of the others,\n"
+        "// sign between groups, name of one, name of many. Made from the bank's own rules when it starts.\n"
+        f"export const customs = {json.dumps(customs, ensure_ascii=False, separators=(',', ':'))};\n"
+        f"export const homeCurrency = {json.dumps(default_currency)};\n"
+    ).encode()

@@ -1,0 +1,131 @@
+"""The web page: one document for all its addresses, its files, and its own session."""
+
+from typing import Any
+
+from flask import Response, current_app, render_template, request, url_for
+
+from app.acts import Act
+from app.auth import service, tokens
+from app.auth.schemas import LoginSchema
+from app.errors import Forbidden, InvalidCredentials, NotFound, TooManyAttempts
+from app.http.blueprint import Blueprint, PageBlueprint
+from app.http.contract import declare
+from app.http.incoming import current, current_id
+from app.http.parsing import BODY_PROBLEMS, Input
+from app.web import cookies
+from app.web.assets import STYLE_SHEET, Assets, assets
+from app.web.schemas import BrowserSessionSchema
+
+bp = PageBlueprint("web", __name__, template_folder="templates")
+session = Blueprint("session", __name__, url_prefix="/session", description="The web page's session, for browsers")
+
+# The first word of every address of the page. static/places.js says what is there.
+PLACES = (
+    "accounts",
+    "forgotten",
+    "holds",
+    "movements",
+    "pay",
+    "payees",
+    "register",
+    "reset",
+    "settings",
+    "sign-in",
+    "statements",
+)
+_PLACE = f"/<any({', '.join(map(repr, PLACES))}):place>"
+# Everything comes from this server, nothing is inline, and text never becomes markup or code.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+# The page reads its filters out of the address itself.
+_FILTERS = Input(frozenset({"query"}), lambda _: None)
+_FOR_GOOD = "public, max-age=31536000, immutable"
+_SETS_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "The refresh token, HttpOnly."}}
+_TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away."}}
+
+
+def _reads_filters(view: Any) -> Any:
+    return declare(view, inputs=(_FILTERS,))
+
+
+@bp.get("/", endpoint="home")
+@bp.get(_PLACE, endpoint="page")
+@bp.get(f"{_PLACE}/<path:rest>", endpoint="page_within")
+@_reads_filters
+def page(_filters: None, **_: str) -> Response:
+    """Show the bank in a browser. The page itself finds out what is at the address."""
+    response = Response(
+        render_template("page.html", style_sheet=STYLE_SHEET, eager=_assets().eager, asset=_address_of),
+        mimetype="text/html",
+    )
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.cache_control.no_cache = True  # it names the files of this version
+    return response
+
+
+@bp.get("/assets/<version>/<path:name>")
+def asset(version: str, name: str) -> Response:
+    """Serve a file of the page. Its address has the hash of its content, so it may be kept for good."""
+    made = _assets()
+    file = made.files.get(name)
+    if file is None or version != made.hash:
+        raise NotFound("There is no such file, or the page has a newer version.")
+    is_gzip = request.accept_encodings["gzip"] > 0
+    response = Response(file.compressed if is_gzip else file.content, mimetype=file.mimetype)
+    if is_gzip:
+        response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    response.headers["Cache-Control"] = _FOR_GOOD
+    return response
+
+
+def _assets() -> Assets:
+    return assets(current_app.config["DEFAULT_CURRENCY"])
+
+
+def _address_of(name: str) -> str:
+    return url_for("web.asset", version=_assets().hash, name=name)
+
+
+@session.post("")
+@cookies.own_page_only
+@session.arguments(LoginSchema(), example={"email": "asha@example.com", "password": "correct horse battery"})
+@session.response(200, BrowserSessionSchema(), headers=_SETS_COOKIE)
+@session.refusals(InvalidCredentials, TooManyAttempts, Forbidden, *BODY_PROBLEMS)
+def begin_session(body: dict[str, Any]) -> Any:
+    """Log in on the bank's page.
+
+    As `POST /api/auth/login`, but the refresh token goes into a cookie that no script can read. A session that the
+    browser already had ends.
+    """
+    act = Act("anonymous", request_id=current_id(), address=current().remote_addr)
+    return cookies.begin(service.authenticate(**body, policy=tokens.policy(), act=act))
+
+
+@session.post("/refresh")
+@cookies.session_admitted
+@session.response(200, BrowserSessionSchema(), headers=_SETS_COOKIE)
+@session.alt_response(204, description="There is no session.", headers=_TAKES_COOKIE, success=True)
+@session.refusals(Forbidden, *BODY_PROBLEMS)
+def refresh_session() -> Any:
+    """Continue the browser's session with new tokens, or answer 204 if it has none.
+
+    As `POST /api/auth/refresh`, with the refresh token of the cookie. A session that has ended is no session.
+    """
+    return cookies.renew()
+
+
+@session.delete("")
+@cookies.leaving_admitted
+@session.response(204, headers=_TAKES_COOKIE)
+@session.refusals(Forbidden, *BODY_PROBLEMS)
+def end_session() -> Response:
+    """Log out of the bank's page.
+
+    The session ends, if there is one, and the cookie goes.
+    """
+    cookies.end()
+    return cookies.without_session()

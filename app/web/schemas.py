@@ -1,0 +1,18 @@
+"""The answer of the page's session routes."""
+
+from marshmallow import fields
+
+from app.auth.schemas import EXAMPLE_USER, UserSchema
+from app.fields import CamelSchema
+
+
+class BrowserSessionSchema(CamelSchema):
+    """A browser's session: the user and a short-lived access token. The refresh token is in a cookie."""
+
+    example = {"user": EXAMPLE_USER, "token": "eyJhbGciOi… (shortened)", "expiresIn": 900}
+
+    user = fields.Nested(UserSchema, required=True)
+    token = fields.String(required=True)
+    expires_in = fields.Integer(
+        required=True, metadata={"format": "int32", "description": "Seconds until `token` expires."}
+    )

@@ -1,0 +1,83 @@
+// What stands around every view: the rail or the tabs, who is signed in, and notes about the connection.
+
+import { h, put, name } from "./dom.js";
+import { icon } from "./icons.js";
+import { initials, say } from "./parts.js";
+import { leave } from "./leave.js";
+import { wordsOf } from "./problems.js";
+import { onSlow } from "./api.js";
+import { OPERATOR_TABS, TABS } from "../places.js";
+import { currentUser, isStaff } from "./session.js";
+
+const page = document.getElementById("page");
+let shown = null;
+
+export function brand() {
+  return h("span", { class: "brand" }, h("i", { "aria-hidden": "true" }), "Fincore");
+}
+
+// The frame of a person who is signed in; returns the element for the view.
+export function frame() {
+  const user = currentUser();
+  const key = `frame ${user.id} ${user.name}`;
+  if (shown?.key === key) return shown.main;
+  const main = h("main", { id: "main", tabindex: "-1" });
+  const rail = h(
+    "nav",
+    { class: "rail", "aria-label": "Main" },
+    h("a", { href: "/", class: "home", "aria-label": "Fincore, your accounts" }, brand()),
+    h("ul", {}, TABS.map((tab) => h("li", {}, entry(tab)))),
+    isStaff() && OPERATOR_TABS.length > 0 && h("div", {}, h("p", { class: "group" }, "Operator"), h("ul", {}, OPERATOR_TABS.map((tab) => h("li", {}, entry(tab))))),
+    h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("button", { type: "button", class: "quiet soft", onclick: out }, "Sign out"))),
+  );
+  const tabs = h("nav", { class: "tabs", "aria-label": "Main" }, TABS.filter((tab) => tab.thumb).map(entry));
+  return place(key, main, h("div", { class: "frame" }, rail, main), tabs);
+}
+
+// The frame of somebody who is not signed in.
+export function door() {
+  if (shown?.key === "door") return shown.main;
+  const main = h("main", { id: "main", class: "door-main", tabindex: "-1" });
+  const side = h(
+    "div",
+    { class: "side" },
+    h("div", { class: "stack" }, brand(), h("p", { class: "motto" }, "A bank whose books you can check yourself."), h("p", { class: "soft" }, "Every payment is two entries that nobody can change. Every receipt and statement carries the proof.")),
+  );
+  return place("door", main, h("div", { class: "door" }, side, main));
+}
+
+function out() {
+  leave().catch((error) => say(wordsOf(error).join(" ")));
+}
+
+function place(key, main, ...content) {
+  put(page, h("a", { href: "#main", class: "skip" }, "Skip to the content"), connection, content);
+  shown = { key, main };
+  return main;
+}
+
+function entry(tab) {
+  return h("a", { href: tab.href, "data-tab": tab.name }, icon(tab.icon ?? tab.name), tab.text);
+}
+
+export function markPlace(tab) {
+  for (const link of page.querySelectorAll("[data-tab]")) {
+    if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+const connection = h("div", { class: "connection", role: "status" });
+let isSlow = false;
+
+function tellConnection() {
+  const text = !navigator.onLine ? "You are offline. What you see may be old." : isSlow ? "The bank takes longer than usual." : null;
+  put(connection, text && h("p", {}, text));
+}
+
+addEventListener("online", tellConnection);
+addEventListener("offline", tellConnection);
+onSlow((now) => {
+  isSlow = now;
+  tellConnection();
+});

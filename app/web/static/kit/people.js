@@ -1,0 +1,78 @@
+// Accounts and who is behind them, by the names that this person knows.
+
+import { get } from "./api.js";
+import { Problem } from "./problems.js";
+import { currentUser } from "./session.js";
+import { custom } from "./money.js";
+
+// FC, two check digits and twelve digits, checked like an IBAN (ISO 7064 mod 97-10).
+export function readNumber(text) {
+  const number = text.normalize("NFKC").replace(/[\s\u200b-\u200f-]/g, "").toUpperCase();
+  if (/^[0-9A-F]{24}$/i.test(number)) return { number: number.toLowerCase() };
+  if (!/^FC\d{14}$/.test(number)) return { fault: "An account number is FC and 14 digits, such as FC64 0012 7731 0949." };
+  const digits = [...(number.slice(4) + number.slice(0, 4))].map((one) => parseInt(one, 36)).join("");
+  return BigInt(digits) % 97n === 1n ? { number } : { fault: "There is a mistake in this account number. Compare it again." };
+}
+
+export function spaced(number) {
+  return number ? number.replace(/(.{4})(?=.)/g, "$1\u00a0") : "";
+}
+
+// A number where there is little room: its start and its end.
+export function shortNumber(number) {
+  return number ? `${number.slice(0, 4)} …${number.slice(-4)}` : "";
+}
+
+export const handle = (account) => account.number ?? account.id;
+
+export function nameOf(account) {
+  return account.name ?? `${custom(account.currency).one[0].toUpperCase()}${custom(account.currency).one.slice(1)} account`;
+}
+
+export async function ownAccounts(signal) {
+  return (await get("/api/accounts", null, { signal })).accounts;
+}
+
+// The own account that an address names, by its number or its id, and all of them.
+export async function ownAccount(named, signal) {
+  const accounts = await ownAccounts(signal);
+  const account = accounts.find((one) => one.number === named.toUpperCase() || one.id === named);
+  if (!account) throw new Problem("refused", { code: "account_not_found", status: 404 });
+  return { account, accounts };
+}
+
+// One's saved payees; none where the bank has no payees.
+export async function savedPayees(signal) {
+  try {
+    return (await get("/api/payees", null, { signal })).payees;
+  } catch (error) {
+    if (error.code === "not_found") return [];
+    throw error;
+  }
+}
+
+const memory = () => `fincore.names.${currentUser().id}`;
+
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem(memory())) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+// Movements name the other account by its id. Whom one paid from this browser is remembered by it.
+export function remember(accountId, name) {
+  try {
+    localStorage.setItem(memory(), JSON.stringify({ ...remembered(), [accountId]: name }));
+  } catch {
+    // Then the movement shows its note only.
+  }
+}
+
+// Returns a function that names an account by its id, or null where the name is not known.
+export function namer(accounts) {
+  const known = new Map(Object.entries(remembered()));
+  for (const account of accounts) known.set(account.id, nameOf(account));
+  return (id) => known.get(id) ?? null;
+}

@@ -1,0 +1,127 @@
+// From an address to a view: real paths, with the history of the browser. Filters are in the address too.
+
+import { put } from "./dom.js";
+import { PLACES } from "../places.js";
+import { Problem } from "./problems.js";
+import { currentUser } from "./session.js";
+import { failed, nothingHere } from "./failures.js";
+import { skeletonPage, skeletonList } from "./parts.js";
+import { door, frame, markPlace } from "./frame.js";
+
+const compiled = PLACES.map((place) => ({ ...place, pattern: new RegExp(`^${place.path.replace(/:(\w+)/g, "(?<$1>[^/]+)")}/?$`) }));
+let leaving = new AbortController();
+let isFirst = true;
+
+export function start() {
+  history.scrollRestoration = "manual";
+  addEventListener("popstate", () => show());
+  addEventListener("pagehide", rememberScroll);
+  document.addEventListener("click", follow);
+  return show();
+}
+
+function follow(event) {
+  const link = event.target.closest?.("a[href]");
+  const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+  if (!link || !isPlain || event.defaultPrevented || link.download || link.target || link.origin !== location.origin) return;
+  if (!placeAt(link.pathname) || (link.hash && link.pathname === location.pathname)) return;
+  event.preventDefault();
+  go(link.pathname + link.search);
+}
+
+export function go(path, { replace = false } = {}) {
+  rememberScroll();
+  history[replace ? "replaceState" : "pushState"]({}, "", path);
+  return show();
+}
+
+// Writes filters into the address; the view shows them itself. Replaces the entry, so that back leaves the view.
+export function setQuery(values) {
+  const query = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
+  history.replaceState(history.state, "", location.pathname + (query.size ? `?${query}` : ""));
+}
+
+// Something that back and reload bring again, such as how many pages of a list were open.
+export function keepState(values) {
+  history.replaceState({ ...history.state, ...values }, "");
+}
+
+function rememberScroll() {
+  keepState({ scroll: scrollY });
+}
+
+export function placeAt(path) {
+  for (const place of compiled) {
+    const match = place.pattern.exec(path);
+    if (match) return { ...place, params: Object.fromEntries(Object.entries(match.groups ?? {}).map(([key, value]) => [key, decodeURIComponent(value)])) };
+  }
+  return null;
+}
+
+// Shows what is at the present address.
+export async function show() {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  const found = placeAt(location.pathname);
+  const place = { path: location.pathname, params: {}, ...found, query: new URLSearchParams(location.search), state: history.state ?? {} };
+  if (found && !found.isOpen && currentUser() === null) {
+    const next = location.pathname + location.search;
+    return go(next === "/" ? "/sign-in" : `/sign-in?next=${encodeURIComponent(next)}`, { replace: true });
+  }
+  const main = currentUser() === null || found?.isOpen ? door() : frame();
+  markPlace(found?.tab ?? null);
+  const screen = screenOf(main, place, signal);
+  try {
+    if (!found) throw new Problem("refused", { code: "not_found" });
+    const module = await loaded(found);
+    if (signal.aborted) return;
+    if (!module.isInstant) put(main, module.skeleton?.() ?? skeletonPage(skeletonList()));
+    await module.view(place, screen);
+  } catch (error) {
+    if (signal.aborted) return;
+    screen.fail(error);
+  }
+}
+
+// A view's place on the page: `show(title, ...content)` puts it there, `signal` ends when the view is left.
+function screenOf(main, place, signal) {
+  let isShown = false;
+  const screen = {
+    signal,
+    show(title, ...content) {
+      if (signal.aborted) return;
+      document.title = `${title} · Fincore`;
+      main.removeAttribute("aria-busy");
+      put(main, content);
+      if (!isShown) arrive(main, place.state.scroll);
+      isShown = true;
+    },
+    fail(error) {
+      if (!(error instanceof Problem)) console.error(error);
+      const content = error.code === "not_found" || error.status === 404 ? nothingHere(error) : failed(error, show);
+      this.show(content.title, content.element);
+    },
+  };
+  return screen;
+}
+
+// The reader is at the heading of the new view, or where they were if they came back.
+function arrive(main, scroll = 0) {
+  scrollTo({ top: scroll, behavior: "instant" });
+  if (!isFirst && scroll === 0) main.querySelector("h1")?.focus({ preventScroll: true });
+  isFirst = false;
+}
+
+// A new version of the page has other addresses for its modules. Then it is loaded anew, once.
+async function loaded(place) {
+  try {
+    return await place.load();
+  } catch (error) {
+    const isNew = await fetch(location.pathname, { cache: "no-store" }).then((answer) => answer.text()).then((text) => !text.includes(new URL(import.meta.url).pathname.split("/")[2])).catch(() => false);
+    if (!isNew) throw new Problem("offline");
+    location.reload();
+    throw error;
+  }
+}
+

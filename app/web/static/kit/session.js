@@ -1,0 +1,105 @@
+// Who is signed in. The access token is in this module's memory alone; the refresh token is in a cookie that no script
+// can read. Tabs share a session: one lock, so that they refresh one after another, and a channel for what happens to it.
+
+import { Problem, problemOf } from "./problems.js";
+
+const OWN_PAGE = { "X-Requested-With": "fincore" };
+const EARLY_MS = 30_000;
+const channel = globalThis.BroadcastChannel ? new BroadcastChannel("fincore") : null;
+
+let user = null;
+let token = null;
+let expiresAt = 0;
+let refreshing = null;
+// Asks the person to sign in again where they are; the frame sets it.
+let askAgain = null;
+
+export const currentUser = () => user;
+export const isStaff = () => user !== null && user.role !== "USER";
+
+// Calls `listener` with "signed-in" or "signed-out" when another tab did that.
+export function onOtherTab(listener) {
+  channel?.addEventListener("message", ({ data }) => listener(data));
+}
+
+export function onExpired(ask) {
+  askAgain = ask;
+}
+
+// Continues the browser's session, if there is one; returns whether there is.
+export async function resume() {
+  const answer = await ask("POST", "/session/refresh");
+  if (answer.status === 204) return false;
+  adopt(await answer.json());
+  return true;
+}
+
+export async function signIn(email, password) {
+  adopt(await (await ask("POST", "/session", { email, password })).json());
+  channel?.postMessage({ kind: "signed-in", user: user.id });
+}
+
+// Ends the session. What was kept for this person in the browser goes with it.
+export async function signOut() {
+  await ask("DELETE", "/session");
+  forget();
+  channel?.postMessage({ kind: "signed-out" });
+}
+
+export function forget() {
+  [user, token, expiresAt] = [null, null, 0];
+}
+
+export function rename(name) {
+  user = { ...user, name };
+}
+
+// Returns an access token that is good for some time yet.
+export async function freshToken() {
+  if (token === null || Date.now() > expiresAt - EARLY_MS) await refreshed(token);
+  return token;
+}
+
+// Makes sure that the token is another than this one, which was refused or is about to expire.
+export async function refreshed(refused) {
+  if (token !== null && token !== refused) return;
+  refreshing ??= renew().finally(() => {
+    refreshing = null;
+  });
+  await refreshing;
+}
+
+async function renew() {
+  const answer = await locked(() => ask("POST", "/session/refresh"));
+  if (answer.status === 200) adopt(await answer.json());
+  else if (askAgain === null || user === null) throw new Problem("expired");
+  else await askAgain();
+}
+
+function adopt(session) {
+  // Another person signed in in another tab. Nothing of this page may go on in their name.
+  if (user !== null && user.id !== session.user.id) throw new Problem("stranger", { name: session.user.name });
+  ({ user, token } = session);
+  expiresAt = Date.now() + session.expiresIn * 1_000;
+}
+
+function locked(work) {
+  return navigator.locks ? navigator.locks.request("fincore-session", work) : work();
+}
+
+async function ask(method, path, body) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      headers: body ? { ...OWN_PAGE, "Content-Type": "application/json" } : OWN_PAGE,
+      body: body && JSON.stringify(body),
+      signal: AbortSignal.timeout(30_000),
+      credentials: "same-origin",
+    });
+  } catch (error) {
+    throw new Problem(error.name === "TimeoutError" ? "slow" : "offline");
+  }
+  if (!answer.ok) throw await problemOf(answer);
+  return answer;
+}

@@ -1,0 +1,40 @@
+// Every address of the page, and the module that shows it. The server knows the first words (PLACES in routes.py).
+// A module exports `view(place, screen)`, and `skeleton()` for while it loads. A place that anybody may see is open.
+
+export const PLACES = [
+  { path: "/", tab: "accounts", load: () => import("./views/accounts.js") },
+  { path: "/sign-in", isOpen: true, load: () => import("./views/sign-in.js") },
+  { path: "/register", isOpen: true, load: () => import("./views/register.js") },
+  { path: "/forgotten", isOpen: true, load: () => import("./views/forgotten.js") },
+  { path: "/reset", isOpen: true, load: () => import("./views/reset.js") },
+  { path: "/accounts/new", tab: "accounts", load: () => import("./views/open-account.js") },
+  { path: "/accounts/:account", tab: "accounts", load: () => import("./views/account.js") },
+  { path: "/accounts/:account/settings", tab: "accounts", load: () => import("./views/account-settings.js") },
+  { path: "/movements", tab: "accounts", load: () => import("./views/movements.js") },
+  { path: "/movements/:transaction", tab: "accounts", load: () => import("./views/movement.js") },
+  { path: "/pay", tab: "pay", load: () => import("./views/pay.js") },
+  { path: "/pay/many", tab: "pay", load: () => import("./views/batch.js") },
+  { path: "/payees", tab: "payees", load: () => import("./views/payees.js") },
+  { path: "/holds", tab: "holds", load: () => import("./views/holds.js") },
+  { path: "/statements", tab: "statements", load: () => import("./views/statements.js") },
+  { path: "/settings", tab: "settings", load: () => import("./views/settings.js") },
+];
+
+// The rail. On a phone the tabs at the thumb are those with `thumb`; the others are reached from settings.
+export const TABS = [
+  { name: "accounts", href: "/", text: "Accounts", thumb: true },
+  { name: "pay", href: "/pay", text: "Pay", thumb: true },
+  { name: "payees", href: "/payees", text: "Payees" },
+  { name: "holds", href: "/holds", text: "Holds" },
+  { name: "statements", href: "/statements", text: "Statements", thumb: true },
+  { name: "settings", href: "/settings", text: "Settings", thumb: true },
+];
+
+// What is rarely needed is linked from the settings: { href, text }.
+export const MORE = [
+  { href: "/pay/many", text: "Pay many at once" },
+  { href: "/accounts/new", text: "Open an account" },
+];
+
+// What operators see besides: { name, href, text, icon }.
+export const OPERATOR_TABS = [];

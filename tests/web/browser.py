@@ -1,0 +1,97 @@
+"""Debian's chromium, and a page in it that complains of everything that goes wrong."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, Response
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ADVICE = "There is no chromium. On Debian or Ubuntu: sudo apt-get install chromium"
+IS_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+# On a busy machine a page takes its time; what it waits for comes or does not.
+PATIENCE_MS = 30_000
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+WIDE = (1440, 900)
+PHONE = (320, 720)
+
+
+def launch(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+
+
+@dataclass
+class Faults:
+    """What went wrong in a page: errors on its console, exceptions, requests that failed, violations of its policy."""
+
+    seen: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def expect(self, pattern: str) -> None:
+        """Say that this will happen, because the test makes it happen."""
+        self.expected.append(pattern)
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.seen.append(f"exception: {error}"))
+        page.on("requestfailed", self._on_failure)
+        page.on("response", self._on_response)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.seen.append(f"console: {message.text}")
+
+    def _on_failure(self, request: Request) -> None:
+        # What a view asked for and no longer needs, because it was left.
+        if request.failure != "net::ERR_ABORTED":
+            self.seen.append(f"failed: {request.method} {request.url} {request.failure}")
+
+    def _on_response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.seen.append(f"status: {response.status} {response.request.method} {response.url}")
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [fault for fault in self.seen if not any(re.search(pattern, fault) for pattern in self.expected)]
+
+
+@contextmanager
+def open_page(
+    browser: Browser, address: str, *, size: tuple[int, int] = WIDE, theme: str = "light"
+) -> Iterator[tuple[Page, Faults]]:
+    """Open a page of a browser without a past, and insist at the end that nothing went wrong."""
+    width, height = size
+    context = browser.new_context(
+        base_url=address,
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if theme == "dark" else "light",
+        reduced_motion="reduce",
+        locale="en-GB",
+        timezone_id="Asia/Kolkata",
+    )
+    try:
+        with watched(context) as (page, faults):
+            yield page, faults
+    finally:
+        context.close()
+
+
+@contextmanager
+def watched(context: BrowserContext) -> Iterator[tuple[Page, Faults]]:
+    """Open another page in a context: a second tab."""
+    context.set_default_timeout(PATIENCE_MS)
+    page, faults = context.new_page(), Faults()
+    faults.watch(page)
+    yield page, faults
+    assert faults.unexpected == []

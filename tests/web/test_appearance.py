@@ -1,0 +1,114 @@
+"""How the page looks to everybody: on a phone and a wide screen, in both themes, to a screen reader, to the hostile."""
+
+import json
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from config import ROOT
+from tests.people import Bank
+from tests.web.browser import PHONE, WIDE, Faults, open_page
+from tests.web.conftest import sign_in
+from tests.web.views import VIEWS, View, new_world, visit
+
+AXE = ROOT / ".venv" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# A figure may be cut by nothing, at no width.
+OVERFLOW = """() => {
+  const wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+  const cut = [...document.querySelectorAll('.money, .button, h1')].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1);
+  });
+  return wide ? 'the page scrolls sideways' : cut.map((one) => one.textContent).join(', ');
+}"""
+
+
+def findings(page: Page) -> list[str]:
+    """Return what axe finds wrong."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", RULES)
+    return [
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE), ("dark", WIDE), ("light", PHONE)])
+def test_every_view_is_sound_for_everybody(
+    browser: Browser, web: Bank, address: str, theme: str, size: tuple[int, int]
+) -> None:
+    world = new_world(web)
+    wrong: dict[str, list[str]] = {}
+
+    def look(page: Page, view: View) -> None:
+        visit(page, view, world)
+        seen = findings(page)
+        if overflow := page.evaluate(OVERFLOW):
+            seen.append(overflow)
+        if seen:
+            wrong[view.name] = seen
+
+    with open_page(browser, address, theme=theme, size=size) as (page, faults):
+        faults.expect("404")
+        for view in VIEWS:
+            if view.is_open:
+                look(page, view)
+        page.goto("/sign-in")
+        sign_in(page, world.asha)
+        for view in VIEWS:
+            if not view.is_open:
+                look(page, view)
+    assert wrong == {}, json.dumps(wrong, indent=2, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "שלום עולם مرحبا"])
+def test_a_hostile_name_and_description_are_text(page: Page, faults: Faults, web: Bank, hostile: str) -> None:
+    person = web.register(hostile)
+    account, other = person.open_account(name=hostile), person.open_account(name="Other")
+    web.fund(account, 10_000)
+    answer = person.transfer(account, other, 500, description=hostile)
+    assert answer.status == 201
+    sign_in(page, person)
+    expect(page.get_by_text(hostile).first).to_be_visible()
+    page.goto(f"/accounts/{account}")
+    expect(page.locator("main h1 bdi")).to_have_text(hostile)
+    page.goto(f"/movements/{answer.body['transaction']['id']}")
+    expect(page.locator("dd", has_text=hostile).first).to_be_visible()
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_the_keyboard_alone_is_enough_to_pay(page: Page, web: Bank) -> None:
+    person = web.register()
+    account, savings = person.open_account(name="Main"), person.open_account(name="Savings")
+    web.fund(account, 10_000)
+    sign_in(page, person, "/pay")
+    expect(page.get_by_label("To", exact=True)).to_be_focused()
+    page.keyboard.type("Savings")
+    page.keyboard.press("Enter")
+    page.get_by_label("Amount").focus()
+    page.keyboard.type("5")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Paid")).to_be_focused()
+    assert person.balance(savings) == 500
+
+
+def test_the_page_weighs_little_and_nothing_jumps(browser: Browser, web: Bank, address: str) -> None:
+    world = new_world(web)
+    with open_page(browser, address, size=(390, 844)) as (page, _):
+        sign_in(page, world.asha)
+        page.add_init_script(
+            "globalThis.jumps = 0; new PerformanceObserver((list) => { for (const one of list.getEntries())"
+            " if (!one.hadRecentInput) globalThis.jumps += one.value })"
+            ".observe({ type: 'layout-shift', buffered: true })"
+        )
+        page.goto("/")
+        expect(page.locator(".spark-box svg").first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        weight = page.evaluate(
+            "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+            ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        )
+        assert 10_000 < weight < 100_000
+        assert page.evaluate("globalThis.jumps") < 0.1

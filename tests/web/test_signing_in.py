@@ -1,0 +1,144 @@
+"""Who is signed in: registering, sessions that end, other tabs, other people, and a bank that is away."""
+
+import re
+
+from playwright.sync_api import Page, Route, expect
+
+from tests.people import PASSWORD, Bank, Person
+from tests.web.browser import Faults, watched
+from tests.web.conftest import sign_in
+
+
+def test_a_new_customer_registers_opens_an_account_and_signs_out(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.get_by_role("link", name="Open an account").click()
+    expect(page.get_by_role("heading", name="Open an account")).to_be_focused()
+    page.get_by_label("Your name").fill("Zoë Ünlü")
+    page.get_by_label("E-mail").fill("zoe@fincore.example")
+    page.get_by_label("Password", exact=True).fill("short")
+    page.get_by_role("button", name="Open an account").click()
+    expect(page.get_by_role("alert")).to_be_focused()
+    page.get_by_role("link", name="Choose a password of at least 8 characters.").click()
+    expect(page.get_by_label("Password", exact=True)).to_be_focused()
+    page.keyboard.type(PASSWORD)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your first account")).to_be_visible()
+    page.get_by_label("Name").fill("Everyday")
+    page.get_by_role("button", name="Open the account").click()
+    expect(page.get_by_role("heading", name=re.compile("Zoë"))).to_be_visible()
+    expect(page.get_by_text("₹0.00 available")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_wrong_password_is_said_once_and_plainly(page: Page, faults: Faults, asha: tuple[Person, str]) -> None:
+    faults.expect("401")
+    page.goto("/sign-in")
+    page.get_by_label("E-mail").fill(asha[0].user["email"])
+    page.get_by_label("Password", exact=True).fill("not my password")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("E-mail or password is wrong.")
+    expect(page.get_by_role("alert")).to_be_focused()
+    assert "invalid_credentials" not in page.content()
+
+
+def test_a_reload_keeps_the_session_and_the_place_without_any_storage(page: Page, asha: tuple[Person, str]) -> None:
+    sign_in(page, asha[0], "/movements?show=in")
+    expect(page.get_by_role("button", name="In", exact=True)).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(page.get_by_role("button", name="In", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_text("₹1,000")).to_be_visible()
+    stored = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    assert "eyJ" not in stored, "No token is where scripts could find it."
+
+
+def test_a_session_that_ended_is_taken_up_again_without_losing_what_was_typed(
+    page: Page, faults: Faults, asha: tuple[Person, str]
+) -> None:
+    person, _ = asha
+    faults.expect("401")
+    sign_in(page, person, "/accounts/new")
+    page.get_by_label("Name").fill("Holidays")
+    person.post("/api/auth/logout", {"everywhere": True})
+    page.get_by_role("button", name="Open the account").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Your session has ended")
+    dialog.get_by_label("Password", exact=True).fill(PASSWORD)
+    dialog.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("heading", name="Holidays")).to_be_visible()
+
+
+def test_signing_out_in_one_tab_signs_out_the_other(page: Page, asha: tuple[Person, str]) -> None:
+    sign_in(page, asha[0])
+    with watched(page.context) as (other, _):
+        other.goto("/settings")
+        other.locator(".sheet").get_by_role("button", name="Sign out", exact=True).click()
+        expect(other.get_by_text("You are signed out.")).to_be_visible()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_nothing_goes_on_in_the_name_of_somebody_else(
+    page: Page, faults: Faults, asha: tuple[Person, str], ben: tuple[Person, str]
+) -> None:
+    faults.expect("401")
+    sign_in(page, asha[0])
+    with watched(page.context) as (other, _):
+        other.goto("/settings")
+        # The other tab hears of it by no channel, as after a crash; it finds out by itself.
+        other.evaluate(
+            "async (credentials) => { await fetch('/session', { method: 'POST', body: JSON.stringify(credentials), "
+            "headers: { 'X-Requested-With': 'fincore', 'Content-Type': 'application/json' } }) }",
+            {"email": ben[0].user["email"], "password": PASSWORD},
+        )
+        page.get_by_role("link", name="All movements").click()
+        expect(page.get_by_role("heading", name="Ben Cole is signed in on this browser now.")).to_be_visible()
+        page.get_by_role("button", name="Go on as they").click()
+        expect(page.get_by_role("heading", name=re.compile("Ben"))).to_be_visible()
+
+
+def test_a_bank_that_is_away_is_said_and_found_again(page: Page, faults: Faults, asha: tuple[Person, str]) -> None:
+    faults.expect("ERR_|Failed to load")
+    sign_in(page, asha[0])
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_role("link", name="All movements").click()
+    expect(page.get_by_role("heading", name="The bank cannot be reached.")).to_be_visible()
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Movements")).to_be_visible()
+
+
+def test_a_busy_bank_is_asked_again_and_then_said(page: Page, faults: Faults, asha: tuple[Person, str]) -> None:
+    faults.expect("503")
+    sign_in(page, asha[0])
+    left = [1]
+
+    def busy(route: Route) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"code": "ledger_busy", "status": 503})
+        else:
+            route.continue_()
+
+    page.route("**/api/transactions?**", busy)
+    page.get_by_role("link", name="All movements").click()
+    expect(page.get_by_role("heading", name="Movements")).to_be_visible()
+    left[0] = 9
+    page.get_by_role("button", name="Out", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("The bank is busy.")
+
+
+def test_a_new_password_is_set_with_the_token_from_the_mail(page: Page, faults: Faults, web: Bank) -> None:
+    faults.expect("422")
+    page.goto("/forgotten")
+    page.get_by_label("E-mail").fill("nobody@fincore.example")
+    page.get_by_role("button", name="Send me a mail").click()
+    expect(page.get_by_role("heading", name="Look into your mail")).to_be_focused()
+    page.get_by_role("link", name="I have the token").click()
+    page.get_by_label("Token from the mail").fill("made-up")
+    page.get_by_label("New password").fill(PASSWORD)
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_role("alert")).to_contain_text("This token does not work.")

@@ -1,0 +1,150 @@
+"""Every view of the page, and a bank in which each has something to show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from playwright.sync_api import Page, expect
+
+from tests.people import Bank, Person, new_key
+
+
+@dataclass(frozen=True)
+class World:
+    """Asha, who has some accounts, and what the addresses of views need to know."""
+
+    asha: Person
+    names: dict[str, str]
+
+
+@dataclass(frozen=True)
+class View:
+    """A view: its address, what shows that it is there, and what is done to have something to look at."""
+
+    name: str
+    path: str
+    heading: str
+    is_open: bool = False
+    act: Callable[[Page], None] | None = None
+
+
+def _nothing_filled_in(page: Page) -> None:
+    page.locator("main button[type=submit]").first.click()
+    expect(page.get_by_role("alert").first).to_be_focused()
+
+
+def _fill_payment(page: Page) -> None:
+    page.get_by_label("To", exact=True).fill("Holidays")
+    page.locator(".picks button").first.click()
+    page.get_by_label("Amount").fill("12500")
+    page.get_by_label("Note").fill("For the beach")
+
+
+def _pay(page: Page) -> None:
+    _fill_payment(page)
+    page.get_by_label("Amount").fill("12.50")
+    page.get_by_role("button", name="Pay ₹12.50").click()
+    expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+
+
+def _take_hold(page: Page) -> None:
+    page.get_by_role("button", name="Take").click()
+    expect(page.get_by_label("How much")).to_be_focused()
+
+
+def _show_receipt(page: Page) -> None:
+    page.get_by_role("button", name="Receipt").click()
+    page.get_by_text("What is signed").click()
+    expect(page.get_by_role("region", name="Signed receipt")).to_be_visible()
+
+
+def _preview_batch(page: Page) -> None:
+    holidays = page.evaluate("window.location.search").partition("to=")[2]
+    content = f"to,amount,note\n{holidays},100.50,Rent\n{holidays},2 lakh,Too vague\nFC00,5,Nobody\n"
+    page.get_by_label("File").set_input_files(
+        {"name": "payments.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    )
+    page.get_by_role("button", name="Look at it").click()
+    expect(page.get_by_role("heading", name="Preview")).to_be_focused()
+
+
+VIEWS = [
+    View("sign-in", "/sign-in", "Sign in", is_open=True),
+    View("sign-in-faults", "/sign-in", "Sign in", is_open=True, act=_nothing_filled_in),
+    View("register", "/register", "Open an account", is_open=True),
+    View("forgotten", "/forgotten", "Set a new password", is_open=True),
+    View("reset", "/reset", "Choose a new password", is_open=True),
+    View("accounts", "/", "Good"),
+    View("account", "/accounts/{everyday}", "Everyday"),
+    View("account-frozen", "/accounts/{travel}", "Travel"),
+    View("account-new", "/accounts/new", "Open another account"),
+    View("account-settings", "/accounts/{everyday}/settings", "Change"),
+    View("account-close", "/accounts/{spare}/settings", "Change"),
+    View("movements", "/movements", "Movements"),
+    View("movements-none", "/accounts/{spare}", "Spare"),
+    View("movement", "/movements/{transfer}", "Rent", act=_show_receipt),
+    View("movement-declined", "/movements/{declined}", "Payment"),
+    View("pay", "/pay", "Pay", act=_fill_payment),
+    View("pay-faults", "/pay", "Pay", act=_nothing_filled_in),
+    View("pay-paid", "/pay", "Pay", act=_pay),
+    View("pay-many", "/pay/many?to={holidays}", "Pay many at once", act=_preview_batch),
+    View("payees", "/payees", "Payees"),
+    View("holds", "/holds", "Holds", act=_take_hold),
+    View("statements", "/statements", "Statements"),
+    View("settings", "/settings", "Settings"),
+    View("nothing", "/accounts/000000000000000000000000", "There is no such account."),
+]
+
+
+def new_world(bank: Bank) -> World:
+    """Fill a bank so that every view has something to show."""
+    asha, ben = bank.register("Asha Rao"), bank.register("Ben Cole")
+    everyday, travel, holidays, spare = (
+        asha.open_account(name=name) for name in ("Everyday", "Travel", "Holidays", "Spare")
+    )
+    euro, bens = asha.open_account("EUR", "Euro"), ben.open_account(name="Everyday")
+    bank.fund(everyday, 9_200_000)
+    bank.fund(euro, 41_207)
+    bank.fund(bens, 50_000_000)
+    rent = ben.transfer(bens, everyday, 2_400_000, description="Rent, November").body["transaction"]["id"]
+    asha.transfer(everyday, travel, 3_600_000, description="For the trip")
+    asha.transfer(everyday, bens, 50_000, description="Lunch")
+    declined = asha.transfer(everyday, bens, 20_000_000).body["transactionId"]
+    _hold(asha, everyday, bens, 350_000, "Deposit, Hotel Meera")
+    _hold(ben, bens, everyday, 120_000, "Bicycle for the weekend")
+    twice = asha.transfer(everyday, bens, 124_000, description="Grocer’s").body["transaction"]["id"]
+    bank.system.post(f"/api/transactions/{twice}/reverse", {"idempotencyKey": new_key(), "reason": "Paid twice"})
+    bank.system.patch(f"/api/admin/accounts/{travel}/status", {"status": "FROZEN", "reason": "Asked for by the holder"})
+    return World(
+        asha,
+        {
+            "everyday": everyday,
+            "travel": travel,
+            "spare": spare,
+            "holidays": holidays,
+            "transfer": rent,
+            "declined": declined,
+        },
+    )
+
+
+def _hold(payer: Person, account: str, payee: str, amount: int, description: str) -> None:
+    answer = payer.post(
+        "/api/transactions/hold",
+        {
+            "fromAccount": account,
+            "toAccount": payee,
+            "amount": amount,
+            "idempotencyKey": new_key(),
+            "description": description,
+        },
+    )
+    assert answer.status == 201, answer.content
+
+
+def visit(page: Page, view: View, world: World) -> None:
+    """Go to a view and have it show what it has to show."""
+    page.goto(view.path.format(**world.names))
+    expect(page.locator("main h1").first).to_contain_text(view.heading)
+    if view.act is not None:
+        view.act(page)
+    page.wait_for_load_state("networkidle")
