@@ -211,6 +211,14 @@ def test_an_entry_of_no_account(tampered: Ledger) -> None:
     assert {"format", "sequence"} <= {kind for kind, _, _, _ in faults()}
 
 
+@pytest.mark.parametrize("change", [{"$set": {"description": ["ACTIVE"]}}, {"$unset": {"description": True}}])
+def test_a_status_that_is_none(tampered: Ledger, change: Document) -> None:
+    of_status = {"account": tampered.asha, "sequence": 0}
+    tampered.database.ledger_entries.update_one(of_status, change, bypass_document_validation=True)
+
+    assert ("format", tampered.asha, 0, None) in faults()
+
+
 def test_a_transaction_whose_id_is_none(tampered: Ledger) -> None:
     original = tampered.database.transactions.find_one({"_id": tampered.sent[0]})
     assert original is not None
