@@ -40,9 +40,6 @@ timeout = 60
 graceful_timeout = 30
 keepalive = _server.keep_alive_s
 
-# Where the workers keep what they count.
-_counts: Path | None = None
-
 accesslog = None  # the application logs its requests
 errorlog = "-"
 # Its default is a socket in the home directory, for which several instances would compete.
@@ -64,7 +61,7 @@ def on_starting(server: Arbiter) -> None:
         sys.exit(3)
     if not _passes(server.log):
         sys.exit(1)
-    _share_counts()
+    _share_counts(server)
     # The workers lock this file; see app/runtime/turns.py. It has no name and no content, and must outlive a reload.
     server.turns = tempfile.TemporaryFile(dir=worker_tmp_dir)  # noqa: SIM115
     _watch_signals(server)
@@ -96,27 +93,32 @@ def _watch_signals(server: Arbiter) -> None:
     server.handle_hup, server.signal, server.stop = reload_if_it_can_serve, note_signal, stop
 
 
-def on_exit(server: Arbiter) -> None:  # noqa: ARG001 (as gunicorn calls it)
+def on_exit(server: Arbiter) -> None:
     """Remove what the workers counted, if the place was made for this run."""
-    if _counts is not None and _server.metrics_dir is None:
-        shutil.rmtree(_counts, ignore_errors=True)
+    if getattr(server, "are_counts_ours", False):
+        shutil.rmtree(server.counts, ignore_errors=True)
 
 
-def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
+def child_exit(server: Arbiter, worker: Worker) -> None:
     """Drop a worker's present numbers, such as its queue's length, and keep what it counted."""
-    files.forget_present(_counts, worker.pid)
+    counts = getattr(server, "counts", None)
+    if counts is not None:  # a master that an earlier release started has none
+        files.forget_present(counts, worker.pid)
 
 
-def _share_counts() -> None:
-    """Name the directory where workers keep what they count; see app/telemetry/files.py."""
-    global _counts
+def _share_counts(server: Arbiter) -> None:
+    """Name the directory where workers keep what they count; see app/telemetry/files.py.
+
+    The master remembers it, because a reload runs this file anew, and what it knew is forgotten.
+    """
+    server.are_counts_ours = _server.metrics_dir is None
     if _server.metrics_dir is None:
-        _counts = Path(tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir))
-        settings.export({"PROMETHEUS_MULTIPROC_DIR": str(_counts)})
+        server.counts = Path(tempfile.mkdtemp(prefix="fincore-metrics-", dir=worker_tmp_dir))
+        settings.export({"PROMETHEUS_MULTIPROC_DIR": str(server.counts)})
         return
-    _counts = _server.metrics_dir
-    _counts.mkdir(parents=True, exist_ok=True)
-    files.sweep(_counts)
+    server.counts = _server.metrics_dir
+    server.counts.mkdir(parents=True, exist_ok=True)
+    files.sweep(server.counts)
 
 
 def _passes(log: Logger) -> bool:

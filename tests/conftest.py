@@ -90,14 +90,15 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _leaves_no_process() -> Iterator[None]:
     """Fail a test that leaves a process behind: it would take its time from all others, and change what they see."""
-    before = set(children(os.getpid()))
+    before = {pid: command_of(pid) for pid in children(os.getpid())}
     yield
 
     def left() -> dict[int, str]:
-        # The press stays, and so does what counts Python's own shared resources.
-        kept = {press.pid} | before
-        new = {pid: command_of(pid) for pid in children(os.getpid()) if pid not in kept}
-        return {pid: command for pid, command in new.items() if "resource_tracker" not in command}
+        # The press stays, so does what counts Python's own shared resources, and a server of several tests may have
+        # been started again.
+        new = {pid: command_of(pid) for pid in children(os.getpid()) if pid not in before and pid != press.pid}
+        kept = set(before.values())
+        return {pid: line for pid, line in new.items() if line not in kept and "resource_tracker" not in line}
 
     assert holds_within(END_TIMEOUT_S, lambda: not left()), left()
 

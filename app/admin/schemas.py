@@ -241,6 +241,13 @@ class PostingsSchema(CamelSchema):
     declined = fields.Integer(required=True, metadata={"description": "For a business reason, with a record."})
 
 
+class DeclinesSchema(CamelSchema):
+    """How many of these postings were declined for one reason."""
+
+    code = fields.String(required=True)
+    count = fields.Integer(required=True)
+
+
 class OutboxStateSchema(CamelSchema):
     """How much mail waits."""
 
@@ -277,7 +284,7 @@ class StatusSchema(CamelSchema):
             {"at": "2026-11-22T15:59:00.000Z", "posted": 812, "declined": 3},
             {"at": "2026-11-22T16:00:00.000Z", "posted": 170, "declined": 0},
         ],
-        "declines": {"insufficient_funds": 3},
+        "declines": [{"code": "insufficient_funds", "count": 3}],
         "outbox": {"waiting": 2, "dead": 1, "oldestAgeSeconds": 4},
         "holds": {"open": 12, "overdue": 0},
         "users": 1_204,
@@ -296,11 +303,8 @@ class StatusSchema(CamelSchema):
             "minutes: 50,000 records are looked at."
         },
     )
-    declines = fields.Dict(
-        keys=fields.String(),
-        values=fields.Integer(),
-        required=True,
-        metadata={"description": "How many of them were declined for which reason."},
+    declines = fields.List(
+        fields.Nested(DeclinesSchema), required=True, metadata={"description": "The most frequent reason first."}
     )
     outbox = fields.Nested(OutboxStateSchema, required=True)
     holds = fields.Nested(HoldCountsSchema, required=True)

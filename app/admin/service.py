@@ -1,6 +1,7 @@
 """Changes of roles, retries of mail, the state of the bank, and the filters for finding things."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -140,7 +141,7 @@ def _postings(now: datetime) -> Document:
     found, cut_at = repository.find_postings(minutes[0])
     whole = [minute for minute in minutes if cut_at is None or minute > cut_at]
     counted = {minute: Document(at=minute, posted=0, declined=0) for minute in whole}
-    declines: dict[str, int] = {}
+    declines: Counter[str] = Counter()
     for each in found:
         # The database's clock may be a little ahead.
         minute, code = min(each["_id"]["minute"], this_minute), each["_id"]["code"]
@@ -148,8 +149,9 @@ def _postings(now: datetime) -> Document:
             continue
         counted[minute]["posted" if code is None else "declined"] += each["count"]
         if code is not None:
-            declines[code] = declines.get(code, 0) + each["count"]
-    return {"postings": list(counted.values()), "declines": declines}
+            declines[code] += each["count"]
+    reasons = [{"code": code, "count": count} for code, count in declines.most_common()]
+    return {"postings": list(counted.values()), "declines": reasons}
 
 
 def search_for(text: str) -> repository.Search:

@@ -147,9 +147,13 @@ def _time_of(session: ClientSession) -> list[int]:
 
 def _write_heads(database: Database[Document], directory: Path, session: ClientSession) -> Part:
     writer = PartWriter(directory, HEADS)
-    for head in database[ENTRIES].aggregate(_HEADS, session=session, allowDiskUse=True):
-        line = f"{head['_id']} {head['sequence']} {bytes(head['hash']).hex()}\n"
-        writer.write(line.encode(), 1)
+    try:
+        for head in database[ENTRIES].aggregate(_HEADS, session=session, allowDiskUse=True):
+            line = f"{head['_id']} {head['sequence']} {bytes(head['hash']).hex()}\n"
+            writer.write(line.encode(), 1)
+    except BaseException:
+        writer.abandon()
+        raise
     return writer.end()
 
 

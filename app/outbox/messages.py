@@ -177,6 +177,12 @@ def account_renamed(account: Mapping[str, Any], at: datetime) -> OutboxMessage:
     return OutboxMessage(SilentKind.ACCOUNT_RENAMED, account["user"], {"at": at, "account": account["_id"]})
 
 
+def payee_added(payee: Mapping[str, Any], currency: str) -> OutboxMessage:
+    """Return the message, without a mail, that a user saved a payee, given as its document."""
+    payload = {"at": payee["created_at"], "payee": payee["_id"], "currency": currency}
+    return OutboxMessage(SilentKind.PAYEE_ADDED, payee["user"], payload)
+
+
 def news_of(decisions: Iterable[Decision]) -> list[News]:
     """Return the news in these decisions, in order.
 

@@ -15,6 +15,8 @@ from app.errors import PayeeNotFound, ValidationFailed
 from app.fields import is_visible
 from app.ledger.records import Account, AccountKind, AccountStatus
 from app.mongo import Document
+from app.outbox import messages
+from app.outbox import repository as outbox
 from app.payees import repository
 
 # Bounds the cost of the list, which reads the accounts of all.
@@ -66,6 +68,7 @@ def save_payee(*, user_id: ObjectId, number: AccountNumber, name: str) -> tuple[
         if repository.count_payees_of(user_id, session, limit=PAYEES_PER_USER_MAX) >= PAYEES_PER_USER_MAX:
             return False
         repository.insert_payee(payee, session)
+        outbox.insert([messages.payee_added(payee, found["currency"])], session)
         return True
 
     try:

@@ -40,6 +40,9 @@ ADMIN_CALLS = [
     ("GET", "/api/admin/accounts", None),
     ("GET", "/api/admin/audit-log", None),
     ("GET", "/api/admin/trial-balance", None),
+    ("GET", "/api/admin/outbox", None),
+    ("GET", "/api/admin/status", None),
+    ("POST", f"/api/admin/outbox/{'a' * 24}/retry", None),
     ("PATCH", f"/api/admin/accounts/{'a' * 24}/status", {"status": "FROZEN", "reason": "x"}),
     ("PATCH", f"/api/admin/users/{'a' * 24}/role", {"role": "ADMIN"}),
     ("POST", f"/api/transactions/{'a' * 24}/reverse", {"idempotencyKey": "k", "reason": "x"}),
@@ -65,7 +68,7 @@ def test_every_route_of_the_admin_api_declares_its_roles(app: Flask) -> None:
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     }
 
-    assert len(declared) == 6
+    assert len(declared) == 9
     assert declared.pop(("PATCH", "/api/admin/users/<id:user_id>/role")) == "role SYSTEM"
     assert set(declared.values()) == {"role ADMIN or SYSTEM"}
 

@@ -196,7 +196,7 @@ def test_the_status_counts_what_was_posted_and_declined(bank: Bank) -> None:
     assert sum(each["posted"] for each in body["postings"]) == 7
     # A transfer, and a batch as a whole. The unknown account left no record.
     assert sum(each["declined"] for each in body["postings"]) == 2
-    assert body["declines"] == {"insufficient_funds": 2}
+    assert body["declines"] == [{"code": "insufficient_funds", "count": 2}]
     assert len(body["postings"]) == service.POSTINGS_MINUTES + 1
     assert [each["at"] for each in body["postings"]] == sorted(each["at"] for each in body["postings"])
     assert body["holds"] == {"open": 1, "overdue": 0}

@@ -121,7 +121,7 @@ def test_users_and_accounts(bank: Bank, database: Database[Document]) -> None:
     assert entry is not None
     del entry["_id"]
     spread(database, "users", user, "created_at", lambda number: {"email": f"{number}@fincore.example"})
-    spread(database, "accounts", opened, "created_at")
+    spread(database, "accounts", opened, "created_at", lambda number: {"number": f"FC{number:014}"})
     database.ledger_entries.insert_many([{**entry, "account": id_} for id_ in falling_ids(ITEMS)])
 
     for path, name in (

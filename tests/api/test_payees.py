@@ -8,6 +8,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.account_numbers import grouped
+from app.events.service import place_events
 from app.ledger.records import treasury_id
 from app.mongo import Document
 from app.payees.service import PAYEES_PER_USER_MAX
@@ -123,6 +124,18 @@ def test_a_repeat_saves_nothing_twice_and_another_name_is_refused(asha: Person, 
     assert (other.status, other.code) == (422, "validation_failed")
     assert other.body["errors"] == {"number": ["Saved already, as Landlord."]}
     assert len(payees_of(asha)) == 1
+
+
+def test_who_saves_a_payee_has_an_event_of_it_once(asha: Person, bens: tuple[Person, str, str]) -> None:
+    _, _, number = bens
+    payee = save(asha, number).body["payee"]
+    save(asha, number)
+
+    place_events()
+
+    (event,) = asha.get("/api/events?types=payee.added").body["events"]
+    assert event["data"] == {"payeeId": payee["id"], "currency": "EUR"}
+    assert event["createdAt"] == payee["createdAt"]
 
 
 def test_saves_of_the_same_moment_save_once(asha: Person, bens: tuple[Person, str, str]) -> None:

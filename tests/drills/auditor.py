@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,28 @@ class Auditor:
             for reader in self._readers(record):
                 if users[reader] not in told[str(id_)]:
                     verdict.wrong.append(f"{users[reader]} got no letter about {record['kind']} {id_}")
+
+    def judge_events(self, told: Mapping[ObjectId, Sequence[Document]], verdict: Verdict) -> None:
+        """Insist that each party of each transaction got its events, once, and none of what is not there.
+
+        `told` has, for the ids of users, what they read of their events.
+        """
+        about: dict[ObjectId, set[str]] = {}
+        for user, events in told.items():
+            data = [(each["type"], each["data"]) for each in events]
+            seen = Counter(
+                (kind, of.get("accountId"), of["transactionId"]) for kind, of in data if "transactionId" in of
+            )
+            ids = Counter(each["id"] for each in events)
+            verdict.doubled += [f"{count} events {what} to {user}" for what, count in seen.items() if count > 1]
+            verdict.doubled += [f"the event {id_} to {user} {count} times" for id_, count in ids.items() if count > 1]
+            about[user] = {transaction for _, _, transaction in seen}
+            for id_ in about[user] - {str(record) for record in self.records}:
+                verdict.wrong.append(f"an event about {id_}, which was never committed")
+        for id_, record in self.records.items():
+            for reader in self._readers(record):
+                if reader in about and str(id_) not in about[reader]:
+                    verdict.wrong.append(f"{reader} got no event about {record['kind']} {id_}")
 
     def judge_outbox(self, verdict: Verdict) -> None:
         """Insist that no message tells of a transaction or an account that is not there."""

@@ -39,7 +39,8 @@ def witness_outside() -> None:
     tell = outbox.tell
 
     def tell_at_once(decided: Any, session: Any) -> None:
-        tell(decided, None)  # type: ignore[arg-type]
+        with session.client.start_session() as apart:
+            tell(decided, apart)
         time.sleep(UNTIL_COMMIT_S)
 
     outbox.tell = tell_at_once

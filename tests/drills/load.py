@@ -8,6 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bson import ObjectId
+
+from app.mongo import Document
 from local.processes import holds_within
 from tests.clients import Answer
 from tests.drills.house import House
@@ -95,6 +98,19 @@ def _told(answer: Answer) -> Any:
     return body
 
 
+def events_of(person: Person) -> list[Document]:
+    """Return all events that a person can read, oldest first."""
+    found: list[Document] = []
+    path, place = "/api/events?limit=200", None
+    while True:
+        answer = person.get(path if place is None else f"{path}&after={place}")
+        assert answer.status == 200, answer.content
+        found += answer.body["events"]
+        if answer.body["nextAfter"] == place:
+            return found
+        place = answer.body["nextAfter"]
+
+
 class Load:
     """Sixteen clients, from the start to the end of a `with` block. `settle` then asks again for what is unknown."""
 
@@ -132,6 +148,10 @@ class Load:
         self._threads.shutdown()
         for client in self._running:
             client.result()
+
+    def events(self) -> dict[ObjectId, list[Document]]:
+        """Return what each customer can read of their events, by the customers' ids."""
+        return {ObjectId(person.user["id"]): events_of(person) for person, _ in self._customers}
 
     @property
     def unknown(self) -> int:

@@ -126,10 +126,15 @@ def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: 
 
 
 def close(house: House, load: Load, result: Result, *, mails: bool) -> None:
-    """Have the operator's own check look and, with `mails`, wait for every letter."""
+    """Have the operator's own check look, read all events and, with `mails`, wait for every letter."""
     check = house.server.flask("ledger", "verify")
     if check.returncode != 0:
         result.wrong.append(f"flask ledger verify: {check.stdout[-500:]}{check.stderr[-500:]}")
+    with house.database() as database:
+        auditor, verdict = Auditor(database), Verdict()
+    auditor.judge_events(load.events(), verdict)
+    result.doubled += verdict.doubled
+    result.wrong += verdict.wrong
     if not mails:
         return
     with house.database() as database:
@@ -151,7 +156,8 @@ def judge_letters(house: House, load: Load, result: Result) -> None:
 
 def _add(verdict: Verdict, result: Result) -> None:
     # Each audit looks at all wishes so far, so that a later loss of an earlier one shows, too.
-    result.lost, result.doubled = verdict.lost, verdict.doubled
+    result.lost = verdict.lost
+    result.doubled += [each for each in verdict.doubled if each not in result.doubled]
     result.wrong += [each for each in verdict.wrong if each not in result.wrong]
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from bson import Int64
+from bson import Int64, ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document
 from tests.drills.auditor import Auditor, Verdict
-from tests.drills.load import Wish
+from tests.drills.load import Wish, events_of
 from tests.mail import Received
 from tests.people import Bank
 
@@ -102,3 +102,28 @@ def test_letters_that_are_missing_or_premature_are_seen(
         in verdict.wrong
     )
     assert sum("got no letter" in wrong for wrong in verdict.wrong) == 2 + 1 + 2 + 1
+
+
+def test_events_that_are_missing_premature_or_there_twice_are_seen(
+    database: Database[Document], wishes: list[Wish]
+) -> None:
+    payer = wishes[0].person
+    user, events = ObjectId(payer.user["id"]), events_of(payer)
+    auditor, sound, faulty = Auditor(database), Verdict(), Verdict()
+    (sent,) = (each for each in events if each["data"].get("transactionId") == transaction_of(wishes[0]))
+    stray = {**sent, "id": "a" * 24, "data": {**sent["data"], "transactionId": "a" * 24}}
+
+    auditor.judge_events({user: events}, sound)
+    auditor.judge_events({user: [each for each in events if each != sent]}, faulty)
+    auditor.judge_events({user: [*events, sent, stray]}, faulty)
+
+    assert sound.is_clean, sound
+    assert any("got no event about TRANSFER" in each for each in faulty.wrong)
+    assert any("never committed" in each for each in faulty.wrong)
+    assert len(faulty.doubled) == 2
+
+
+def transaction_of(wish: Wish) -> str:
+    assert wish.outcome is not None
+    id_: str = wish.outcome.body["transaction"]["id"]
+    return id_

@@ -12,6 +12,7 @@ from flask import Flask
 from pymongo.database import Database
 
 from app import mongo
+from app.account_numbers import new_number
 from app.mail import delivery, desk, rounds, smtp
 from app.mail.smtp import MESSAGE_TIMEOUT_S, mail
 from app.mongo import Document
@@ -36,7 +37,7 @@ def slowly(_server: object, _envelope: object) -> None:
 
 def opened(reader: ObjectId, at: datetime = NOW) -> messages.OutboxMessage:
     return messages.account_opened(
-        {"_id": ObjectId(), "user": reader, "name": None, "currency": "INR", "created_at": at}
+        {"_id": ObjectId(), "number": new_number(), "user": reader, "name": None, "currency": "INR", "created_at": at}
     )
 
 

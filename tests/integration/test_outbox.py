@@ -10,6 +10,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app import ledger, mongo
+from app.account_numbers import new_number
 from app.ledger.commands import Transfer
 from app.ledger.group import GroupCommit
 from app.ledger.records import TransactionKind
@@ -256,12 +257,8 @@ def test_a_reset_token_is_forgotten_once_it_is_sent(database: Database[Document]
 
 def test_whose_turn_it_is_costs_one_seek_for_each_reader(database: Database[Document]) -> None:
     readers = [ObjectId() for _ in range(3)]
-    opened = [
-        messages.account_opened({"_id": ObjectId(), "user": reader, "name": None, "currency": "INR", "created_at": NOW})
-        for reader in readers
-        for _ in range(100)
-    ]
-    mongo.atomically(lambda session: outbox.insert(opened, session))
+    told = [opened(reader) for reader in readers for _ in range(100)]
+    mongo.atomically(lambda session: outbox.insert(told, session))
 
     assert outbox.find_readers(NOW, after=None, size_max=10) == sorted(readers)
     assert outbox.find_readers(NOW, after=readers[0], size_max=10) == [*readers[1:], readers[0]]
@@ -307,7 +304,14 @@ def test_the_search_for_due_blocks_reads_nothing_else(database: Database[Documen
 
 
 def opened(reader: ObjectId) -> OutboxMessage:
-    account = {"_id": ObjectId(), "user": reader, "name": None, "currency": "INR", "created_at": NOW}
+    account = {
+        "_id": ObjectId(),
+        "number": new_number(),
+        "user": reader,
+        "name": None,
+        "currency": "INR",
+        "created_at": NOW,
+    }
     return messages.account_opened(account)
 
 

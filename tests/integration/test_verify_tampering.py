@@ -8,6 +8,7 @@ import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
+from app.account_numbers import new_number
 from app.ledger import documents, repository
 from app.ledger.proof import verify
 from app.mongo import Document
@@ -141,7 +142,7 @@ def test_a_missing_last_entry(tampered: Ledger) -> None:
 def test_a_missing_journal_and_a_missing_account(tampered: Ledger) -> None:
     idle = tampered.database.accounts.find_one({"_id": tampered.ravi})
     assert idle is not None
-    unopened = {**idle, "_id": ObjectId()}
+    unopened = {**idle, "_id": ObjectId(), "number": new_number()}
     tampered.database.accounts.insert_one(unopened)
     assert faults() == [("journal", unopened["_id"], 0, None)]
 

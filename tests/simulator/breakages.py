@@ -12,7 +12,7 @@ from app import audit
 from app.ledger import repository
 from app.ledger.records import Account, Entry
 from app.ledger.state import Decided
-from app.mongo import blocks
+from app.mongo import blocks, clocks
 from app.outbox import repository as outbox
 from tests.simulator import requests, server, world
 from tests.simulator.setting import replace
@@ -33,7 +33,10 @@ def no_key_index() -> None:
 def letters_before_commit() -> None:
     """Letters are written before the block commits, and by themselves."""
 
+    causal = clocks.causal
+
     def tell(decided: Decided, session: ClientSession) -> None:
+        replace(clocks, causal=lambda _session: causal(session))
         outbox.tell(decided, None)  # type: ignore[arg-type]
 
     world.WITNESSES[:] = [audit.record_acts, tell]

@@ -7,7 +7,7 @@ carried out without an answer.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from greenlet import GreenletExit
 from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, NetworkTimeout, PyMongoError
@@ -136,6 +136,15 @@ class ScriptedSession:
     @property
     def in_transaction(self) -> bool:
         return self._state == "open"
+
+    @property
+    def cluster_time(self) -> dict[str, Any] | None:
+        """The time that the last answer told: the number of commits so far."""
+        return {"clusterTime": Timestamp(self._database.server.commits + 1, 1)} if self._block is not None else None
+
+    @property
+    def operation_time(self) -> None:
+        """As before the first answer."""
 
     def start_transaction(self, read_concern: Any, write_concern: Any) -> None:
         assert not self.in_transaction, "A block is open already."

@@ -32,7 +32,8 @@ def sealed(entry: Document, about: Document) -> bytes:
 def record_hash(is_transaction: bool, about: Document) -> bytes:
     if not is_transaction:
         user = about.get("user")
-        return _digest(["account", None if user is None else str(user), about["kind"], about["currency"]])
+        number = [about["number"]] if "number" in about else []
+        return _digest(["account", None if user is None else str(user), about["kind"], about["currency"], *number])
     reverses, expires_at, metadata = about.get("reverses"), about.get("expires_at"), about.get("metadata")
     return _digest(
         [

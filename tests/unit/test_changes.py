@@ -14,6 +14,8 @@ from clients.document import DOCUMENT, RELEASED
 Document = dict[str, Any]
 # What was decided since the last release, with the reason. A release empties this.
 DECIDED = {
+    r"\b(fromAccount|toAccount|account|accountId) has another pattern$": "What is an id is still accepted, and an "
+    "account's number too.",
     r"\b(name|reason|description|q|user|subject|actor) has another pattern$": "Text that changes the direction of text "
     "around it is refused, because it makes one name look like another.",
     r"^GET /api/accounts/{}/statement: ": "It is answered as before. Only its description has JSON alone, because few "
