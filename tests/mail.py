@@ -68,6 +68,37 @@ class Received:
         return content
 
 
+TURNS = 20
+
+
+class _Controller(Controller):
+    """Also ends the conversations that are under way when it stops."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._conversations: list[SMTP] = []
+
+    def factory(self) -> SMTP:
+        server: SMTP = super().factory()  # type: ignore[no-untyped-call] # the library has no types there
+        self._conversations.append(server)
+        return server
+
+    def stop(self, no_assert: bool = False) -> None:
+        asyncio.run_coroutine_threadsafe(self._end_all(), self.loop).result()
+        super().stop(no_assert)
+
+    async def _end_all(self) -> None:
+        # Who has just connected gets a conversation in one of the loop's next turns.
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        for each in self._conversations:
+            if isinstance(each.transport, asyncio.Transport):
+                each.transport.abort()
+        # The loop closes their sockets in its next turns.
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+
 class SmtpServer:
     """Takes mail on a port of its own, unless told to do otherwise.
 
@@ -82,10 +113,10 @@ class SmtpServer:
         self.on_data: Callable[[SMTP, Envelope], str | None] = lambda _server, _envelope: None
         self._smtputf8 = smtputf8
         self._pipelining = pipelining
-        self._controller: Controller | None = None
+        self._controller: _Controller | None = None
 
     def start(self) -> None:
-        self._controller = Controller(self, LOOPBACK, self.port, enable_SMTPUTF8=self._smtputf8)
+        self._controller = _Controller(self, LOOPBACK, self.port, enable_SMTPUTF8=self._smtputf8)
         self._controller.start()
 
     def stop(self) -> None:

@@ -13,10 +13,10 @@ from app.http.described import LOCATION
 from app.http.parsing import BODY_PROBLEMS
 from app.payees import service
 from app.payees.schemas import (
-    HolderSchema,
     LookupQuerySchema,
     PayeeAnswerSchema,
     PayeeListSchema,
+    PayeeLookupSchema,
     RenamePayeeSchema,
     SavePayeeSchema,
 )
@@ -28,7 +28,7 @@ bp = Blueprint("payees", __name__, url_prefix="/api/payees", description="Whom o
 @token_required
 @bp.limited("lookup")
 @bp.arguments(LookupQuerySchema(), location="query")
-@bp.response(200, HolderSchema())
+@bp.response(200, PayeeLookupSchema())
 @bp.refusals(*TOKEN_PROBLEMS, PayeeNotFound)
 def look_up_payee(query: dict[str, Any]) -> dict[str, Any]:
     """Look up an account number before paying to it.

@@ -30,7 +30,7 @@ class LookupQuerySchema(CamelSchema):
     number = PayeeNumber()
 
 
-class HolderSchema(CamelSchema):
+class PayeeLookupSchema(CamelSchema):
     """Whom a payment to a number would reach, as far as a payer may know."""
 
     example = EXAMPLE_LOOKUP
@@ -42,7 +42,7 @@ class HolderSchema(CamelSchema):
     )
 
 
-class PayeeSchema(HolderSchema):
+class PayeeSchema(PayeeLookupSchema):
     """A payee that the user has saved."""
 
     id = Id(attribute="_id", required=True)

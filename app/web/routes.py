@@ -25,6 +25,7 @@ PLACES = (
     "forgotten",
     "holds",
     "movements",
+    "operator",
     "pay",
     "payees",
     "register",

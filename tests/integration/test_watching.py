@@ -103,7 +103,7 @@ def test_the_line_of_a_request_says_who_asked_what_and_how_long_it_took(
 
     (line,) = lines
     assert (line["event"], line["method"], line["status"], line["user"]) == ("request", "GET", 200, person.id)
-    assert (line["path"], line["route"]) == (path, "/api/accounts/<id:account_id>/balance")
+    assert (line["path"], line["route"]) == (path, "/api/accounts/<account:account_id>/balance")
     assert 0 < line["database_ms"] <= line["duration_ms"]
     assert re.fullmatch("[0-9a-f]{32}", line["request_id"])
 

@@ -50,7 +50,7 @@ class Faults:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.seen.append(f"console: {message.text}")
+            self.seen.append(f"console: {message.text} {message.location['url']}")
 
     def _on_failure(self, request: Request) -> None:
         # What a view asked for and no longer needs, because it was left.

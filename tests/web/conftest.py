@@ -77,4 +77,6 @@ def sign_in(page: Page, person: Person, path: str = "/") -> None:
     page.get_by_label("E-mail").fill(person.user["email"])
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("navigation", name="Main").first).to_be_visible()
+    expect(page.locator("nav").first).to_be_attached()
+    expect(page.locator("main h1")).to_be_attached()
+    expect(page.locator("main .bone")).to_have_count(0)

@@ -19,7 +19,7 @@ from tests.people import PASSWORD, SYSTEM_EMAIL, Bank
 from tests.server import running_server
 from tests.web.browser import launch, open_page
 from tests.web.conftest import sign_in
-from tests.web.views import VIEWS, View, new_world, visit
+from tests.web.views import View, new_world, views_of, visit
 
 FOLDER = ROOT / "build" / "screenshots"
 SIZES = {"wide": (1280, 900), "phone": (400, 860)}
@@ -47,19 +47,22 @@ def _take(uri: str) -> None:
         for size_name, size in SIZES.items():
             for theme in ("light", "dark"):
                 world = new_world(Bank(OverHttp(port)))
-                with open_page(browser, f"http://127.0.0.1:{port}", size=size, theme=theme) as (page, faults):
-                    faults.expect("404")
-                    page.route("**/balance/history?**", _with_a_past)
-                    for view in sorted(VIEWS, key=lambda view: not view.is_open):
-                        if not view.is_open and page.locator(".rail").count() == 0:
-                            sign_in(page, world.asha, "/sign-in")
-                        visit(page, view, world)
-                        _picture(page, view, f"{theme}-{size_name}")
+                for who in (None, world.asha, world.operator):
+                    with open_page(browser, f"http://127.0.0.1:{port}", size=size, theme=theme) as (page, faults):
+                        faults.expect("404")
+                        page.route("**/balance/history?**", _with_a_past)
+                        if who:
+                            sign_in(page, who, "/sign-in")
+                        for view in views_of(world, who):
+                            visit(page, view, world)
+                            _picture(page, view, f"{theme}-{size_name}")
         browser.close()
     sys.stderr.write(f"The pictures are in {FOLDER.relative_to(ROOT)}.\n")
 
 
 def _picture(page: Page, view: View, kind: str) -> None:
+    # The small charts come last.
+    page.wait_for_load_state("networkidle")
     page.evaluate("document.activeElement?.matches('h1') && document.activeElement.blur()")
     page.screenshot(path=FOLDER / f"{view.name}-{kind}.png")
 

@@ -40,11 +40,11 @@ def test_a_payment_is_reviewed_in_figures_and_words_and_then_paid(
     expect(page.get_by_text("₹874.50")).to_be_visible()
     assert pay_button(page) == "Pay ₹125.50"
     page.get_by_role("button", name="Pay ₹125.50").click()
-    expect(page.get_by_role("heading", name="Paid")).to_be_focused()
+    expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_focused()
     expect(page.get_by_text("Your balance is now ₹874.50.")).to_be_visible()
     assert person.balance(savings) == 12_550
 
-    page.get_by_role("link", name="Your accounts").click()
+    page.get_by_role("link", name="Your accounts", exact=True).click()
     expect(page.get_by_text("₹874.50 available")).to_be_visible()
 
 
@@ -52,7 +52,7 @@ def test_a_double_click_and_a_reload_pay_once(page: Page, asha: tuple[Person, st
     sign_in(page, asha[0], "/pay")
     fill_payment(page, "10")
     page.get_by_role("button", name="Pay ₹10.00").dblclick()
-    expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+    expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
     page.reload()
     expect(page.get_by_label("Amount")).to_be_visible()
     assert transfers(asha[0]) == [1_000]
@@ -76,7 +76,7 @@ def test_a_lost_answer_is_asked_again_with_the_same_key_also_after_a_reload(
     expect(page.get_by_text("The connection broke before we heard back.")).to_be_visible()
     page.unroute("**/api/transactions/create")
     page.get_by_role("button", name="Ask again").click()
-    expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+    expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
     assert transfers(asha[0]) == [2_000]
 
 
@@ -89,12 +89,12 @@ def test_two_tabs_with_the_same_payment_ask_before_it_is_paid_twice(
         other.goto("/pay")
         fill_payment(other, "30")
         other.get_by_role("button", name="Pay ₹30.00").click()
-        expect(other.get_by_role("heading", name="Paid")).to_be_visible()
+        expect(other.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
         page.get_by_role("button", name="Pay ₹30.00").click()
         expect(page.get_by_text("This would be a second payment.")).to_be_visible()
         assert transfers(asha[0]) == [3_000]
         page.get_by_role("button", name="Pay ₹30.00 once more").click()
-        expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+        expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
     assert transfers(asha[0]) == [3_000, 3_000]
 
 
@@ -151,7 +151,7 @@ def test_amounts_are_typed_in_the_currencys_own_units(
     sign_in(page, person, "/pay")
     fill_payment(page, typed)
     page.get_by_role("button", name=button).click()
-    expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+    expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
     assert person.balance(savings) == amount
 
 
@@ -164,5 +164,42 @@ def test_an_amount_that_can_be_read_in_two_ways_is_asked_back(page: Page, web: B
     expect(page.get_by_text("Which is it?").first).to_be_visible()
     page.get_by_role("button", name=re.compile(r"^KWD\s1\.234$")).click()
     page.get_by_role("button", name=re.compile(r"^Pay KWD\s1\.234$")).click()
-    expect(page.get_by_role("heading", name="Paid")).to_be_visible()
+    expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
     assert person.balance(savings) == 1_234
+
+
+def test_somebody_is_paid_by_the_number_of_their_account_once_their_name_was_checked(
+    page: Page, asha: tuple[Person, str], ben: tuple[Person, str]
+) -> None:
+    number = ben[0].get("/api/accounts").body["accounts"][0]["number"]
+    mistyped = number[:-1] + str((int(number[-1]) + 1) % 10)
+    sign_in(page, asha[0], "/pay")
+    page.get_by_label("To", exact=True).fill(mistyped)
+    expect(page.get_by_text("There is a mistake in this account number.")).to_be_visible()
+    page.get_by_label("To", exact=True).fill(f"{number[:4].lower()} {number[4:]}")
+    page.get_by_role("button", name="Ben C.").click()
+    expect(page.get_by_text("Name checked")).to_be_visible()
+    page.get_by_label("Amount").fill("7")
+    page.get_by_role("button", name="Pay ₹7.00").click()
+    expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible()
+    assert ben[0].balance(ben[1]) == 700
+
+
+def test_a_payee_is_saved_renamed_paid_and_removed(
+    page: Page, asha: tuple[Person, str], ben: tuple[Person, str]
+) -> None:
+    number = ben[0].get("/api/accounts").body["accounts"][0]["number"]
+    sign_in(page, asha[0], "/payees")
+    page.get_by_label("Account number").fill(number)
+    expect(page.get_by_text("Name checked")).to_be_visible()
+    page.get_by_label("Your name for them").fill("Landlord")
+    page.get_by_role("button", name="Add the payee").click()
+    page.get_by_role("button", name="Rename Landlord").click()
+    page.get_by_label("Your name for them").first.fill("Ben upstairs")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    page.locator("main").get_by_role("link", name="Pay").click()
+    expect(page.locator(".chosen")).to_contain_text("Ben upstairs")
+    page.go_back()
+    page.get_by_role("button", name="Remove Ben upstairs").click()
+    page.get_by_role("button", name="Remove Ben upstairs").last.click()
+    expect(page.get_by_role("heading", name="You have no payees yet")).to_be_visible()

@@ -142,3 +142,18 @@ def test_a_new_password_is_set_with_the_token_from_the_mail(page: Page, faults: 
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_role("button", name="Set the password").click()
     expect(page.get_by_role("alert")).to_contain_text("This token does not work.")
+
+
+def test_a_slow_answer_is_said_while_it_is_waited_for(page: Page, asha: tuple[Person, str]) -> None:
+    waiting: list[Route] = []
+    sign_in(page, asha[0])
+    page.clock.install()
+    page.route("**/api/transactions?**", lambda route: waiting.append(route))
+    page.get_by_role("link", name="All movements").click()
+    expect(page.locator(".bone").first).to_be_visible()
+    page.clock.fast_forward(5_000)
+    expect(page.get_by_text("The bank takes longer than usual.")).to_be_visible()
+    for route in waiting:
+        route.continue_()
+    expect(page.get_by_role("heading", name="Movements")).to_be_visible()
+    expect(page.get_by_text("The bank takes longer than usual.")).to_be_hidden()

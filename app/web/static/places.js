@@ -18,6 +18,15 @@ export const PLACES = [
   { path: "/holds", tab: "holds", load: () => import("./views/holds.js") },
   { path: "/statements", tab: "statements", load: () => import("./views/statements.js") },
   { path: "/settings", tab: "settings", load: () => import("./views/settings.js") },
+  { path: "/operator/people", tab: "people", load: () => import("./views/people.js") },
+  { path: "/operator/people/:user", tab: "people", load: () => import("./views/person.js") },
+  { path: "/operator/accounts", tab: "all-accounts", load: () => import("./views/bank-accounts.js") },
+  { path: "/operator/accounts/:account", tab: "all-accounts", load: () => import("./views/bank-account.js") },
+  { path: "/operator/movements/:transaction", tab: "all-accounts", load: () => import("./views/bank-movement.js") },
+  { path: "/operator/audit-log", tab: "audit-log", load: () => import("./views/audit-log.js") },
+  { path: "/operator/books", tab: "books", load: () => import("./views/books.js") },
+  { path: "/operator/letters", tab: "letters", load: () => import("./views/letters.js") },
+  { path: "/operator/status", tab: "status", load: () => import("./views/status.js") },
 ];
 
 // The rail. On a phone the tabs at the thumb are those with `thumb`; the others are reached from settings.
@@ -37,4 +46,11 @@ export const MORE = [
 ];
 
 // What operators see besides: { name, href, text, icon }.
-export const OPERATOR_TABS = [];
+export const OPERATOR_TABS = [
+  { name: "people", href: "/operator/people", text: "People", icon: "payees" },
+  { name: "all-accounts", href: "/operator/accounts", text: "All accounts", icon: "accounts" },
+  { name: "audit-log", href: "/operator/audit-log", text: "Audit log", icon: "statements" },
+  { name: "books", href: "/operator/books", text: "Books", icon: "books" },
+  { name: "letters", href: "/operator/letters", text: "Letters", icon: "letter" },
+  { name: "status", href: "/operator/status", text: "Status", icon: "pulse" },
+];

@@ -8,7 +8,7 @@ import { inWords } from "./numerals.js";
 
 // Like a field of `forms`; besides, `amount` is the BigInt that was read or null, and `setCurrency` changes the currency.
 export function amountField({ label = "Amount", name = "amount", currency, value = "", onChange = () => {} }) {
-  let present = currency;
+  let [present, isMade] = [currency, false];
   const unit = h("span", { class: "unit", "aria-hidden": "true" });
   const box = h("div", { class: "big" });
   const choices = h("div", { class: "row wrap" });
@@ -21,7 +21,8 @@ export function amountField({ label = "Amount", name = "amount", currency, value
     put(choices, several.map((one) => h("button", { type: "button", class: "button", onclick: () => choose(one) }, format(one, present))));
     if (amount !== null) made.hint(inWords(amount, present));
     else made.hint(fault && several.length ? fault : null);
-    onChange(amount);
+    // While it is being made, nobody can look at it yet.
+    if (isMade) onChange(amount);
   }
 
   function choose(amount) {
@@ -46,5 +47,6 @@ export function amountField({ label = "Amount", name = "amount", currency, value
   };
   made.amount = null;
   made.setCurrency(currency);
+  isMade = true;
   return made;
 }

@@ -11,7 +11,7 @@ function table(caption, rows) {
 const shown = (number) => (/^FC/.test(number) ? spaced(number) : "Account");
 
 function row({ to, note, fault, amount, typed, currency, state }) {
-  return h("tr", {}, h("td", {}, h("span", { class: "num" }, shown(to)), note && [h("br"), h("span", { class: "small soft" }, name(note))], fault && h("p", { class: "hint wrong" }, fault)), h("td", { class: "right" }, amount === null ? h("span", { class: "soft" }, name(typed)) : money(amount, currency)), h("td", { class: "right" }, state));
+  return h("tr", {}, h("td", {}, h("span", {}, shown(to)), note && [h("br"), h("span", { class: "small soft" }, name(note))], fault && h("p", { class: "hint wrong" }, fault)), h("td", { class: "right" }, amount === null ? h("span", { class: "soft" }, name(typed)) : money(amount, currency)), h("td", { class: "right" }, state));
 }
 
 export function previewTable(lines, currency) {

@@ -39,7 +39,7 @@ export function door() {
   if (shown?.key === "door") return shown.main;
   const main = h("main", { id: "main", class: "door-main", tabindex: "-1" });
   const side = h(
-    "div",
+    "header",
     { class: "side" },
     h("div", { class: "stack" }, brand(), h("p", { class: "motto" }, "A bank whose books you can check yourself."), h("p", { class: "soft" }, "Every payment is two entries that nobody can change. Every receipt and statement carries the proof.")),
   );

@@ -36,7 +36,7 @@ function whoIn({ kind, description }, other, isOut) {
   return other ?? (description || (isOut ? "Payment" : "Money received"));
 }
 
-function chipOf({ status, kind }) {
+export function chipOf({ status, kind }) {
   if (status === "PENDING") return chip("Held", "hold");
   if (status === "FAILED") return chip("Declined");
   if (status === "VOIDED") return chip("Given back");
@@ -78,9 +78,13 @@ export function table(transactions, context, caption = "Movements") {
     "table",
     { class: "ledger" },
     h("caption", { class: "unseen" }, caption),
-    h("thead", { class: context.balances ? null : "unseen" }, h("tr", {}, h("th", { scope: "col" }, "Movement"), h("th", { scope: "col", class: "right" }, "Amount"), context.balances && h("th", { scope: "col", class: "right wide-only" }, "Balance after"))),
+    h("thead", { class: context.balances ? null : "silent" }, h("tr", {}, title("Movement"), title("Amount", "right"), context.balances && title("Balance after", "right wide-only"))),
     [...days].map(([day, lines]) => h("tbody", {}, h("tr", { class: "day" }, h("th", { scope: "rowgroup", colspan: columns }, dayName(day))), lines.map((one) => line(one, context)))),
   );
+}
+
+function title(text, kind = null) {
+  return h("th", { scope: "col", class: kind }, h("span", {}, text));
 }
 
 function dayOf(transaction) {

@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { icon } from "./icons.js";
 import { custom } from "./money.js";
 import { chip, initials } from "./parts.js";
-import { handle, nameOf, readNumber, shortNumber, spaced } from "./people.js";
+import { handle, nameOf, namer, readNumber, shortNumber, spaced } from "./people.js";
 import { wordsOf } from "./problems.js";
 
 const SHOWN_MAX = 8;
@@ -18,7 +18,7 @@ export function payeePicker({ accounts, payees, from, onChange }) {
   const [list, fault] = [h("ul", { class: "picks", "aria-label": "People and accounts to choose from" }), h("p", { class: "hint wrong", id: `${id}-fault`, hidden: true })];
   const box = h("div", {});
   let looking = 0;
-  const made = { name: "toAccount", control: input, chosen: null, value: null, element: h("div", { class: "of-form" }, label, box, fault), fault: showFault, check, choose, redraw };
+  const made = { name: "toAccount", get control() { return made.chosen ? box.querySelector("button") : input; }, chosen: null, value: null, element: h("div", { class: "of-form" }, label, box, fault), fault: showFault, check, choose, redraw };
 
   const known = () => [
     ...payees.map((payee) => ({ to: payee.number, name: payee.name, note: spaced(payee.number), currency: payee.currency, isChecked: true })),
@@ -94,5 +94,7 @@ export function namedBefore(accounts, payees, to) {
   const own = accounts.find((one) => handle(one) === to || one.id === to);
   if (own) return { to: handle(own), name: nameOf(own), note: "Your own account", currency: own.currency, isOwn: true };
   const payee = payees.find((one) => one.number === to);
-  return payee ? { to, name: payee.name, note: spaced(to), currency: payee.currency, isChecked: true } : null;
+  if (payee) return { to, name: payee.name, note: spaced(to), currency: payee.currency, isChecked: true };
+  const known = namer(accounts)(to);
+  return known && { to, name: known, note: "Paid before" };
 }

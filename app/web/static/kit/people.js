@@ -5,7 +5,7 @@ import { Problem } from "./problems.js";
 import { currentUser } from "./session.js";
 import { custom } from "./money.js";
 
-// FC, two check digits and twelve digits, checked like an IBAN (ISO 7064 mod 97-10).
+// FC, two check digits and twelve digits, checked like an IBAN (ISO 7064 mod 97-10). An id is taken too, as by the API.
 export function readNumber(text) {
   const number = text.normalize("NFKC").replace(/[\s\u200b-\u200f-]/g, "").toUpperCase();
   if (/^[0-9A-F]{24}$/i.test(number)) return { number: number.toLowerCase() };
@@ -41,14 +41,8 @@ export async function ownAccount(named, signal) {
   return { account, accounts };
 }
 
-// One's saved payees; none where the bank has no payees.
 export async function savedPayees(signal) {
-  try {
-    return (await get("/api/payees", null, { signal })).payees;
-  } catch (error) {
-    if (error.code === "not_found") return [];
-    throw error;
-  }
+  return (await get("/api/payees", null, { signal })).payees;
 }
 
 const memory = () => `fincore.names.${currentUser().id}`;

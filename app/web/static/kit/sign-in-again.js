@@ -12,6 +12,7 @@ export function signInAgain() {
     const leave = button("Leave", { onclick: () => dialog.close() });
     const inside = form({
       fields: [field({ name: "password", label: "Password", type: "password", autocomplete: "current-password", required: "Type your password." })],
+      before: [h("input", { type: "email", autocomplete: "username", value: email, hidden: true })],
       submit: "Go on",
       cancel: leave,
       send: async ({ password }) => {

@@ -16,7 +16,7 @@ export async function view(place, screen) {
 
 function rename(account, home) {
   const made = form({
-    fields: [field({ name: "name", label: "Name", value: account.name ?? "", maxlength: "100", autocomplete: "off", required: "Type a name." })],
+    fields: [field({ name: "name", label: "New name", value: account.name ?? "", maxlength: "100", autocomplete: "off", required: "Type a name." })],
     submit: "Rename",
     send: async (values) => {
       await patch(`/api/accounts/${account.id}`, { name: values.name });
@@ -24,7 +24,7 @@ function rename(account, home) {
       await go(home);
     },
   });
-  return sheet(h("h2", {}, "Name"), h("div", { class: "narrow" }, made.element));
+  return sheet(h("h2", {}, "Rename"), h("div", { class: "narrow" }, made.element));
 }
 
 function close(account) {

@@ -4,8 +4,8 @@ import { h, name } from "../kit/dom.js";
 import { get } from "../kit/api.js";
 import { chart } from "../kit/charts.js";
 import { history } from "../kit/history.js";
-import { format } from "../kit/money.js";
-import { bones, buttonLink, chip, copyButton, facts, head, money, notice, skeletonList, skeletonPage, total } from "../kit/parts.js";
+import { custom, format } from "../kit/money.js";
+import { bones, buttonLink, copyButton, facts, head, money, notice, skeletonList, skeletonPage, total } from "../kit/parts.js";
 import { handle, nameOf, namer, ownAccount, spaced } from "../kit/people.js";
 import { qrButton } from "../kit/qr.js";
 
@@ -61,7 +61,9 @@ function render(account, points, list) {
   ];
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 function numberLine(account) {
-  if (!account.number) return chip(account.currency);
-  return h("span", { class: "row" }, h("span", { class: "num" }, spaced(account.number)), copyButton(account.number, "account number"), qrButton(account.number, nameOf(account)));
+  if (!account.number) return capital(custom(account.currency).many);
+  return h("span", { class: "row wrap" }, h("span", { class: "num" }, spaced(account.number)), copyButton(account.number, "account number"), qrButton(account.number, nameOf(account)));
 }

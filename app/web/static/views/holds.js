@@ -11,7 +11,7 @@ import { empty, head, money, say, sheet } from "../kit/parts.js";
 import { nameOf, namer, ownAccounts } from "../kit/people.js";
 import { Problem } from "../kit/problems.js";
 import { show } from "../kit/router.js";
-import { when } from "../kit/times.js";
+import { shortDate, when } from "../kit/times.js";
 
 const SHOWN_MAX = 200;
 
@@ -38,7 +38,7 @@ function line({ hold, who, account }, isForMe) {
   const place = h("div", { class: "grow-all" });
   const take = button("Take", { class: "button main", onclick: () => place.replaceChildren(takeForm(hold, place)) });
   const giveBack = button("Give back", { onclick: () => place.replaceChildren(giveBackForm(hold, who, place)) });
-  const until = ["until ", when(hold.expiresAt)];
+  const until = when(hold.expiresAt, `until ${shortDate(hold.expiresAt)}`);
   return h(
     "li",
     {},

@@ -48,7 +48,7 @@ function details(transaction, seen, accounts) {
     transaction.status === "PENDING" && ["Held until", shortDate(transaction.expiresAt)],
     transaction.reverses && ["Reverses", link(`/movements/${transaction.reverses}`, "this movement")],
     transaction.reversedBy && ["Reversed by", link(`/movements/${transaction.reversedBy}`, "this movement")],
-    ...Object.entries(transaction.metadata ?? {}).map(([key, value]) => [name(key), name(value)]),
+    ...Object.entries(transaction.metadata ?? {}).map(([key, value]) => [name(key[0].toUpperCase() + key.slice(1)), name(value)]),
   ]);
 }
 

@@ -7,7 +7,7 @@ import { field, form, select } from "../kit/forms.js";
 import * as intents from "../kit/intents.js";
 import { format } from "../kit/money.js";
 import { notKnown, notPaid, paid, paidAlready } from "../kit/outcome.js";
-import { bones, buttonLink, empty, facts, head, link, skeletonPage } from "../kit/parts.js";
+import { bones, buttonLink, empty, facts, head, skeletonPage } from "../kit/parts.js";
 import { namedBefore, payeePicker } from "../kit/payee-picker.js";
 import { handle, nameOf, ownAccounts, remember, savedPayees } from "../kit/people.js";
 import { Problem } from "../kit/problems.js";
@@ -44,7 +44,7 @@ function fieldsOf(place, accounts, payers, payees) {
   const review = h("div", { class: "stack" });
   const parts = { from, payer, note: field({ name: "note", label: "Note", optional: "both of you see it", maxlength: "200", autocomplete: "off" }), reviewBox: review, review: () => put(review, reviewed(parts)) };
   parts.to = payeePicker({ accounts, payees, from: payer, onChange: () => parts.review() });
-  parts.amount = amountField({ currency: first.currency, value: asked("amount") ?? "", onChange: () => parts.review?.() });
+  parts.amount = amountField({ currency: first.currency, value: asked("amount") ?? "", onChange: () => parts.review() });
   from.control.addEventListener("change", () => {
     parts.amount.setCurrency(payer().currency);
     parts.to.redraw();
@@ -135,7 +135,7 @@ function unknown(intent, context) {
 }
 
 function arrived(screen, element) {
-  screen.show(element.getAttribute("aria-label"), [element, h("p", { class: "small" }, link("/", "Back to your accounts", { class: "soft" }))]);
+  screen.show(element.getAttribute("aria-label"), element);
   element.querySelector("h1").focus();
 }
 

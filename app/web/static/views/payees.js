@@ -28,7 +28,7 @@ function line(payee) {
     chip(payee.currency),
     h(
       "span",
-      { class: "row" },
+      { class: "row wrap" },
       buttonLink(`/pay?to=${payee.number}`, "Pay"),
       button("Rename", { "aria-label": `Rename ${payee.name}`, onclick: () => place.replaceChildren(renaming(payee, place)) }),
       button("Remove", { "aria-label": `Remove ${payee.name}`, onclick: () => place.replaceChildren(removing(payee, place)) }),

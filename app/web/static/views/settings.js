@@ -5,10 +5,10 @@ import { call, patch, post } from "../kit/api.js";
 import { field, form, select } from "../kit/forms.js";
 import { leave } from "../kit/leave.js";
 import { head, link, say, sheet } from "../kit/parts.js";
-import { currentUser, rename } from "../kit/session.js";
+import { currentUser, isStaff, rename } from "../kit/session.js";
 import { passwordFault } from "../kit/checks.js";
 import { show } from "../kit/router.js";
-import { MORE, TABS } from "../places.js";
+import { MORE, OPERATOR_TABS, TABS } from "../places.js";
 
 export const isInstant = true;
 
@@ -20,7 +20,8 @@ export async function view(place, screen) {
 // What the tabs of a phone have no room for, and what is rarely needed.
 function more() {
   const hidden = TABS.filter((tab) => !tab.thumb).map((tab) => h("li", { class: "narrow-only" }, link(tab.href, tab.text)));
-  return h("nav", { class: "sheet stack", "aria-label": "More" }, h("ul", { class: "links" }, hidden, MORE.map(({ href, text }) => h("li", {}, link(href, text)))));
+  const ofStaff = isStaff() && OPERATOR_TABS.map((tab) => h("li", { class: "narrow-only" }, link(tab.href, tab.text)));
+  return h("nav", { "aria-label": "More" }, h("ul", { class: "links" }, hidden, ofStaff, MORE.map(({ href, text }) => h("li", {}, link(href, text)))));
 }
 
 function profile(user) {
@@ -43,6 +44,7 @@ function password() {
       field({ name: "currentPassword", label: "Present password", type: "password", autocomplete: "current-password", required: "Type your present password." }),
       field({ name: "newPassword", label: "New password", type: "password", autocomplete: "new-password", hint: "At least 8 characters. A few words in a row are good.", check: passwordFault }),
     ],
+    before: [whose()],
     submit: "Change the password",
     send: async (values) => {
       await call("PUT", "/api/auth/password", { body: values });
@@ -52,6 +54,11 @@ function password() {
     faults: (problem) => (problem.code === "invalid_credentials" ? { currentPassword: "This is not your present password." } : problem.errors),
   });
   return sheet(h("h2", {}, "Password"), h("p", { class: "soft small" }, "Every other session ends. You stay signed in here."), h("div", { class: "narrow" }, made.element));
+}
+
+// Tells a browser that keeps passwords whose this is.
+function whose() {
+  return h("input", { type: "email", autocomplete: "username", value: currentUser().email, hidden: true });
 }
 
 function appearance() {
