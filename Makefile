@@ -76,6 +76,7 @@ format: $(INSTALLED) ## repair what lint finds and can be repaired
 
 lock: .venv/bin/pip-compile ## pin requirements*.in into requirements*.txt, with hashes
 	@$(COMPILE) --output-file requirements.txt requirements.in
+	@$(COMPILE) --output-file requirements-otel.txt requirements-otel.in
 	@$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
 
 clean: ## remove what make and the tools made, but not the data in var/

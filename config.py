@@ -27,6 +27,8 @@ from app.settings.policies import (
     LedgerPolicy,
     MailPolicy,
     MongoPolicy,
+    TracePolicy,
+    WebhookPolicy,
     WorkPolicy,
 )
 from app.settings.validators import (
@@ -37,6 +39,7 @@ from app.settings.validators import (
     is_rate,
     is_receipt_key,
     is_strong_secret,
+    is_trace_collector,
     or_blank,
     words,
 )
@@ -60,6 +63,7 @@ MAIL_SERVER_OF_EMAIL_USER = "smtp.gmail.com"
 DOCUMENTS_AT_ONCE = 2
 DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_NETWORKS = "127.0.0.0/8,::1"
 LETTERS_PER_DAY_MAX = 1_000_000
 
 
@@ -77,12 +81,15 @@ class Config:
     http: HttpPolicy = field(default_factory=HttpPolicy)
     mail: MailPolicy = field(default_factory=MailPolicy)
     work: WorkPolicy = field(default_factory=WorkPolicy)
+    webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     default_currency: str = "INR"
     log_level: str = "INFO"
     # The seed of the Ed25519 key that signs receipts. Without it there are no receipts.
     receipt_key: str | None = field(default=None, repr=False)
     # Lets Prometheus read /metrics from another machine.
     metrics_token: str | None = field(default=None, repr=False)
+    # Without it, no spans are made.
+    traces: TracePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class LocalConfig:
     mail: dict[str, str]
     system_email: str
     system_password: str | None
+    webhook_allow: str
 
 
 def load() -> Config:
@@ -140,10 +148,12 @@ def load() -> Config:
         http=_http(env, limited=limited),
         mail=load_mail(),
         work=_work(_server(env)),
+        webhooks=WebhookPolicy(allowed=tuple(words(env.str("WEBHOOK_ALLOW", "", validate=are_networks)))),
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
         receipt_key=env.str("RECEIPT_KEY", "", validate=or_blank(is_receipt_key)) or None,
         metrics_token=env.str("METRICS_TOKEN", "", validate=or_blank(is_strong_secret)) or None,
+        traces=_traces(env),
     )
     _seal(env)
     return config
@@ -215,6 +225,8 @@ def load_local() -> LocalConfig:
         # Normalised as in registration, because a user with another spelling could never log in.
         system_email=normal_email(env.str("SYSTEM_EMAIL", "system@fincore.example", validate=_is_email) or "") or "",
         system_password=env.str("SYSTEM_PASSWORD", "", validate=or_blank(_is_password)) or None,
+        # If it is set and blank, that means none.
+        webhook_allow=env.str("WEBHOOK_ALLOW", "" if "WEBHOOK_ALLOW" in os.environ else LOOPBACK_NETWORKS),
     )
     _seal(env)
     return local
@@ -316,6 +328,17 @@ def _http(env: Env, *, limited: bool) -> HttpPolicy:
         ratelimit_lookup=env.str("RATELIMIT_LOOKUP", usual.ratelimit_lookup, validate=is_rate),
         trusted_proxies=tuple(words(env.str("TRUSTED_PROXIES", "", validate=are_networks))),
         cors_origins=tuple(words(env.str("CORS_ORIGINS", "", validate=are_origins))),
+    )
+
+
+def _traces(env: Env) -> TracePolicy | None:
+    """Read OpenTelemetry's own variables. Its SDK reads the others that it knows by itself."""
+    url = env.str("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", validate=or_blank(is_trace_collector))
+    base = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "", validate=or_blank(is_trace_collector))
+    if env.bool("OTEL_SDK_DISABLED", False) or not (url or base):
+        return None
+    return TracePolicy(
+        url=url or f"{(base or '').rstrip('/')}/v1/traces", service_name=env.str("OTEL_SERVICE_NAME", "fincore")
     )
 
 

@@ -41,10 +41,14 @@ def create_app(config: Config | None = None) -> Flask:
     from app.runtime import heavy
     from app.statements.press import press
     from app.statements.routes import bp as statements
+    from app.telemetry import spans
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
     from app.web.routes import bp as web
     from app.web.routes import session
+    from app.webhooks import service as webhook_service
+    from app.webhooks.dispatch import Dispatcher
+    from app.webhooks.routes import bp as webhooks
 
     config = config or settings.load()
     app = Application(__name__, static_folder=None)
@@ -57,8 +61,10 @@ def create_app(config: Config | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
     )
     logs.configure(config.log_level)
+    spans.configure(config.traces, version=__version__)
     heavy.configure(config.work)
     event_service.configure(config.work)
+    webhook_service.configure(config.webhooks, bank_secrets=config.auth.secrets)
     mongo.connect(config.mongo)
     press.configure(config.mongo)
     ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell), roles=roles_of)
@@ -66,7 +72,18 @@ def create_app(config: Config | None = None) -> Flask:
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
     api.init_app(app)
-    for blueprint in (auth, accounts, payees, transactions, statements, events, admin, operations, session):
+    for blueprint in (
+        auth,
+        accounts,
+        payees,
+        transactions,
+        statements,
+        events,
+        webhooks,
+        admin,
+        operations,
+        session,
+    ):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(web)
@@ -75,6 +92,7 @@ def create_app(config: Config | None = None) -> Flask:
         Task("expired_holds", transaction_service.release_expired_holds),
         Task("events", event_service.place_events),
         Task("connection_counts", pools.watch.note),
+        Task("webhooks", Dispatcher(stands_in=True).turn),
     ]
     if config.mail.in_workers:
         tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))

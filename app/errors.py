@@ -110,6 +110,18 @@ class TransactionNotFound(DomainError):
     code, status, title = "transaction_not_found", 404, "No such transaction"
 
 
+class WebhookNotFound(DomainError):
+    """There is no such webhook, or it is not yours. The answer is the same in both cases."""
+
+    code, status, title = "webhook_not_found", 404, "No such webhook"
+
+
+class DeliveryNotFound(DomainError):
+    """The webhook has no such delivery, or it is older than 30 days."""
+
+    code, status, title = "delivery_not_found", 404, "No such delivery"
+
+
 class UserNotFound(DomainError):
     """There is no such user."""
 
@@ -183,6 +195,13 @@ class ValidationFailed(DomainError):
     each invalid field with the reasons. Nothing was done, and an idempotency key in the request is still unused."""
 
     code, status, title = "validation_failed", 422, "The request has invalid fields"
+
+
+class WebhookUrlRefused(DomainError):
+    """A webhook may not have this URL. It must start with https://, name a public host, and have no user name, no
+    fragment, and no port below 1024 but 80 and 443. All addresses of the host must be public."""
+
+    code, status, title = "webhook_url_refused", 422, "This URL may not be called"
 
 
 class ResetTokenInvalid(DomainError):

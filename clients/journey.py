@@ -15,6 +15,7 @@ from clients.steps import (
     refused,
     says,
 )
+from clients.webhooks import WEBHOOKS
 
 _REGISTER = [
     Step(
@@ -283,4 +284,4 @@ _READING = [
     Step("A receipt", "getReceipt", 200, path=TRANSACTION, checks=('body.receipt.split(".").length === 3',)),
     Step("The keys that check it", "getReceiptKeys", 200, token=None, checks=(says("keys[0].alg", "EdDSA"),)),
 ]
-JOURNEY = [*_REGISTER, *_ACCOUNTS, *_PAYEES, *_TRANSFERS, *_HOLDS, *_BATCHES, *_READING, *BANK, *END]
+JOURNEY = [*_REGISTER, *_ACCOUNTS, *_PAYEES, *_TRANSFERS, *_HOLDS, *_BATCHES, *_READING, *WEBHOOKS, *BANK, *END]

@@ -108,7 +108,8 @@ class Supervisor:
         else:
             _prepare_given(mongo_uri)
         secrets_kept = {"JWT_SECRET": self._jwt_secret(), "RECEIPT_KEY": self._receipt_key()}
-        self._export({"MONGO_URI": mongo_uri, **secrets_kept, **self._mail()})
+        webhooks = {"WEBHOOK_ALLOW": self._local.webhook_allow}
+        self._export({"MONGO_URI": mongo_uri, **secrets_kept, **webhooks, **self._mail()})
         self._make_system_user()
         self._share_counts()
         self._start_gunicorn()

@@ -34,6 +34,7 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         "PORT": str(port),
         "WEB_CONCURRENCY": str(WORKERS),
         "RATELIMIT_ENABLED": "false",
+        "WEBHOOK_ALLOW": "127.0.0.0/8",
         # Each message is a letter of its own, so that tests can count them.
         "MAIL_LETTERS_PER_DAY": "0",
         **settings,

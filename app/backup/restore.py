@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import pymongo
-from bson import ObjectId
+from bson import Int64, ObjectId
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
@@ -34,6 +34,7 @@ from app.mongo.migrations.steps import Refused
 from app.mongo.readiness import refuse_standalone
 from app.mongo.schema import INDEXES, SCHEMA_VERSION, VALIDATORS
 
+_POSITIONS_LEFT_OUT = Int64(10**12)
 _INSERTED_AT_ONCE = 2_000
 _DUPLICATE_KEY = 11000
 _HEADS_AT_ONCE = 500
@@ -158,6 +159,8 @@ def _compare(database: Database[Document], directory: Path, manifest: Manifest) 
 
 def _end(database: Database[Document], directory: Path, manifest: Manifest) -> None:
     """Let processes start on the database."""
+    # Clients may have seen positions of the feed that were given after the copy. Nothing new may come before those.
+    database["feed"].update_one({"_id": "outbox"}, {"$inc": {"position": _POSITIONS_LEFT_OUT}})
     database["schema"].delete_many({"_id": {"$ne": record.RESTORE}})
     for part in manifest.parts["schema"]:
         _insert_all(database, "schema", directory, part)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -21,6 +22,7 @@ from app.outbox import repository as outbox
 from app.outbox.messages import MessageState
 from app.settings.policies import MailPolicy
 from app.telemetry import files
+from app.webhooks.dispatch import Dispatcher
 
 DEAD_SHOWN_MAX = 20
 UNTOLD_SHOWN_MAX = 20
@@ -37,18 +39,28 @@ group = OperatorGroup("mail", help="Deliver mail to users, and see what waits.")
 def deliver(loop: bool) -> None:
     """Deliver the mail that is due. Any number of deliverers may run at the same time.
 
-    With --loop it takes what processor time others leave, and the workers leave mail to it.
+    With --loop it takes what processor time others leave, and the workers leave mail to it, and webhooks too.
     """
     _require_server()
     deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined]
     if loop:
+        dispatcher = Dispatcher()
+
+        def stop(*_: object) -> None:
+            deliverer.stop()
+            dispatcher.stop()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: deliverer.stop())
+            signal.signal(number, stop)
         os.nice(NICENESS)
         counts = config.load_server().metrics_dir
         if counts is not None:
             files.sweep(counts, present_only=True)
+        webhooks = threading.Thread(target=dispatcher.run, name="webhooks")
+        webhooks.start()
         deliverer.run()
+        dispatcher.close()
+        webhooks.join()
         return
     try:
         click.echo(f"Sent {deliverer.deliver_due()}.")

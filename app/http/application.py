@@ -12,6 +12,8 @@ from werkzeug.wsgi import get_host
 
 from app.http import requests
 from app.http.incoming import Incoming, current
+from app.http.traces import Trace
+from app.telemetry import spans
 
 
 class _NoSessions(SessionInterface):
@@ -52,6 +54,21 @@ class Application(Flask):
 
     def full_dispatch_request(self) -> Response:
         """Answer the current request."""
+        return self._answered_in_span(current()) if spans.is_on() else self._answered()
+
+    def _answered_in_span(self, incoming: Incoming) -> Response:
+        headers = incoming.environ
+        method = incoming.method if incoming.method in requests.METHODS else "_OTHER"
+        with spans.request(method, headers.get("HTTP_TRACEPARENT"), headers.get("HTTP_TRACESTATE")) as span:
+            incoming.trace = Trace(*spans.ids_of(span))
+            response = self._answered()
+            route = None if incoming.url_rule is None else incoming.url_rule.rule
+            spans.answered(
+                span, method=method, route=route, status=response.status_code, request_id=incoming.request_id
+            )
+            return response
+
+    def _answered(self) -> Response:
         try:
             requests.begin(current())
             answered = self.dispatch_request()

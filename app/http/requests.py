@@ -64,7 +64,8 @@ def begin(incoming: Incoming) -> None:
     offered = incoming.environ.get(_REQUEST_ID_IN_ENVIRON, "")
     incoming.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(REQUEST_ID_BYTES)
     incoming.database_begun = seconds_of_thread()
-    incoming.trace = traces.read(incoming.environ.get(_TRACE_IN_ENVIRON))
+    if incoming.trace is None:  # with spans it has one already
+        incoming.trace = traces.read(incoming.environ.get(_TRACE_IN_ENVIRON))
     trace = {} if incoming.trace is None else {"trace_id": incoming.trace.id}
     logs.about.set({"request_id": incoming.request_id, **trace})
     together.forget()

@@ -30,6 +30,7 @@ from app.mongo import leases
 from app.outbox import repository as outbox
 from app.outbox.messages import MessageKind, OutboxMessage
 from app.settings.policies import MailPolicy
+from app.telemetry import spans
 
 log = structlog.get_logger(__name__)
 
@@ -198,7 +199,10 @@ class Deliverer:
         if not letter or recipient is None:
             return 0
         try:
-            _send(letter, recipient, connection)
+            with spans.span("letter") as span:
+                if span is not None:
+                    span.set_attribute("fincore.messages", sum(len(parcel.messages) for parcel in letter))
+                _send(letter, recipient, connection)
         except MessageFailed as error:
             desk.failed(letter, str(error))
             self._failures += error.is_general

@@ -92,6 +92,8 @@ def fill(template: str, shown: Mapping[str, Any], *, reader: str) -> Letter:
 def facts_of(payload: Mapping[str, Any]) -> list[Fact]:
     """Return the rows for what the payload holds, in the order in which a reader looks for them."""
     facts = [*_money_facts(payload), *_account_facts(payload)]
+    if "host" in payload:
+        facts.append(Fact("Host", inert(payload["host"])))
     if "description" in payload:
         facts.append(Fact("Description", inert(payload["description"])))
     if "failure" in payload:

@@ -18,7 +18,7 @@ from pymongo.write_concern import WriteConcern
 
 from app.errors import LedgerBusy
 from app.mongo import client
-from app.telemetry import metrics
+from app.telemetry import metrics, spans
 
 Result = TypeVar("Result")
 
@@ -57,7 +57,7 @@ def atomically(
     begun = time.monotonic()
     limit_s = client.timeout_s() if timeout_ms is None else timeout_ms / 1000
     contended = False
-    with client.database().client.start_session() as session:
+    with spans.span("block"), client.database().client.start_session() as session:
         for attempt in itertools.count():
             # `pymongo.timeout` replaces the client's own time-out, so that is applied here again.
             allowance_s = max(min(limit_s - (time.monotonic() - begun), client.timeout_s()), 0.001)

@@ -2,15 +2,17 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo import MongoClient, monitoring
 from pymongo.database import Database
 
 from app.mongo.measures import CommandTimer
 from app.mongo.pools import watch
 from app.settings.policies import MongoPolicy
+from app.telemetry import spans
 
 Document = dict[str, Any]
 
@@ -86,8 +88,15 @@ def new_client(uri: str, *, timeout_ms: int, is_timed: bool = False) -> MongoCli
         connectTimeoutMS=timeout_ms,
         heartbeatFrequencyMS=HEARTBEAT_MS,
         maxPoolSize=POOL_SIZE_MAX,
-        event_listeners=[CommandTimer(), watch] if is_timed else [],
+        event_listeners=[*_listeners()] if is_timed else [],
     )
+
+
+def _listeners() -> Iterator[monitoring.CommandListener | monitoring.ConnectionPoolListener]:
+    yield CommandTimer()
+    yield watch
+    if spans.is_on():
+        yield spans.CommandSpans()
 
 
 def _chosen() -> MongoPolicy:

@@ -208,7 +208,48 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "position": _POSITION,
         },
     ),
-    # The last position that was given to a document of the outbox.
+    # The package `webhooks`, in `repository`, describes these two.
+    "webhooks": _document(
+        {
+            "_id": _ID,
+            "user": _ID,
+            "url": _STRING,
+            "host": _STRING,
+            "types": {"bsonType": "array", "items": _STRING, "minItems": 1},
+            "status": _one_of("ACTIVE", "DISABLED"),
+            "created_at": _DATE,
+            "secrets": {"bsonType": "array", "items": _document({"sealed": _HASH}, {"until": _DATE}), "minItems": 1},
+            "place": {"bsonType": "array", "minItems": 3, "maxItems": 3},
+        },
+        {
+            "description": _optional(_STRING),
+            "disabled_reason": _STRING,
+            "delivered": _COUNT,
+            "news": _COUNT,
+            "walked": _COUNT,
+            "due_at": _DATE,
+            "lease": _ID,
+            "leased_until": _DATE,
+            "failing_since": _DATE,
+            "proven": {"enum": [True]},
+            "last_delivery": {"bsonType": "object"},
+        },
+    ),
+    "webhook_deliveries": _document(
+        {
+            "_id": _ID,
+            "webhook": _ID,
+            "user": _ID,
+            "event": _document({"id": _STRING, "type": _STRING, "created_at": _DATE, "data": {"bsonType": "object"}}),
+            "number": _POSITION,
+            "status": _one_of("PENDING", "DELIVERED", "FAILED"),
+            "attempts": {"bsonType": "array", "items": _document({"at": _DATE}, {"status": {"bsonType": "int"}})},
+            "created_at": _DATE,
+            "expires_at": _DATE,
+        },
+        {"next_attempt_at": _DATE},
+    ),
+    # The last position that was given to a document of the outbox, and up to which webhooks were told.
     "feed": _document({"_id": _STRING, "position": _POSITION}),
     "letter_counts": _document({"_id": _STRING, "count": {"bsonType": "int"}, "expires_at": _DATE}),
     # The public halves of the keys that signed receipts. `_id` is the key's id.
@@ -293,6 +334,22 @@ INDEXES: dict[str, list[IndexModel]] = {
     "known_clients": [IndexModel("expires_at", expireAfterSeconds=0)],
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
     "letter_counts": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "webhooks": [
+        IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel("due_at", partialFilterExpression={"due_at": {"$exists": True}}),
+    ],
+    "webhook_deliveries": [
+        IndexModel([("webhook", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        # What is to be sent, in order, and when the next of it is due.
+        IndexModel(
+            [("webhook", ASCENDING), ("number", ASCENDING), ("next_attempt_at", ASCENDING)],
+            partialFilterExpression={"status": "PENDING"},
+        ),
+        IndexModel(
+            [("webhook", ASCENDING), ("next_attempt_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
+        ),
+        IndexModel("expires_at", expireAfterSeconds=0),
+    ],
     "outbox": [
         IndexModel([("state", ASCENDING), ("next_attempt_at", ASCENDING)]),
         # Whose turn it is: the oldest message of each reader is found with one seek.
@@ -306,6 +363,7 @@ INDEXES: dict[str, list[IndexModel]] = {
             expireAfterSeconds=SENT_MESSAGES_KEPT_S,
             partialFilterExpression={"sent_at": {"$exists": True}},
         ),
+        IndexModel("position", partialFilterExpression={"position": {"$exists": True}}),
         IndexModel([("causal", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"unplaced": True}),
         # Without a position a document is not in it, so that postings do not pay for it.
         IndexModel(
@@ -329,6 +387,8 @@ PRIVILEGES: dict[str, list[str]] = {
     "known_clients": ["find", "insert", "update"],
     "rate_limits": ["find", "insert", "update"],
     "outbox": ["find", "insert", "update"],
+    "webhooks": ["find", "insert", "update", "remove"],
+    "webhook_deliveries": ["find", "insert", "update"],
     "feed": ["find", "insert", "update"],
     "letter_counts": ["find", "insert", "update"],
     "receipt_keys": ["find", "insert"],

@@ -51,6 +51,7 @@ class MessageKind(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 -- the name of a kind
     PASSWORD_RESET = "password_reset"  # noqa: S105 -- the name of a kind
+    WEBHOOK_DISABLED = "webhook_disabled"
 
 
 class SilentKind(StrEnum):
@@ -69,7 +70,9 @@ class MessageState(StrEnum):
 
 
 # Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
-URGENT = frozenset({MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET})
+URGENT = frozenset(
+    {MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET, MessageKind.WEBHOOK_DISABLED}
+)
 
 
 class Happening(StrEnum):
@@ -181,6 +184,11 @@ def payee_added(payee: Mapping[str, Any], currency: str) -> OutboxMessage:
     """Return the message, without a mail, that a user saved a payee, given as its document."""
     payload = {"at": payee["created_at"], "payee": payee["_id"], "currency": currency}
     return OutboxMessage(SilentKind.PAYEE_ADDED, payee["user"], payload)
+
+
+def webhook_disabled(user: ObjectId, *, host: str, reason: str, at: datetime) -> OutboxMessage:
+    """Return the mail to the owner of a webhook that the bank has turned off. It is about no event."""
+    return OutboxMessage(MessageKind.WEBHOOK_DISABLED, user, {"at": at, "host": host, "reason": reason})
 
 
 def news_of(decisions: Iterable[Decision]) -> list[News]:

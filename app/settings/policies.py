@@ -74,6 +74,13 @@ class WorkPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookPolicy:
+    """Which networks webhooks may reach besides public addresses, over http too."""
+
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MailPolicy:
     """How mail is sent. Without a server, or with a `problem`, it waits in the outbox; nothing else is affected."""
 
@@ -92,3 +99,11 @@ class MailPolicy:
     # Whether the workers deliver mail while no `flask mail deliver --loop` runs.
     in_workers: bool = True
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TracePolicy:
+    """Where spans go, by OTLP over HTTP, and as whose."""
+
+    url: str
+    service_name: str = "fincore"

@@ -6,6 +6,7 @@
 import re
 import warnings
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 from pymongo.errors import PyMongoError
@@ -14,6 +15,7 @@ from pymongo.uri_parser import parse_uri
 from app.money import is_currency as is_currency_code
 from app.networks import parse_networks
 from app.settings.secret_strength import fault_of_key, fault_of_secret
+from app.telemetry import spans
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
@@ -86,3 +88,14 @@ def is_receipt_key(value: str) -> None:
     fault = fault_of_key(value)
     if fault is not None:
         raise ValidationError(f"{fault} Make one with: python -c 'import secrets; print(secrets.token_hex(32))'.")
+
+
+def is_trace_collector(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValidationError("It is not the address of a collector, such as http://127.0.0.1:4318.")
+    if not spans.is_installed():
+        raise ValidationError(
+            "It asks for traces, and OpenTelemetry is not installed. Install it (pip install --require-hashes -r "
+            "requirements-otel.txt), or remove the variable."
+        )

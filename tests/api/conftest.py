@@ -2,13 +2,19 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 from pymongo.client_session import ClientSession
+from pymongo.database import Database
 
-from app.mongo import blocks
+from app.mongo import Document, blocks, leases
+from app.webhooks.dispatch import SIGN, Dispatcher
+from tests.hooks import allow
 from tests.people import Bank, Person
+from tests.receiver import Receiver, receiving
 
 WAIT_S = 60
 UnderWay = Callable[[Callable[[], Any]], AbstractContextManager[None]]
@@ -48,3 +54,32 @@ def under_way(monkeypatch: pytest.MonkeyPatch) -> UnderWay:
             assert answer.result().status == 201
 
     return uncommitted
+
+
+@pytest.fixture
+def loopback_is_allowed(app: Flask, database: Database[Document]) -> Iterator[None]:
+    """Webhooks of this process may reach this machine, and no server that runs beside it calls them."""
+    leases.give_sign(SIGN, timedelta(minutes=10))
+    allow("127.0.0.0/8")
+    yield
+    allow()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def owner(bank: Bank) -> tuple[Person, str]:
+    """A customer with an account."""
+    return bank.customer(1_000)
+
+
+@pytest.fixture
+def deliver(database: Database[Document]) -> Iterator[Callable[[], int]]:
+    """Send webhooks all that is due."""
+    dispatcher = Dispatcher()
+    yield dispatcher.deliver_due
+    dispatcher.close()

@@ -113,8 +113,8 @@ def test_names_that_occur_in_several_places_have_a_schema_of_their_own(document:
     assert {names for names, times in lists.items() if times > 1} == {of_an_entry}
     named = {name for name, schema in document["components"]["schemas"].items() if "enum" in schema}
     assert named == {
-        "AccountKind", "AccountStatus", "Currency", "EventType", "MessageState", "TransactionKind", "TransactionStatus",
-        "UserRole",
+        "AccountKind", "AccountStatus", "Currency", "DeliveredEventType", "DeliveryStatus", "EventType",
+        "MessageState", "TransactionKind", "TransactionStatus", "UserRole", "WantedEventType", "WebhookStatus",
     }  # fmt: skip
 
 

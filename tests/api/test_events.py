@@ -331,9 +331,8 @@ def test_a_place_is_given_once_and_in_order_by_many_at_once(bank: Bank, database
     database.feed.delete_many({})
     database.outbox.update_many({}, {"$set": {"unplaced": True}, "$unset": {"position": ""}})
 
-    placed = sum(at_once([feed.place] * 8))
+    at_once([feed.place] * 8)
 
     positions = [each["position"] for each in database.outbox.find().sort([("causal", 1), ("_id", 1)])]
-    assert placed == len(positions) == 5
     assert positions == [1, 2, 3, 4, 5]
     assert [each["position"] for each in database.feed.find()] == [5]

@@ -192,6 +192,9 @@ def test_the_sweeper_voids_a_hold_whose_time_is_over(parties: tuple[Person, str,
 
     assert holds_within(EXPIRY_TIMEOUT_S, is_voided)
     expired = payer.get(f"/api/transactions/{hold}").body["transaction"]
+    for party in (payer, payee):
+        (told,) = party.get("/api/events?types=hold.expired").body["events"]
+        assert (told["data"]["transactionId"], told["data"]["failureCode"]) == (hold, "hold_expired")
     assert expired["failure"]["code"] == "hold_expired"
     assert money(payer, from_account) == (1_000, 1_000)
     # A repeat of the first request still gets the first outcome, and no money is set aside again.

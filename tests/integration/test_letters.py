@@ -40,6 +40,7 @@ PAYLOADS: dict[MessageKind, dict[str, Any]] = {
     MessageKind.ACCOUNT_CLOSED: ACCOUNT,
     MessageKind.WELCOME: {"at": AT},
     MessageKind.PASSWORD_CHANGED: {"at": AT},
+    MessageKind.WEBHOOK_DISABLED: {"at": AT, "host": "shop.example", "reason": "failing"},
     MessageKind.PASSWORD_RESET: {"at": AT, "token": "t0ken", "expires_at": AT + timedelta(minutes=30)},
 }
 FORMS = [

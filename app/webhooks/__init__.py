@@ -1,0 +1,1 @@
+"""Webhooks: users' own addresses, which are told of events as they happen."""

@@ -1,0 +1,302 @@
+"""Delivers events to webhooks, each at least once and in order as far as a receiver is up.
+
+One loop makes webhooks due for which the feed has something new, and gives due webhooks to threads. A thread has a
+webhook for one turn, by a lease: it makes deliveries of the new events and sends what is due, one after another. What
+fails is tried again on a schedule of its own, while later events go on.
+
+A dead receiver delays nobody: a webhook has one thread at a time, a host and a user a few, and webhooks whose last
+delivery failed, or that had none, together at most half of the threads.
+"""
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+from bson import ObjectId
+from pymongo.client_session import ClientSession
+from pymongo.errors import PyMongoError
+
+from app import clock, mongo
+from app.errors import LedgerBusy
+from app.events import service as events
+from app.events.service import Place
+from app.fields import camel_case, rfc3339
+from app.mongo import Document, leases
+from app.outbox import feed
+from app.webhooks import outgoing, repository, service, signing
+from app.webhooks.outgoing import UNREACHABLE, Answer
+from app.webhooks.statuses import DeliveryStatus, WebhookStatus
+
+Value = TypeVar("Value")
+
+log = structlog.get_logger(__name__)
+
+THREADS = 16
+PER_HOST_MAX = 2
+PER_USER_MAX = 4
+# A turn ends after this time, or after so many deliveries, so that others have theirs.
+TURN_S = 10.0
+TURN_DELIVERIES_MAX = 50
+# Longer than a turn and its last request.
+LEASE = timedelta(seconds=60)
+NEWS_MAX = 200
+SPREAD_MAX = 100
+IDLE_PAUSE_S = 0.25
+AWAY_PAUSE_S = 2.0
+# When a delivery is tried again, after its first attempt, its second, and so on.
+SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+JITTER = 0.2
+RETRY_AFTER_MAX_S = 86_400.0
+FAILING_MAX = timedelta(days=5)
+# How long a webhook rests whose receiver gave no answer.
+REST_BASE, REST_MAX = timedelta(seconds=5), timedelta(seconds=60)
+GONE = 410
+FOR_GONE, FOR_FAILING, FOR_LOST_SECRET = "gone", "failing", "secret_lost"
+# A dispatcher's process gives a sign of life so often, and counts as alive for so long after it.
+SIGN = "webhook_dispatcher"
+SIGN_EVERY_S, SIGN_LASTS = 5.0, timedelta(seconds=20)
+STAND_IN_PAUSE_S = 3.0
+STOP_S = 3.0
+
+
+class Dispatcher:
+    """Delivers until it is stopped. If it stands in, it does so only while no dispatcher's process is alive."""
+
+    def __init__(self, *, stands_in: bool = False) -> None:
+        self._stands_in = stands_in
+        self._stopping = threading.Event()
+        self._mutex = threading.Lock()
+        # The webhooks that threads have now.
+        self._served: dict[ObjectId, Document] = {}
+        self._sign_at = float("-inf")
+        self._has_sealed = False
+
+    def run(self) -> None:
+        """Deliver until stopped. Never raises; an obstacle is logged once."""
+        told: str | None = None
+        while not self._stopping.is_set():
+            try:
+                pause_s = self.turn()
+                told = None
+            except Exception as error:
+                pause_s = AWAY_PAUSE_S
+                if type(error).__name__ != told:
+                    told = type(error).__name__
+                    log.warning("webhooks_wait", reason=told, exc_info=not isinstance(error, PyMongoError))
+            self._stopping.wait(pause_s)
+        with contextlib.suppress(PyMongoError):
+            leases.give_sign(SIGN, timedelta())
+
+    def stop(self) -> None:
+        """Let every thread end its request, and `run` end."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Stop, and wait a little for requests under way. What is not noted by then is sent again by somebody else."""
+        self.stop()
+        until = time.monotonic() + STOP_S
+        while self._served and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def turn(self) -> float:
+        """Give out what is due, and return after how many seconds to call this again."""
+        if self._stands_in and leases.has_sign(SIGN):
+            return STAND_IN_PAUSE_S
+        if not self._stands_in and time.monotonic() - self._sign_at > SIGN_EVERY_S:
+            leases.give_sign(SIGN, SIGN_LASTS)
+            self._sign_at = time.monotonic()
+        if not self._has_sealed:
+            service.seal_all_anew()
+            self._has_sealed = True
+        feed.place()
+        spread()
+        return 0.0 if self._start_due() else IDLE_PAUSE_S
+
+    def deliver_due(self) -> int:
+        """Deliver what is due now, one webhook after another, and return how many turns that took."""
+        feed.place()
+        spread()
+        count = 0
+        while (claimed := self._claim()) is not None:
+            webhook, lease = claimed
+            self._serve(webhook, lease)
+            count += 1
+        return count
+
+    def _start_due(self) -> bool:
+        claimed = self._claim()
+        if claimed is None:
+            return False
+        # A process that stops does not wait for it.
+        threading.Thread(target=self._serve, args=claimed, name="webhook", daemon=True).start()
+        return True
+
+    def _claim(self) -> tuple[Document, ObjectId] | None:
+        with self._mutex:
+            served = list(self._served.values())
+        if len(served) >= THREADS:
+            return None
+        now, lease = clock.now(), ObjectId()
+        webhook = repository.claim(
+            now,
+            now + LEASE,
+            lease,
+            hosts=_at_least(PER_HOST_MAX, (each["host"] for each in served)),
+            users=_at_least(PER_USER_MAX, (each["user"] for each in served)),
+            is_proven=sum("proven" not in each for each in served) >= THREADS // 2,
+        )
+        if webhook is None:
+            return None
+        with self._mutex:
+            self._served[lease] = webhook
+        return webhook, lease
+
+    def _serve(self, webhook: Document, lease: ObjectId) -> None:
+        not_before: datetime | None = clock.now() + REST_MAX
+        try:
+            not_before = self._take_turn(webhook, lease)
+        except Exception as error:
+            log.warning("webhook_turn_failed", webhook=str(webhook["_id"]), exc_info=error)
+        finally:
+            with self._mutex:
+                del self._served[lease]
+            # If this fails, the lease ends by itself.
+            with contextlib.suppress(PyMongoError, LedgerBusy):
+                mongo.atomically(
+                    lambda session: repository.release(webhook["_id"], lease, not_before=not_before, session=session)
+                )
+
+    def _take_turn(self, webhook: Document, lease: ObjectId) -> datetime | None:
+        """Send what is due, and return before which time the webhook should have no other turn, if any."""
+        take_news(webhook, lease)
+        ends_at = time.monotonic() + TURN_S
+        for _ in range(TURN_DELIVERIES_MAX):
+            if self._stopping.is_set() or time.monotonic() >= ends_at:
+                break
+            found = repository.find_leased(webhook["_id"], lease)
+            delivery = None if found is None else repository.find_due(webhook["_id"], clock.now())
+            if found is None or delivery is None:
+                break
+            answer = attempt(found, delivery)
+            if answer is not None and answer.status is None:
+                now = clock.now()
+                since: datetime = found.get("failing_since", now)
+                return now + min(max(REST_BASE, now - since), REST_MAX)
+        return None
+
+
+def _at_least(number: int, values: Iterable[Value]) -> list[Value]:
+    """Return the values that occur so often."""
+    return [value for value, count in Counter(values).items() if count >= number]
+
+
+def spread() -> None:
+    """Make those webhooks due for whose users the feed has something new."""
+    end = feed.end()
+    if repository.find_spread() >= end:
+        return
+
+    def block(session: ClientSession) -> bool:
+        after = repository.find_spread(session)
+        until = min(end, after + SPREAD_MAX)
+        if until <= after:
+            return False
+        # Who is told what is much to read, if nobody has a webhook.
+        users = feed.readers_between(after, until) if repository.is_any_active(session) else ()
+        repository.make_due(users, until=until, now=clock.now(), session=session)
+        return until < end
+
+    while mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None):
+        pass
+
+
+def take_news(webhook: Document, lease: ObjectId) -> None:
+    """Make deliveries of the events that the webhook was not told of yet, up to NEWS_MAX."""
+
+    def block(session: ClientSession) -> None:
+        found = repository.find_leased(webhook["_id"], lease, session)
+        if found is None or found.get("news", 0) <= found.get("walked", 0):
+            return
+        page = events.look(found["user"], Place(*found["place"]), service.types_of(found), NEWS_MAX)
+        now = clock.now()
+        deliveries = [service.new_delivery(found, service.as_document(event), now) for event in page.events]
+        place = [page.place.position, page.place.number, page.place.event]
+        walked = {"walked": found["news"]} if page.is_last else {}
+        repository.change(found["_id"], {"place": place, **walked}, (), session)
+        repository.insert_deliveries(found["_id"], deliveries, session)
+
+    mongo.atomically(block)
+
+
+def attempt(webhook: Document, delivery: Document) -> Answer | None:
+    """Send a delivery once, and note what came of it. Return None if it could not be signed."""
+    now = clock.now()
+    try:
+        secrets = service.secrets_of(webhook, now)
+    except signing.SecretLost:
+        mongo.atomically(lambda session: service.disable(webhook, FOR_LOST_SECRET, session))
+        return None
+    event = delivery["event"]
+    body = body_of(event)
+    headers = signing.headers_of(event["id"], int(now.timestamp()), body, secrets)
+    answer = outgoing.post(webhook["url"], body, headers, allowed=service.allowed_networks())
+    _note(webhook, delivery, answer, now)
+    return answer
+
+
+def body_of(event: Mapping[str, Any]) -> bytes:
+    """Return the body that tells of an event. The same event always has the same body."""
+    data = {camel_case(name): _in_json(value) for name, value in event["data"].items()}
+    return orjson.dumps({"type": event["type"], "timestamp": rfc3339(event["created_at"]), "data": data})
+
+
+def _in_json(value: Any) -> Any:
+    return str(value) if isinstance(value, ObjectId) else value
+
+
+def next_attempt_at(attempts: int, answer: Answer, now: datetime) -> datetime | None:
+    """Return when a delivery is tried again after so many failed attempts; None: no more."""
+    if attempts > len(SCHEDULE_S):
+        return None
+    wait_s = SCHEDULE_S[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    asked_s = min(answer.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
+    return now + timedelta(seconds=max(wait_s, asked_s))
+
+
+def _note(webhook: Document, delivery: Document, answer: Answer, begun: datetime) -> None:
+    now = clock.now()
+    error = None if answer.is_success else UNREACHABLE if answer.status is None else f"answered {answer.status}"
+    made = {"at": begun, "status": answer.status, "duration_ms": answer.duration_ms, "error": error}
+    made = {name: value for name, value in made.items() if value is not None}
+    attempts = len(delivery["attempts"]) + 1
+    changes: Document = {"status": DeliveryStatus.DELIVERED.value}
+    if not answer.is_success:
+        again_at = next_attempt_at(attempts, answer, now)
+        changes = {"status": DeliveryStatus.FAILED.value}
+        if again_at is not None:
+            changes = {"status": DeliveryStatus.PENDING.value, "next_attempt_at": again_at}
+    last = {"delivery": delivery["_id"], "type": delivery["event"]["type"], "status": changes["status"], "at": begun}
+
+    def block(session: ClientSession) -> None:
+        found = repository.find(webhook["_id"], webhook["user"], session)
+        if found is None or not repository.note_attempt(delivery["_id"], made, changes, session):
+            return
+        if answer.is_success:
+            repository.change(found["_id"], {"last_delivery": last, "proven": True}, ["failing_since"], session)
+            return
+        since = found.get("failing_since", begun)
+        repository.change(found["_id"], {"last_delivery": last, "failing_since": since}, ["proven"], session)
+        if found["status"] == WebhookStatus.ACTIVE:
+            if answer.status == GONE:
+                service.disable(found, FOR_GONE, session)
+            elif now - since >= FAILING_MAX:
+                service.disable(found, FOR_FAILING, session)
+
+    mongo.atomically(block)

@@ -1,0 +1,296 @@
+"""Making and changing webhooks, and asking for deliveries."""
+
+import contextlib
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import Int64, ObjectId
+from pymongo.client_session import ClientSession
+
+from app import clock, mongo
+from app.errors import DeliveryNotFound, ValidationFailed, WebhookNotFound, WebhookUrlRefused
+from app.events import service as events
+from app.events.service import Place
+from app.mongo import Document
+from app.mongo.lists import Position
+from app.networks import Network, parse_networks
+from app.outbox import feed, messages
+from app.outbox import repository as outbox
+from app.outbox.events import Event
+from app.settings.policies import WebhookPolicy
+from app.webhooks import repository, signing, targets
+from app.webhooks.repository import KEPT
+from app.webhooks.statuses import DeliveryStatus, WebhookStatus
+
+WEBHOOKS_PER_USER_MAX = 10
+REPLAYED_MAX = 1_000
+SECRETS_MAX = 5
+BOTH_SIGN = timedelta(hours=24)
+EVERYTHING = "*"
+PING = "webhook.ping"
+DISABLED_BY_OWNER = "owner"
+# Behind all that has a position.
+_WHOLE = 2**31 - 1
+
+_allowed: Sequence[Network] = ()
+_bank_secrets: Sequence[str] = ()
+
+
+def configure(policy: WebhookPolicy, *, bank_secrets: Sequence[str]) -> None:
+    """Set which networks webhooks may reach, and the bank's secrets, the present one first."""
+    global _allowed, _bank_secrets
+    _allowed = parse_networks(policy.allowed)
+    _bank_secrets = bank_secrets
+
+
+def allowed_networks() -> Sequence[Network]:
+    """Return the networks that webhooks may reach besides public addresses."""
+    return _allowed
+
+
+def secrets_of(webhook: Document, now: datetime) -> list[bytes]:
+    """Return the secrets of a webhook that sign now, the newest first; raises SecretLost.
+
+    What was sealed with an earlier secret of the bank is sealed anew, because that one goes some day.
+    """
+    id_, stored = webhook["_id"], _signing_now(webhook, now)
+    secrets = [signing.unseal(each["sealed"], id_, _bank_secrets) for each in stored]
+    if not all(signing.is_sealed_with(each["sealed"], id_, _bank_secrets[0]) for each in stored):
+        anew = [
+            {**each, "sealed": signing.seal(secret, id_, _bank_secrets)}
+            for each, secret in zip(stored, secrets, strict=True)
+        ]
+        repository.reseal(id_, webhook["secrets"], anew)
+    return secrets
+
+
+def seal_all_anew() -> None:
+    """Seal all secrets with the bank's present secret, if there is one before it, which goes some day."""
+    if len(_bank_secrets) > 1:
+        for webhook in repository.find_all():
+            with contextlib.suppress(signing.SecretLost):
+                secrets_of(webhook, clock.now())
+
+
+def create(user: ObjectId, *, url: str, types: Sequence[str], description: str | None) -> tuple[Document, str]:
+    """Make a webhook, and return it with its secret. It is told of what happens from now on.
+
+    Raises WebhookUrlRefused, and ValidationFailed if the user has WEBHOOKS_PER_USER_MAX.
+    """
+    host = _checked_host(url)
+    webhook_id, secret = ObjectId(), signing.new_secret()
+    webhook: Document = {
+        "_id": webhook_id,
+        "user": user,
+        "url": url,
+        "host": host,
+        "types": list(dict.fromkeys(types)),
+        "description": description,
+        "status": WebhookStatus.ACTIVE.value,
+        "created_at": clock.now(),
+        "secrets": [{"sealed": signing.seal(secret, webhook_id, _bank_secrets)}],
+    }
+    # What has happened has its place before the webhook begins.
+    feed.place_together()
+
+    def block(session: ClientSession) -> None:
+        limit = WEBHOOKS_PER_USER_MAX
+        if repository.count_of(user, session, limit=limit) >= limit:
+            raise ValidationFailed(
+                "You have as many webhooks as a user may have.",
+                errors={"body": [f"A user has at most {limit} webhooks. Delete one that you do not need."]},
+            )
+        webhook.update(_beginning(session))
+        repository.insert(webhook, session)
+
+    mongo.atomically(block)
+    return webhook, signing.shown(secret)
+
+
+def list_of(user: ObjectId) -> list[Document]:
+    """Return the user's webhooks, oldest first."""
+    return repository.find_of(user)
+
+
+def get(webhook_id: ObjectId, *, user: ObjectId) -> Document:
+    """Return the user's webhook; raises WebhookNotFound."""
+    webhook = repository.find(webhook_id, user)
+    if webhook is None:
+        raise WebhookNotFound
+    return webhook
+
+
+def change(webhook_id: ObjectId, *, user: ObjectId, **changes: Any) -> Document:
+    """Change a webhook's url, types, description or status, and return it.
+
+    One that is made active again is told of what happens from then on. Raises WebhookNotFound and WebhookUrlRefused.
+    """
+    get(webhook_id, user=user)
+    if "url" in changes:
+        changes["host"] = _checked_host(changes["url"])
+    if "types" in changes:
+        changes["types"] = list(dict.fromkeys(changes["types"]))
+    feed.place_together()
+
+    def block(session: ClientSession) -> Document:
+        webhook = _own(webhook_id, user, session)
+        new, removed = dict(changes), []
+        status = new.get("status", webhook["status"])
+        if status != webhook["status"]:
+            if status == WebhookStatus.DISABLED:
+                new["disabled_reason"] = DISABLED_BY_OWNER
+                repository.fail_pending(webhook_id, session)
+            else:
+                new.update(_beginning(session))
+                removed = ["disabled_reason", "failing_since", "proven", "lease", "leased_until"]
+        return repository.change(webhook_id, new, removed, session) if new or removed else webhook
+
+    return mongo.atomically(block)
+
+
+def delete(webhook_id: ObjectId, *, user: ObjectId) -> None:
+    """Delete a webhook, and end its deliveries; raises WebhookNotFound."""
+
+    def block(session: ClientSession) -> None:
+        if not repository.delete(webhook_id, user, session):
+            raise WebhookNotFound
+        repository.fail_pending(webhook_id, session)
+
+    mongo.atomically(block)
+
+
+def rotate_secret(webhook_id: ObjectId, *, user: ObjectId) -> str:
+    """Give a webhook a new secret and return it. The one before signs too for BOTH_SIGN. Raises WebhookNotFound."""
+    secret = signing.new_secret()
+    now = clock.now()
+
+    def block(session: ClientSession) -> None:
+        webhook = _own(webhook_id, user, session)
+        before = [{"until": now + BOTH_SIGN, **each} for each in _signing_now(webhook, now)]
+        new = {"sealed": signing.seal(secret, webhook_id, _bank_secrets)}
+        repository.change(webhook_id, {"secrets": [new, *before][:SECRETS_MAX]}, (), session)
+
+    mongo.atomically(block)
+    return signing.shown(secret)
+
+
+def _signing_now(webhook: Document, now: datetime) -> list[Document]:
+    """Return the stored secrets of a webhook that sign now, the newest first."""
+    return [each for each in webhook["secrets"] if "until" not in each or each["until"] > now]
+
+
+def ping(webhook_id: ObjectId, *, user: ObjectId) -> Document:
+    """Send an event of type `webhook.ping`, and return its delivery; raises WebhookNotFound."""
+    event = {"id": str(ObjectId()), "type": PING, "created_at": clock.now(), "data": {"webhook_id": webhook_id}}
+    return _deliver(webhook_id, user, [event])[0]
+
+
+def resend(webhook_id: ObjectId, delivery_id: ObjectId, *, user: ObjectId) -> Document:
+    """Send the event of a delivery again, and return the new delivery; raises WebhookNotFound and DeliveryNotFound."""
+    get(webhook_id, user=user)
+    delivery = repository.find_delivery(delivery_id, webhook_id)
+    if delivery is None:
+        raise DeliveryNotFound
+    return _deliver(webhook_id, user, [delivery["event"]])[0]
+
+
+def replay(webhook_id: ObjectId, after: Place, *, user: ObjectId) -> int:
+    """Send the events after a place again, and return how many there are.
+
+    They go behind what waits already. Raises WebhookNotFound, and ValidationFailed if there are more than REPLAYED_MAX.
+    """
+    webhook = get(webhook_id, user=user)
+    feed.place_together()
+    page = events.look(user, after, types_of(webhook), REPLAYED_MAX)
+    if not page.is_last:
+        raise ValidationFailed(
+            "That is too much to send again.",
+            errors={"after": [f"More than {REPLAYED_MAX:,} events came after it. Name a later one."]},
+        )
+    _deliver(webhook_id, user, [as_document(event) for event in page.events])
+    return len(page.events)
+
+
+def types_of(webhook: Document) -> Collection[str]:
+    """Return the types that a webhook is told of; none of them means all."""
+    return () if EVERYTHING in webhook["types"] else webhook["types"]
+
+
+def find_deliveries(
+    webhook_id: ObjectId, *, user: ObjectId, status: str | None, after: Position | None, limit: int
+) -> tuple[list[Document], Position | None]:
+    """Return up to `limit` deliveries of the user's webhook, newest first, and where to go on if the search stopped.
+
+    Raises WebhookNotFound.
+    """
+    get(webhook_id, user=user)
+    return repository.find_deliveries(webhook_id, status, after=after, limit=limit)
+
+
+def as_document(event: Event) -> Document:
+    """Return an event as it is stored with a delivery."""
+    return {"id": event.id, "type": event.type.value, "created_at": event.created_at, "data": dict(event.data)}
+
+
+def new_delivery(webhook: Document, event: Document, now: datetime) -> Document:
+    """Return a delivery that is due now, or that has failed if its webhook is disabled."""
+    is_active = webhook["status"] == WebhookStatus.ACTIVE
+    return {
+        "_id": ObjectId(),
+        "webhook": webhook["_id"],
+        "user": webhook["user"],
+        "event": event,
+        "status": (DeliveryStatus.PENDING if is_active else DeliveryStatus.FAILED).value,
+        "attempts": [],
+        "created_at": now,
+        "expires_at": now + KEPT,
+        **({"next_attempt_at": now} if is_active else {}),
+    }
+
+
+def disable(webhook: Document, reason: str, session: ClientSession) -> None:
+    """Disable a webhook that fails, end its deliveries, and tell its owner by a letter."""
+    changes = {"status": WebhookStatus.DISABLED.value, "disabled_reason": reason}
+    repository.change(webhook["_id"], changes, ["due_at", "lease", "leased_until"], session)
+    repository.fail_pending(webhook["_id"], session)
+    told = messages.webhook_disabled(webhook["user"], host=webhook["host"], reason=reason, at=clock.now())
+    outbox.insert([told], session)
+
+
+def _deliver(webhook_id: ObjectId, user: ObjectId, found: Sequence[Document]) -> list[Document]:
+    now = clock.now()
+
+    def block(session: ClientSession) -> list[Document]:
+        webhook = _own(webhook_id, user, session)
+        deliveries = [new_delivery(webhook, event, now) for event in found]
+        repository.insert_deliveries(webhook_id, deliveries, session)
+        return deliveries
+
+    return mongo.atomically(block)
+
+
+def _own(webhook_id: ObjectId, user: ObjectId, session: ClientSession) -> Document:
+    webhook = repository.find(webhook_id, user, session)
+    if webhook is None:
+        raise WebhookNotFound
+    return webhook
+
+
+def _beginning(session: ClientSession) -> Document:
+    """Return the members of a webhook that is told of what happens from now on.
+
+    It is due once, because the dispatcher may just be passing over what got its place after this block began.
+    """
+    place = [feed.end(session), _WHOLE, _WHOLE]
+    return {"place": place, "news": Int64(1), "walked": Int64(0), "due_at": clock.now()}
+
+
+def _checked_host(url: str) -> str:
+    """Return the URL's host; raises WebhookUrlRefused."""
+    try:
+        target = targets.parse(url)
+        targets.addresses_of(target, _allowed)
+    except targets.TargetRefused as error:
+        raise WebhookUrlRefused(str(error)) from error
+    return target.host
