@@ -31,6 +31,13 @@ from app.mongo import Document
 MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by", "salt")
 
 
+def stored_bytes(value: Any) -> bytes:
+    """Return bytes that are stored; raises TypeError for anything else: `bytes` makes a number that many bytes."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} is not bytes")
+    return bytes(value)
+
+
 def to_entry(document: Document) -> Entry:
     return Entry(
         account=document["account"],
@@ -43,10 +50,10 @@ def to_entry(document: Document) -> Entry:
         counterparty=document["counterparty"],
         description=document["description"],
         created_at=document["created_at"],
-        previous_hash=bytes(document["previous_hash"]),
-        hash=bytes(document["hash"]),
+        previous_hash=stored_bytes(document["previous_hash"]),
+        hash=stored_bytes(document["hash"]),
         version=document.get("version", 1),
-        record_hash=bytes(document["record_hash"]) if "record_hash" in document else None,
+        record_hash=stored_bytes(document["record_hash"]) if "record_hash" in document else None,
         identity=to_identity(document["identity"]) if "identity" in document else None,
     )
 
@@ -145,7 +152,7 @@ def to_transaction(document: Document) -> Transaction:
         currency=document["currency"],
         status=TransactionStatus(document["status"]),
         created_at=document["created_at"],
-        salt=bytes(document["salt"]) if "salt" in document else None,
+        salt=stored_bytes(document["salt"]) if "salt" in document else None,
         held_amount=document.get("held_amount"),
         failure=_to_failure(document.get("failure")),
         description=document.get("description"),

@@ -78,6 +78,7 @@ def test_a_changed_balance_at_the_end_shows_in_the_trial_balance_too(tampered: L
         ("amount", 200.5, ["format", "entry"]),
         ("balance", 2**70 * 1.0, ["format"]),
         ("hash", "text", ["format"]),
+        ("hash", 2**53, ["format"]),
         ("created_at", None, ["format", "format"]),
         ("transaction", "text", ["format"]),
     ],
@@ -188,6 +189,7 @@ def test_a_stray_entry(tampered: Ledger, known: bool) -> None:
         ({"accounts": []}, []),
         ({"amount": "200"}, []),
         ({"status": None}, []),
+        ({"salt": 2**53}, []),
     ],
 )
 def test_an_edited_transaction(tampered: Ledger, fields: dict[str, Any], where: list[tuple[str, int]]) -> None:
@@ -199,6 +201,32 @@ def test_an_edited_transaction(tampered: Ledger, fields: dict[str, Any], where: 
     assert {fault.transaction for fault in found} == {tampered.sent[1]}
     places = {(fault.account, fault.sequence) for fault in found if fault.kind == "entry"}
     assert {(getattr(tampered, name), sequence) for name, sequence in where} <= places
+
+
+def test_an_entry_of_no_account(tampered: Ledger) -> None:
+    of_entry = {"account": tampered.asha, "sequence": 3}
+    tampered.database.ledger_entries.update_one(
+        of_entry, {"$unset": {"account": True}}, bypass_document_validation=True
+    )
+
+    assert {"format", "sequence"} <= {kind for kind, _, _, _ in faults()}
+
+
+@pytest.mark.parametrize("change", [{"$set": {"description": ["ACTIVE"]}}, {"$unset": {"description": True}}])
+def test_a_status_that_is_none(tampered: Ledger, change: Document) -> None:
+    of_status = {"account": tampered.asha, "sequence": 0}
+    tampered.database.ledger_entries.update_one(of_status, change, bypass_document_validation=True)
+
+    assert ("format", tampered.asha, 0, None) in faults()
+
+
+def test_a_transaction_whose_id_is_none(tampered: Ledger) -> None:
+    original = tampered.database.transactions.find_one({"_id": tampered.sent[0]})
+    assert original is not None
+    invented: Document = {**original, "_id": "forged", "idempotency_key": new_key()}
+    tampered.database.transactions.insert_one(invented, bypass_document_validation=True)
+
+    assert faults() == [("format", None, None, None)]
 
 
 def test_a_missing_transaction(tampered: Ledger) -> None:

@@ -121,12 +121,13 @@ class JournalCheck:
             if type(row) is not Row:
                 break
             (
-                _, _, next_sequence, type_, amount, next_balance, next_held, transaction, counterparty, text, next_at,
-                previous_hash, hash_, record_hash, _,
+                _, own_account, next_sequence, type_, amount, next_balance, next_held, transaction, counterparty, text,
+                next_at, previous_hash, hash_, record_hash, _,
             ) = row  # fmt: skip
             effect, held_effect, needs_active = effects.get(type_, _NO_EFFECT)
             if not (
                 next_sequence == sequence + 1
+                and own_account == account
                 and previous_hash == link
                 and next_at >= at
                 and amount > 0
@@ -239,9 +240,11 @@ class JournalCheck:
     def _examine_status(self, entry: Entry) -> Iterator[Fault]:
         """Yield the faults of a change of status, and of the identity that the entry carries."""
         before, status = self.status, entry.description
-        self.status = status
-        if status is None or status not in set(AccountStatus):
-            yield self._fault(FaultKind.FORMAT, entry.sequence, "a status", status)
+        # A forger may have written anything in its place.
+        self.status = status if isinstance(status, str) else ""
+        if status is None or self.status not in set(AccountStatus):
+            found = status if isinstance(status, str | None) else type(status).__name__
+            yield self._fault(FaultKind.FORMAT, entry.sequence, "a status", found)
         elif not _may_become(before, status) or (status != AccountStatus.ACTIVE and self._is_treasury()):
             yield self._fault(FaultKind.TRANSITION, entry.sequence, _successors(before), status)
         elif status == AccountStatus.CLOSED and (entry.balance or entry.held):

@@ -73,16 +73,18 @@ def is_plainly_right(slip: Slip, entries: list[bytes], uses: Sequence[Document],
     """
     if not _may_pay(slip, owners) or ((uses or slip.kind == _HOLD) and not _agree(slip, uses)):
         return False
-    if not entries:
-        # Nothing moved. The record says whether anything should have.
-        return slip.status == _FAILED
     sides = (slip.payer, slip.payee) if slip.status in _MOVED else (slip.payer,)
     if not all(account in owners and owners[account].currency == slip.currency for account in sides):
         return False
     try:
         sealed = b"\x05record_hash\0\x20\0\0\0\0" + slip.record_hash() + b"\0"
+        if slip.status == _FAILED:
+            return not entries
         wanted = _expected(slip, sealed)
-        return entries == wanted or entries == wanted[::-1] or _are_all(slip, [*entries], wanted, sealed)
+        # The RELEASE of a hold is not among them.
+        if (entries == wanted or entries == wanted[::-1]) and slip.kind != _HOLD:
+            return True
+        return _are_all(slip, [*entries], wanted, sealed)
     except (AttributeError, OverflowError, TypeError, struct.error):
         # A value of the record has no type that could be sealed.
         return False
@@ -174,4 +176,4 @@ def _agree(slip: Slip, uses: Sequence[Document]) -> bool:
         expected = [KeyUseKind.CAPTURE.value]
     elif slip.kind == _HOLD and slip.status == _VOIDED and not slip.has_failure:
         expected = [KeyUseKind.VOID.value]
-    return [use["kind"] for use in uses if use.get("failure") is None] == expected
+    return [use.get("kind") for use in uses if use.get("failure") is None] == expected

@@ -14,6 +14,7 @@ import bson
 import orjson
 from bson.datetime_ms import DatetimeMS
 
+from app.ledger.documents import stored_bytes
 from app.ledger.proof import shapes
 from app.ledger.proof.rows import EARLIEST, LATEST
 from app.ledger.proof.shapes import LENGTH, Family, Shape
@@ -112,7 +113,7 @@ def read_slip(raw: bytes) -> Slip | None:
     if found is None:
         return None
     payer, payee, first, second, amount, currency, created, salt, text, completed = found
-    if first != payer or second != payee or not EARLIEST <= created <= LATEST:
+    if first != payer or second != payee or not EARLIEST <= created <= LATEST >= completed >= EARLIEST:
         return None
     try:
         key, currency = raw[_HEAD.size : key_end].decode(), currency.decode()
@@ -193,6 +194,8 @@ def slip_of(record: Document) -> Slip | None:
         metadata, failure, reverses = record.get("metadata"), record.get("failure"), record.get("reverses")
         if record["accounts"] != [payer, payee] or isinstance(metadata, dict):
             return None
+        if not isinstance(record["fingerprint"], dict):
+            return None
         if failure is not None and not failure.keys() >= {"code", "detail"}:
             return None
         id_, user, expires = record["_id"].binary, record["user"].binary, _time(record, "expires_at")
@@ -206,7 +209,7 @@ def slip_of(record: Document) -> Slip | None:
             None if reverses is None else reverses.binary.hex(), expires,
         ]  # fmt: skip
         if "salt" in record:
-            said.append(bytes(record["salt"]).hex())
+            said.append(stored_bytes(record["salt"]).hex())
         return Slip(
             id_, user, record["idempotency_key"], TransactionKind(record["kind"]).value,
             TransactionStatus(record["status"]).value, payer.binary, payee.binary, record["amount"], held,

@@ -187,13 +187,14 @@ def _settle_account(report: Report, account_id: ObjectId, check: JournalCheck | 
         # If there is a journal without a STATUS entry, the check of the journal has named that.
         if check is None:
             report.add(Fault(kind=FaultKind.JOURNAL, account=account_id, sequence=0, expected="a journal"))
-    elif entry["description"] != account["status"]:
+    elif entry.get("description") != account.get("status"):
+        sequence, expected, found = entry.get("sequence"), entry.get("description"), account.get("status")
         report.add(
             Fault(
                 kind=FaultKind.STATUS,
                 account=account_id,
-                sequence=entry["sequence"],
-                expected=entry["description"],
-                found=account["status"],
+                sequence=sequence if isinstance(sequence, int) else None,
+                expected=None if expected is None else str(expected),
+                found=None if found is None else str(found),
             )
         )
