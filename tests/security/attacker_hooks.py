@@ -8,13 +8,16 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
+from stdnum.iso7064 import mod_97_10
 
+from app.account_numbers import PATTERN, PREFIX
 from app.fields import is_visible
 from tests.clients import Answer, OverHttp
 from tests.people import PASSWORD, Caller
 
 Case = schemathesis.Case[Any]
 _ID = re.compile(r"[0-9a-fA-F]{24}")
+_NUMBER = re.compile(PATTERN)
 _client = OverHttp(int(os.environ["ATTACKER_PORT"]))
 _numbers = itertools.count()
 _PAYER, _PAYEE, _TRANSACTION, _USER = os.environ["ATTACKER_IDS"].split(",")
@@ -89,7 +92,11 @@ def _mapped(body: Any) -> Any:
 @schemathesis.hook
 def before_call(context: Any, case: Case, kwargs: dict[str, Any]) -> None:
     """Let most valid requests keep the rules that their schema can not tell them, too."""
-    if not _is_valid(case) or not isinstance(case.body, dict):
+    if not _is_valid(case):
+        return
+    case.query = _with_check_digits(case.query)
+    case.body = _with_check_digits(case.body)
+    if not isinstance(case.body, dict):
         return
     number = next(_numbers)
     for name in _NEW_PASSWORDS & case.body.keys():
@@ -97,6 +104,19 @@ def before_call(context: Any, case: Case, kwargs: dict[str, Any]) -> None:
     if "amount" in case.body or "transfers" in case.body:
         case.headers.pop("Idempotency-Key", None)
         case.body["idempotencyKey"] = f"attack-{os.getpid()}-{number - number % 4}"
+
+
+def _with_check_digits(value: Any) -> Any:
+    """Let all that looks like an account number, however it is written, have its check digits: no pattern has them."""
+    if isinstance(value, list):
+        return [_with_check_digits(member) for member in value]
+    if isinstance(value, dict):
+        return {name: _with_check_digits(member) for name, member in value.items()}
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    digits = re.sub(r"[^0-9]", "", value)[2:]
+    right = iter(mod_97_10.calc_check_digits(digits + PREFIX) + digits)
+    return re.sub(r"[0-9]", lambda _: next(right), value)
 
 
 def _shown(value: Any) -> Any:

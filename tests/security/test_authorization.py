@@ -1,7 +1,7 @@
 """The authorisation matrix: every route for everybody. A route without a row fails, and so does an undeclared one."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -14,6 +14,7 @@ from pymongo.database import Database
 from app.http.contract import contract_of
 from app.mongo import Document
 from app.web import routes as web
+from tests import hooks
 from tests.people import PASSWORD, Bank, Caller, Person, new_key
 
 # Who asks: nobody, somebody who has nothing to do with it, whom it belongs to, and the two roles above users.
@@ -29,13 +30,17 @@ OPEN_ROUTES = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a route answers to each of `CALLERS`, with this path and body. Words in braces name things of the world."""
+    """What a route answers to each of `CALLERS`, with this path and body. Words in braces name things of the world.
+
+    With `refresh` it is called with the refresh token; `place` is the caller's own place among events.
+    """
 
     statuses: tuple[int, int, int, int, int]
     path: str = ""
     body: Mapping[str, Any] | None = None
     owner: str = "payer"
     refresh: bool = False
+    place: bool = False
 
 
 def everybody(status: int, **kwargs: Any) -> Row:
@@ -66,6 +71,8 @@ PLACES = ", ".join(map(repr, web.PLACES))
 KEYED = {"idempotencyKey": "{key}"}
 TRANSFER = {"fromAccount": "{account}", "toAccount": "{payee_account}", "amount": 5, **KEYED}
 NEW_PASSWORD = "quite another good one"
+# An address that the tests allow, so that nothing is resolved; nobody is there.
+WEBHOOK_URL = "http://127.0.0.1:65000/events"
 
 MATRIX: dict[tuple[str, str], Row] = {
     ("POST", "/api/auth/register"): everybody(
@@ -124,9 +131,33 @@ MATRIX: dict[tuple[str, str], Row] = {
         200, path="/api/admin/users/{other}/role", body={"role": "ADMIN"}
     ),
     ("GET", "/api/admin/audit-log"): staff(),
+    ("GET", "/api/admin/outbox"): staff(),
+    ("POST", "/api/admin/outbox/<id>/retry"): staff(202, path="/api/admin/outbox/{message}/retry"),
+    ("GET", "/api/admin/status"): staff(),
     ("GET", "/api/admin/trial-balance"): staff(),
     ("GET", "/api/transactions/<id>/receipt"): readers(path="/api/transactions/{transaction}/receipt"),
     ("POST", "/api/statements/verify"): logged_in(422, body={}),
+    ("GET", "/api/payees/lookup"): logged_in(200, path="/api/payees/lookup?number={payee_number}"),
+    ("GET", "/api/payees"): logged_in(200),
+    ("POST", "/api/payees"): logged_in(201, body={"number": "{unsaved_number}", "name": "Landlord"}),
+    # What somebody saved or subscribed to is nobody else's, whatever their role.
+    ("PATCH", "/api/payees/<id>"): only_owner(200, path="/api/payees/{saved}", body={"name": "Landlady"}),
+    ("DELETE", "/api/payees/<id>"): only_owner(204, path="/api/payees/{saved}"),
+    ("GET", "/api/events"): logged_in(200),
+    ("GET", "/api/webhooks"): logged_in(200),
+    ("POST", "/api/webhooks"): logged_in(201, body={"url": WEBHOOK_URL}),
+    ("GET", "/api/webhooks/<id>"): only_owner(200, path="/api/webhooks/{webhook}"),
+    ("PATCH", "/api/webhooks/<id>"): only_owner(200, path="/api/webhooks/{webhook}", body={"status": "DISABLED"}),
+    ("DELETE", "/api/webhooks/<id>"): only_owner(204, path="/api/webhooks/{webhook}"),
+    ("POST", "/api/webhooks/<id>/rotate-secret"): only_owner(200, path="/api/webhooks/{webhook}/rotate-secret"),
+    ("POST", "/api/webhooks/<id>/ping"): only_owner(202, path="/api/webhooks/{webhook}/ping"),
+    ("GET", "/api/webhooks/<id>/deliveries"): only_owner(200, path="/api/webhooks/{webhook}/deliveries"),
+    ("POST", "/api/webhooks/<id>/deliveries/<id>/resend"): only_owner(
+        202, path="/api/webhooks/{webhook}/deliveries/{delivery}/resend"
+    ),
+    ("POST", "/api/webhooks/<id>/replay"): only_owner(
+        202, path="/api/webhooks/{webhook}/replay", body={"after": "{place}"}, place=True
+    ),
     ("GET", "/.well-known/jwks.json"): everybody(200),
     ("GET", "/healthz"): everybody(200),
     ("GET", "/readyz"): everybody(200),
@@ -159,6 +190,11 @@ def new_world(bank: Bank, admin_database: Database[Document]) -> World:
         admin_database.users.update_one({"email": person.user["email"]}, {"$set": {"role": role}})
     transaction = payer.transfer(account, payee_account, 100).body["transaction"]["id"]
     hold = payer.post("/api/transactions/hold", {**_filled(TRANSFER, locals()), "idempotencyKey": new_key()})
+    number = payee.number_of(payee_account)
+    saved = payer.post("/api/payees", {"number": number, "name": "Landlord"})
+    webhook = payer.post("/api/webhooks", {"url": WEBHOOK_URL}).body["webhook"]["id"]
+    message = admin_database.outbox.find_one()
+    assert message is not None
     return World(
         {
             "anonymous": bank.anonymous,
@@ -174,6 +210,12 @@ def new_world(bank: Bank, admin_database: Database[Document]) -> World:
             "empty_account": payer.open_account(),
             "transaction": transaction,
             "hold": hold.body["transaction"]["id"] if hold.status == 201 else "",
+            "payee_number": number,
+            "unsaved_number": payee.number_of(payee.open_account()),
+            "saved": saved.body["payee"]["id"],
+            "webhook": webhook,
+            "delivery": payer.post(f"/api/webhooks/{webhook}/ping").body["delivery"]["id"],
+            "message": str(message["_id"]),
             "email": payer.user["email"],
             "other": other.id,
             "key": new_key(),
@@ -190,12 +232,20 @@ def _filled(value: Any, names: Mapping[str, Any]) -> Any:
 
 
 def routes(app: Flask) -> dict[tuple[str, str], Any]:
-    """Return the view of each (method, rule) of the application; what an id is called in a rule does not matter."""
+    """Return the view of each (method, rule) of the application; how a rule calls an id does not matter."""
     return {
-        (method, re.sub(r"<id:\w+>", "<id>", rule.rule)): app.view_functions[rule.endpoint]
+        (method, re.sub(r"<(id|account):\w+>", "<id>", rule.rule)): app.view_functions[rule.endpoint]
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
+
+
+@pytest.fixture
+def loopback_allowed(app: Flask) -> Iterator[None]:
+    """Let webhooks of this process reach this machine."""
+    hooks.allow("127.0.0.0/8")
+    yield
+    hooks.allow()
 
 
 def test_every_route_has_a_row(app: Flask) -> None:
@@ -211,6 +261,7 @@ def test_every_route_declares_who_may_call_it(app: Flask) -> None:
     assert undeclared == OPEN_ROUTES
 
 
+@pytest.mark.usefixtures("loopback_allowed")
 @pytest.mark.parametrize("caller", CALLERS)
 def test_the_matrix_holds(app: Flask, bank: Bank, admin_database: Database[Document], caller: str) -> None:
     answered = {}
@@ -218,9 +269,12 @@ def test_the_matrix_holds(app: Flask, bank: Bank, admin_database: Database[Docum
     for method, rule in routes(app):
         row = MATRIX[method, rule]
         who = world.callers[row.owner if caller == "owner" else caller]
+        names = world.names
+        if row.place and isinstance(who, Person):
+            names = {**names, "place": who.get("/api/events").body["nextAfter"]}
         if row.refresh and isinstance(who, Person):
             who = Caller(who.client, who.refresh_token)
-        answer = who.call(method, _filled(row.path or rule, world.names), _filled(row.body, world.names))
+        answer = who.call(method, _filled(row.path or rule, names), _filled(row.body, names))
         answered[method, rule] = answer.status
         if method != "GET" and answer.status < 400:
             world = new_world(bank, admin_database)
