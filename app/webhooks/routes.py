@@ -21,9 +21,9 @@ from app.webhooks.schemas import (
     DeliveryPageSchema,
     DeliveryQuerySchema,
     NewWebhookSchema,
+    RenewedSecretSchema,
     ReplayedSchema,
     ReplaySchema,
-    SecretSchema,
     WebhookAnswerSchema,
     WebhookListSchema,
 )
@@ -101,7 +101,7 @@ def delete_webhook(webhook_id: ObjectId) -> Response:
 
 @bp.post("/<id:webhook_id>/rotate-secret")
 @token_required
-@bp.response(200, SecretSchema())
+@bp.response(200, RenewedSecretSchema())
 @bp.refusals(*TOKEN_PROBLEMS, WebhookNotFound)
 def rotate_webhook_secret(webhook_id: ObjectId) -> dict[str, str]:
     """Give a webhook a new secret.

@@ -162,7 +162,7 @@ class WebhookListSchema(CamelSchema):
     webhooks = fields.List(fields.Nested(WebhookSchema), required=True)
 
 
-class SecretSchema(CamelSchema):
+class RenewedSecretSchema(CamelSchema):
     """A new secret, which is never shown again."""
 
     example = {"secret": EXAMPLE_SECRET}

@@ -47,6 +47,8 @@ EXECUTED = {
         "docs/operations.md",
         "sh.enableSharding",
     ): "It takes mongos. The text says that it is untried.",
+    ("docs/webhooks.md", "const crypto"): "tests/api/test_webhook_guide.py",
+    ("docs/webhooks.md", "body="): "tests/api/test_webhook_guide.py",
 }
 GIVEN = {
     "from=…": "from=$(account $asha)",

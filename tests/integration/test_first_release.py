@@ -17,6 +17,7 @@ from app.ledger.proof.verify import verify
 from app.mongo import Document
 from app.mongo.migrations import run
 from app.settings.policies import MongoPolicy
+from app.statements.press import press
 from config import Config
 from local.replica_set import ReplicaSet, provision
 from tests import first_release
@@ -67,6 +68,7 @@ def upgraded(
         yield Upgraded(application, Bank(InProcess(application)), old_database, first_release.what_was_told())
     finally:
         mongo.connect(config.mongo)
+        press.configure(config.mongo)
 
 
 def test_its_ledger_is_sound_and_all_balances_are_as_they_were(upgraded: Upgraded) -> None:
