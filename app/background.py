@@ -4,6 +4,7 @@ Several workers run the same task at once, so tasks must be safe under that.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -48,8 +49,10 @@ class Background:
     def stop(self) -> None:
         """Let each task finish its current run, and end the threads."""
         self._stopping.set()
+        # One limit for all together, because gunicorn kills a worker that ends too late.
+        until = time.monotonic() + STOP_TIMEOUT_S
         for thread in self._threads:
-            thread.join(STOP_TIMEOUT_S)
+            thread.join(max(0.0, until - time.monotonic()))
         self._threads = []
 
     def _repeat(self, task: Task) -> None:

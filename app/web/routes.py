@@ -24,6 +24,7 @@ PLACES = (
     "accounts",
     "forgotten",
     "holds",
+    "inbox",
     "movements",
     "operator",
     "pay",
@@ -33,6 +34,7 @@ PLACES = (
     "settings",
     "sign-in",
     "statements",
+    "webhooks",
 )
 _PLACE = f"/<any({', '.join(map(repr, PLACES))}):place>"
 # Everything comes from this server, nothing is inline, and text never becomes markup or code.

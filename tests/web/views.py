@@ -110,6 +110,9 @@ VIEWS = [
     View("holds", "/holds", "Holds", act=_take_hold),
     View("statements", "/statements", "Statements"),
     View("settings", "/settings", "Settings"),
+    View("inbox", "/inbox", "Inbox"),
+    View("webhooks", "/webhooks", "Webhooks", act=_choose("Add a webhook", label="Address")),
+    View("webhook", "/webhooks/{webhook}", "The shop", act=_choose("Change", label="Address")),
     View("nothing", "/accounts/000000000000000000000000", "There is no such account."),
     _for_operators("people", "people?q=asha", "People"),
     _for_operators("people-none", "people?q=nobody%20at%20all", "People"),
@@ -155,11 +158,14 @@ def new_world(bank: Bank) -> World:
     twice = asha.transfer(everyday, bens, 124_000, description="Grocer’s").body["transaction"]["id"]
     bank.system.post(f"/api/transactions/{twice}/reverse", {"idempotencyKey": new_key(), "reason": "Paid twice"})
     bank.system.patch(f"/api/admin/accounts/{travel}/status", {"status": "FROZEN", "reason": "Asked for by the holder"})
+    # Nobody answers there.
+    shop = asha.post("/api/webhooks", {"url": "http://127.0.0.1:65001/fincore", "description": "The shop"})
     return World(
         asha,
         bank.system,
         {
             "user": asha.id,
+            "webhook": shop.body["webhook"]["id"],
             "everyday": everyday,
             "travel": travel,
             "spare": spare,

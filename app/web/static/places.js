@@ -18,6 +18,9 @@ export const PLACES = [
   { path: "/holds", tab: "holds", load: () => import("./views/holds.js") },
   { path: "/statements", tab: "statements", load: () => import("./views/statements.js") },
   { path: "/settings", tab: "settings", load: () => import("./views/settings.js") },
+  { path: "/inbox", tab: "inbox", load: () => import("./views/inbox.js") },
+  { path: "/webhooks", tab: "settings", load: () => import("./views/webhooks.js") },
+  { path: "/webhooks/:webhook", tab: "settings", load: () => import("./views/webhook.js") },
   { path: "/operator/people", tab: "people", load: () => import("./views/people.js") },
   { path: "/operator/people/:user", tab: "people", load: () => import("./views/person.js") },
   { path: "/operator/accounts", tab: "all-accounts", load: () => import("./views/bank-accounts.js") },
@@ -36,6 +39,7 @@ export const TABS = [
   { name: "payees", href: "/payees", text: "Payees" },
   { name: "holds", href: "/holds", text: "Holds" },
   { name: "statements", href: "/statements", text: "Statements", thumb: true },
+  { name: "inbox", href: "/inbox", text: "Inbox", icon: "bell" },
   { name: "settings", href: "/settings", text: "Settings", thumb: true },
 ];
 
@@ -43,6 +47,7 @@ export const TABS = [
 export const MORE = [
   { href: "/pay/many", text: "Pay many at once" },
   { href: "/accounts/new", text: "Open an account" },
+  { href: "/webhooks", text: "Webhooks" },
 ];
 
 // What operators see besides: { name, href, text, icon }.

@@ -41,6 +41,10 @@ const REFUSALS = {
   same_account: ["This is the account that the money comes from.", "Choose another one."],
   too_many_attempts: ["There were too many wrong passwords.", "Wait a little, then try again."],
   transaction_not_found: ["There is no such movement.", "It may be somebody else’s, or the address is mistyped."],
+  delivery_not_found: ["There is no such delivery.", "It may be older than what is kept."],
+  user_not_found: ["There is nobody with this name.", "Look for the person under People."],
+  webhook_not_found: ["There is no such webhook.", "It may have been removed."],
+  webhook_url_refused: ["The bank cannot call this address.", "It has to be open to the internet, over https."],
   validation_failed: ["Something is not filled in as it should be.", "Look at the marked fields."],
 };
 
