@@ -18,6 +18,7 @@ from pymongo.write_concern import WriteConcern
 from app import create_app, mongo
 from app.auth.service import ensure_system_user
 from app.mongo import Document
+from app.mongo import client as mongo_client
 from app.mongo.schema import VALIDATORS
 from app.settings.policies import AuthPolicy, HttpPolicy, MongoPolicy
 from app.statements.press import press
@@ -43,6 +44,8 @@ AUTH = AuthPolicy(JWT_SECRET, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST, delays_guess
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 * 1024**3
 END_TIMEOUT_S = 10.0
+# The servers that tests run are called otherwise in the database's profile, and do things in the background.
+APP_NAME = "fincore-tests"
 
 
 # How long an example takes says how busy the machine is, and nothing about the code.
@@ -147,9 +150,11 @@ def config(mongo_uri: str) -> Config:
 
 @pytest.fixture(scope="session")
 def app(config: Config) -> Iterator[Flask]:
-    yield create_app(config)
-    press.close()
-    mongo.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mongo_client, "APP_NAME", APP_NAME)
+        yield create_app(config)
+        press.close()
+        mongo.close()
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from app.mongo import Document
 from app.mongo.schema import VALIDATORS
 from local.replica_set import ReplicaSet
 
+# Clients may have seen positions that were given after the copy.
+POSITIONS_LEFT_OUT = 10**12
 COPIED = sorted(VALIDATORS.keys() - {"leases"})
 
 
@@ -30,6 +32,13 @@ class Silent:
 
 def content(database: Database[Document]) -> dict[str, list[Document]]:
     return {name: list(database[name].find().sort("_id", 1)) for name in COPIED}
+
+
+def as_restored(content: dict[str, list[Document]]) -> dict[str, list[Document]]:
+    """Return what a restore makes of this content: the same, but for the positions of the feed that it leaves out."""
+    positions = {each["_id"]: each["position"] for each in content["feed"]}
+    positions["outbox"] = positions.get("outbox", 0) + POSITIONS_LEFT_OUT
+    return {**content, "feed": [{"_id": name, "position": positions[name]} for name in sorted(positions)]}
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def _compare(database: Database[Document], directory: Path, manifest: Manifest) 
 def _end(database: Database[Document], directory: Path, manifest: Manifest) -> None:
     """Let processes start on the database."""
     # Clients may have seen positions of the feed that were given after the copy. Nothing new may come before those.
-    database["feed"].update_one({"_id": "outbox"}, {"$inc": {"position": _POSITIONS_LEFT_OUT}})
+    database["feed"].update_one({"_id": "outbox"}, {"$inc": {"position": _POSITIONS_LEFT_OUT}}, upsert=True)
     database["schema"].delete_many({"_id": {"$ne": record.RESTORE}})
     for part in manifest.parts["schema"]:
         _insert_all(database, "schema", directory, part)

@@ -17,6 +17,8 @@ from app.telemetry import spans
 Document = dict[str, Any]
 
 DATABASE_NAME_DEFAULT = "fincore"
+# As the database's own log and profile call this program.
+APP_NAME = "fincore"
 HEARTBEAT_MS = 2_000
 POOL_SIZE_MAX = 200
 # For what may take long, such as building an index. With None, the client's own limit would still hold.
@@ -78,7 +80,7 @@ def new_client(uri: str, *, timeout_ms: int, is_timed: bool = False) -> MongoCli
     """
     return MongoClient(
         uri,
-        appname="fincore",
+        appname=APP_NAME,
         tz_aware=True,
         w="majority",
         journal=True,

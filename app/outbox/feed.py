@@ -124,6 +124,16 @@ def end(session: ClientSession | None = None) -> int:
     return counter["position"] if counter else 0
 
 
+def end_of_next(number: int, *, after: int, until: int) -> int:
+    """Return the position of so many documents behind `after`, or `until` if there are fewer up to there.
+
+    A restore leaves out more positions than anybody could count through.
+    """
+    behind = {"position": {"$gt": after, "$lte": until}}
+    last = database().outbox.find_one(behind, projection=["position"], sort=[("position", 1)], skip=number - 1)
+    return last["position"] if last else until
+
+
 def readers_between(after: int, until: int) -> set[ObjectId]:
     """Return whom the documents behind a position, up to another one, are told to."""
     found = database().outbox.find({"position": {"$gt": after, "$lte": until}}, projection=["readers"])

@@ -205,9 +205,9 @@ def spread() -> None:
 
     def block(session: ClientSession) -> bool:
         after = repository.find_spread(session)
-        until = min(end, after + SPREAD_MAX)
-        if until <= after:
+        if end <= after:
             return False
+        until = feed.end_of_next(SPREAD_MAX, after=after, until=end)
         # Who is told what is much to read, if nobody has a webhook.
         users = feed.readers_between(after, until) if repository.is_any_active(session) else ()
         repository.make_due(users, until=until, now=clock.now(), session=session)

@@ -12,6 +12,7 @@ from app import clock
 from app.admin import service
 from app.mongo import Document
 from app.outbox import overview
+from tests.background import settle
 from tests.people import Bank, Person, new_key
 from tests.threads import at_once
 
@@ -128,6 +129,7 @@ def test_what_was_sent_or_is_on_its_way_stays_as_it_is(
     bank: Bank, database: Database[Document], change: Document
 ) -> None:
     bank.register()
+    settle()
     database.outbox.update_many({}, {"$set": {**change, "attempts": 1}})
     before = database.outbox.find_one({})
     assert before is not None

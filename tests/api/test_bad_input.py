@@ -10,6 +10,7 @@ from flask import Flask
 from pymongo.database import Database
 
 from app.mongo import Document
+from tests.background import settle
 from tests.clients import Answer, InProcess
 from tests.conftest import only_the_system_user
 from tests.people import PASSWORD, Bank, Caller, new_key
@@ -29,6 +30,7 @@ class Scene:
 
     @contextmanager
     def nothing_changes(self) -> Iterator[None]:
+        settle()
         before = self._contents()
         yield
         assert self._contents() == before

@@ -13,11 +13,13 @@ from pymongo.database import Database
 from app import ledger, logs, mongo
 from app.auth.roles import roles_of
 from app.errors import PROBLEMS
+from app.http import problems
 from app.mongo import Document
 from app.settings.policies import MongoPolicy
 from config import Config
 from tests.clients import Answer
 from tests.commands import WITNESSES
+from tests.logs import let_tell
 from tests.people import Bank
 
 MEMBERS = {"type", "title", "status", "detail", "code", "requestId"}
@@ -144,7 +146,10 @@ def test_answers_of_the_api_are_kept_by_no_cache_and_sniffed_by_no_browser(bank:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_bug_is_logged_under_its_request_id_and_not_shown(bank: Bank, database: Database[Document]) -> None:
+def test_a_bug_is_logged_under_its_request_id_and_not_shown(
+    bank: Bank, database: Database[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_tell(monkeypatch, problems)
     person, account = bank.customer(100)
     # An account without a journal can not be: no code of ours leaves one behind.
     database.ledger_entries.delete_many({"account": ObjectId(account)})

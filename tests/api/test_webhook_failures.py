@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from bson import ObjectId
+from bson import Int64, ObjectId
 from pymongo.database import Database
 
 from app import clock
@@ -249,6 +249,22 @@ def test_what_a_dispatcher_had_when_it_was_killed_is_sent_by_the_next_one(
     deliver()
     assert receiver.received == []
     database.webhooks.update_many({}, {"$set": {"leased_until": clock.now()}})
+    deliver()
+
+    assert [json.loads(each.body)["data"]["amount"] for each in receiver.received] == [1, 2]
+
+
+def test_positions_that_a_restore_left_out_delay_no_event(
+    owner: tuple[Person, str], receiver: Receiver, deliver: Callable[[], int], bank: Bank, database: Database[Document]
+) -> None:
+    person, account = owner
+    made(person, receiver.url)
+    feed.place()
+    dispatch.spread()
+    database.feed.update_one({"_id": "outbox"}, {"$inc": {"position": Int64(10**12)}})
+    bank.fund(account, 1)
+    bank.fund(account, 2)
+
     deliver()
 
     assert [json.loads(each.body)["data"]["amount"] for each in receiver.received] == [1, 2]

@@ -9,6 +9,7 @@ from app.backup import create
 from app.mongo import Document
 from local.replica_set import ReplicaSet
 from tests import first_release
+from tests.background import settle
 from tests.copies import Silent
 from tests.integration.branch import Branch
 from tests.people import Bank, new_key
@@ -66,6 +67,7 @@ def busy_bank(bank: Bank) -> Bank:
 
 @pytest.fixture
 def copied(busy_bank: Bank, database: Database[Document], tmp_path: Path) -> Path:
-    """A complete copy of the busy bank."""
+    """A complete copy of the busy bank, which stays as it is."""
+    settle()
     create.create(database, tmp_path / "copy", Silent())
     return tmp_path / "copy"

@@ -10,21 +10,22 @@ from pymongo.database import Database
 
 from app.auth.repository import REVOCATIONS, USERS
 from app.mongo import Document, together
+from tests.conftest import APP_NAME
 from tests.people import Bank
 
 
 @contextmanager
 def commands(database: Database[Document]) -> Iterator[list[Document]]:
-    """Collect what the bank sends to the database while the block runs."""
+    """Collect what this process's bank sends to the database while the block runs."""
     database.command("profile", 2)
     sent: list[Document] = []
     try:
         yield sent
     finally:
         database.command("profile", 0)
-        # Sweeps of the background and of other servers are no part of a request.
-        mine = {"appName": "fincore", "ns": {"$ne": f"{database.name}.system.profile"}}
-        sent += database["system.profile"].find({**mine, "command.filter.expires_at": {"$exists": False}})
+        # The background of other servers is no part of a request. This process has none.
+        mine = {"appName": APP_NAME, "ns": {"$ne": f"{database.name}.system.profile"}}
+        sent += database["system.profile"].find(mine)
         database.drop_collection("system.profile")
 
 

@@ -14,6 +14,7 @@ from app.ledger.posting import Witness
 from app.ledger.state import Decided
 from app.mongo import Document
 from config import Config
+from tests.background import settle
 from tests.commands import WITNESSES
 from tests.people import Bank
 
@@ -48,6 +49,7 @@ def test_a_block_whose_witness_fails_leaves_no_trace(
     asha, first = bank.customer(1_000)
     _, second = bank.customer()
     paid = asha.transfer(first, second, 100).body["transaction"]["id"]
+    settle()
     before = everything(database)
 
     with broken(config, witness):
