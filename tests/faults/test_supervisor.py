@@ -196,7 +196,12 @@ def test_the_printed_commands_can_be_typed_as_they_are(running: Run) -> None:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_process_group_stops_all(serve: Callable[..., Run], signal_number: signal.Signals) -> None:
-    run = serve()
+    # Tests under nohup ignore SIGHUP, and what they start would, too, as it should.
+    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        run = serve()
+    finally:
+        signal.signal(signal.SIGHUP, usual)
 
     # More than once, as impatient people press Ctrl-C.
     for _ in range(3):
