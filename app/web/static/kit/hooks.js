@@ -12,7 +12,7 @@ export const reasonOf = (webhook) => (webhook.disabledReason ? (REASONS[webhook.
 export const saysAll = (webhook) => webhook.types.includes("*");
 export const toldOf = (webhook) => (saysAll(webhook) ? "all events" : webhook.types.length === 1 ? "one kind of event" : `${webhook.types.length} kinds of events`);
 
-export const addressField = (value = "") => field({ name: "url", label: "Address", type: "url", value, hint: "It begins with https:// and is open to the internet.", autocomplete: "off", required: "Type an address." });
+export const addressField = (value = "") => field({ name: "url", label: "Address", type: "url", value, hint: "It begins with https and is open to the internet.", autocomplete: "off", required: "Type an address." });
 export const noteField = (value = "") => field({ name: "description", label: "What it is for", optional: "for yourself", value, maxlength: "200", autocomplete: "off" });
 
 // Boxes to choose kinds of events by; none chosen means all. A field like others, whose value is a list.
