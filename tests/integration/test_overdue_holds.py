@@ -2,11 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import Int64, ObjectId
+from pymongo.database import Database
 
 from app import clock
 from app.auth.roles import roles_of
@@ -14,12 +15,20 @@ from app.errors import LedgerBusy
 from app.ledger.commands import Command, Expire, Hold, Transfer
 from app.ledger.posting import EXPIRED_HOLDS_MAX, post_block, rehearse
 from app.ledger.records import AccountStatus, Outcome
+from app.mongo import Document, leases
 from app.transactions import service
 from local.processes import holds_within
 from tests.commands import WITNESSES, batch, change_status, hold, void
 from tests.integration.branch import Branch, Customer, codes, process
 
 BRIEF = timedelta(milliseconds=1)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else_sweeps(database: Database[Document]) -> Iterator[None]:
+    """Keep the servers that other tests left running from releasing the holds of these tests."""
+    with leases.kept(database, service.SWEEP_LEASE, timedelta(minutes=1), lambda _holder: None):
+        yield
 
 
 def block(*commands: Command) -> list[Outcome]:
