@@ -66,7 +66,7 @@ FILES_OF_ITS_OWN = {
     "events": {"waiting"},
     "transactions": {"receipts"},
     "web": {"assets", "cookies"},
-    "webhooks": {"dispatch", "outgoing", "signing", "statuses", "targets"},
+    "webhooks": {"attempts", "dispatch", "outgoing", "signing", "statuses", "targets"},
 }
 DOMAINS = {"accounts", "admin", "auth", "events", "operations", "payees", "statements", "transactions"}
 DOMAINS |= {"web", "webhooks"}

@@ -14,7 +14,7 @@ from app import clock
 from app.mongo import Document
 from app.outbox import feed
 from app.outbox.events import EventType
-from app.webhooks import dispatch, outgoing
+from app.webhooks import attempts, dispatch, outgoing
 from app.webhooks.dispatch import Dispatcher
 from app.webhooks.outgoing import Answer
 from tests.hooks import allow, deliveries, made, make_due, shown
@@ -43,14 +43,14 @@ def test_whatever_is_not_a_success_is_tried_again(
 
 def test_the_schedule_has_nine_retries_and_obeys_retry_after() -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    waits = [dispatch.next_attempt_at(number, Answer(500), now) for number in range(1, 11)]
+    waits = [attempts.next_attempt_at(number, Answer(500), now) for number in range(1, 11)]
 
     assert waits[9] is None
-    in_steps = [(at - now).total_seconds() / base for at, base in zip(waits, dispatch.SCHEDULE_S, strict=False) if at]
+    in_steps = [(at - now).total_seconds() / base for at, base in zip(waits, attempts.SCHEDULE_S, strict=False) if at]
     assert [round(each) for each in in_steps] == [1] * 9
-    asked = dispatch.next_attempt_at(1, Answer(503, retry_after_s=600.0), now)
+    asked = attempts.next_attempt_at(1, Answer(503, retry_after_s=600.0), now)
     assert asked == now + timedelta(seconds=600)
-    greedy = dispatch.next_attempt_at(1, Answer(503, retry_after_s=1e9), now)
+    greedy = attempts.next_attempt_at(1, Answer(503, retry_after_s=1e9), now)
     assert greedy == now + timedelta(days=1)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from app.networks import parse_networks
 from app.webhooks import signing
-from app.webhooks.dispatch import body_of
+from app.webhooks.attempts import body_of
 from app.webhooks.outgoing import Answer, post
 from config import ROOT
 from local.processes import LOOPBACK, free_port
