@@ -43,6 +43,11 @@ def configure(policy: WorkPolicy) -> None:
     _room = WaitingRoom(policy.waiting_max, _who_has_news)
 
 
+def end_waiting() -> None:
+    """Answer all requests of this process that wait for events, and let no more wait, because the process stops."""
+    _room.close()
+
+
 def place_events() -> float:
     """Give places to new events; return after how many seconds to call this again."""
     return 0.0 if feed.place() else PLACE_EVERY_S
@@ -60,14 +65,15 @@ def as_place(written: Any) -> Place:
 def read(user: ObjectId, after: Place, *, types: Collection[str], limit: int, wait_s: int = 0) -> Page:
     """Return up to `limit` of the user's events of these types, in order. None: all types.
 
-    If there are none, wait for them up to `wait_s`, unless as many requests wait already as may.
+    If there are none, wait for them up to `wait_s`, unless as many requests wait already as may, of all users or of
+    this one, or the process stops.
     """
     feed.place_together()
     page = look(user, after, types, limit)
     if page.events or not page.is_last or not wait_s:
         return page
     until = time.monotonic() + wait_s
-    with _room.seat() as has_seat:
+    with _room.seat(user) as has_seat:
         while has_seat and not page.events and page.is_last and _room.wait(user, page.place.position, until=until):
             page = look(user, page.place, types, limit)
     return page

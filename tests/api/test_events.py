@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.events import service
 from app.mongo import Document
 from app.outbox import feed
 from app.settings.policies import WorkPolicy
+from local.processes import holds_within
 from tests.api.conftest import UnderWay
 from tests.integration.branch import Customer, process
 from tests.mail import told
@@ -301,6 +303,43 @@ def test_beyond_the_seats_the_answer_comes_at_once(bank: Bank, room: Callable[[i
     begun = time.monotonic()
 
     assert read(person, after=after, wait=25)["events"] == []
+    assert time.monotonic() - begun < SOON_S
+
+
+def number_of_waiting() -> int:
+    return sum(map(len, list(service._room._behind.values())))
+
+
+def test_who_waits_is_answered_when_the_process_stops(bank: Bank, room: Callable[[int], None]) -> None:
+    room(4)
+    person = bank.register()
+    page = read(person)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(read, person, after=page["nextAfter"], wait=service.WAIT_MAX_S) for _ in range(2)]
+        assert holds_within(SOON_S, lambda: number_of_waiting() == len(waiting))
+
+        service.end_waiting()
+
+        assert [each.result() for each in waiting] == [{"events": [], "nextAfter": page["nextAfter"]}] * 2
+    # And nobody begins to wait.
+    assert read(person, after=page["nextAfter"], wait=service.WAIT_MAX_S)["events"] == []
+    assert time.monotonic() - begun < SOON_S
+
+
+def test_one_user_takes_half_of_the_seats_at_most(bank: Bank, room: Callable[[int], None]) -> None:
+    room(4)
+    greedy, other = bank.register(), bank.register()
+    places = {person.id: read(person)["nextAfter"] for person in (greedy, other)}
+    begun = time.monotonic()
+    with ThreadPoolExecutor(3) as threads:
+        for number, person in enumerate((greedy, greedy, other), 1):
+            threads.submit(read, person, after=places[person.id], wait=service.WAIT_MAX_S)
+            assert holds_within(SOON_S, lambda number=number: number_of_waiting() == number)  # type: ignore[misc]
+
+        assert read(greedy, after=places[greedy.id], wait=service.WAIT_MAX_S)["events"] == []
+
+        service.end_waiting()
     assert time.monotonic() - begun < SOON_S
 
 

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pymongo.database import Database
 
+from app.mongo import Document
 from local.processes import free_port, holds_within
+from tests.clients import OverHttp
 from tests.faults.wire import head, wire
+from tests.people import Bank
 from tests.server import JWT_SECRET, START_TIMEOUT_S, STOP_TIMEOUT_S, children, copy_program, is_ready
 
 HEALTH = head("GET", "/healthz")
 # Longer than a stop waits for the next request on an idle connection.
 RESTED_S = 2.0
+# As long as a request waits for events at most.
+EVENTS_WAIT_S = 25.0
 # Longer than an answer takes on a slow machine.
 SLOW_START_S = 6.0
 # Of the workers only, and not of the process that checks the settings before a reload.
@@ -108,14 +114,25 @@ def test_a_reload_with_unfit_settings_leaves_the_bank_running(served: Served) ->
     settings.write_text(fit)
 
 
-def test_a_reload_answers_the_next_request_on_each_kept_connection(served: Served) -> None:
-    with wire(served.port) as used, wire(served.port) as new:
+def test_a_reload_answers_the_next_request_on_each_kept_connection_and_who_waits_for_events(
+    served: Served, database: Database[Document]
+) -> None:
+    client = OverHttp(served.port)
+    person = Bank(client).register()
+    after = person.get("/api/events").body["nextAfter"]
+    with wire(served.port) as used, wire(served.port) as new, wire(served.port) as waiting:
         used.send(HEALTH)
         answer = used.answer()
         assert answer is not None
         assert not answer.ends_the_connection
+        waiting.send(head("GET", f"/api/events?after={after}&wait=25", token=person.token))
+        asked_at = time.monotonic()
 
         old = served.reload()
+        answer = waiting.answer()
+        assert answer is not None
+        assert answer.status == 200
+        assert time.monotonic() - asked_at < EVENTS_WAIT_S
         time.sleep(RESTED_S)
         for client in (used, new):
             client.send(HEALTH)
@@ -123,6 +140,7 @@ def test_a_reload_answers_the_next_request_on_each_kept_connection(served: Serve
             (answer,) = client.answers()
             assert (answer.status, answer.ends_the_connection) == (200, True)
     assert holds_within(STOP_TIMEOUT_S, lambda: old not in served.workers)
+    client.close()
 
 
 def test_a_reload_keeps_nobody_waiting_for_the_new_release(served: Served) -> None:
