@@ -217,6 +217,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "host": _STRING,
             "types": {"bsonType": "array", "items": _STRING, "minItems": 1},
             "status": _one_of("ACTIVE", "DISABLED"),
+            "slot": _COUNT,
             "created_at": _DATE,
             "secrets": {"bsonType": "array", "items": _document({"sealed": _HASH}, {"until": _DATE}), "minItems": 1},
             "place": {"bsonType": "array", "minItems": 3, "maxItems": 3},
@@ -229,7 +230,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "walked": _COUNT,
             "due_at": _DATE,
             "lease": _ID,
-            "leased_until": _DATE,
+            "not_before": _DATE,
+            "unanswered": _document({"delivery": _ID, "at": _DATE}),
             "failing_since": _DATE,
             "proven": {"enum": [True]},
             "last_delivery": {"bsonType": "object"},
@@ -247,7 +249,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "created_at": _DATE,
             "expires_at": _DATE,
         },
-        {"next_attempt_at": _DATE},
+        {"next_attempt_at": _DATE, "asked": {"enum": [True]}},
     ),
     # The last position that was given to a document of the outbox, and up to which webhooks were told.
     "feed": _document({"_id": _STRING, "position": _POSITION}),
@@ -335,7 +337,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
     "letter_counts": [IndexModel("expires_at", expireAfterSeconds=0)],
     "webhooks": [
-        IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("user", ASCENDING), ("slot", ASCENDING)], unique=True),
         IndexModel("due_at", partialFilterExpression={"due_at": {"$exists": True}}),
     ],
     "webhook_deliveries": [
@@ -348,6 +350,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel(
             [("webhook", ASCENDING), ("next_attempt_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
         ),
+        IndexModel("webhook", partialFilterExpression={"status": "PENDING", "asked": True}),
         IndexModel("expires_at", expireAfterSeconds=0),
     ],
     "outbox": [

@@ -4,8 +4,9 @@ One loop makes webhooks due for which the feed has something new, and gives due 
 webhook for one turn, by a lease: it makes deliveries of the new events and sends what is due, one after another. What
 fails is tried again on a schedule of its own, while later events go on.
 
-A dead receiver delays nobody: a webhook has one thread at a time, a host and a user a few, and webhooks whose last
-delivery failed, or that had none, together at most half of the threads.
+A dead or slow receiver delays nobody: a webhook has one thread at a time, a host and a user a few, and webhooks whose
+last delivery was slow or failed, or that had none, together at most half of the threads. After its turn a webhook goes
+behind all others that are due. All of this counts in each process that calls webhooks.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 import structlog
@@ -28,6 +29,7 @@ from app.events.service import Place
 from app.mongo import Document, leases
 from app.outbox import feed
 from app.webhooks import attempts, repository, service
+from app.webhooks.attempts import REST_MAX, Rest
 
 Value = TypeVar("Value")
 
@@ -45,8 +47,6 @@ NEWS_MAX = 200
 SPREAD_MAX = 100
 IDLE_PAUSE_S = 0.25
 AWAY_PAUSE_S = 2.0
-# How long a webhook rests whose receiver gave no answer.
-REST_BASE, REST_MAX = timedelta(seconds=5), timedelta(seconds=60)
 # A dispatcher's process gives a sign of life so often, and counts as alive for so long after it.
 SIGN = "webhook_dispatcher"
 SIGN_EVERY_S, SIGN_LASTS = 5.0, timedelta(seconds=20)
@@ -123,7 +123,14 @@ class Dispatcher:
         if claimed is None:
             return False
         # A process that stops does not wait for it.
-        threading.Thread(target=self._serve, args=claimed, name="webhook", daemon=True).start()
+        thread = threading.Thread(target=self._serve, args=claimed, name="webhook", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # There is no room for a thread. The lease ends by itself.
+            with self._mutex:
+                del self._served[claimed[1]]
+            raise
         return True
 
     def _claim(self) -> tuple[Document, ObjectId] | None:
@@ -147,9 +154,9 @@ class Dispatcher:
         return webhook, lease
 
     def _serve(self, webhook: Document, lease: ObjectId) -> None:
-        not_before: datetime | None = clock.now() + REST_MAX
+        rest: Rest | None = Rest(clock.now() + REST_MAX, webhook.get("unanswered"))
         try:
-            not_before = self._take_turn(webhook, lease)
+            rest = self._take_turn(webhook, lease)
         except Exception as error:
             log.warning("webhook_turn_failed", webhook=str(webhook["_id"]), exc_info=error)
         finally:
@@ -157,12 +164,12 @@ class Dispatcher:
                 del self._served[lease]
             # If this fails, the lease ends by itself.
             with contextlib.suppress(PyMongoError, LedgerBusy):
-                mongo.atomically(
-                    lambda session: repository.release(webhook["_id"], lease, not_before=not_before, session=session)
-                )
+                mongo.atomically(lambda session: _release(webhook["_id"], lease, rest, session))
 
-    def _take_turn(self, webhook: Document, lease: ObjectId) -> datetime | None:
-        """Send what is due, and return before which time the webhook should have no other turn, if any."""
+    def _take_turn(self, webhook: Document, lease: ObjectId) -> Rest | None:
+        """Send what is due, and return how the webhook has to rest, if it has to."""
+        if "unanswered" in webhook:
+            return attempts.note_unanswered(webhook)
         take_news(webhook, lease)
         ends_at = time.monotonic() + TURN_S
         for _ in range(TURN_DELIVERIES_MAX):
@@ -172,12 +179,15 @@ class Dispatcher:
             delivery = None if found is None else repository.find_due(webhook["_id"], clock.now())
             if found is None or delivery is None:
                 break
-            answer = attempts.attempt(found, delivery)
-            if answer is not None and answer.status is None:
-                now = clock.now()
-                since: datetime = found.get("failing_since", now)
-                return now + min(max(REST_BASE, now - since), REST_MAX)
+            rest = attempts.attempt(found, delivery)
+            if rest is not None:
+                return rest
         return None
+
+
+def _release(webhook: ObjectId, lease: ObjectId, rest: Rest | None, session: ClientSession) -> None:
+    not_before, unanswered = (None, None) if rest is None else (rest.until, rest.unanswered)
+    repository.release(webhook, lease, now=clock.now(), not_before=not_before, unanswered=unanswered, session=session)
 
 
 def _at_least(number: int, values: Iterable[Value]) -> list[Value]:
@@ -206,13 +216,16 @@ def spread() -> None:
 
 
 def take_news(webhook: Document, lease: ObjectId) -> None:
-    """Make deliveries of the events that the webhook was not told of yet, up to NEWS_MAX."""
+    """Make deliveries of the events that the webhook was not told of yet, up to NEWS_MAX, while not too many wait."""
 
     def block(session: ClientSession) -> None:
         found = repository.find_leased(webhook["_id"], lease, session)
-        if found is None or found.get("news", 0) <= found.get("walked", 0):
+        if found is None or not repository.has_news(found):
             return
-        page = events.look(found["user"], Place(*found["place"]), service.types_of(found), NEWS_MAX)
+        room = repository.WAITING_MAX - repository.count_waiting(found["_id"], session)
+        if room <= 0:
+            return
+        page = events.look(found["user"], Place(*found["place"]), service.types_of(found), min(NEWS_MAX, room))
         now = clock.now()
         deliveries = [service.new_delivery(found, service.as_document(event), now) for event in page.events]
         place = [page.place.position, page.place.number, page.place.event]

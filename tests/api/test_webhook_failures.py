@@ -84,6 +84,7 @@ def test_later_events_do_not_wait_for_one_that_fails(
     assert [each["status"] for each in reversed(deliveries(person, webhook))] == ["DELIVERED", "PENDING", "DELIVERED"]
 
 
+@pytest.mark.usefixtures("no_silence")
 def test_a_host_that_is_not_there_is_only_said_not_to_be_reached(
     owner: tuple[Person, str], deliver: Callable[[], int], bank: Bank
 ) -> None:
@@ -141,6 +142,7 @@ def test_five_days_of_failure_disable_a_webhook_and_one_success_does_not(
     assert shown(person, webhook)["disabledReason"] == "failing"
 
 
+@pytest.mark.usefixtures("no_silence")
 def test_an_address_that_is_forbidden_by_now_is_not_reached(
     owner: tuple[Person, str], receiver: Receiver, deliver: Callable[[], int]
 ) -> None:
@@ -248,7 +250,7 @@ def test_what_a_dispatcher_had_when_it_was_killed_is_sent_by_the_next_one(
 
     deliver()
     assert receiver.received == []
-    database.webhooks.update_many({}, {"$set": {"leased_until": clock.now()}})
+    database.webhooks.update_many({}, {"$set": {"not_before": clock.now()}})
     deliver()
 
     assert [json.loads(each.body)["data"]["amount"] for each in receiver.received] == [1, 2]

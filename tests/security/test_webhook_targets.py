@@ -245,10 +245,24 @@ def test_interim_answers_are_passed_over_and_retry_after_is_read() -> None:
     answer, _ = sent_to(lambda connection: connection.sendall(said))
 
     assert (answer.status, answer.retry_after_s) == (503, 120.0)
-    for text in (b"Wed, 21 Oct 2015 07:28:00 GMT", b"-5", b"soon", b"9" * 400, b"Wed, 21 Oct 2015 07:28:00 -0000"):
+    for text in (b"Wed, 21 Oct 2015 07:28:00 GMT", b"-5", b"soon", b"\xb2", b"Wed, 21 Oct 2015 07:28:00 -0000"):
         said = b"HTTP/1.1 503 Busy\r\nRetry-After: " + text + b"\r\n\r\n"
         answer, _ = sent_to(lambda connection, said=said: connection.sendall(said))  # type: ignore[misc]
         assert answer.retry_after_s in (None, 0.0)
+    said = b"HTTP/1.1 503 Busy\r\nRetry-After: " + b"9" * 400 + b"\r\n\r\n"
+    answer, _ = sent_to(lambda connection: connection.sendall(said))
+    assert (answer.retry_after_s or 0) > 10**9
+
+
+def test_a_switch_of_protocols_is_a_failure_and_nothing_more_is_awaited() -> None:
+    def switch(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+        time.sleep(5)
+
+    answer, took_s = sent_to(switch)
+
+    assert (answer.status, answer.is_success) == (101, False)
+    assert took_s < 3
 
 
 def test_a_certificate_must_be_the_names(tmp_path: Path, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
