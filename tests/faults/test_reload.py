@@ -117,8 +117,8 @@ def test_a_reload_with_unfit_settings_leaves_the_bank_running(served: Served) ->
 def test_a_reload_answers_the_next_request_on_each_kept_connection_and_who_waits_for_events(
     served: Served, database: Database[Document]
 ) -> None:
-    client = OverHttp(served.port)
-    person = Bank(client).register()
+    caller = OverHttp(served.port)
+    person = Bank(caller).register()
     after = person.get("/api/events").body["nextAfter"]
     with wire(served.port) as used, wire(served.port) as new, wire(served.port) as waiting:
         used.send(HEALTH)
@@ -140,7 +140,7 @@ def test_a_reload_answers_the_next_request_on_each_kept_connection_and_who_waits
             (answer,) = client.answers()
             assert (answer.status, answer.ends_the_connection) == (200, True)
     assert holds_within(STOP_TIMEOUT_S, lambda: old not in served.workers)
-    client.close()
+    caller.close()
 
 
 def test_a_reload_keeps_nobody_waiting_for_the_new_release(served: Served) -> None:
