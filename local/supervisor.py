@@ -87,8 +87,8 @@ class Supervisor:
         else:
             _prepare_given(mongo_uri)
         secrets_kept = {"JWT_SECRET": self._jwt_secret(), "RECEIPT_KEY": self._receipt_key()}
-        webhooks = {"WEBHOOK_ALLOW": self._local.webhook_allow}
-        self._export({"MONGO_URI": mongo_uri, **secrets_kept, **webhooks, **self._mail()})
+        places = {"WEBHOOK_ALLOW": self._local.webhook_allow, "PUBLIC_URL": self._public_url()}
+        self._export({"MONGO_URI": mongo_uri, **secrets_kept, **places, **self._mail()})
         self._make_system_user()
         self._share_counts()
         self._start_gunicorn()
@@ -272,12 +272,19 @@ class Supervisor:
         host = self._local.server.host
         return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 (compared, not listened on)
 
-    def _guide(self) -> str:
+    def _url(self) -> str:
         host = self._client_host()
-        url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    def _public_url(self) -> str:
+        is_here = self._client_host() in config.LOOPBACK_HOSTS
+        return self._local.public_url or (self._url() if is_here else "")
+
+    def _guide(self) -> str:
         flask_path = Path(sys.executable).with_name("flask")
         rows = {
-            "API": f"{url}/api/docs",
+            "Page": self._url(),
+            "API": f"{self._url()}/api/docs",
             "System user": self._local.system_email,
             "Data": _shown(self._data_dir),
             "Mail": f"through {self._local.mail.get('MAIL_SERVER', 'the server of EMAIL_USER')}",
