@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
         "addresses",
         "clock",
         "errors",
+        "languages",
         "logs",
         "money",
         "networks",
