@@ -1,6 +1,6 @@
 """Says what a catalogue of letters lacks, or has too much, against the English one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from string import Formatter
 
 from babel import Locale
@@ -28,7 +28,7 @@ def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
 
 
-def _wanted(reference: Mapping[str, str], plurals: set[str]) -> Iterator[tuple[str, str]]:
+def _wanted(reference: Mapping[str, str], plurals: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the reference's texts, with those of counted things for each plural of the language."""
     for key, text in reference.items():
         stem, _, last = key.rpartition(".")

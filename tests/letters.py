@@ -47,6 +47,9 @@ def _forms(kind: MessageKind, payload: dict[str, Any]) -> Iterator[dict[str, Any
         for transaction_kind in ("TRANSFER", "FUNDING", "REVERSAL", "HOLD"):
             for is_payer in (True, False):
                 yield {**payload, "transaction_kind": transaction_kind, "is_payer": is_payer}
+        if kind in (MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED):
+            is_payer = kind is MessageKind.MONEY_SENT
+            yield {**payload, "transaction_kind": "REVERSAL", "is_payer": is_payer, "reverses": ObjectId()}
         if kind is MessageKind.HOLD_CAPTURED:
             yield {**payload, "transaction_kind": "HOLD", "held_amount": payload["amount"]}
     else:

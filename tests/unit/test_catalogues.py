@@ -1,6 +1,7 @@
 """Every text of every letter, in every language."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.resources import files
 
 import pytest
@@ -11,7 +12,7 @@ from app.mail import digests, letters
 from app.mail.catalogues import catalogue
 from app.outbox.messages import URGENT, MessageKind, OutboxMessage
 from tests.catalogues import faults
-from tests.letters import ACCOUNT, FORMS, MONEY
+from tests.letters import ACCOUNT, AT, FORMS, MONEY
 
 ENGLISH = catalogue(Language.ENGLISH).texts
 
@@ -40,10 +41,9 @@ def digests_of_all(language: Language) -> Iterator[letters.Letter]:
     for count in (501, 502):
         yield digests.render(frozen[:count], reader="Asha", language=language)
     yield digests.render(both, reader="Asha", language=language)
+    two = [{**MONEY, "transaction": ObjectId(), "at": AT + timedelta(minutes=number)} for number in range(2)]
     yield digests.render(
-        [OutboxMessage("money_sent", ObjectId(), {**MONEY, "transaction": ObjectId()}) for _ in range(2)],
-        reader="Asha",
-        language=language,
+        [OutboxMessage("money_sent", ObjectId(), each) for each in two], reader="Asha", language=language
     )
 
 
