@@ -8,7 +8,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.languages import Language
-from app.mail import letters
+from app.mail import letters, links
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.letters import Fact, Letter, fill, inert, other_account, own_account, reason_of
 from app.outbox.messages import MessageKind, OutboxMessage
@@ -63,10 +63,11 @@ def render(
     reader: str,
     language: Language = Language.ENGLISH,
     deferred: bool = False,
+    public_url: str | None = None,
 ) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
-    `deferred`: they exceeded the reader's daily letters.
+    `deferred`: they exceeded the reader's daily letters. `public_url` is where browsers reach the bank.
     """
     texts = catalogue(language)
     rows = _merged((row_of(message.kind, message.payload, texts) for message in messages), texts)
@@ -82,6 +83,7 @@ def render(
         story=texts.text("digest.story.deferred" if deferred else "digest.story.together"),
         advice=texts.text("digest.advice"),
         facts=[*_sums(rows, texts), *_balances(messages, texts), *_period(moments, texts)],
+        link=links.home(texts, public_url=public_url),
         rows=shown,
         left_out=texts.counted("digest.left_out", left_out) if left_out else None,
     )

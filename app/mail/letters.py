@@ -21,6 +21,7 @@ from app.account_numbers import grouped
 from app.errors import PROBLEMS
 from app.languages import Language
 from app.mail.catalogues import Catalogue, catalogue
+from app.mail.links import Link, link_of
 from app.outbox.messages import MessageKind
 
 TEXT_WIDTH = 72
@@ -79,10 +80,21 @@ def inert(text: str) -> str:
     return _SCHEMES.sub(lambda found: found[0] + _JOINT_BREAK, unlinked)
 
 
-def render(kind: str, payload: Mapping[str, Any], *, reader: str, language: Language = Language.ENGLISH) -> Letter:
-    """Return the letter for an outbox message of this kind. `reader` is the reader's name."""
+def render(
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    reader: str,
+    language: Language = Language.ENGLISH,
+    public_url: str | None = None,
+) -> Letter:
+    """Return the letter for an outbox message of this kind.
+
+    `reader` is the reader's name. `public_url` is where browsers reach the bank; without it the letter has no link.
+    """
     texts = catalogue(language)
-    form = form_of(kind, payload)
+    link = link_of(kind, payload, texts, public_url=public_url)
+    form = form_of(kind, payload, has_link=link is not None)
     values = _values(payload, texts)
     return fill(
         texts,
@@ -91,10 +103,11 @@ def render(kind: str, payload: Mapping[str, Any], *, reader: str, language: Lang
         story=texts.text(f"{form}.story", **values),
         advice=texts.text(_advice_of(kind, form, payload)),
         facts=facts_of(payload, texts),
+        link=link,
     )
 
 
-def form_of(kind: str, payload: Mapping[str, Any]) -> str:
+def form_of(kind: str, payload: Mapping[str, Any], *, has_link: bool = False) -> str:
     """Return which letter a message makes, as the catalogues name it: its kind, and the case if it has several."""
     match kind:
         case MessageKind.MONEY_SENT | MessageKind.MONEY_RECEIVED | MessageKind.TRANSFER_DECLINED:
@@ -106,6 +119,8 @@ def form_of(kind: str, payload: Mapping[str, Any]) -> str:
             return f"{kind}.{'payer' if payload['is_payer'] else 'payee'}"
         case MessageKind.WEBHOOK_DISABLED:
             return f"{kind}.{payload['reason'] if payload['reason'] in _CASES[kind] else 'unsigned'}"
+        case MessageKind.PASSWORD_RESET:
+            return f"{kind}.{'link' if has_link else 'token'}"
         case _:
             return kind
 
@@ -120,7 +135,15 @@ def _advice_of(kind: str, form: str, payload: Mapping[str, Any]) -> str:
 
 
 def fill(
-    texts: Catalogue, *, reader: str, subject: str, story: str, advice: str, facts: Sequence[Fact], **more: Any
+    texts: Catalogue,
+    *,
+    reader: str,
+    subject: str,
+    story: str,
+    advice: str,
+    facts: Sequence[Fact],
+    link: Link | None,
+    **more: Any,
 ) -> Letter:
     """Return the letter that the layouts make of these."""
     shown = {
@@ -131,6 +154,7 @@ def fill(
         "story": story,
         "advice": advice,
         "facts": facts,
+        "link": link,
         **more,
     }
     return Letter(subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))

@@ -40,7 +40,7 @@ def digests_of_all(language: Language) -> Iterator[letters.Letter]:
             yield digests.render([told, frozen[0]], reader="Asha", language=language, deferred=True)
     for count in (501, 502):
         yield digests.render(frozen[:count], reader="Asha", language=language)
-    yield digests.render(both, reader="Asha", language=language)
+    yield digests.render(both, reader="Asha", language=language, public_url="https://bank.example")
     two = [{**MONEY, "transaction": ObjectId(), "at": AT + timedelta(minutes=number)} for number in range(2)]
     yield digests.render(
         [OutboxMessage("money_sent", ObjectId(), each) for each in two], reader="Asha", language=language
@@ -65,6 +65,7 @@ def test_letters_use_every_text(language: Language, monkeypatch: pytest.MonkeyPa
 
     for kind, payload in FORMS:
         letters.render(kind, payload, reader="Asha", language=language)
+        letters.render(kind, payload, reader="Asha", language=language, public_url="https://bank.example")
     assert all(digests_of_all(language))
 
     assert remembered.keys() - remembered.used == set()
