@@ -46,7 +46,7 @@ EXECUTED = {
     (
         "docs/operations.md",
         "sh.enableSharding",
-    ): "It takes mongos. The text says that it is untried.",
+    ): "It takes mongos. The text says that it was never run.",
     ("docs/webhooks.md", "const crypto"): "tests/api/test_webhook_guide.py",
     ("docs/webhooks.md", "body="): "tests/api/test_webhook_guide.py",
 }

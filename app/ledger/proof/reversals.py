@@ -1,10 +1,15 @@
-"""Compares every reversal with the transaction that it reverses."""
+"""Compares every reversal with the transaction that it reverses, and with its mark.
+
+A mark is a document of `reversals`. It keeps a transaction from being reversed twice.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+from bson import ObjectId
+
 from app.ledger.proof.faults import Fault, FaultKind, Report
-from app.ledger.proof.reading import collection
+from app.ledger.proof.reading import are_reversals_kept, collection, read_all
 from app.ledger.records import TransactionKind, TransactionStatus
 from app.mongo import Document, moment
 
@@ -16,8 +21,12 @@ def check_reversals(report: Report, movements: Sequence[Document]) -> None:
         return
     ends = {"$in": [_other_end(record) for record in linked]}
     others = {record["_id"]: record for record in collection("transactions").find({"_id": ends})}
+    # One block wrote a reversal and its mark, and no mark ever changes. So no snapshot is needed.
+    marks = _marks(linked) if are_reversals_kept() else None
     for record in linked:
         if _reversal_fault(record, others.get(_other_end(record))) is None:
+            if marks is not None and _is_reversal(record):
+                _check_mark(report, record, marks)
             continue
         with moment() as session:
             this = collection("transactions").find_one({"_id": record["_id"]}, session=session) or {}
@@ -27,11 +36,47 @@ def check_reversals(report: Report, movements: Sequence[Document]) -> None:
             report.add(fault)
 
 
+def check_marks(report: Report) -> None:
+    """Find marks of reversals that do not exist. Such a mark keeps a transaction from ever being reversed."""
+    known = {fault.transaction for fault in report.faults if fault.kind is FaultKind.REVERSAL}
+    for marks in read_all("reversals", {}, [("_id", 1)]):
+        # Read after the marks, so that every reversal is there that they name.
+        named: Document = {"_id": {"$in": [mark.get("by") for mark in marks]}}
+        found = {record["_id"]: record for record in collection("transactions").find(named)}
+        for mark in marks:
+            reversal = found.get(mark.get("by"), {})
+            if (_is_reversal(reversal) and reversal.get("reverses") == mark["_id"]) or mark["_id"] in known:
+                continue
+            of = mark["_id"] if isinstance(mark["_id"], ObjectId) else None
+            expected = "a completed REVERSAL that `reversals` names"
+            report.add(Fault(kind=FaultKind.REVERSAL, transaction=of, expected=expected, found=str(mark.get("by"))))
+
+
+def _marks(linked: Sequence[Document]) -> dict[Any, Any]:
+    """Return who reversed what, of these reversals, according to `reversals`."""
+    originals: Document = {"_id": {"$in": [record.get("reverses") for record in linked if _is_reversal(record)]}}
+    return {mark["_id"]: mark.get("by") for mark in collection("reversals").find(originals)}
+
+
+def _check_mark(report: Report, reversal: Document, marks: dict[Any, Any]) -> None:
+    found = marks.get(reversal["reverses"])
+    if found != reversal["_id"]:
+        expected = f"the reversal {reversal['_id']} in `reversals`"
+        found_text = None if found is None else str(found)
+        report.add(
+            Fault(kind=FaultKind.REVERSAL, transaction=reversal["reverses"], expected=expected, found=found_text)
+        )
+
+
+def _is_reversal(record: Document) -> bool:
+    return record.get("kind") == TransactionKind.REVERSAL and record.get("status") == TransactionStatus.COMPLETED
+
+
 def _other_end(record: Document) -> Any:
     """Return the original's id for a reversal, the reversal's id for an original, and None for any other record."""
     if record.get("status") == TransactionStatus.REVERSED:
         return record.get("reversed_by", "none")
-    if record.get("kind") == TransactionKind.REVERSAL and record.get("status") == TransactionStatus.COMPLETED:
+    if _is_reversal(record):
         return record.get("reverses", "none")
     return None
 
