@@ -270,9 +270,10 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
     identity = identities[0]
+    public_url = current_app.config["PUBLIC_URL"]
     if len(told) > 1:
         deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, reader=recipient.name, deferred=deferred)
+        letter = digests.render(told, reader=recipient.name, deferred=deferred, public_url=public_url)
         # The same messages always make the same id.
         identity = f"{identity}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
@@ -280,7 +281,7 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         if told[0].kind == MessageKind.PASSWORD_RESET:
             token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
             payload = {**payload, "token": token}
-        letter = letters.render(told[0].kind, payload, reader=recipient.name)
+        letter = letters.render(told[0].kind, payload, reader=recipient.name, public_url=public_url)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,

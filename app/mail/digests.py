@@ -7,6 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.mail import links
 from app.mail.letters import Fact, Letter, fill, inert, other_account, own_account, reason_of, time_of
 from app.money import format_amount
 from app.outbox.messages import MessageKind, OutboxMessage
@@ -58,10 +59,12 @@ class Row:
     transaction: ObjectId | None = None
 
 
-def render(messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = False) -> Letter:
+def render(
+    messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = False, public_url: str | None = None
+) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
-    `deferred`: they exceeded the reader's daily letters.
+    `deferred`: they exceeded the reader's daily letters. `public_url` is where browsers reach the bank.
     """
     rows = _merged(row_of(message.kind, message.payload) for message in messages)
     moments = [row.at for row in rows]
@@ -78,6 +81,7 @@ def render(messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = F
             "left_out": len(rows) - len(shown),
         },
         reader=reader,
+        link=links.home(public_url),
     )
 
 
