@@ -7,7 +7,7 @@ import { custom, format } from "../kit/money.js";
 import { table } from "../kit/movements.js";
 import { unitName } from "../kit/numerals.js";
 import { buttonLink, chip, empty, head, link, money, bones, skeletonList, skeletonPage, total } from "../kit/parts.js";
-import { handle, nameOf, namer, ownAccounts, shortNumber } from "../kit/people.js";
+import { acquainted, handle, nameOf, shortNumber } from "../kit/people.js";
 import { currentUser } from "../kit/session.js";
 import { longDate } from "../kit/times.js";
 import { icon } from "../kit/icons.js";
@@ -22,9 +22,9 @@ export function skeleton() {
 
 export async function view(place, screen) {
   const { signal } = screen;
-  const [accounts, { transactions }] = await Promise.all([ownAccounts(signal), get("/api/transactions", { limit: LATEST }, { signal })]);
+  const [{ accounts, nameFor }, { transactions }] = await Promise.all([acquainted(signal), get("/api/transactions", { limit: LATEST }, { signal })]);
   const charts = new Map();
-  screen.show("Accounts", render(accounts, transactions, charts));
+  screen.show("Accounts", render(accounts, transactions, nameFor, charts));
   await Promise.all(accounts.filter(isOpen).slice(0, CHARTS_MAX).map((account) => draw(account, charts.get(account.id), signal)));
 }
 
@@ -39,10 +39,10 @@ async function draw(account, box, signal) {
 
 const isOpen = (account) => account.status !== "CLOSED";
 
-function render(accounts, transactions, charts) {
+function render(accounts, transactions, nameFor, charts) {
   const shown = accounts.filter(isOpen);
   const closed = accounts.length - shown.length;
-  const context = { own: new Set(accounts.map((account) => account.id)), nameFor: namer(accounts) };
+  const context = { own: new Set(accounts.map((account) => account.id)), nameFor };
   return [
     head({ title: greeting(), note: null, actions: shown.some((account) => account.status === "ACTIVE") ? [h("a", { href: "/pay", class: "button main" }, icon("pay"), "Pay")] : [] }),
     shown.length === 0

@@ -29,7 +29,7 @@ export async function view(place, screen) {
   const form = made(parts, (intent) => pay(intent, { screen, back: () => showForm() }));
   const showForm = () => {
     parts.review();
-    const open = intents.open(PATH).map((intent) => unknown(intent, { screen, back: showForm }));
+    const open = intents.open(PATH).map((intent) => unknown(intent, { screen, back: showForm }, "h2"));
     screen.show("Pay", [head({ title: "Pay", actions: [h("a", { href: "/pay/many", class: "small soft" }, "Pay many at once")] }), open, form]);
     if (open.length === 0) (parts.to.chosen ? parts.amount : parts.to).control.focus({ preventScroll: true });
   };
@@ -130,8 +130,8 @@ async function send(intent, { screen, back }) {
   return undefined;
 }
 
-function unknown(intent, context) {
-  return notKnown({ ...intent, onAsk: () => intents.alone(() => send(intent, context)).catch((error) => context.screen.fail(error)) });
+function unknown(intent, context, heading = "h1") {
+  return notKnown({ ...intent, heading, onAsk: () => intents.alone(() => send(intent, context)).catch((error) => context.screen.fail(error)) });
 }
 
 function arrived(screen, element) {

@@ -6,12 +6,12 @@ import { button, field, form } from "../kit/forms.js";
 import { buttonLink, chip, empty, head, initials, notice, say, sheet } from "../kit/parts.js";
 import { readNumber, savedPayees, spaced } from "../kit/people.js";
 import { wordsOf } from "../kit/problems.js";
-import { show } from "../kit/router.js";
+import { go, show } from "../kit/router.js";
 import { icon } from "../kit/icons.js";
 
 export async function view(place, screen) {
   const payees = await savedPayees(screen.signal);
-  screen.show("Payees", [head({ title: "Payees", note: "They are yours alone. A payee does not learn the name that you give." }), list(payees), adding()]);
+  screen.show("Payees", [head({ title: "Payees", note: "They are yours alone. A payee does not learn the name that you give." }), list(payees), adding(place.query.get("number") ?? "")]);
 }
 
 function list(payees) {
@@ -57,11 +57,11 @@ function removing(payee, place) {
   return inside.element;
 }
 
-function adding() {
+function adding(asked) {
   const found = h("div", { "aria-live": "polite" });
   const number = field({ name: "number", label: "Account number", autocomplete: "off", spellcheck: "false", placeholder: "FC00 0000 0000 0000", check: (text) => (text.trim() ? (readNumber(text).fault ?? null) : "Type the account number.") });
   const chosen = field({ name: "name", label: "Your name for them", maxlength: "100", autocomplete: "off", required: "Type a name." });
-  number.control.addEventListener("input", async () => {
+  const look = async () => {
     found.replaceChildren();
     const read = readNumber(number.value);
     if (!read.number) return;
@@ -73,17 +73,23 @@ function adding() {
     } catch (error) {
       found.replaceChildren(notice("wrong", ...wordsOf(error)));
     }
-  });
+  };
+  number.control.addEventListener("input", look);
   const made = form({
     fields: [number, chosen],
     submit: "Add the payee",
     send: async (values) => {
       await post("/api/payees", { number: readNumber(values.number).number, name: values.name });
       say(`${values.name} is added.`);
-      await show();
+      await go("/payees", { replace: true });
     },
     faults: (problem) => (problem.code === "payee_not_found" ? { number: wordsOf(problem).join(" ") } : problem.errors),
   });
   number.element.after(found);
+  if (asked) {
+    number.control.value = spaced(asked);
+    queueMicrotask(() => chosen.control.focus());
+    look();
+  }
   return sheet(h("h2", {}, "Add a payee"), h("div", { class: "narrow" }, made.element));
 }

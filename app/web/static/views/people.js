@@ -22,7 +22,8 @@ function search(q) {
     send: ({ q: words }) => go(`/operator/people${words.trim() ? `?q=${encodeURIComponent(words.trim())}` : ""}`),
   });
   made.element.setAttribute("role", "search");
-  return h("div", { class: "narrow" }, made.element);
+  made.element.classList.add("search");
+  return made.element;
 }
 
 function none(q) {
