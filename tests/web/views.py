@@ -1,11 +1,14 @@
 """Every view of the page, and a bank in which each has something to show."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from playwright.sync_api import Page, expect
 
 from tests.people import Bank, Person, new_key
+
+_worlds = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ VIEWS = [
     View("account-close", "/accounts/{spare}/settings", "Change"),
     View("movements", "/movements", "Movements"),
     View("movements-none", "/accounts/{spare}", "Spare"),
-    View("movement", "/movements/{transfer}", "Rent", act=_show_receipt),
-    View("movement-declined", "/movements/{declined}", "Payment"),
+    View("movement", "/movements/{transfer}", "Ben Cole", act=_show_receipt),
+    View("movement-declined", "/movements/{declined}", "Ben Cole"),
     View("pay", "/pay", "Pay", act=_fill_payment),
     View("pay-faults", "/pay", "Pay", act=_nothing_filled_in),
     View("pay-paid", "/pay", "Pay", act=_pay),
@@ -140,7 +143,9 @@ def views_of(world: World, who: Person | None) -> list[View]:
 
 def new_world(bank: Bank) -> World:
     """Fill a bank so that every view has something to show."""
-    asha, ben = bank.register("Asha Rao"), bank.register("Ben Cole")
+    number = next(_worlds)
+    asha = bank.register("Asha Rao", f"asha.rao{number}@post.example")
+    ben = bank.register("Ben Cole", f"ben.cole{number}@post.example")
     everyday, travel, holidays, spare = (
         asha.open_account(name=name) for name in ("Everyday", "Travel", "Holidays", "Spare")
     )

@@ -44,11 +44,11 @@ export const TABS = [
   { name: "settings", href: "/settings", text: "Settings", thumb: true },
 ];
 
-// What is rarely needed is linked from the settings: { href, text }.
+// What is rarely needed is linked from the settings: { href, text, icon }.
 export const MORE = [
-  { href: "/pay/many", text: "Pay many at once" },
-  { href: "/accounts/new", text: "Open an account" },
-  { href: "/webhooks", text: "Webhooks" },
+  { href: "/pay/many", text: "Pay many at once", icon: "pay" },
+  { href: "/accounts/new", text: "Open an account", icon: "accounts" },
+  { href: "/webhooks", text: "Webhooks", icon: "link" },
 ];
 
 // What operators see besides: { name, href, text, icon }, `brief` at the thumb.

@@ -12,7 +12,7 @@ const shown = (number) => (/^FC/.test(number) ? spaced(number) : "Account");
 
 // `known` is the name of the account that is paid, if this person knows it.
 function row({ to, known, note, fault, amount, typed, currency, state }) {
-  const small = [known && shown(to), note && name(note)].filter(Boolean).flatMap((part, i) => (i ? [" · ", part] : [part]));
+  const small = [known && /^FC/.test(to) && shown(to), note && name(note)].filter(Boolean).flatMap((part, i) => (i ? [" · ", part] : [part]));
   return [
     h("tr", {}, h("td", {}, h("b", {}, known ? name(known) : shown(to)), small.length > 0 && [h("br"), h("span", { class: "small soft" }, small)]), h("td", { class: "right" }, amount === null ? h("span", { class: "soft" }, name(typed)) : money(amount, currency)), h("td", { class: "right" }, state)),
     fault && h("tr", { class: "fault" }, h("td", { colspan: 3 }, h("p", { class: "hint wrong" }, fault))),

@@ -14,13 +14,13 @@ function within(heading, label, kind, amount, ...content) {
   return h("section", { class: "sheet stack outcome", "aria-label": label }, h(heading, { class: "as-chip", tabindex: "-1" }, chip(label, kind)), amount, content);
 }
 
-export function paid({ transaction, shown, balance }) {
+export function paid({ transaction, body, shown, balance }) {
   return outcome(
     "Paid",
     "proof",
     total(money(transaction.amount, transaction.currency, { hero: true })),
     h("p", {}, "to ", h("b", {}, name(shown.to)), ` from ${shown.from}, just now.`, balance !== null && [h("br"), h("span", { class: "soft" }, `Your balance is now ${format(balance, transaction.currency)}.`)]),
-    h("div", { class: "row actions" }, buttonLink(`/movements/${transaction.id}`, "Receipt"), buttonLink("/pay", "Pay somebody else"), buttonLink("/", "Your accounts")),
+    h("div", { class: "row actions" }, buttonLink(`/movements/${transaction.id}`, "Receipt"), shown.isNew && buttonLink(`/payees?number=${body.toAccount}`, "Save as a payee"), buttonLink("/pay", "Pay somebody else"), buttonLink("/", "Your accounts")),
   );
 }
 

@@ -73,7 +73,7 @@ export function payeePicker({ accounts, payees, from, onChange }) {
     if (!number || known().some((one) => one.to === number)) return undefined;
     try {
       const { holder, currency } = await get("/api/payees/lookup", { number });
-      if (turn === looking) suggest([{ to: number, name: holder, note: spaced(number), currency, isChecked: true }]);
+      if (turn === looking) suggest([{ to: number, name: holder, note: spaced(number), currency, isChecked: true, isNew: true }]);
     } catch (error) {
       if (turn === looking) showFault(wordsOf(error).join(" "));
     }

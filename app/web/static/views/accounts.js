@@ -15,6 +15,7 @@ import { icon } from "../kit/icons.js";
 const LATEST = 8;
 const POINTS = 31;
 const CHARTS_MAX = 12;
+const MANY = 3;
 
 export function skeleton() {
   return skeletonPage(h("div", { class: "cards", "aria-hidden": "true" }, Array.from({ length: 3 }, () => h("div", { class: "card sheet" }, bones("w40", "w25 tall", "w100")))), skeletonList());
@@ -47,7 +48,7 @@ function render(accounts, transactions, nameFor, charts) {
     head({ title: greeting(), note: null, actions: shown.some((account) => account.status === "ACTIVE") ? [h("a", { href: "/pay", class: "button main" }, icon("pay"), "Pay")] : [] }),
     shown.length === 0
       ? empty("You have no account yet", "An account holds your money in one currency. It is open at once and costs nothing.", buttonLink("/accounts/new", "Open an account", "main"))
-      : h("section", { class: "stack", "aria-label": "Your accounts" }, totals(shown), h("div", { class: "cards" }, shown.map((account) => card(account, charts)), h("a", { class: "card sheet dash", href: "/accounts/new" }, "Open another account"))),
+      : h("section", { class: "stack", "aria-label": "Your accounts" }, totals(shown), h("div", { class: shown.length > MANY ? "cards many" : "cards" }, shown.map((account) => card(account, charts)), h("a", { class: "card sheet dash", href: "/accounts/new" }, "Open another account"))),
     transactions.length > 0
       ? h("section", { class: "sheet" }, h("div", { class: "row between" }, h("h2", {}, "Latest"), link("/movements", "All movements", { class: "small soft" })), table(transactions, context, "Latest movements"))
       : shown.length > 0 && h("section", { class: "sheet" }, empty("Nothing has moved yet", "When somebody pays you or you pay somebody, it stands here.")),
@@ -87,7 +88,7 @@ function card(account, charts) {
     "a",
     { class: "card sheet", href: `/accounts/${handle(account)}` },
     h("span", { class: "row between" }, h("b", {}, name(nameOf(account))), isFrozen ? chip("Frozen", "frozen") : h("span", { class: "soft small num" }, shortNumber(account.number))),
-    h("span", {}, money(account.balance, account.currency), h("br"), h("span", { class: "small soft num" }, isFrozen ? "Cannot pay or receive" : `${format(account.availableBalance, account.currency)} available`)),
+    h("span", { class: "sum" }, money(account.balance, account.currency), h("br"), h("span", { class: "small soft num" }, isFrozen ? "Cannot pay or receive" : `${format(account.availableBalance, account.currency)} available`)),
     box,
   );
 }

@@ -37,7 +37,7 @@ function filters(query) {
       select({ name: "status", label: "State", options: [["", "All"], ...["ACTIVE", "FROZEN", "CLOSED"].map((state) => [state, WORDS[state]])], value: query.status }),
       select({ name: "currency", label: "Currency", options: [["", "All"], ...Object.keys(customs).map((code) => [code, code])], value: query.currency }),
       select({ name: "kind", label: "Whose", options: [["", "Everybody’s"], ...["CUSTOMER", "TREASURY"].map((kind) => [kind, WORDS[kind]])], value: query.kind }),
-      field({ name: "user", label: "Owner’s e-mail address", optional: "the whole of it", value: query.user, autocomplete: "off" }),
+      field({ name: "user", label: "Owner’s e-mail", value: query.user, autocomplete: "off" }),
     ],
     submit: "Show",
     send: (values) => go(`/operator/accounts${queryOf(values)}`),

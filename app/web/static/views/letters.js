@@ -42,7 +42,7 @@ function line(message, list) {
   return h(
     "li",
     {},
-    h("span", { class: "grow stack tight" }, h("span", {}, h("b", {}, KINDS[message.kind] ?? wordsFor(message.kind)), " ", message.state === "DEAD" && chip("Given up", "hold")), h("span", { class: "small soft" }, "from ", when(message.createdAt), message.attempts > 0 && ` · ${message.attempts} ${message.attempts === 1 ? "attempt" : "attempts"}`, message.attempts > 0 && next), message.userId && link(`/operator/people/${message.userId}`, "Its reader", { class: "small" }), message.error && h("span", { class: "small" }, name(message.error))),
+    h("span", { class: "grow stack tight" }, h("span", {}, h("b", {}, KINDS[message.kind] ?? wordsFor(message.kind)), " ", message.state === "DEAD" && chip("Given up", "hold")), h("span", { class: "small soft" }, "from ", when(message.createdAt), message.attempts > 0 && ` · ${message.attempts} ${message.attempts === 1 ? "attempt" : "attempts"}`, message.attempts > 0 && next), message.userId && link(`/operator/people/${message.userId}`, "Who gets it", { class: "small" }), message.error && h("span", { class: "small" }, name(message.error))),
     (message.state === "DEAD" || (message.state === "PENDING" && message.attempts > 0)) && again,
   );
 }

@@ -78,7 +78,7 @@ function made(parts, onPay) {
     send: async () => {
       await refuseShort(parts);
       const body = { fromAccount: handle(payer()), toAccount: to.chosen.to, amount: Number(amount.amount), description: note.value.trim() || undefined, idempotencyKey: intents.newKey() };
-      await onPay({ path: PATH, body, shown: { from: nameOf(payer()), to: to.chosen.name, currency: payer().currency, account: payer().id } });
+      await onPay({ path: PATH, body, shown: { from: nameOf(payer()), to: to.chosen.name, isNew: to.chosen.isNew, currency: payer().currency, account: payer().id } });
     },
     faults: (problem) => ({ ...problem.errors, ...(problem.code === "account_not_found" || problem.code === "same_account" || problem.code === "currency_mismatch" ? { toAccount: "Choose another account to pay to." } : {}) }),
   });
@@ -120,7 +120,7 @@ async function send(intent, { screen, back }) {
     intents.settle(intent, { isPaid: true });
     remember(transaction.toAccount, shown.to);
     const balance = await balanceOf(shown.account);
-    arrived(screen, paid({ transaction, shown, balance: balance?.balance ?? null }));
+    arrived(screen, paid({ transaction, body, shown, balance: balance?.balance ?? null }));
   } catch (error) {
     if (error instanceof Problem && error.isUnknown) return arrived(screen, unknown(intent, { screen, back }));
     intents.settle(intent, { isPaid: false });

@@ -25,13 +25,13 @@ function line(payee) {
     "li",
     {},
     h("span", { class: "row grow" }, initials(payee.name), h("span", {}, h("b", {}, name(payee.name)), h("br"), h("span", { class: "small soft num" }, spaced(payee.number)), h("span", { class: "small soft" }, " · ", name(payee.holder)))),
-    chip(payee.currency),
+    h("span", { class: "wide-only" }, chip(payee.currency)),
     h(
       "span",
       { class: "row wrap" },
       buttonLink(`/pay?to=${payee.number}`, "Pay"),
-      button("Rename", { "aria-label": `Rename ${payee.name}`, onclick: () => place.replaceChildren(renaming(payee, place)) }),
-      button("Remove", { "aria-label": `Remove ${payee.name}`, onclick: () => place.replaceChildren(removing(payee, place)) }),
+      button("Rename", { class: "quiet small", "aria-label": `Rename ${payee.name}`, onclick: () => place.replaceChildren(renaming(payee, place)) }),
+      button("Remove", { class: "quiet small", "aria-label": `Remove ${payee.name}`, onclick: () => place.replaceChildren(removing(payee, place)) }),
     ),
     place,
   );

@@ -39,6 +39,6 @@ function line(user) {
     "li",
     {},
     h("span", { class: "row grow" }, initials(user.name), h("span", {}, h("a", { class: "who", href: `/operator/people/${user.id}` }, h("b", {}, name(user.name))), h("br"), h("span", { class: "small soft" }, user.email, ` · since ${shortDate(user.createdAt)}`))),
-    roleChip(user),
+    h("span", { class: user.role === "USER" ? "wide-only" : null }, roleChip(user)),
   );
 }
