@@ -141,30 +141,30 @@ def views_of(world: World, who: Person | None) -> list[View]:
     ]
 
 
-def new_world(bank: Bank) -> World:
-    """Fill a bank so that every view has something to show."""
+def new_world(bank: Bank, *, strain: str = "") -> World:
+    """Fill a bank so that every view has something to show. `strain` is added to all names and notes."""
     number = next(_worlds)
-    asha = bank.register("Asha Rao", f"asha.rao{number}@post.example")
-    ben = bank.register("Ben Cole", f"ben.cole{number}@post.example")
+    asha = bank.register(f"Asha Rao{strain}", f"asha.rao{number}@post.example")
+    ben = bank.register(f"Ben Cole{strain}", f"ben.cole{number}@post.example")
     everyday, travel, holidays, spare = (
-        asha.open_account(name=name) for name in ("Everyday", "Travel", "Holidays", "Spare")
+        asha.open_account(name=name + strain) for name in ("Everyday", "Travel", "Holidays", "Spare")
     )
     euro, bens = asha.open_account("EUR", "Euro"), ben.open_account(name="Everyday")
     bank.fund(everyday, 9_200_000)
     bank.fund(euro, 41_207)
     bank.fund(bens, 50_000_000)
-    rent = ben.transfer(bens, everyday, 2_400_000, description="Rent, November").body["transaction"]["id"]
+    rent = ben.transfer(bens, everyday, 2_400_000, description=f"Rent, November{strain}").body["transaction"]["id"]
     asha.transfer(everyday, travel, 3_600_000, description="For the trip")
     asha.transfer(everyday, bens, 50_000, description="Lunch")
     declined = asha.transfer(everyday, bens, 20_000_000).body["transactionId"]
-    _hold(asha, everyday, bens, 350_000, "Deposit, Hotel Meera")
+    _hold(asha, everyday, bens, 350_000, f"Deposit, Hotel Meera{strain}")
     _hold(ben, bens, everyday, 120_000, "Bicycle for the weekend")
-    asha.post("/api/payees", {"number": _number(ben), "name": "Ben Cole"})
+    asha.post("/api/payees", {"number": _number(ben), "name": f"Ben Cole{strain}"})
     twice = asha.transfer(everyday, bens, 124_000, description="Grocer’s").body["transaction"]["id"]
     bank.system.post(f"/api/transactions/{twice}/reverse", {"idempotencyKey": new_key(), "reason": "Paid twice"})
     bank.system.patch(f"/api/admin/accounts/{travel}/status", {"status": "FROZEN", "reason": "Asked for by the holder"})
     # Nobody answers there.
-    shop = asha.post("/api/webhooks", {"url": "http://127.0.0.1:65001/fincore", "description": "The shop"})
+    shop = asha.post("/api/webhooks", {"url": "http://127.0.0.1:65001/fincore", "description": f"The shop{strain}"})
     return World(
         asha,
         bank.system,

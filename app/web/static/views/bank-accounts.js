@@ -44,9 +44,7 @@ function filters(query) {
   });
   made.element.classList.add("across");
   const words = Object.values(query).filter(Boolean).map((value) => WORDS[value] ?? value).join(", ");
-  // On a phone the list comes first; what was chosen is said.
-  const isRoomy = matchMedia("(min-width: 761px)").matches;
-  return h("details", { open: chosen > 0 && isRoomy }, h("summary", {}, "Filters", chosen > 0 && h("span", { class: "soft light" }, `: ${words}`)), made.element);
+  return h("details", {}, h("summary", {}, "Filters", chosen > 0 && h("span", { class: "soft light" }, `: ${words}`)), made.element);
 }
 
 function queryOf(values) {
