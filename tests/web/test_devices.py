@@ -9,19 +9,10 @@ from tests.web.browser import PHONE, open_page
 from tests.web.conftest import sign_in
 from tests.web.test_paying import fill_payment
 
-# A phone of the middle class, in a mobile network that is not good.
-CPU_SLOWER = 4
-NETWORK = {"offline": False, "latency": 100, "downloadThroughput": 200_000, "uploadThroughput": 80_000}
-# Of the first view, with style sheet, icon and the document itself.
+# Of the first view, with style sheet, icon and the document itself. What a phone makes of it in time is measured by
+# `python -m tests.web.slow_phone`, because here other processes would be measured too.
 REQUESTS_MAX = 26
 BYTES_MAX = 45_000
-# Whoever waits for more than this notices it. On a quiet machine the longest task takes a quarter of it.
-LONGEST_TASK_MAX_MS = 2_000
-WATCH_TASKS = """
-globalThis.tasks = [];
-const note = (list) => tasks.push(...list.getEntries().map((one) => one.duration));
-new PerformanceObserver(note).observe({ type: 'longtask', buffered: true });
-"""
 LOADED = """() => performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))
   .map((one) => [new URL(one.name).pathname, one.encodedBodySize])"""
 
@@ -30,21 +21,14 @@ def test_a_slow_phone_gets_the_first_view_with_few_requests_and_few_bytes(
     browser: Browser, web: Bank, address: str
 ) -> None:
     with open_page(browser, address, size=PHONE) as (page, _):
-        phone = page.context.new_cdp_session(page)
-        phone.send("Network.enable")
-        phone.send("Network.emulateNetworkConditions", NETWORK)
-        phone.send("Emulation.setCPUThrottlingRate", {"rate": CPU_SLOWER})
-        page.add_init_script(WATCH_TASKS)
         page.goto("/sign-in")
         page.get_by_label("E-mail").fill("asha@fincore.example")
         loaded: list[tuple[str, int]] = page.evaluate(LOADED)
-        tasks: list[float] = page.evaluate("tasks")
         document = page.request.get("/sign-in").text()
     assert 10 < len(loaded) <= REQUESTS_MAX, loaded
     assert 10_000 < sum(size for _, size in loaded) < BYTES_MAX, loaded
     # The document itself names every file, so that none is found out late.
     assert [path for path, _ in loaded if path.startswith("/assets/") and path not in document] == []
-    assert max(tasks, default=0) < LONGEST_TASK_MAX_MS
 
 
 def test_a_server_that_stops_and_starts_again_is_told_and_found_again(
