@@ -291,6 +291,22 @@ def test_a_certificate_must_be_the_names(tmp_path: Path, names: Names, monkeypat
     assert told == ["shop.example", "shop.example", "other.example"]
 
 
+def test_a_certificate_that_has_expired_is_none(tmp_path: Path, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    names("shop.example", [LOOPBACK])
+    certificate = certificate_for("shop.example", tmp_path, has_expired=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate)
+    monkeypatch.setattr(outgoing, "tls", lambda: ssl.create_default_context(cafile=str(certificate)))
+
+    def say(connection: socket.socket) -> None:
+        with server.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(4_096)
+            secure.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with speaking(say) as port:
+        assert outgoing.post(f"https://shop.example:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=5) == Answer(None)
+
+
 def test_a_mapped_address_counts_as_what_it_stands_for() -> None:
     assert targets.is_allowed(ip_address("::ffff:127.0.0.1"), LOCAL)
     assert not targets.is_allowed(ip_address("::ffff:127.0.0.1"), ())
