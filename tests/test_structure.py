@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
         "addresses",
         "clock",
         "errors",
+        "languages",
         "logs",
         "money",
         "networks",
@@ -50,7 +51,7 @@ FLOORS: list[set[str]] = [
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "operations": {"measures"},
-    "auth": {"attempts", "manager", "passwords", "resets", "roles", "sessions", "tokens"},
+    "auth": {"attempts", "manager", "passwords", "preferences", "resets", "roles", "sessions", "tokens"},
     "statements": {
         "embedding",
         "pdf",

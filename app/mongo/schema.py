@@ -94,12 +94,14 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `vouched` counts demotions of other SYSTEM users after which this one remained: two that race both write it,
         # so MongoDB lets only one through. `session_generation` counts changes of the password; a session belongs to
-        # the generation in which it started. `spared_session` outlived the last change.
+        # the generation in which it started. `spared_session` outlived the last change. `letters`: when each kind goes.
         {
             "name_key": _STRING,
             "vouched": {"bsonType": "int"},
             "session_generation": _COUNT,
             "spared_session": _optional(_STRING),
+            "language": _STRING,
+            "letters": {"bsonType": "object", "additionalProperties": _one_of("each", "daily", "weekly", "off")},
         },
     ),
     "accounts": _document(
