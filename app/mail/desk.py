@@ -8,7 +8,6 @@ those that are done in part. What fails or is put off leaves its block for a doc
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ import structlog
 from bson import ObjectId
 
 from app import clock
+from app.mail.parcels import Parcel, document_for
 from app.mail.smtp import MESSAGE_TIMEOUT_S
 from app.mongo import Document
 from app.outbox import facts
@@ -38,46 +38,6 @@ LOST_MAX = 2
 BLOCKS_MAX = 100
 NEWS_MAX = 1_000
 MESSAGES_MAX = 5_000
-
-
-@dataclass(slots=True, eq=False)
-class Parcel:
-    """What one document tells one reader. `document` is an outline until it is claimed.
-
-    `key` is what is noted in a block's document once this part of it is told. The document of
-    a single reader has no key, and no messages until it is claimed. `apart` are documents for
-    those of its messages that cannot be written; they are inserted when the others are done.
-    """
-
-    document: Document
-    reader: ObjectId
-    messages: list[OutboxMessage] = field(default_factory=list)
-    apart: list[Document] = field(default_factory=list)
-    key: str | None = None
-
-    @property
-    def is_of_block(self) -> bool:
-        return self.key is not None
-
-    @property
-    def due_at(self) -> datetime:
-        due_at: datetime = self.document.get("was_due_at") or self.document["next_attempt_at"]
-        return due_at
-
-    @property
-    def at(self) -> datetime:
-        """When the block was committed whose news these are, roughly."""
-        at: datetime = self.document["at"]
-        return at
-
-    @property
-    def attempts(self) -> int:
-        attempts: int = self.document["attempts"]
-        return attempts
-
-    def identities(self) -> list[str]:
-        """Return an id for each message that is the same at every attempt."""
-        return [str(self.document["_id"]) if m.news is None else m.identity() for m in self.messages]
 
 
 class Desk:
@@ -236,7 +196,7 @@ class Desk:
             parcel.messages = []
             return
         for message, error in bad:
-            document = self._document_for(parcel.reader, [message], at=parcel.at)
+            document = document_for(parcel.reader, [message], at=parcel.at)
             tell_unwritable(document["_id"], error, kind=message.kind)
             parcel.apart.append(_with_failure(document, parcel.attempts, reason_of(error)))
         if parcel.is_of_block:
@@ -301,18 +261,9 @@ class Desk:
             self._finish(parcel)
         if not told:
             return []
-        document = self._document_for(of_blocks[0].reader, told, at=min(parcel.at for parcel in of_blocks))
+        document = document_for(of_blocks[0].reader, told, at=min(parcel.at for parcel in of_blocks))
         self._apart.append({**document, **more})
         return [document["_id"]]
-
-    @staticmethod
-    def _document_for(reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime) -> Document:
-        news = list(dict.fromkeys(message.news for message in told if message.news is not None))
-        if len(told) > 1:
-            return outbox.reader_document(reader, outbox.DIGEST, news, at=at)
-        # If both accounts are the reader's, the news stands for two messages, and the account tells which one.
-        document = outbox.reader_document(reader, str(told[0].kind), news, at=at)
-        return {**document, "account": told[0].payload["account"]}
 
     def _finish(self, parcel: Parcel) -> None:
         block, key = parcel.document["_id"], str(parcel.key)

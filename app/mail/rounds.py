@@ -15,7 +15,9 @@ from itertools import chain, islice, zip_longest
 
 from bson import ObjectId
 
-from app.mail.desk import LOST_MAX, Desk, Parcel
+from app.mail.desk import LOST_MAX, Desk
+from app.mail.parcels import Parcel
+from app.outbox import letter_counts
 from app.outbox import repository as outbox
 from app.outbox.messages import URGENT
 
@@ -49,7 +51,7 @@ class Round:
     def uncount(self, unsent: Iterable[Letter]) -> None:
         """Subtract letters that were not sent from their readers' counts."""
         if self.day is not None:
-            outbox.return_letters(
+            letter_counts.return_letters(
                 Counter(letter[0].reader for letter in unsent if not _is_urgent(letter)), day=self.day
             )
 
@@ -147,7 +149,7 @@ def in_turn(queues: Iterable[Iterable[Letter]]) -> Iterator[Letter]:
 def _within_limit(planned: Sequence[Letter], day: str, now: datetime, letters_per_day: int) -> list[Letter]:
     """Count the letters, and return those within their readers' daily limit."""
     wanted = Counter(letter[0].reader for letter in planned if not _is_urgent(letter))
-    left = outbox.reserve_letters(wanted, day=day, letters_max=letters_per_day, expires_at=now + COUNTS_KEPT)
+    left = letter_counts.reserve_letters(wanted, day=day, letters_max=letters_per_day, expires_at=now + COUNTS_KEPT)
     allowed = []
     for letter in planned:
         if not _is_urgent(letter):

@@ -1,4 +1,4 @@
-"""The collections `outbox` and `letter_counts`: what is to be told, from its atomic block until it is SENT or DEAD.
+"""The collection `outbox`: what is to be told, from its atomic block until it is SENT or DEAD.
 
 There are three kinds of documents:
 
@@ -207,7 +207,7 @@ def mark_dead(ids: Collection[ObjectId], lease: ObjectId, *, error: str) -> None
 def note_told(told: Mapping[ObjectId, Collection[str]], lease: ObjectId) -> None:
     """Note which parts of these blocks were told, while others still wait. It does not wait for a majority."""
     if told:
-        _hasty(database().outbox).bulk_write(
+        hasty(database().outbox).bulk_write(
             [_told_update(block, keys, lease) for block, keys in told.items()], ordered=False
         )
 
@@ -241,44 +241,6 @@ def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
     # By kind, as letters are counted. Security mail of version 1 has no `urgent`, and must not wait.
     waiting = {"user": reader, **_due(now), "kind": {"$nin": sorted(URGENT)}}
     database().outbox.update_many(waiting, {"$set": {"next_attempt_at": until, "deferred": True}})
-
-
-def reserve_letters(
-    wanted: Mapping[ObjectId, int], *, day: str, letters_max: int, expires_at: datetime
-) -> dict[ObjectId, int]:
-    """Count the wanted letters to each reader on that day, and return how many of them are within `letters_max`.
-
-    If several deliverers ask for the last ones at once, the limit still holds, but perhaps none of them gets any.
-    """
-    if not wanted:
-        return {}
-    keys = {f"{reader}/{day}": reader for reader in wanted}
-    # To wait for a majority would cost more than a letter too many after a failover.
-    count = _hasty(database().letter_counts)
-    count.bulk_write(
-        [
-            UpdateOne(
-                {"_id": key}, {"$inc": {"count": wanted[reader]}, "$set": {"expires_at": expires_at}}, upsert=True
-            )
-            for key, reader in keys.items()
-        ],
-        ordered=False,
-    )
-    counts = {document["_id"]: document["count"] for document in count.find({"_id": {"$in": list(keys)}})}
-    beyond = {reader: min(wanted[reader], max(0, counts[key] - letters_max)) for key, reader in keys.items()}
-    return_letters(beyond, day=day)
-    return {reader: wanted[reader] - beyond[reader] for reader in wanted}
-
-
-def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
-    """Subtract letters that were not sent from their readers' counts."""
-    changes = [
-        UpdateOne({"_id": f"{reader}/{day}"}, {"$inc": {"count": -number}})
-        for reader, number in unsent.items()
-        if number
-    ]
-    if changes:
-        _hasty(database().letter_counts).bulk_write(changes, ordered=False)
 
 
 def revive(selection: Document, *, now: datetime, session: ClientSession | None = None) -> int:
@@ -329,6 +291,11 @@ def oldest_of_each(users: dict[str, Any]) -> list[Document]:
     ]
 
 
+def hasty(collection: MongoCollection[Document]) -> MongoCollection[Document]:
+    """Return the collection with writes that do not wait for a majority, and reads that see them."""
+    return collection.with_options(write_concern=WriteConcern(w=1), read_concern=ReadConcern("local"))
+
+
 def _readers(now: datetime, users: dict[str, Any], size_max: int) -> list[ObjectId]:
     pipeline = [
         *oldest_of_each(users),
@@ -369,15 +336,10 @@ def _told_update(block: ObjectId, keys: Iterable[str], lease: ObjectId) -> Updat
     return UpdateOne(_held([block], lease), {"$push": {"told": {"$each": list(keys)}}})
 
 
-def _hasty(collection: MongoCollection[Document]) -> MongoCollection[Document]:
-    """Return the collection with writes that do not wait for a majority, and reads that see them."""
-    return collection.with_options(write_concern=WriteConcern(w=1), read_concern=ReadConcern("local"))
-
-
 def _settle(
     ids: Collection[ObjectId], lease: ObjectId, changes: Document, *, forget_secret: bool = False, hasty: bool = False
 ) -> None:
     if ids:
         unset = {**_UNLEASED, **(_SECRET if forget_secret else {})}
-        outbox = _hasty(database().outbox) if hasty else database().outbox
+        outbox = hasty(database().outbox) if hasty else database().outbox
         outbox.update_many(_held(ids, lease), {"$set": changes, "$unset": unset})
