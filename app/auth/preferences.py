@@ -46,8 +46,8 @@ class Preferences:
     kinds: Mapping[EventType, Frequency] = field(default_factory=lambda: DEFAULTS)
 
     def frequency(self, type_: EventType | None) -> Frequency:
-        """Return when a letter about such an event goes. One about no event goes at once."""
-        return Frequency.EACH if type_ is None else self.kinds[type_]
+        """Return when a letter about such an event goes. One about security, or about no event, goes at once."""
+        return Frequency.EACH if type_ is None or type_ in SECURITY else self.kinds[type_]
 
 
 def preferences_of(user: Document) -> Preferences:

@@ -64,6 +64,13 @@ def find_users(ids: Collection[ObjectId]) -> list[Document]:
     return list(together.find(USERS, ids).values())
 
 
+def find_choosers(ids: Collection[ObjectId]) -> list[Document]:
+    """Return what those of these users chose who ever chose when letters go."""
+    if not ids:
+        return []
+    return list(database().users.find({"_id": {"$in": list(ids)}, "letters": {"$exists": True}}, ["letters"]))
+
+
 def find_roles(ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:
     """Return the users' roles as an atomic block sees them. A shared read could be older than the block."""
     found = database().users.find({"_id": {"$in": list(ids)}}, {"role": 1}, session=session)

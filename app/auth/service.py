@@ -147,10 +147,13 @@ def choose_notifications(
 ) -> Preferences | None:
     """Change how the user is told, and return how that is now; what is left out stays. None if there is no user.
 
-    `kinds` are frequencies by the names that `preferences.stored_name` gives.
+    `kinds` are frequencies by the names that `preferences.stored_name` gives. What waits for a digest is decided about
+    again. If a deliverer keeps something for a digest at this very moment, that is decided about when the digest goes.
     """
     changes = preferences.changes_of(language, kinds or {})
     user = repository.change_preferences(user_id, changes) if changes else repository.find_user(user_id)
+    if kinds:
+        outbox.wake(user_id, clock.now())
     return None if user is None else preferences.preferences_of(user)
 
 
@@ -214,6 +217,11 @@ def recipients(ids: Collection[ObjectId]) -> dict[ObjectId, Recipient]:
         user["_id"]: Recipient(user["name"], user["email"], preferences.preferences_of(user))
         for user in repository.find_users(ids)
     }
+
+
+def chosen_preferences(ids: Collection[ObjectId]) -> dict[ObjectId, Preferences]:
+    """Return the preferences of those of these users who ever chose when letters go."""
+    return {user["_id"]: preferences.preferences_of(user) for user in repository.find_choosers(ids)}
 
 
 def _record_guessing(email: str, act: Act) -> None:

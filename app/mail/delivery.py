@@ -269,12 +269,14 @@ def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
 def _written(parcels: Letter, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
-    identity = identities[0]
+    (identity, *_) = identities
     if len(told) > 1:
+        chosen = any(parcel.is_kept for parcel in parcels)
         deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, reader=recipient.name, deferred=deferred)
-        # The same messages always make the same id.
-        identity = f"{identity}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
+        letter = digests.render(told, reader=recipient.name, deferred=deferred, chosen=chosen)
+        # The same messages always make the same id, in whatever order their documents were found.
+        identities.sort()
+        identity = f"{identities[0]}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
         payload = told[0].payload
         if told[0].kind == MessageKind.PASSWORD_RESET:

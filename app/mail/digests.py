@@ -7,8 +7,10 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.mail.choices import type_of
 from app.mail.letters import Fact, Letter, fill, inert, other_account, own_account, reason_of, time_of
 from app.money import format_amount
+from app.outbox.events import EventType
 from app.outbox.messages import MessageKind, OutboxMessage
 
 ROWS_MAX = 500
@@ -34,6 +36,8 @@ _ACCOUNTS: dict[str, str] = {
 _MOVED = {MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED}
 _OUT = {MessageKind.MONEY_SENT, MessageKind.HOLD_CAPTURED}
 _IN = {MessageKind.MONEY_RECEIVED, MessageKind.HOLD_CAPTURED}
+# In which order a digest has its kinds.
+_ORDER = list(EventType)
 # The kinds that a digest can show. Every kind that may share a letter must be here.
 KINDS = {*_MOVEMENTS, *_ACCOUNTS, *_MOVED}
 
@@ -58,11 +62,19 @@ class Row:
     transaction: ObjectId | None = None
 
 
-def render(messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = False) -> Letter:
+def render(
+    messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = False, chosen: bool = False
+) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
-    `deferred`: they exceeded the reader's daily letters.
+    `deferred`: they exceeded the reader's letters. `chosen`: the reader wants them together; then those of one kind
+    come together, the oldest first.
     """
+    if chosen:
+        messages = sorted(messages, key=lambda message: message.payload["at"])
+    balances = list(_balances(messages))
+    if chosen:
+        messages = sorted(messages, key=_place_of_kind)
     rows = _merged(row_of(message.kind, message.payload) for message in messages)
     moments = [row.at for row in rows]
     is_one_moment = min(moments) == max(moments)
@@ -73,7 +85,8 @@ def render(messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = F
         {
             "title": f"{len(rows)} {noun if len(rows) > 1 else noun[:-1]} on your accounts",
             "deferred": deferred,
-            "facts": [*_sums(rows), *_balances(messages), *_period(moments)],
+            "chosen": chosen,
+            "facts": [*_sums(rows), *balances, *_period(moments)],
             "rows": shown,
             "left_out": len(rows) - len(shown),
         },
@@ -106,6 +119,11 @@ def row_of(kind: str, payload: Mapping[str, Any]) -> Row:
         currency=payload["currency"],
         transaction=payload["transaction"],
     )
+
+
+def _place_of_kind(message: OutboxMessage) -> int:
+    type_ = type_of(message)
+    return len(_ORDER) if type_ is None else _ORDER.index(type_)
 
 
 def _details(payload: Mapping[str, Any]) -> Iterable[str]:

@@ -8,7 +8,7 @@ from bson import ObjectId
 
 from app.mongo import Document
 from app.outbox import repository as outbox
-from app.outbox.messages import OutboxMessage
+from app.outbox.messages import URGENT, OutboxMessage
 
 
 @dataclass(slots=True, eq=False)
@@ -17,7 +17,8 @@ class Parcel:
 
     `key` is what is noted in a block's document once this part of it is told. The document of
     a single reader has no key, and no messages until it is claimed. `apart` are documents for
-    those of its messages that cannot be written; they are inserted when the others are done.
+    those of its messages that cannot be written or go later; they are inserted when the others are done.
+    `divided`: its news also stand for messages to the same reader that are not in it.
     """
 
     document: Document
@@ -25,10 +26,22 @@ class Parcel:
     messages: list[OutboxMessage] = field(default_factory=list)
     apart: list[Document] = field(default_factory=list)
     key: str | None = None
+    divided: bool = False
 
     @property
     def is_of_block(self) -> bool:
         return self.key is not None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it is about security, so that it goes first and alone. What a block tells is not mixed."""
+        kind = self.messages[0].kind if self.is_of_block and self.messages else self.document["kind"]
+        return kind in URGENT
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it waits, or waited, for a digest that its reader has chosen."""
+        return "digest_at" in self.document
 
     @property
     def due_at(self) -> datetime:
@@ -51,11 +64,17 @@ class Parcel:
         return [str(self.document["_id"]) if m.news is None else m.identity() for m in self.messages]
 
 
-def document_for(reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime) -> Document:
-    """Return a document of its own for these messages to one reader, all worked out from news."""
+def document_for(
+    reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime, divided: bool = False
+) -> Document:
+    """Return a document of its own for these messages to one reader, all worked out from news.
+
+    `divided`: the news also stand for other messages to the reader.
+    """
     news = list(dict.fromkeys(message.news for message in told if message.news is not None))
     if len(told) > 1:
-        return outbox.reader_document(reader, outbox.DIGEST, news, at=at)
+        document = outbox.reader_document(reader, outbox.DIGEST, news, at=at)
+        return {**document, "only": [message.identity() for message in told]} if divided else document
     # If both accounts are the reader's, the news stands for two messages, and the account tells which one.
     document = outbox.reader_document(reader, str(told[0].kind), news, at=at)
     return {**document, "account": told[0].payload["account"]}

@@ -19,7 +19,6 @@ from app.mail.desk import LOST_MAX, Desk
 from app.mail.parcels import Parcel
 from app.outbox import letter_counts
 from app.outbox import repository as outbox
-from app.outbox.messages import URGENT
 
 # How many letters a round has: about twice as many as the last round sent, between these.
 LETTERS_PER_ROUND_MIN, LETTERS_PER_ROUND_MAX = 50, 500
@@ -100,6 +99,7 @@ class Rounds:
 
     def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Letter]:
         urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
+        urgent += [[parcel] for parcel in desk.urgent()]
         with_documents = outbox.find_readers(now, after=self._last, size_max=self._size)
         waiting = outbox.find_waiting(with_documents, now, DOCUMENTS_MAX) if with_documents else {}
         in_all = sum(map(len, waiting.values()))
@@ -125,13 +125,14 @@ class Rounds:
 
 
 def letters_of(waiting: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
-    """Return what waits for one reader grouped into letters. What was due first comes first, in the result too."""
-    if not bundles:
-        return ([parcel] for parcel in waiting)
+    """Return what waits for one reader grouped into letters. What was due first comes first, in the result too.
+
+    Without `bundles`, only what is kept for a digest shares a letter.
+    """
     alone: list[Letter] = []
     together: dict[object, list[Parcel]] = {}
     for parcel in waiting:
-        if _is_alone(parcel):
+        if _is_alone(parcel) or not (bundles or parcel.is_kept):
             alone.append([parcel])
         else:
             together.setdefault(_bundle(parcel), []).append(parcel)
@@ -177,7 +178,7 @@ def _bundle(parcel: Parcel) -> object:
 
 
 def _is_alone(parcel: Parcel) -> bool:
-    return bool(parcel.document["kind"] in URGENT) or _is_suspect(parcel)
+    return parcel.is_urgent or _is_suspect(parcel)
 
 
 def _is_suspect(parcel: Parcel) -> bool:
@@ -187,7 +188,7 @@ def _is_suspect(parcel: Parcel) -> bool:
 
 
 def _is_urgent(letter: Letter) -> bool:
-    return bool(letter[0].document["kind"] in URGENT)
+    return letter[0].is_urgent
 
 
 def _next_day(now: datetime) -> datetime:

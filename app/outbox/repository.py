@@ -14,7 +14,9 @@ transaction has its `account`. All documents have {state, attempts, next_attempt
 - moment: the same in messages that were written together
 - lease, was_due_at: who has claimed it, and when it was due before
 - lost: how many deliverers died while they held it
-- deferred: it exceeded its reader's daily letters
+- deferred: it waits for a digest, because its reader chose that or got too many letters
+- digest_at: when the digest goes that its reader chose
+- only: the identities of the messages that it stands for, if its news stand for more to its reader
 - readers, sides, causal, unplaced, position: see `feed`
 
 A deliverer claims documents by a lease: it writes its random id into them and moves
@@ -35,6 +37,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app import mongo
+from app.errors import LedgerBusy
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import feed, messages
@@ -47,7 +50,7 @@ BLOCK = "block"
 DIGEST = "digest"
 
 # The fields that decide which documents share a letter, and which come first.
-_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "next_attempt_at"]
+_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "digest_at", "next_attempt_at"]
 
 _SILENT = frozenset(SilentKind)
 # What is there for the feed alone.
@@ -98,12 +101,14 @@ def tell(decided: Decided, session: ClientSession) -> None:
 
 
 def block_document(news: Sequence[News], *, at: datetime) -> Document:
-    return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": packed(news), **_unsent(at)}
+    urgent = {"urgent": True} if any(each.event in URGENT for each in news) else {}
+    return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": packed(news), **urgent, **_unsent(at)}
 
 
 def reader_document(user: ObjectId, kind: str, news: Sequence[News], *, at: datetime) -> Document:
     """Return a document of its own for one reader. The caller may change when it is due, and how it stands."""
-    return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": packed(news), **_unsent(at)}
+    urgent = {"urgent": True} if kind in URGENT else {}
+    return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": packed(news), **urgent, **_unsent(at)}
 
 
 def is_due(now: datetime) -> bool:
@@ -111,9 +116,16 @@ def is_due(now: datetime) -> bool:
 
 
 def find_urgent(now: datetime, size_max: int) -> list[Document]:
-    """Return outlines of the urgent messages, the longest due first."""
-    urgent = {**_due(now), "urgent": True}
+    """Return outlines of readers' urgent documents, the longest due first."""
+    urgent = {**_due(now), "urgent": True, "user": {"$exists": True}}
     return list(database().outbox.find(urgent, projection=_OUTLINE).sort("next_attempt_at", 1).limit(size_max))
+
+
+def find_urgent_blocks(now: datetime, size_max: int) -> list[Document]:
+    """Return outlines of the blocks' documents with news about security, as `find_blocks` does."""
+    urgent = {**_due(now), "urgent": True, "user": {"$exists": False}}
+    found = database().outbox.find(urgent, projection=[*_OUTLINE, "news"]).sort("next_attempt_at", 1)
+    return list(found.limit(size_max))
 
 
 def find_blocks(now: datetime, size_max: int) -> list[Document]:
@@ -159,6 +171,28 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
     """
     if not ids:
         return []
+    _claim(ids, lease, now, until)
+    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
+
+
+def claim_together(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
+    """Do as `claim` does, but of documents that others claim at the same moment, all or none.
+
+    So what belongs together does not become letters of two deliverers.
+    """
+    if not ids:
+        return []
+    try:
+        mongo.atomically(lambda session: _claim(ids, lease, now, until, session))
+    except LedgerBusy:
+        # Others are at it. If the claim took effect in spite of this, it ends with its time.
+        return []
+    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
+
+
+def _claim(
+    ids: Collection[ObjectId], lease: ObjectId, now: datetime, until: datetime, session: ClientSession | None = None
+) -> None:
     # A document that another deliverer claimed is no longer due. A due document that still has a lease was lost by a
     # deliverer that died.
     lost = {"$cond": [{"$ifNull": ["$lease", False]}, 1, 0]}
@@ -169,8 +203,24 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
         "next_attempt_at": until,
         "attempts": {"$add": ["$attempts", 1]},
     }
-    database().outbox.update_many({"_id": {"$in": list(ids)}, **_due(now)}, [{"$set": changes}])
-    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
+    database().outbox.update_many({"_id": {"$in": list(ids)}, **_due(now)}, [{"$set": changes}], session=session)
+
+
+def keep(ids: Collection[ObjectId], lease: ObjectId, *, until: datetime) -> None:
+    """Keep claimed documents for the digest of this time. The attempt does not count."""
+    changes = {
+        "next_attempt_at": until,
+        "digest_at": until,
+        "deferred": True,
+        "attempts": {"$subtract": ["$attempts", 1]},
+    }
+    database().outbox.update_many(_held(ids, lease), [{"$set": changes}, {"$unset": list(_UNLEASED)}])
+
+
+def wake(reader: ObjectId, now: datetime) -> None:
+    """Make due what is kept for a reader's digests, so that it is decided about again."""
+    kept = {"user": reader, "state": MessageState.PENDING.value, "digest_at": {"$gt": now}, "lease": {"$exists": False}}
+    database().outbox.update_many(kept, {"$set": {"next_attempt_at": now}})
 
 
 def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
