@@ -54,6 +54,7 @@ MAIL_VARIABLES = (
     "MAIL_DEFAULT_SENDER",
     "MAIL_DELIVERY",
     "MAIL_LETTERS_PER_DAY",
+    "MAIL_LETTERS_PER_MINUTE",
     "EMAIL_USER",
     "EMAIL_PASS",
 )
@@ -64,7 +65,7 @@ DOCUMENTS_AT_ONCE = 2
 DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1"
-LETTERS_PER_DAY_MAX = 1_000_000
+LETTERS_MAX = 1_000_000
 
 
 class ConfigError(Exception):
@@ -182,7 +183,10 @@ def load_mail() -> MailPolicy:
         # clear.
         secrets_in_clear=bool(env.str("MAIL_USE_TLS", "")) or server is None or _is_near(server),
         letters_per_day=env.int(
-            "MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_PER_DAY_MAX)
+            "MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_MAX)
+        ),
+        letters_per_minute=env.int(
+            "MAIL_LETTERS_PER_MINUTE", MailPolicy().letters_per_minute, validate=Range(0, LETTERS_MAX)
         ),
         in_workers=env.str("MAIL_DELIVERY", "thread", validate=OneOf(("thread", "off"))) == "thread",
     )

@@ -167,7 +167,12 @@ class Deliverer:
         desk.
         """
         settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
-        turn = self._rounds.claim(desk, now=clock.now(), letters_per_day=settings.letters_per_day)
+        turn = self._rounds.claim(
+            desk,
+            now=clock.now(),
+            letters_per_day=settings.letters_per_day,
+            letters_per_minute=settings.letters_per_minute,
+        )
         deadline = min(deadline, time.monotonic() + ROUND_S)
         sent = tried = 0
         unsent: list[Letter] = []
