@@ -275,10 +275,11 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
     (identity, *_) = identities
+    public_url = current_app.config["PUBLIC_URL"]
     if len(told) > 1:
         chosen = any(parcel.is_kept for parcel in parcels)
         deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, reader=recipient.name, deferred=deferred, chosen=chosen)
+        letter = digests.render(told, reader=recipient.name, deferred=deferred, chosen=chosen, public_url=public_url)
         # The same messages always make the same id, in whatever order their documents were found.
         identities.sort()
         identity = f"{identities[0]}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
@@ -287,7 +288,7 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         if told[0].kind == MessageKind.PASSWORD_RESET:
             token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
             payload = {**payload, "token": token}
-        letter = letters.render(told[0].kind, payload, reader=recipient.name)
+        letter = letters.render(told[0].kind, payload, reader=recipient.name, public_url=public_url)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,

@@ -7,6 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.mail import links
 from app.mail.choices import type_of
 from app.mail.letters import Fact, Letter, fill, inert, other_account, own_account, reason_of, time_of
 from app.money import format_amount
@@ -63,12 +64,17 @@ class Row:
 
 
 def render(
-    messages: Sequence[OutboxMessage], *, reader: str, deferred: bool = False, chosen: bool = False
+    messages: Sequence[OutboxMessage],
+    *,
+    reader: str,
+    deferred: bool = False,
+    chosen: bool = False,
+    public_url: str | None = None,
 ) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
     `deferred`: they exceeded the reader's letters. `chosen`: the reader wants them together; then those of one kind
-    come together, the oldest first.
+    come together, the oldest first. `public_url` is where browsers reach the bank.
     """
     if chosen:
         messages = sorted(messages, key=lambda message: message.payload["at"])
@@ -91,6 +97,7 @@ def render(
             "left_out": len(rows) - len(shown),
         },
         reader=reader,
+        link=links.home(public_url),
     )
 
 

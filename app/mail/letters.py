@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.account_numbers import grouped
 from app.errors import PROBLEMS
+from app.mail.links import Link, link_of
 from app.money import format_amount
 
 TEXT_WIDTH = 72
@@ -68,20 +69,23 @@ def inert(text: str) -> str:
     return _SCHEMES.sub(lambda found: found[0] + _JOINT_BREAK, unlinked)
 
 
-def render(kind: str, payload: Mapping[str, Any], *, reader: str) -> Letter:
-    """Return the letter for an outbox message of this kind. `reader` is the reader's name."""
+def render(kind: str, payload: Mapping[str, Any], *, reader: str, public_url: str | None = None) -> Letter:
+    """Return the letter for an outbox message of this kind.
+
+    `reader` is the reader's name. `public_url` is where browsers reach the bank; without it the letter has no link.
+    """
     shown = {
         "payload": payload,
         "facts": facts_of(payload),
         "amount": _money(payload, "amount"),
         "held": _money(payload, "held_amount"),
     }
-    return fill(f"{kind}.j2", shown, reader=reader)
+    return fill(f"{kind}.j2", shown, reader=reader, link=link_of(kind, payload, public_url=public_url))
 
 
-def fill(template: str, shown: Mapping[str, Any], *, reader: str) -> Letter:
+def fill(template: str, shown: Mapping[str, Any], *, reader: str, link: Link | None) -> Letter:
     """Return the letter that a template makes: subject, text and HTML."""
-    shown = {**shown, "reader": inert(reader)}
+    shown = {**shown, "reader": inert(reader), "link": link}
     return Letter(
         subject=_one_line(_TEXT.get_template(template).render(shown, layout="subject.txt")),
         text=_TEXT.get_template(template).render(shown, layout="layout.txt").strip() + "\n",

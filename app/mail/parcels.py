@@ -64,9 +64,7 @@ class Parcel:
         return [str(self.document["_id"]) if m.news is None else m.identity() for m in self.messages]
 
 
-def document_for(
-    reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime, divided: bool = False
-) -> Document:
+def document_for(reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime, divided: bool = False) -> Document:
     """Return a document of its own for these messages to one reader, all worked out from news.
 
     `divided`: the news also stand for other messages to the reader.

@@ -41,7 +41,7 @@ from app.errors import LedgerBusy
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import feed, messages
-from app.outbox.messages import URGENT, MessageState, News, OutboxMessage, SilentKind
+from app.outbox.messages import OF_ACCOUNTS, URGENT, MessageState, News, OutboxMessage, SilentKind
 from app.outbox.news import packed
 
 ERROR_LENGTH_MAX = 300
@@ -101,7 +101,7 @@ def tell(decided: Decided, session: ClientSession) -> None:
 
 
 def block_document(news: Sequence[News], *, at: datetime) -> Document:
-    urgent = {"urgent": True} if any(each.event in URGENT for each in news) else {}
+    urgent = {"urgent": True} if any(each.event in OF_ACCOUNTS for each in news) else {}
     return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": packed(news), **urgent, **_unsent(at)}
 
 
@@ -240,7 +240,7 @@ def mark_sent(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime) -> N
 
     It does not wait for a majority: if the note is lost, the messages are sent again.
     """
-    _settle(ids, lease, _sent(now), forget_secret=True, hasty=True)
+    _settle(ids, lease, _sent(now), forget_secret=True, is_hasty=True)
 
 
 def mark_failed(ids: Collection[ObjectId], lease: ObjectId, *, next_attempt_at: datetime, error: str) -> None:
@@ -387,9 +387,14 @@ def _told_update(block: ObjectId, keys: Iterable[str], lease: ObjectId) -> Updat
 
 
 def _settle(
-    ids: Collection[ObjectId], lease: ObjectId, changes: Document, *, forget_secret: bool = False, hasty: bool = False
+    ids: Collection[ObjectId],
+    lease: ObjectId,
+    changes: Document,
+    *,
+    forget_secret: bool = False,
+    is_hasty: bool = False,
 ) -> None:
     if ids:
         unset = {**_UNLEASED, **(_SECRET if forget_secret else {})}
-        outbox = hasty(database().outbox) if hasty else database().outbox
+        outbox = hasty(database().outbox) if is_hasty else database().outbox
         outbox.update_many(_held(ids, lease), {"$set": changes, "$unset": unset})

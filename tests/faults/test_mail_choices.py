@@ -140,8 +140,7 @@ def test_a_new_choice_decides_about_what_waits_for_a_digest(
 
 
 def test_who_gets_digests_is_told_of_security_at_once(payments: Payments) -> None:
-    everything = {kind: "off" for kind in payments.ben.get(PATH).body["kinds"]}
-    stored = {f"letters.{kind.replace('.', '_')}": frequency for kind, frequency in everything.items()}
+    stored = {f"letters.{kind.replace('.', '_')}": "off" for kind in payments.ben.get(PATH).body["kinds"]}
     # The API refuses it.
     payments.database.users.update_one({"_id": ObjectId(payments.ben.id)}, {"$set": stored})
     payments.pay()

@@ -84,6 +84,37 @@ def test_every_letter_says_when_what_and_what_to_do_if_it_was_not_you(kind: Mess
         assert "{{" not in part
 
 
+@pytest.mark.parametrize(("kind", "payload"), FORMS)
+def test_every_letter_has_one_link_to_the_page_if_the_banks_address_is_known(kind: MessageKind, payload: Any) -> None:
+    letter = render(kind, payload, reader="Asha Rao", public_url="https://bank.example")
+
+    (address,) = re.findall(r"https?://\S+", letter.text)
+    assert address.startswith("https://bank.example/")
+    assert re.findall(r'href="([^"]*)"', letter.html) == [address]
+    assert str(payload.get("transaction", "")) in address
+    assert "http" not in render(kind, payload, reader="Asha Rao").text
+
+
+def test_the_link_to_a_new_password_has_the_token_where_no_server_sees_it() -> None:
+    payload = PAYLOADS[MessageKind.PASSWORD_RESET]
+
+    letter = render(MessageKind.PASSWORD_RESET, payload, reader="Asha Rao", public_url="https://bank.example")
+
+    assert "https://bank.example/reset#token=t0ken\n" in letter.text
+    assert 'href="https://bank.example/reset#token=t0ken"' in letter.html
+
+
+def test_a_digest_leads_to_the_accounts() -> None:
+    letter = digests.render(
+        [told("account_frozen", ACCOUNT), told("account_unfrozen", ACCOUNT)],
+        reader="Asha",
+        public_url="https://bank.example",
+    )
+
+    assert "See your accounts:\nhttps://bank.example/\n" in letter.text
+    assert 'href="https://bank.example/"' in letter.html
+
+
 @pytest.mark.parametrize("kind", [MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED])
 def test_text_of_users_can_not_become_markup(kind: MessageKind) -> None:
     payload = {**MONEY, "description": "<script>alert(1)</script><img src=x>"}

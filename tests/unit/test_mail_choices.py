@@ -18,7 +18,7 @@ from app.outbox.messages import Happening, MessageKind, News, OutboxMessage
 READER = ObjectId("6560a1b2c3d4e5f601234567")
 # A Thursday.
 NOW = datetime(2026, 11, 26, 16, tzinfo=UTC)
-MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2028, 1, 1), timezones=st.just(UTC))
+MOMENTS = st.integers(0, 2 * 365 * 24 * 3600).map(lambda seconds: NOW + timedelta(seconds=seconds))
 KINDS = [kind for kind in MessageKind if kind in TYPE_OF_KIND]
 
 
@@ -62,7 +62,9 @@ def parcel(told: list[OutboxMessage], **document: Any) -> Parcel:
 
 
 def preferring(**kinds: Frequency) -> Preferences:
-    return Preferences(Language.ENGLISH, {**DEFAULTS, **{EventType(name.replace("_", ".", 1)): kinds[name] for name in kinds}})
+    return Preferences(
+        Language.ENGLISH, {**DEFAULTS, **{EventType(name.replace("_", ".", 1)): kinds[name] for name in kinds}}
+    )
 
 
 def test_the_letter_of_a_reversal_is_chosen_as_such() -> None:
@@ -113,7 +115,11 @@ def test_what_is_due_goes_whatever_is_chosen_by_then_unless_it_is_off() -> None:
 def test_two_sides_of_one_payment_that_part_ways_are_told_apart() -> None:
     news = News(Happening.MOVED, ObjectId())
     more = News(Happening.MOVED, ObjectId())
-    told = [message(kind, number, each) for number, each in enumerate((news, more)) for kind in ("money_sent", "money_received")]
+    told = [
+        message(kind, number, each)
+        for number, each in enumerate((news, more))
+        for kind in ("money_sent", "money_received")
+    ]
     laid = parcel(told)
 
     obey(laid, preferring(money_received=Frequency.WEEKLY), NOW)
