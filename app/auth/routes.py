@@ -127,7 +127,7 @@ def rename_me(body: dict[str, Any]) -> dict[str, Any]:
 def get_notifications() -> dict[str, Any]:
     """Return in which language the user gets letters, and when those of each kind go.
 
-    `each`: at once. `daily`, `weekly`: together in one digest. `off`: not at all.
+    With `each` they go at once, with `daily` and `weekly` together in one digest, and with `off` not at all.
     """
     return preferences.shown(preferences.preferences_of(tokens.current_user()))
 

@@ -49,7 +49,7 @@ class SecurityFrequency(Choice):
     default_error_messages = {"security": "These letters concern security, so they stay `each`."}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__([Frequency.EACH], **kwargs)
+        super().__init__([Frequency.EACH], named="SecurityLetterFrequency", **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)

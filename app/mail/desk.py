@@ -8,6 +8,7 @@ those that are done in part. What fails or is put off leaves its block for a doc
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from bson import ObjectId
 
 from app import clock
 from app.auth import service as users
+from app.errors import LedgerBusy
 from app.mail import choices
 from app.mail.parcels import Parcel, document_for
 from app.mail.smtp import MESSAGE_TIMEOUT_S
@@ -174,7 +176,9 @@ class Desk:
         together = [id_ for id_, parcel in of_readers.items() if parcel.is_kept]
         alone = [id_ for id_, parcel in of_readers.items() if not parcel.is_kept]
         claimed = outbox.claim(alone, self.lease, now=now, until=self.until)
-        claimed += outbox.claim_together(together, self.lease, now=now, until=self.until)
+        # If others stay in the way, it is theirs. A claim that took effect in spite of this ends with its time.
+        with suppress(LedgerBusy):
+            claimed += outbox.claim_together(together, self.lease, now=now, until=self.until)
         told = facts.work_out(claimed)
         for document in claimed:
             parcel = of_readers[document["_id"]]

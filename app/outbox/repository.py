@@ -37,7 +37,6 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app import mongo
-from app.errors import LedgerBusy
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import feed, messages
@@ -178,15 +177,12 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
 def claim_together(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
     """Do as `claim` does, but of documents that others claim at the same moment, all or none.
 
-    So what belongs together does not become letters of two deliverers.
+    So what belongs together does not become letters of two deliverers. Raises LedgerBusy if they stay in each other's
+    way.
     """
     if not ids:
         return []
-    try:
-        mongo.atomically(lambda session: _claim(ids, lease, now, until, session))
-    except LedgerBusy:
-        # Others are at it. If the claim took effect in spite of this, it ends with its time.
-        return []
+    mongo.atomically(lambda session: _claim(ids, lease, now, until, session))
     return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
 
 

@@ -95,7 +95,7 @@ def test_what_is_daily_comes_in_one_letter_with_amounts_and_numbers(payments: Pa
     (letter,) = payments.to_ben()
     assert letter.subject == "3 transactions on your accounts"
     for part in (letter.text, html.unescape(letter.html)):
-        assert "You chose to be told of it together" in part.replace("\n", " ")
+        assert "You chose to be told of it together" in " ".join(part.split())
         assert grouped(payments.asha.number_of(payments.source)) in part
         assert grouped(payments.ben.number_of(payments.target)) in part
         assert all(amount in part for amount in ("₹0.01", "₹0.02", "₹0.03", "₹0.06"))
