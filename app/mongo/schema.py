@@ -1,7 +1,7 @@
 """The shape of the database: collections, validators and indexes.
 
 `migrations.shape` makes all of it with an administrator's rights. The application itself has
-only the role `fincore_app`, which can add entries to the ledger but cannot change them.
+only the role `fincore_app`, which can add entries to the ledger but cannot change them: see `privileges`.
 """
 
 from typing import Any
