@@ -98,6 +98,13 @@ def test_no_schema_is_called_like_a_property_of_its_own_or_a_reserved_word(docum
         assert schema["description"], name
 
 
+def test_no_schema_is_called_like_what_a_generator_makes_of_another(document: dict[str, Any]) -> None:
+    names = document["components"]["schemas"].keys()
+
+    # Go's functions NewX make an X, and its NullableX may be null.
+    assert {f"{made}{name}" for made in ("New", "Nullable") for name in names} & names == set()
+
+
 def test_no_query_and_no_header_can_be_null(document: dict[str, Any]) -> None:
     for name, _ in operations(document):
         for parameter in parameters(document, name):
