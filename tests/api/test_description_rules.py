@@ -207,6 +207,13 @@ def test_a_statement_is_json_and_its_files_have_calls_of_their_own(document: dic
     assert "format" not in {parameter["name"] for parameter in parameters(document, statement)}
 
 
+def test_a_statement_to_verify_names_each_member_of_a_statement(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    # Not every generated client sends what is not named, and a statement that lacks something is not genuine.
+    assert schemas["ClaimedStatement"]["properties"].keys() == schemas["Statement"]["properties"].keys()
+
+
 def test_a_body_that_may_be_left_out_may_be_null(document: dict[str, Any]) -> None:
     optional = {
         operation["operationId"]: operation["requestBody"]["content"][JSON]["schema"]
