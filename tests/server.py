@@ -23,7 +23,7 @@ STOP_TIMEOUT_S = 60.0
 @contextmanager
 def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
     """Serve the bank in `mongo_uri` until the block ends; `settings` are further environment variables."""
-    port = free_port()
+    port = int(settings.get("PORT", 0)) or free_port()
     environment = {
         **os.environ,
         "ENV_FILE": os.devnull,

@@ -28,7 +28,7 @@ NOT_EXECUTED = {
     (
         "docs/operations.md",
         "sh.enableSharding",
-    ): "It takes mongos. The text says that it is untried.",
+    ): "It takes mongos. The text says that it was never run.",
 }
 
 

@@ -9,6 +9,7 @@ from pymongo.database import Database
 
 from app import ledger
 from app.mail import delivery, desk, digests
+from app.mail.catalogues import Catalogue
 from app.mail.delivery import Deliverer
 from app.mail.smtp import ServerAway, mail
 from app.mongo import Document
@@ -228,7 +229,7 @@ def test_beyond_a_days_letters_what_blocks_tell_waits_for_one_digest(
     make_due(database)
     assert deliverer.deliver_due() == 16
     assert [received.subject for received in server.received[4:]] == ["8 transactions on your accounts"] * 2
-    assert "You got many letters in one day" in server.received[-1].text.replace("\n", " ")
+    assert "You got many letters in a short time" in server.received[-1].text.replace("\n", " ")
 
 
 def test_one_unwritable_message_of_a_block_waits_alone(
@@ -238,10 +239,10 @@ def test_one_unwritable_message_of_a_block_waits_alone(
     (bad, *_) = payments.block()["news"][0]["subjects"]
     written = digests.row_of
 
-    def row_of(kind: str, payload: Document) -> digests.Row:
+    def row_of(kind: str, payload: Document, texts: Catalogue) -> digests.Row:
         if payload["transaction"] == bad:
             raise ValueError("a bug")
-        return written(kind, payload)
+        return written(kind, payload, texts)
 
     monkeypatch.setattr(digests, "row_of", row_of)
 

@@ -59,7 +59,7 @@ def test_the_operator_follows_an_upgrade(app: Flask, old_database: Database[Docu
 
     upgraded = db(app, replica_set, "upgrade")
     assert upgraded.exit_code == 0, upgraded.output
-    assert "4 migrations done. The schema has version 2." in upgraded.stdout
+    assert "5 migrations done. The schema has version 2." in upgraded.stdout
     assert "db finish" in upgraded.stdout
     assert "Collections and indexes" in upgraded.stderr
     between = status()
@@ -69,7 +69,7 @@ def test_the_operator_follows_an_upgrade(app: Flask, old_database: Database[Docu
 
     finished = db(app, replica_set, "finish")
     assert finished.exit_code == 0, finished.output
-    assert "5 migrations done." in finished.stdout
+    assert "7 migrations done." in finished.stdout
     after = status()
     assert after[0] == 0
     assert '"pending": []' in after[1]
