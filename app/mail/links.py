@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from app.mail.catalogues import Catalogue
 from app.outbox.messages import MessageKind
 
-# The words of links whose address does not depend on what the letter tells, and where they lead.
+# Where links lead whose address does not depend on what the letter tells, and how the catalogues name their words.
 _FIXED: dict[str, tuple[str, str]] = {
-    MessageKind.WELCOME: ("Open your bank", "/"),
-    MessageKind.PASSWORD_CHANGED: ("Reset your password", "/forgotten"),
-    MessageKind.WEBHOOK_DISABLED: ("See your webhooks", "/webhooks"),
+    MessageKind.WELCOME: ("bank", "/"),
+    MessageKind.PASSWORD_CHANGED: ("reset", "/forgotten"),
+    MessageKind.WEBHOOK_DISABLED: ("webhooks", "/webhooks"),
 }
 
 
@@ -23,21 +24,23 @@ class Link:
     url: str
 
 
-def link_of(kind: str, payload: Mapping[str, Any], *, public_url: str | None) -> Link | None:
+def link_of(kind: str, payload: Mapping[str, Any], texts: Catalogue, *, public_url: str | None) -> Link | None:
     """Return the link for a letter of this kind, or None if the bank's address is not known."""
     if public_url is None:
         return None
+    name, path = _FIXED[kind] if kind in _FIXED else _way(kind, payload)
+    return Link(texts.text(f"link.{name}"), public_url + path)
+
+
+def home(texts: Catalogue, *, public_url: str | None) -> Link | None:
+    """Return the link for a letter about several things."""
+    return None if public_url is None else Link(texts.text("link.accounts"), f"{public_url}/")
+
+
+def _way(kind: str, payload: Mapping[str, Any]) -> tuple[str, str]:
     if kind == MessageKind.PASSWORD_RESET:
         # Browsers send no fragment, so the token is in no log of a server or proxy.
-        return Link("Choose a new password", f"{public_url}/reset#token={quote(payload['token'], safe='')}")
-    if kind in _FIXED:
-        text, path = _FIXED[kind]
-        return Link(text, public_url + path)
+        return "new_password", f"/reset#token={quote(payload['token'], safe='')}"
     if "transaction" in payload:
-        return Link("See this movement", f"{public_url}/movements/{payload['transaction']}")
-    return Link("See your account", f"{public_url}/accounts/{payload.get('number') or payload['account']}")
-
-
-def home(public_url: str | None) -> Link | None:
-    """Return the link for a letter about several things."""
-    return None if public_url is None else Link("See your accounts", f"{public_url}/")
+        return "movement", f"/movements/{payload['transaction']}"
+    return "account", f"/accounts/{payload.get('number') or payload['account']}"

@@ -12,6 +12,8 @@ from pymongo.database import Database
 
 from app.mongo import Document
 from local.processes import LOOPBACK, free_port, holds_within
+from tests.certificates import certificate_for
+from tests.documents import block
 from tests.faults.wire import head, post, program, wire
 from tests.server import running_server
 
@@ -109,3 +111,14 @@ def test_nobody_gets_an_answer_to_what_somebody_else_has_smuggled(
                     assert (answer.status, answer.headers["x-request-id"]) == (404, "victim"), pause_s
                 refused = attacker.answer()
             assert refused is None or refused.status in (400, 408, 502), pause_s
+
+
+def test_haproxy_takes_the_settings_of_the_guide(tmp_path: Path) -> None:
+    certificate, settings = certificate_for("bank.example", tmp_path), tmp_path / "haproxy.cfg"
+    shown = block("docs/operations.md", "defaults")
+    assert "/etc/haproxy/bank.pem" in shown
+    settings.write_text(shown.replace("/etc/haproxy/bank.pem", str(certificate)))
+
+    checked = subprocess.run([program("haproxy"), "-c", "-f", settings], capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stderr

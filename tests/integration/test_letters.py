@@ -3,7 +3,6 @@
 import html
 import itertools
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,42 +12,7 @@ from app.mail import digests
 from app.mail.desk import ATTEMPTS_MAX, backoff_s
 from app.mail.letters import inert, render
 from app.outbox.messages import URGENT, MessageKind, OutboxMessage
-
-AT = datetime(2026, 11, 22, 16, 0, 5, tzinfo=UTC)
-MONEY: dict[str, Any] = {
-    "at": AT,
-    "account": ObjectId(),
-    "is_payer": True,
-    "transaction": ObjectId(),
-    "transaction_kind": "TRANSFER",
-    "amount": 50_000,
-    "held_amount": 60_000,
-    "currency": "INR",
-    "counterparty": ObjectId(),
-    "description": "Rent",
-    "balance": 123_400,
-    "available": 120_000,
-    "expires_at": AT + timedelta(days=7),
-    "failure": {"code": "insufficient_funds", "detail": "50000 minor units"},
-}
-ACCOUNT = {"at": AT, "account": ObjectId(), "currency": "EUR", "name": "Savings"}
-PAYLOADS: dict[MessageKind, dict[str, Any]] = {
-    **dict.fromkeys(MessageKind, MONEY),
-    MessageKind.ACCOUNT_OPENED: ACCOUNT,
-    MessageKind.ACCOUNT_FROZEN: ACCOUNT,
-    MessageKind.ACCOUNT_UNFROZEN: ACCOUNT,
-    MessageKind.ACCOUNT_CLOSED: ACCOUNT,
-    MessageKind.WELCOME: {"at": AT},
-    MessageKind.PASSWORD_CHANGED: {"at": AT},
-    MessageKind.WEBHOOK_DISABLED: {"at": AT, "host": "shop.example", "reason": "failing"},
-    MessageKind.PASSWORD_RESET: {"at": AT, "token": "t0ken", "expires_at": AT + timedelta(minutes=30)},
-}
-FORMS = [
-    (kind, {**payload, "transaction_kind": transaction_kind, "is_payer": is_payer} if payload is MONEY else payload)
-    for kind, payload in PAYLOADS.items()
-    for transaction_kind in ("TRANSFER", "FUNDING", "REVERSAL", "HOLD")
-    for is_payer in (True, False)
-]
+from tests.letters import ACCOUNT, AT, FORMS, MONEY, PAYLOADS
 
 
 @pytest.mark.parametrize("is_payer", [True, False])

@@ -24,6 +24,7 @@ from app.mongo.schema import INDEXES, SCHEMA_VERSION, VALIDATORS
 from local.mongod_binary import find_mongod
 from local.processes import LOOPBACK, free_port, holds_within
 from local.replica_set import ReplicaSet
+from tests.documents import block, commands
 from tests.people import Bank
 from tests.upgrades import EMPTY_DATABASE
 
@@ -224,7 +225,8 @@ def db_init(app: Flask, admin_uri: str | None = None) -> Result:
     if admin_uri is not None:
         mongo.use(MongoClient[Document](admin_uri)[EMPTY_DATABASE])
     try:
-        return app.test_cli_runner().invoke(args=["db", "init"])
+        init, _ = commands(block("README.md", "MONGO_URI="))
+        return app.test_cli_runner().invoke(args=init[init.index("wsgi") + 1 :])
     finally:
         mongo.close()
 
