@@ -20,7 +20,7 @@ STOP_TIMEOUT_S = 60.0
 
 
 @contextmanager
-def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
+def running_server(mongo_uri: str, *, application: str = "wsgi:app", **settings: str) -> Iterator[int]:
     """Serve the bank in `mongo_uri` until the block ends; `settings` are further environment variables."""
     port = free_port()
     environment = {
@@ -39,7 +39,7 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         "MAIL_LETTERS_PER_DAY": "0",
         **settings,
     }
-    process = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=ROOT, env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "gunicorn", application], cwd=ROOT, env=environment)
     try:
         assert holds_within(START_TIMEOUT_S, lambda: process.poll() is not None or is_ready(port))
         assert process.poll() is None, "gunicorn did not start; its reason is above."
