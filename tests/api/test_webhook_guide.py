@@ -23,7 +23,7 @@ from tests.node import NODE
 
 GUIDE = (ROOT / "docs" / "webhooks.md").read_text()
 SECRET = bytes(range(32))
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 
 def example(language: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from local.processes import LOOPBACK
 
-ANSWER_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
