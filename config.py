@@ -36,6 +36,7 @@ from app.settings.validators import (
     are_origins,
     is_currency,
     is_mongo_uri,
+    is_public_url,
     is_rate,
     is_receipt_key,
     is_strong_secret,
@@ -84,6 +85,8 @@ class Config:
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     default_currency: str = "INR"
     log_level: str = "INFO"
+    # Where browsers reach the bank. Letters lead there; without it they have no links.
+    public_url: str | None = None
     # The seed of the Ed25519 key that signs receipts. Without it there are no receipts.
     receipt_key: str | None = field(default=None, repr=False)
     # Lets Prometheus read /metrics from another machine.
@@ -119,6 +122,7 @@ class LocalConfig:
     system_email: str
     system_password: str | None
     webhook_allow: str
+    public_url: str | None
 
 
 def load() -> Config:
@@ -151,6 +155,7 @@ def load() -> Config:
         webhooks=WebhookPolicy(allowed=tuple(words(env.str("WEBHOOK_ALLOW", "", validate=are_networks)))),
         default_currency=env.str("DEFAULT_CURRENCY", "INR", validate=is_currency),
         log_level=env.str("LOG_LEVEL", "INFO", validate=OneOf(tuple(logging.getLevelNamesMapping()))),
+        public_url=_public_url(env),
         receipt_key=env.str("RECEIPT_KEY", "", validate=or_blank(is_receipt_key)) or None,
         metrics_token=env.str("METRICS_TOKEN", "", validate=or_blank(is_strong_secret)) or None,
         traces=_traces(env),
@@ -227,6 +232,7 @@ def load_local() -> LocalConfig:
         system_password=env.str("SYSTEM_PASSWORD", "", validate=or_blank(_is_password)) or None,
         # If it is set and blank, that means none.
         webhook_allow=env.str("WEBHOOK_ALLOW", "" if "WEBHOOK_ALLOW" in os.environ else LOOPBACK_NETWORKS),
+        public_url=_public_url(env),
     )
     _seal(env)
     return local
@@ -284,6 +290,11 @@ def _problems(env: Env) -> str | None:
         by_name = cast("dict[str, list[str]]", error.error_messages)
         return "; ".join(f"{name}: {' '.join(messages)}" for name, messages in by_name.items())
     return None
+
+
+def _public_url(env: Env) -> str | None:
+    # A variable that was refused is None here, until all bad ones have been named.
+    return (env.str("PUBLIC_URL", "", validate=or_blank(is_public_url)) or "").rstrip("/") or None
 
 
 def _server(env: Env) -> ServerConfig:

@@ -55,6 +55,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.config.update(
         DEFAULT_CURRENCY=config.default_currency,
         METRICS_TOKEN=config.metrics_token,
+        PUBLIC_URL=config.public_url,
         RECEIPT_KEY=signatures.load_key(config.receipt_key) if config.receipt_key else None,
         API_TITLE="Fincore",
         API_VERSION=__version__,

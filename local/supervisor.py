@@ -36,6 +36,7 @@ from local.mongod_binary import EmbeddedError
 from local.private import NotPrivate, keep_secret, open_private, private_directory, write_private
 from local.processes import LOOPBACK, end, end_leftover, free_port, is_port_free, spawn
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
+from local.restarts import Restarts
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SYSTEM_PASSWORD_BYTES = 15
@@ -48,9 +49,6 @@ WATCH_INTERVAL_S = 0.5
 GUNICORN_STOP_TIMEOUT_S = 35.0
 # Longer than one message may take.
 DELIVERER_STOP_TIMEOUT_S = 20.0
-RESTART_PAUSE_MIN_S = 1.0
-RESTART_PAUSE_MAX_S = 30.0
-STEADY_AFTER_S = 60.0
 
 
 class SupervisorError(Exception):
@@ -59,25 +57,6 @@ class SupervisorError(Exception):
 
 class StopRequested(BaseException):
     """Somebody asked this process to stop."""
-
-
-class _Restarts:
-    """When a server that ended is started again: at once, and then after pauses that double."""
-
-    def __init__(self) -> None:
-        self.pause_s = RESTART_PAUSE_MIN_S
-        self._next_pause_s = RESTART_PAUSE_MIN_S
-        self._due_at_s = 0.0
-
-    def are_due(self) -> bool:
-        """Tell whether it may be started now. If so, the next time is due `pause_s` later."""
-        overdue_s = time.monotonic() - self._due_at_s
-        if overdue_s < 0:
-            return False
-        self.pause_s = RESTART_PAUSE_MIN_S if overdue_s > STEADY_AFTER_S else self._next_pause_s
-        self._due_at_s = time.monotonic() + self.pause_s
-        self._next_pause_s = min(2 * self.pause_s, RESTART_PAUSE_MAX_S)
-        return True
 
 
 class Supervisor:
@@ -95,8 +74,8 @@ class Supervisor:
         self._mail_catcher: MailCatcher | None = None
         self._gunicorn: subprocess.Popen[bytes] | None = None
         self._deliverer: subprocess.Popen[bytes] | None = None
-        self._mongod_restarts = _Restarts()
-        self._deliverer_restarts = _Restarts()
+        self._mongod_restarts = Restarts()
+        self._deliverer_restarts = Restarts()
 
     def run(self) -> NoReturn:
         """Start everything, print where it is, and watch over it until an exception is raised."""
@@ -108,8 +87,8 @@ class Supervisor:
         else:
             _prepare_given(mongo_uri)
         secrets_kept = {"JWT_SECRET": self._jwt_secret(), "RECEIPT_KEY": self._receipt_key()}
-        webhooks = {"WEBHOOK_ALLOW": self._local.webhook_allow}
-        self._export({"MONGO_URI": mongo_uri, **secrets_kept, **webhooks, **self._mail()})
+        places = {"WEBHOOK_ALLOW": self._local.webhook_allow, "PUBLIC_URL": self._public_url()}
+        self._export({"MONGO_URI": mongo_uri, **secrets_kept, **places, **self._mail()})
         self._make_system_user()
         self._share_counts()
         self._start_gunicorn()
@@ -293,12 +272,19 @@ class Supervisor:
         host = self._local.server.host
         return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 (compared, not listened on)
 
-    def _guide(self) -> str:
+    def _url(self) -> str:
         host = self._client_host()
-        url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    def _public_url(self) -> str:
+        is_here = self._client_host() in config.LOOPBACK_HOSTS
+        return self._local.public_url or (self._url() if is_here else "")
+
+    def _guide(self) -> str:
         flask_path = Path(sys.executable).with_name("flask")
         rows = {
-            "API": f"{url}/api/docs",
+            "Page": self._url(),
+            "API": f"{self._url()}/api/docs",
             "System user": self._local.system_email,
             "Data": _shown(self._data_dir),
             "Mail": f"through {self._local.mail.get('MAIL_SERVER', 'the server of EMAIL_USER')}",

@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
         "addresses",
         "clock",
         "errors",
+        "languages",
         "logs",
         "money",
         "networks",
@@ -68,8 +69,7 @@ FILES_OF_ITS_OWN = {
     "web": {"assets", "cookies"},
     "webhooks": {"dispatch", "outgoing", "signing", "statuses", "targets"},
 }
-DOMAINS = {"accounts", "admin", "auth", "events", "operations", "payees", "statements", "transactions"}
-DOMAINS |= {"web", "webhooks"}
+DOMAINS = FILES_OF_ITS_OWN.keys() | {"accounts", "admin", "payees"}
 # The rules of the ledger: no I/O, no clock, no chance.
 PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
     "app.acts",

@@ -80,6 +80,7 @@ def settings() -> Findings:
             "settings", State.ATTENTION, "Without RECEIPT_KEY, no receipts and no anchors are signed.", advice
         )
     yield from _proxies(loaded, server)
+    yield _public_url(loaded)
     yield from _settings_file()
 
 
@@ -101,6 +102,18 @@ def _proxies(loaded: config.Config, server: config.ServerConfig) -> Findings:
         )
     else:
         yield Finding("proxies", State.OK, f"Trusted: {', '.join(loaded.http.trusted_proxies)}.")
+
+
+def _public_url(loaded: config.Config) -> Finding:
+    url = loaded.public_url
+    if url is None:
+        advice = "Set PUBLIC_URL to where browsers reach the bank, such as https://bank.example."
+        found = "PUBLIC_URL is not set, so letters have no links, and a reset letter has only a token to copy."
+        return Finding("links", State.ATTENTION, found, advice)
+    if url.startswith("http://") and loaded.http.trusted_proxies:
+        found = f"Letters lead to {url}, which only browsers on this host reach, though a proxy serves others."
+        return Finding("links", State.ATTENTION, found, "Set PUBLIC_URL to the proxy's address.")
+    return Finding("links", State.OK, f"Letters lead to {url}.")
 
 
 def _settings_file() -> Findings:

@@ -9,6 +9,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
 
+from app.fields import Id, UtcDateTime, rfc3339
+
 Dump = Callable[[Any], Any]
 Load = Callable[[Any], Any]
 
@@ -19,6 +21,8 @@ _LOAD_HOOKS = ("pre_load", "post_load", "validates", "validates_schema")
 _SIMPLE: dict[Any, Dump] = {
     fields.Field._serialize: lambda value: value,
     fields.String._serialize: lambda value: value if type(value) is str else _text(value),
+    Id._serialize: str,
+    UtcDateTime._serialize: rfc3339,
 }
 
 

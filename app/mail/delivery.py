@@ -22,7 +22,9 @@ from app import clock
 from app.auth import resets
 from app.auth import service as users
 from app.auth.service import Recipient
+from app.languages import Language
 from app.mail import digests, letters
+from app.mail.catalogues import Catalogue, catalogue
 from app.mail.desk import ATTEMPTS_MAX, LEASE_S, Desk, jittered, reason_of, tell_unwritable
 from app.mail.rounds import Letter, Rounds
 from app.mail.smtp import Connection, Mail, MessageFailed, ServerAway, mail
@@ -236,17 +238,18 @@ def _sendable(letter: Letter, recipient: Recipient | None, desk: Desk) -> Letter
         return []
     if sum(len(parcel.messages) for parcel in letter) == 1:
         return letter
+    texts = catalogue(Language.ENGLISH)
     for parcel in letter:
-        bad = [(message, error) for message in parcel.messages if (error := _row_error(message)) is not None]
+        bad = [(message, error) for message in parcel.messages if (error := _row_error(message, texts)) is not None]
         if bad:
             desk.split_off(parcel, bad)
     return [parcel for parcel in letter if parcel.messages]
 
 
-def _row_error(message: OutboxMessage) -> Exception | None:
+def _row_error(message: OutboxMessage, texts: Catalogue) -> Exception | None:
     """Return why a digest cannot show the message, or None if it can."""
     try:
-        digests.row_of(message.kind, message.payload)
+        digests.row_of(message.kind, message.payload, texts)
     except Exception as error:  # noqa: BLE001 -- whatever is wrong, the others go without this message
         return error
     return None
@@ -270,9 +273,10 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
     identity = identities[0]
+    public_url = current_app.config["PUBLIC_URL"]
     if len(told) > 1:
         deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, reader=recipient.name, deferred=deferred)
+        letter = digests.render(told, reader=recipient.name, deferred=deferred, public_url=public_url)
         # The same messages always make the same id.
         identity = f"{identity}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
@@ -280,7 +284,7 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         if told[0].kind == MessageKind.PASSWORD_RESET:
             token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
             payload = {**payload, "token": token}
-        letter = letters.render(told[0].kind, payload, reader=recipient.name)
+        letter = letters.render(told[0].kind, payload, reader=recipient.name, public_url=public_url)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,

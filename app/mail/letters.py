@@ -1,7 +1,7 @@
 """Renders an outbox message as a letter. No Flask, database or clock.
 
-Each kind of message has one template with its words. The template extends `layout`, which is
-layout.html or layout.txt, so that both parts of a mail say the same.
+The words are in the catalogues of their languages. layout.txt and layout.html are filled with the
+same words, so that both parts of a mail say the same.
 
 Mail programs want styles in each element. They are put there once, in the template. So that
 its statements survive that, they stand in comments: `<!--{% … %}-->`.
@@ -9,18 +9,20 @@ its statements survive that, they stand in comments: `<!--{% … %}-->`.
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import css_inline
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from app.account_numbers import grouped
 from app.errors import PROBLEMS
-from app.money import format_amount
+from app.languages import Language
+from app.mail.catalogues import Catalogue, catalogue
+from app.mail.links import Link, link_of
+from app.outbox.messages import MessageKind
 
 TEXT_WIDTH = 72
 # Most paragraphs are the same in all letters of a kind.
@@ -38,6 +40,16 @@ _LINE_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Characters that change the direction of the text after them.
 _DIRECTIONS = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
+# The letters that differ by what the transaction was, or by why a webhook is off.
+_CASES: dict[str, set[str]] = {
+    MessageKind.MONEY_SENT: {"reversal"},
+    MessageKind.MONEY_RECEIVED: {"funding", "reversal"},
+    MessageKind.TRANSFER_DECLINED: {"hold", "reversal"},
+    MessageKind.WEBHOOK_DISABLED: {"gone", "failing"},
+}
+# Letters about what readers do themselves. If it was not them, somebody has their password.
+_OWN_ACTS = {"money_sent.transfer", "transfer_declined.transfer", "transfer_declined.hold", "hold_placed.payer"}
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -50,7 +62,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A row of the table that most letters have. `is_code` marks ids and the like, which readers copy."""
+    """A row of the table that letters have. `is_code` marks ids and the like, which readers copy."""
 
     label: str
     value: str
@@ -68,72 +80,131 @@ def inert(text: str) -> str:
     return _SCHEMES.sub(lambda found: found[0] + _JOINT_BREAK, unlinked)
 
 
-def render(kind: str, payload: Mapping[str, Any], *, reader: str) -> Letter:
-    """Return the letter for an outbox message of this kind. `reader` is the reader's name."""
-    shown = {
-        "payload": payload,
-        "facts": facts_of(payload),
-        "amount": _money(payload, "amount"),
-        "held": _money(payload, "held_amount"),
-    }
-    return fill(f"{kind}.j2", shown, reader=reader)
+def render(
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    reader: str,
+    language: Language = Language.ENGLISH,
+    public_url: str | None = None,
+) -> Letter:
+    """Return the letter for an outbox message of this kind.
 
-
-def fill(template: str, shown: Mapping[str, Any], *, reader: str) -> Letter:
-    """Return the letter that a template makes: subject, text and HTML."""
-    shown = {**shown, "reader": inert(reader)}
-    return Letter(
-        subject=_one_line(_TEXT.get_template(template).render(shown, layout="subject.txt")),
-        text=_TEXT.get_template(template).render(shown, layout="layout.txt").strip() + "\n",
-        html=_HTML.get_template(template).render(shown, layout="layout.html"),
+    `reader` is the reader's name. `public_url` is where browsers reach the bank; without it the letter has no link.
+    """
+    texts = catalogue(language)
+    link = link_of(kind, payload, texts, public_url=public_url)
+    form = form_of(kind, payload, has_link=link is not None)
+    values = _values(payload, texts)
+    return fill(
+        texts,
+        reader=reader,
+        subject=texts.text(f"{form}.subject", **values),
+        story=texts.text(f"{form}.story", **values),
+        advice=texts.text(_advice_of(kind, form, payload)),
+        facts=facts_of(payload, texts),
+        link=link,
     )
 
 
-def facts_of(payload: Mapping[str, Any]) -> list[Fact]:
-    """Return the rows for what the payload holds, in the order in which a reader looks for them."""
-    facts = [*_money_facts(payload), *_account_facts(payload)]
-    if "host" in payload:
-        facts.append(Fact("Host", inert(payload["host"])))
-    if "description" in payload:
-        facts.append(Fact("Description", inert(payload["description"])))
-    if "failure" in payload:
-        facts.append(Fact("Reason", reason_of(payload["failure"])))
-    if "balance" in payload:
-        facts.append(Fact("Your balance", format_amount(payload["balance"], payload["currency"])))
-    if payload.get("available") != payload.get("balance"):
-        facts.append(Fact("Available", format_amount(payload["available"], payload["currency"])))
-    if "token" in payload:
-        facts.append(Fact("Reset token", payload["token"], is_code=True, is_main=True))
-    facts.append(Fact("Time", time_of(payload["at"])))
+def form_of(kind: str, payload: Mapping[str, Any], *, has_link: bool = False) -> str:
+    """Return which letter a message makes, as the catalogues name it: its kind, and the case if it has several."""
+    match kind:
+        case MessageKind.MONEY_SENT | MessageKind.MONEY_RECEIVED | MessageKind.TRANSFER_DECLINED:
+            case = str(payload["transaction_kind"]).lower()
+            return f"{kind}.{case}" if case in _CASES[kind] else f"{kind}.transfer"
+        case MessageKind.HOLD_CAPTURED if payload["is_payer"] and payload["amount"] < payload["held_amount"]:
+            return f"{kind}.payer_in_part"
+        case MessageKind.HOLD_PLACED | MessageKind.HOLD_CAPTURED | MessageKind.HOLD_VOIDED | MessageKind.HOLD_EXPIRED:
+            return f"{kind}.{'payer' if payload['is_payer'] else 'payee'}"
+        case MessageKind.WEBHOOK_DISABLED:
+            return f"{kind}.{payload['reason'] if payload['reason'] in _CASES[kind] else 'unsigned'}"
+        case MessageKind.PASSWORD_RESET:
+            return f"{kind}.{'link' if has_link else 'token'}"
+        case _:
+            return kind
+
+
+def _advice_of(kind: str, form: str, payload: Mapping[str, Any]) -> str:
+    if form in _OWN_ACTS:
+        return "advice.own_act"
     if "transaction" in payload:
-        facts.append(Fact("Transaction", str(payload["transaction"]), is_code=True))
+        return "advice.unexpected"
+    is_by_bank = kind in (MessageKind.ACCOUNT_FROZEN, MessageKind.ACCOUNT_UNFROZEN)
+    return "advice.unexplained" if is_by_bank else f"{kind}.advice"
+
+
+def fill(
+    texts: Catalogue,
+    *,
+    reader: str,
+    subject: str,
+    story: str,
+    advice: str,
+    facts: Sequence[Fact],
+    link: Link | None,
+    **more: Any,
+) -> Letter:
+    """Return the letter that the layouts make of these."""
+    shown = {
+        "language": texts.language,
+        "greeting": texts.text("frame.greeting", reader=inert(reader)),
+        "footer": texts.text("frame.footer"),
+        "subject": subject,
+        "story": story,
+        "advice": advice,
+        "facts": facts,
+        "link": link,
+        **more,
+    }
+    return Letter(subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))
+
+
+def facts_of(payload: Mapping[str, Any], texts: Catalogue) -> list[Fact]:
+    """Return the rows for what the payload holds, in the order in which a reader looks for them."""
+    facts = [*_money_facts(payload, texts), *_account_facts(payload, texts)]
+    if "host" in payload:
+        facts.append(Fact(texts.label("host"), inert(payload["host"])))
+    if "description" in payload:
+        facts.append(Fact(texts.label("description"), inert(payload["description"])))
+    if "failure" in payload:
+        facts.append(Fact(texts.label("reason"), reason_of(payload["failure"], texts)))
+    if "balance" in payload:
+        facts.append(Fact(texts.label("your_balance"), texts.amount(payload["balance"], payload["currency"])))
+    if payload.get("available") != payload.get("balance"):
+        facts.append(Fact(texts.label("available"), texts.amount(payload["available"], payload["currency"])))
+    if "token" in payload:
+        facts.append(Fact(texts.label("reset_token"), payload["token"], is_code=True, is_main=True))
+    facts.append(Fact(texts.label("time"), texts.time(payload["at"])))
+    if "transaction" in payload:
+        facts.append(Fact(texts.label("transaction"), str(payload["transaction"]), is_code=True))
     if "reverses" in payload:
-        facts.append(Fact("Reverses", str(payload["reverses"]), is_code=True))
+        facts.append(Fact(texts.label("reverses"), str(payload["reverses"]), is_code=True))
     return facts
 
 
-def _money_facts(payload: Mapping[str, Any]) -> Iterable[Fact]:
+def _money_facts(payload: Mapping[str, Any], texts: Catalogue) -> Iterable[Fact]:
     if "amount" in payload:
-        yield Fact("Amount", format_amount(payload["amount"], payload["currency"]), is_main=True)
+        yield Fact(texts.label("amount"), texts.amount(payload["amount"], payload["currency"]), is_main=True)
     if payload.get("held_amount", payload.get("amount")) != payload.get("amount"):
-        yield Fact("Was on hold", format_amount(payload["held_amount"], payload["currency"]))
+        yield Fact(texts.label("was_on_hold"), texts.amount(payload["held_amount"], payload["currency"]))
 
 
-def _account_facts(payload: Mapping[str, Any]) -> Iterable[Fact]:
+def _account_facts(payload: Mapping[str, Any], texts: Catalogue) -> Iterable[Fact]:
     if "account" not in payload:
         return
     own, other = own_account(payload), other_account(payload)
     if "is_payer" not in payload:
-        yield Fact("Your account", own, is_code=True)
+        yield Fact(texts.label("your_account"), own, is_code=True)
         if payload.get("name"):
-            yield Fact("Name", inert(payload["name"]))
-        yield Fact("Currency", payload["currency"])
+            yield Fact(texts.label("name"), inert(payload["name"]))
+        yield Fact(texts.label("currency"), payload["currency"])
     elif payload["is_payer"]:
-        yield Fact("From your account", own, is_code=True)
-        yield Fact("To account", other, is_code="counterparty" in payload)
+        yield Fact(texts.label("from_your_account"), own, is_code=True)
+        yield Fact(texts.label("to_account"), other, is_code="counterparty" in payload)
     else:
-        yield Fact("From account", other, is_code="counterparty" in payload)
-        yield Fact("To your account", own, is_code=True)
+        yield Fact(texts.label("from_account"), other, is_code="counterparty" in payload)
+        yield Fact(texts.label("to_your_account"), own, is_code=True)
 
 
 def own_account(payload: Mapping[str, Any]) -> str:
@@ -148,6 +219,27 @@ def other_account(payload: Mapping[str, Any]) -> str:
     return grouped(payload.get("counterparty_number") or str(payload["counterparty"]))
 
 
+def reason_of(failure: dict[str, str], texts: Catalogue) -> str:
+    # The API's detail gives minor units, which people would misread.
+    if failure["code"] == "insufficient_funds":
+        return texts.text("reason.insufficient_funds")
+    problem = PROBLEMS.get(failure["code"])
+    return f"{problem.title}: {failure['detail']}" if problem else failure["detail"]
+
+
+def _values(payload: Mapping[str, Any], texts: Catalogue) -> dict[str, str]:
+    """Return what can stand in a letter's placeholders."""
+    values: dict[str, str] = {}
+    if "currency" in payload:
+        values["currency"] = payload["currency"]
+    for name, field in (("amount", "amount"), ("held", "held_amount")):
+        if field in payload:
+            values[name] = texts.amount(payload[field], payload["currency"])
+    if "expires_at" in payload:
+        values["expires_at"] = texts.time(payload["expires_at"])
+    return values
+
+
 class _StyledLoader(PackageLoader):
     """Reads templates, and moves the styles of HTML into its elements."""
 
@@ -159,7 +251,7 @@ class _StyledLoader(PackageLoader):
         return source, path, is_fresh
 
 
-def _environment(*, is_html: bool) -> Environment:
+def _layout(name: str, *, is_html: bool) -> Template:
     environment = Environment(  # nosec B701
         loader=_StyledLoader("app.mail"),
         # Otherwise each letter would look whether a template's file has changed.
@@ -169,36 +261,14 @@ def _environment(*, is_html: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(time=time_of, paragraph=_paragraph)
-    return environment
-
-
-def _one_line(text: str) -> str:
-    # Not str.split, because the no-break space between a currency and its digits must stay.
-    return re.sub(r"[ \n]+", " ", text).strip()
+    environment.filters["paragraph"] = _paragraph
+    return environment.get_template(name)
 
 
 @lru_cache(maxsize=PARAGRAPHS_KEPT_MAX)
 def _paragraph(text: str) -> str:
-    return textwrap.fill(_one_line(text), TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _money(payload: Mapping[str, Any], name: str) -> str | None:
-    return format_amount(payload[name], payload["currency"]) if name in payload else None
-
-
-def time_of(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return f"{utc.day} {utc:%B %Y, %H:%M:%S} UTC"
-
-
-def reason_of(failure: dict[str, str]) -> str:
-    # The API's detail gives minor units, which people would misread.
-    if failure["code"] == "insufficient_funds":
-        return "Insufficient funds: less money was available on the account than the amount."
-    problem = PROBLEMS.get(failure["code"])
-    return f"{problem.title}: {failure['detail']}" if problem else failure["detail"]
-
-
-_HTML = _environment(is_html=True)
-_TEXT = _environment(is_html=False)
+_HTML = _layout("layout.html", is_html=True)
+_TEXT = _layout("layout.txt", is_html=False)

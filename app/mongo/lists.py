@@ -3,6 +3,7 @@
 The id alone is not enough, because within one second its order depends on the process that made it.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +40,26 @@ def behind(time: str, position: Position | None) -> list[Document]:
             raise InvalidCursor
     # The second condition implies the first, but only the first bounds the scan of the index.
     return [{time: {"$lte": at}}, {"$or": [{time: {"$lt": at}}, {"_id": {"$lt": id_}}]}]
+
+
+def first_of_each(
+    collection: Collection[Document], parts: Sequence[tuple[Document, str]], *, time: str, limit: int
+) -> list[Document]:
+    """Return the newest documents of several parts, up to `limit` of each, newest first, in one round trip.
+
+    A part is a query and the name of the index that answers it. Only the first part can be held to its index. So the
+    others must be queries that no other index answers.
+    """
+    order = dict(newest_first(time))
+    (first, hint), *others = parts
+    stages: list[Document] = [{"$match": first}, {"$sort": order}, {"$limit": limit}]
+    for other, _ in others:
+        pipeline: list[Document] = [{"$match": other}, {"$sort": order}, {"$limit": limit}]
+        stages.append({"$unionWith": {"coll": collection.name, "pipeline": pipeline}})
+    found = list(collection.aggregate(stages, hint=hint, batchSize=limit * len(parts) + 1))
+    # Each part is in order, which makes this a merge.
+    found.sort(key=lambda document: (document[time], document["_id"]), reverse=True)
+    return found
 
 
 def search(

@@ -33,6 +33,7 @@ from app.outbox.news import news_in
 PLACED_MAX = 100
 # How many of these blocks one call makes. If there is more, the next call goes on.
 ROUNDS_MAX = 20
+PLACED_AT_ONCE_MAX = ROUNDS_MAX * PLACED_MAX
 # How much of the feed is read at a time.
 DOCUMENTS_AT_ONCE = 50
 NEWS_AT_ONCE = 100
@@ -60,7 +61,7 @@ def to_be_placed(readers: Sequence[ObjectId], session: ClientSession) -> Documen
 def place() -> int:
     """Give positions to documents that are visible and have none, and return to how many.
 
-    All that was committed before has its position then, unless it is more than ROUNDS_MAX × PLACED_MAX.
+    All that was committed before has its position then, unless it is more than PLACED_AT_ONCE_MAX.
     """
     placed = 0
     for _ in range(ROUNDS_MAX):

@@ -13,11 +13,15 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from app.money import is_currency as is_currency_code
-from app.networks import parse_networks
+from app.networks import parse_address, parse_networks
 from app.settings.secret_strength import fault_of_key, fault_of_secret
 from app.telemetry import spans
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
+_PUBLIC_URL = re.compile(
+    r"(?P<scheme>https?)://(?:(?P<name>[a-z0-9][a-z0-9.-]*)|\[(?P<address>[0-9a-f:.]+)\])(?::(?P<port>[1-9]\d{0,4}))?/?"
+)
+PORT_MAX = 65_535
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?")
 
 
@@ -49,6 +53,25 @@ def are_origins(value: str) -> None:
     for word in words(value):
         if not _ORIGIN.fullmatch(word):
             raise ValidationError(f"{word!r} is not an origin, such as https://bank.example or http://localhost:3000.")
+
+
+def is_public_url(value: str) -> None:
+    advice = "Write where browsers reach the bank, such as https://bank.example, without a path."
+    found = _PUBLIC_URL.fullmatch(value)
+    if found is None or int(found["port"] or 443) > PORT_MAX:
+        raise ValidationError(advice)
+    host = found["name"] or found["address"]
+    if found["address"] and parse_address(host) is None:
+        raise ValidationError(advice)
+    if found["scheme"] == "http" and not _is_loopback(host):
+        raise ValidationError(
+            "Letters lead there, with reset tokens, so it has to be https. Only this machine may be http."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    address = parse_address(host)
+    return host == "localhost" if address is None else address.is_loopback
 
 
 def is_mongo_uri(value: str) -> None:

@@ -15,7 +15,7 @@ from app.clock import at_or_after
 from app.ledger.documents import to_transaction
 from app.ledger.records import Transaction, TransactionKind, TransactionStatus
 from app.mongo import Document, database
-from app.mongo.lists import Position, behind, search
+from app.mongo.lists import Position, behind, first_of_each, search
 
 # For up to this many accounts, MongoDB merges the index ranges in order. For more, it would sort the results.
 MERGED_ACCOUNTS_MAX = 100
@@ -43,12 +43,9 @@ def find_history(
     to_time is exclusive. Declined transactions are listed only if the user `declines_of` initiated them; None: all are.
     """
     among, wanted = _among(filters, after), _wanted(filters, accounts)
+    parts = list(_parts(filters.get("status"), declines_of))
     groups = [accounts[first : first + MERGED_ACCOUNTS_MAX] for first in range(0, len(accounts), MERGED_ACCOUNTS_MAX)]
-    walks = [
-        _walk_history(group, {**part, **among}, wanted, limit, index=index)
-        for part, index in _parts(filters.get("status"), declines_of)
-        for group in groups
-    ]
+    walks = [walk for group in groups for walk in _walks(group, parts, among, wanted, limit)]
     # Where one walk stopped, the page stops. What the others found behind that place is found again from there.
     stop = max((stopped for _, stopped in walks if stopped is not None), default=None)
     merged = heapq.merge(*(found for found, _ in walks), key=_position, reverse=True)
@@ -63,14 +60,15 @@ def _parts(status: str | None, declines_of: ObjectId | None) -> Iterator[tuple[D
     One query on one index would have to look at every transfer that a stranger tried in vain.
     """
     declined = TransactionStatus.FAILED.value
-    if status != declined:
-        # MongoDB uses a partial index only for a query that implies its condition.
-        yield {"status": {"$in": [each.value for each in TransactionStatus if each != declined]}}, "not_declined"
+    # Declined ones come first, because two indexes have them, and the first part is held to its index.
     if status in (None, declined):
         if declines_of is None:
             yield {"status": declined}, "declined"
         else:
             yield {"status": declined, "user": declines_of}, "own_declined"
+    if status != declined:
+        # MongoDB uses a partial index only for a query that implies its condition.
+        yield {"status": {"$in": [each.value for each in TransactionStatus if each != declined]}}, "not_declined"
 
 
 def _among(filters: Mapping[str, Any], after: Position | None) -> Document:
@@ -99,9 +97,13 @@ def _position(document: Document) -> Position:
     return document["created_at"], document["_id"]
 
 
-def _walk_history(
-    accounts: Sequence[ObjectId], among: Document, wanted: Document, limit: int, *, index: str
-) -> tuple[list[Document], Position | None]:
-    of_accounts = accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}
-    among = {"accounts": of_accounts, **among}
-    return search(database().transactions, among, wanted, time="created_at", limit=limit, hint=index)
+def _walks(
+    accounts: Sequence[ObjectId], parts: Sequence[tuple[Document, str]], among: Document, wanted: Document, limit: int
+) -> list[tuple[list[Document], Position | None]]:
+    """Return what was found among these accounts, in one or several walks, each with where it stopped."""
+    of_accounts = {"accounts": accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}, **among}
+    queries = [({**part, **of_accounts}, index) for part, index in parts]
+    transactions = database().transactions
+    if not wanted:
+        return [(first_of_each(transactions, queries, time="created_at", limit=limit), None)]
+    return [search(transactions, query, wanted, time="created_at", limit=limit, hint=index) for query, index in queries]

@@ -9,6 +9,7 @@ from pymongo.database import Database
 
 from app import ledger
 from app.mail import delivery, desk, digests
+from app.mail.catalogues import Catalogue
 from app.mail.delivery import Deliverer
 from app.mail.smtp import ServerAway, mail
 from app.mongo import Document
@@ -238,10 +239,10 @@ def test_one_unwritable_message_of_a_block_waits_alone(
     (bad, *_) = payments.block()["news"][0]["subjects"]
     written = digests.row_of
 
-    def row_of(kind: str, payload: Document) -> digests.Row:
+    def row_of(kind: str, payload: Document, texts: Catalogue) -> digests.Row:
         if payload["transaction"] == bad:
             raise ValueError("a bug")
-        return written(kind, payload)
+        return written(kind, payload, texts)
 
     monkeypatch.setattr(digests, "row_of", row_of)
 

@@ -169,6 +169,7 @@ def test_a_second_start_finds_what_the_first_made_and_says_no_secret_again(serve
 
     # Wherever it lies in a working tree, git takes nothing of it.
     assert (third.data_dir / ".gitignore").read_text() == "*\n"
+    assert made["PUBLIC_URL"] == f"http://{LOOPBACK}:{first.port}", "Letters lead there."
     secrets = {made[name] for name in ("MONGO_URI", "JWT_SECRET")}
     assert secrets == {kept[name] for name in ("MONGO_URI", "JWT_SECRET")}
     assert "SYSTEM_PASSWORD has no effect" in second.said, "It came too late."

@@ -61,6 +61,16 @@ def test_a_sound_bank_has_no_faults(mongo_uri: str) -> None:
     assert "Have three" in found["database", "attention"][0]["advice"]
 
 
+def test_where_letters_lead_is_told(mongo_uri: str) -> None:
+    assert "only a token" in examined(mongo_uri, code=0)["links", "attention"][0]["found"]
+
+    found = examined(mongo_uri, code=0, PUBLIC_URL="https://bank.example")
+    assert found["links", "ok"][0]["found"] == "Letters lead to https://bank.example."
+
+    found = examined(mongo_uri, code=0, PUBLIC_URL="http://127.0.0.1:5000", TRUSTED_PROXIES="10.0.0.7")
+    assert "only browsers on this host" in found["links", "attention"][0]["found"]
+
+
 def test_what_is_found_can_be_read_by_people(mongo_uri: str) -> None:
     with flask_process(mongo_uri, "doctor") as process:
         out, _ = process.communicate(timeout=60)

@@ -3,7 +3,6 @@
 import html
 import itertools
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,42 +12,7 @@ from app.mail import digests
 from app.mail.desk import ATTEMPTS_MAX, backoff_s
 from app.mail.letters import inert, render
 from app.outbox.messages import URGENT, MessageKind, OutboxMessage
-
-AT = datetime(2026, 11, 22, 16, 0, 5, tzinfo=UTC)
-MONEY: dict[str, Any] = {
-    "at": AT,
-    "account": ObjectId(),
-    "is_payer": True,
-    "transaction": ObjectId(),
-    "transaction_kind": "TRANSFER",
-    "amount": 50_000,
-    "held_amount": 60_000,
-    "currency": "INR",
-    "counterparty": ObjectId(),
-    "description": "Rent",
-    "balance": 123_400,
-    "available": 120_000,
-    "expires_at": AT + timedelta(days=7),
-    "failure": {"code": "insufficient_funds", "detail": "50000 minor units"},
-}
-ACCOUNT = {"at": AT, "account": ObjectId(), "currency": "EUR", "name": "Savings"}
-PAYLOADS: dict[MessageKind, dict[str, Any]] = {
-    **dict.fromkeys(MessageKind, MONEY),
-    MessageKind.ACCOUNT_OPENED: ACCOUNT,
-    MessageKind.ACCOUNT_FROZEN: ACCOUNT,
-    MessageKind.ACCOUNT_UNFROZEN: ACCOUNT,
-    MessageKind.ACCOUNT_CLOSED: ACCOUNT,
-    MessageKind.WELCOME: {"at": AT},
-    MessageKind.PASSWORD_CHANGED: {"at": AT},
-    MessageKind.WEBHOOK_DISABLED: {"at": AT, "host": "shop.example", "reason": "failing"},
-    MessageKind.PASSWORD_RESET: {"at": AT, "token": "t0ken", "expires_at": AT + timedelta(minutes=30)},
-}
-FORMS = [
-    (kind, {**payload, "transaction_kind": transaction_kind, "is_payer": is_payer} if payload is MONEY else payload)
-    for kind, payload in PAYLOADS.items()
-    for transaction_kind in ("TRANSFER", "FUNDING", "REVERSAL", "HOLD")
-    for is_payer in (True, False)
-]
+from tests.letters import ACCOUNT, AT, FORMS, MONEY, PAYLOADS
 
 
 @pytest.mark.parametrize("is_payer", [True, False])
@@ -82,6 +46,37 @@ def test_every_letter_says_when_what_and_what_to_do_if_it_was_not_you(kind: Mess
             assert str(payload.get(name, "")) in part
         assert payload is not MONEY or "₹500.00" in part
         assert "{{" not in part
+
+
+@pytest.mark.parametrize(("kind", "payload"), FORMS)
+def test_every_letter_has_one_link_to_the_page_if_the_banks_address_is_known(kind: MessageKind, payload: Any) -> None:
+    letter = render(kind, payload, reader="Asha Rao", public_url="https://bank.example")
+
+    (address,) = re.findall(r"https?://\S+", letter.text)
+    assert address.startswith("https://bank.example/")
+    assert re.findall(r'href="([^"]*)"', letter.html) == [address]
+    assert str(payload.get("transaction", "")) in address
+    assert "http" not in render(kind, payload, reader="Asha Rao").text
+
+
+def test_the_link_to_a_new_password_has_the_token_where_no_server_sees_it() -> None:
+    payload = PAYLOADS[MessageKind.PASSWORD_RESET]
+
+    letter = render(MessageKind.PASSWORD_RESET, payload, reader="Asha Rao", public_url="https://bank.example")
+
+    assert "https://bank.example/reset#token=t0ken\n" in letter.text
+    assert 'href="https://bank.example/reset#token=t0ken"' in letter.html
+
+
+def test_a_digest_leads_to_the_accounts() -> None:
+    letter = digests.render(
+        [told("account_frozen", ACCOUNT), told("account_unfrozen", ACCOUNT)],
+        reader="Asha",
+        public_url="https://bank.example",
+    )
+
+    assert "See your accounts:\nhttps://bank.example/\n" in letter.text
+    assert 'href="https://bank.example/"' in letter.html
 
 
 @pytest.mark.parametrize("kind", [MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED])

@@ -34,6 +34,26 @@ def test_good_settings_are_taken(environment: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("https://bank.example", "https://bank.example"),
+        ("https://bank.example:8443/", "https://bank.example:8443"),
+        ("https://[2001:db8::7]", "https://[2001:db8::7]"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://[::1]:5000", "http://[::1]:5000"),
+        ("http://localhost", "http://localhost"),
+        ("", None),
+    ],
+)
+def test_letters_may_lead_over_tls_or_to_this_machine(
+    environment: pytest.MonkeyPatch, written: str, read: str | None
+) -> None:
+    environment.setenv("PUBLIC_URL", written)
+    assert config.load().public_url == read
+    assert config.load_local().public_url == read
+
+
+@pytest.mark.parametrize(
     "secret",
     ["", "brief", "x" * 64, "ab" * 32, "change-me-please-change-me-please-0123456789", "secret" * 8, "0123456789" * 5],
 )
@@ -73,6 +93,18 @@ def test_the_system_user_can_log_in_however_the_address_was_written(
         ("TRUSTED_PROXIES", "::ffff:0:0/96"),
         ("TRUSTED_PROXIES", "proxy.example"),
         ("TRUSTED_PROXIES", "*"),
+        ("PUBLIC_URL", "bank.example"),
+        ("PUBLIC_URL", "http://bank.example"),
+        ("PUBLIC_URL", "http://10.0.0.7:5000"),
+        ("PUBLIC_URL", "https://bank.example/fincore"),
+        ("PUBLIC_URL", "https://bank.example?a=b"),
+        ("PUBLIC_URL", "https://bank.example#a"),
+        ("PUBLIC_URL", "https://asha@bank.example"),
+        ("PUBLIC_URL", "https://bank.example:99999"),
+        ("PUBLIC_URL", "https://[bank"),
+        ("PUBLIC_URL", "https://"),
+        ("PUBLIC_URL", "javascript://bank.example"),
+        ("PUBLIC_URL", 'https://bank.example"onclick='),
         ("RATELIMIT_AUTH", "often"),
         ("RATELIMIT_MONEY", "0/minute"),
         ("RATELIMIT_READ", "5/minute;1/second"),

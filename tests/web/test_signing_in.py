@@ -3,7 +3,11 @@
 import re
 
 from playwright.sync_api import Page, Route, expect
+from pymongo.database import Database
 
+from app.auth import resets
+from app.mongo import Document
+from tests.conftest import AUTH
 from tests.people import PASSWORD, Bank, Person
 from tests.web.browser import Faults, watched
 from tests.web.conftest import sign_in
@@ -137,11 +141,35 @@ def test_a_new_password_is_set_with_the_token_from_the_mail(page: Page, faults: 
     page.get_by_label("E-mail").fill("nobody@fincore.example")
     page.get_by_role("button", name="Send me a mail").click()
     expect(page.get_by_role("heading", name="Look into your mail")).to_be_focused()
-    page.get_by_role("link", name="I have the token").click()
+    page.get_by_role("link", name="Paste the mail’s token instead").click()
     page.get_by_label("Token from the mail").fill("made-up")
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_role("button", name="Set the password").click()
     expect(page.get_by_role("alert")).to_contain_text("This token does not work.")
+
+
+def test_the_link_in_the_mail_sets_a_new_password_and_leaves_no_token_in_the_history(
+    page: Page, faults: Faults, web: Bank, asha: tuple[Person, str], database: Database[Document]
+) -> None:
+    faults.expect("422")
+    web.anonymous.post("/api/auth/password/forgot", {"email": asha[0].user["email"]})
+    letter = database.outbox.find_one({"kind": "password_reset"})
+    assert letter is not None
+    token = resets.reset_token(letter["payload"]["token"], policy=AUTH)
+
+    page.goto(f"/reset#token={token}")
+    expect(page.get_by_label("New password")).to_be_visible()
+    expect(page.get_by_label("Token from the mail")).to_have_count(0)
+    assert "token" not in page.evaluate("location.href + JSON.stringify(history.state)")
+    page.get_by_label("New password").fill("another long enough one")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_text("Your new password is set.")).to_be_visible()
+    web.log_in(asha[0].user["email"], "another long enough one")
+
+    page.goto(f"/reset#token={token}")
+    page.get_by_label("New password").fill("a third long enough one")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_role("alert")).to_contain_text("This link or token does not work any more.")
 
 
 def test_a_slow_answer_is_said_while_it_is_waited_for(page: Page, asha: tuple[Person, str]) -> None:

@@ -37,7 +37,7 @@ const REFUSALS = {
   not_found: ["There is nothing here.", "The address may be mistyped, or this is gone."],
   payee_not_found: ["There is no account with this number.", "Check the number, or ask whoever gave it to you."],
   rate_limited: ["That was a lot at once.", "Wait a moment, then try again."],
-  reset_token_invalid: ["This token does not work.", "It may be used, or older than 30 minutes. Ask for a new mail."],
+  reset_token_invalid: ["This link or token does not work any more.", "It may be used, or older than 30 minutes. Ask for a new mail."],
   same_account: ["This is the account that the money comes from.", "Choose another one."],
   too_many_attempts: ["There were too many wrong passwords.", "Wait a little, then try again."],
   transaction_not_found: ["There is no such movement.", "It may be somebody else’s, or the address is mistyped."],

@@ -19,9 +19,9 @@ export async function view(place, screen) {
     },
     after: [h("p", { class: "small" }, link("/sign-in", "Back to sign in"))],
   });
-  screen.show("New password", h("section", { class: "stack" }, h("h1", { tabindex: "-1" }, "Set a new password"), h("p", { class: "soft" }, "We mail you a token. With it you choose a new password."), made.element));
+  screen.show("New password", h("section", { class: "stack" }, h("h1", { tabindex: "-1" }, "Set a new password"), h("p", { class: "soft" }, "We mail you a link to the page where you choose a new one."), made.element));
 }
 
 function sent(email) {
-  return h("section", { class: "stack" }, h("h1", { tabindex: "-1" }, "Look into your mail"), h("p", {}, "If ", h("b", {}, email), " is registered, a mail with a token is on its way. It is good for 30 minutes."), buttonLink("/reset", "I have the token", "main"), h("p", { class: "small" }, link("/forgotten", "Send it again")));
+  return h("section", { class: "stack" }, h("h1", { tabindex: "-1" }, "Look into your mail"), h("p", {}, "If ", h("b", {}, email), " is registered, a mail is on its way. Follow its link within 30 minutes."), buttonLink("/reset", "Paste the mail’s token instead"), h("p", { class: "small" }, link("/forgotten", "Send it again")));
 }
