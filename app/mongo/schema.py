@@ -94,12 +94,14 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `vouched` counts demotions of other SYSTEM users after which this one remained: two that race both write it,
         # so MongoDB lets only one through. `session_generation` counts changes of the password; a session belongs to
-        # the generation in which it started. `spared_session` outlived the last change.
+        # the generation in which it started. `spared_session` outlived the last change. `letters`: when each kind goes.
         {
             "name_key": _STRING,
             "vouched": {"bsonType": "int"},
             "session_generation": _COUNT,
             "spared_session": _optional(_STRING),
+            "language": _STRING,
+            "letters": {"bsonType": "object", "additionalProperties": _one_of("each", "daily", "weekly", "off")},
         },
     ),
     "accounts": _document(
@@ -120,6 +122,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     ),
     # Movements of money and key uses share a collection, because one unique index must cover all keys of a user.
     "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
+    # `_id` is a transaction that was reversed, `by` its reversal. So each can be reversed once, on whichever shard.
+    "reversals": _document({"_id": _ID, "by": _ID}),
     "ledger_entries": _document(
         {
             "_id": _ID,
@@ -184,7 +188,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         # `news`: ids, of which the messages are worked out; `payload`: a single message. `user`: its only reader, and
         # `account` his side. `told`: the parts of a block that are done. `moment`: the same in messages that were
         # written together. `lost`: how many deliverers died while they held it. `was_due_at`: when it was due, while it
-        # is leased. `deferred`: it exceeded its reader's daily letters.
+        # is leased. `deferred`, `digest_at`: it waits for a digest. `only`: the identities of its messages.
         {
             "user": _ID,
             "account": _ID,
@@ -198,6 +202,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "lost": _COUNT,
             "was_due_at": _DATE,
             "deferred": {"enum": [True]},
+            "digest_at": _DATE,
+            "only": {"bsonType": "array", "items": _STRING},
             "sent_at": _DATE,
             "error": _STRING,
             # The package `outbox`, in `feed`, describes these.
@@ -303,10 +309,6 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel(_HISTORY, name="not_declined", partialFilterExpression={"status": {"$in": _NOT_DECLINED}}),
         IndexModel(_HISTORY, name="declined", partialFilterExpression={"status": "FAILED"}),
         IndexModel([("user", ASCENDING), *_HISTORY], name="own_declined", partialFilterExpression={"status": "FAILED"}),
-        # Only COMPLETED ones, because a declined reversal keeps its link and must not block a later one.
-        IndexModel(
-            "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
-        ),
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
         # The open holds of an account, as either party or as payer. `expires_at` separates the overdue ones.
         IndexModel([("accounts", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}),
@@ -378,6 +380,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "accounts": ["find", "insert", "update"],
     "payees": ["find", "insert", "update", "remove"],
     "transactions": ["find", "insert", "update"],
+    "reversals": ["find", "insert"],
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],
