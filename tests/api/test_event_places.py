@@ -24,7 +24,7 @@ from tests.people import Bank, Person
 from tests.threads import at_once
 
 WRITERS, TRANSFERS_EACH = 64, 3
-SOON_S = 10.0
+SOON_S = 20.0
 
 
 def test_a_block_that_commits_late_is_told_behind_what_was_read(

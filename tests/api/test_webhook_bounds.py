@@ -24,7 +24,7 @@ from tests.receiver import Received, Receiver
 from tests.threads import at_once
 
 pytestmark = pytest.mark.usefixtures("loopback_is_allowed")
-SOON_S = 10.0
+SOON_S = 20.0
 SILENT_URL = f"http://{LOOPBACK}:49999/"
 
 
