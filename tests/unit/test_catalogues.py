@@ -67,6 +67,7 @@ def test_letters_use_every_text(language: Language, monkeypatch: pytest.MonkeyPa
     for kind, payload in FORMS:
         letters.render(kind, payload, reader="Asha", language=language)
         letters.render(kind, payload, reader="Asha", language=language, public_url="https://bank.example")
+    letters.render("welcome", dict(FORMS)["welcome"], reader="Asha", language=language, off_url="https://bank.example")
     assert all(digests_of_all(language))
 
     assert remembered.keys() - remembered.used == set()
