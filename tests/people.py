@@ -96,8 +96,8 @@ class Bank:
         self.anonymous = Caller(client)
         self.system = self.log_in(SYSTEM_EMAIL)
 
-    def register(self, name: str = "Asha Rao") -> Person:
-        email = f"person-{next(_numbers)}-{new_key()}@fincore.example"
+    def register(self, name: str = "Asha Rao", email: str | None = None) -> Person:
+        email = email or f"person-{next(_numbers)}-{new_key()}@fincore.example"
         return self._session("/api/auth/register", {"name": name, "email": email, "password": PASSWORD})
 
     def log_in(self, email: str, password: str = PASSWORD) -> Person:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from config import ROOT
 from local.processes import free_port, holds_within
+from tests.documents import block, commands
 
 JWT_SECRET = "vT4mQ9xZ2kL7pR1wY6nB8dH3sF5gJ0cA-tests"
 RECEIPT_KEY = "4f1c9e0b7a2d63855e9a1c4b7d2f80936a5c1e8d4b7f02933c6e9a0d1b5f7283"
@@ -22,7 +23,7 @@ STOP_TIMEOUT_S = 60.0
 @contextmanager
 def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
     """Serve the bank in `mongo_uri` until the block ends; `settings` are further environment variables."""
-    port = free_port()
+    port = int(settings.get("PORT", 0)) or free_port()
     environment = {
         **os.environ,
         "ENV_FILE": os.devnull,
@@ -39,7 +40,7 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         "MAIL_LETTERS_PER_DAY": "0",
         **settings,
     }
-    process = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=ROOT, env=environment)
+    process = subprocess.Popen(_command(), cwd=ROOT, env=environment)
     try:
         assert holds_within(START_TIMEOUT_S, lambda: process.poll() is not None or is_ready(port))
         assert process.poll() is None, "gunicorn did not start; its reason is above."
@@ -47,6 +48,12 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(STOP_TIMEOUT_S)
+
+
+def _command() -> list[str]:
+    """Return the command by which the README serves a bank in production, without its settings."""
+    *_, serve = commands(block("README.md", "MONGO_URI="))
+    return [sys.executable, "-m", *(word for word in serve if "=" not in word)]
 
 
 def copy_program(place: Path) -> None:

@@ -1,6 +1,6 @@
 """Proves a copy without a database: the ledger's own proof runs over its files.
 
-The proof asks for documents by their ids, by the transaction that they name and by key, in several orders. So the three
+The proof asks for documents by their ids, by the transaction that they name and by key, in several orders. So the
 collections that it reads are put into a temporary SQLite database on disk, which has indexes for just that. What it is
 asked in MongoDB's words, it answers as MongoDB would; any other question is an error.
 """
@@ -25,7 +25,9 @@ from app.ledger.proof.verify import verify
 from app.mongo import Document
 
 _CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-_PROVED = ("schema", "accounts", "transactions", ENTRIES)
+_PROVED = ("schema", "accounts", "transactions", ENTRIES, "reversals")
+# What copies of the first release do not have.
+_NEWER = ("reversals",)
 # What can be asked for, and sorted by, without reading a whole collection.
 _INDEXES = ('"_id"', '"account" DESC, "sequence"', '"transaction"', '"idempotency_key"')
 _COLUMNS = ("_id", "account", "sequence", "transaction", "idempotency_key")
@@ -72,9 +74,9 @@ def _opened(directory: Path) -> Iterator["FileDatabase"]:
 def _load(directory: Path, manifest: Manifest, files: "FileDatabase", watch: Watch) -> None:
     """Compare the files with the manifest, and put what is proved into the temporary database."""
     with watch.follows("Reading files", manifest.size) as advanced:
+        for name in _PROVED:
+            files.make(name)
         for name, parts in manifest.parts.items():
-            if name in _PROVED:
-                files.make(name)
             for part in parts:
                 check_part(directory, part)
                 rows = []
@@ -87,7 +89,7 @@ def _load(directory: Path, manifest: Manifest, files: "FileDatabase", watch: Wat
                 if rows:
                     files.insert(name, rows)
                 advanced(part.documents)
-    missing = [name for name in _PROVED if name not in manifest.parts]
+    missing = [name for name in _PROVED if name not in manifest.parts and name not in _NEWER]
     if missing:
         raise BadCopy(f"The copy has no {missing[0]!r}.")
     for name in _PROVED:

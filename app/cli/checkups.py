@@ -36,8 +36,8 @@ BLOCK_LIFETIME_MAX_S = 10
 # Of an id that nothing has, so that what is tried here changes nothing even where it is allowed.
 _NOBODY = {"_id": ObjectId("0" * 24)}
 # What the ledger's evidence lies in: nobody but an administrator may change or remove it.
-_APPEND_ONLY = ("ledger_entries", "audit_log")
-_NOT_REMOVED = ("ledger_entries", "audit_log", "transactions", "accounts", "users", "outbox")
+_APPEND_ONLY = ("ledger_entries", "audit_log", "reversals")
+_NOT_REMOVED = (*_APPEND_ONLY, "transactions", "accounts", "users", "outbox")
 _UPGRADE = "Run `flask --app wsgi db upgrade` with an administrator's MONGO_URI."
 
 

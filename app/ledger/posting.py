@@ -228,6 +228,7 @@ def _fold(
 def _write(decisions: Sequence[Decision], session: ClientSession) -> None:
     records = (record for d in decisions for record in (d.inserted, d.key_use) if record is not None)
     repository.insert_records(records, session)
+    repository.insert_reversals((d.inserted for d in decisions if d.inserted is not None), session)
     repository.insert_entries((entry for d in decisions for entry in d.entries), session)
     repository.update_transactions((d.updated for d in decisions if d.updated is not None), session)
     repository.update_statuses((d.outcome.account for d in decisions if d.outcome.account is not None), session)

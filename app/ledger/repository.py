@@ -1,4 +1,4 @@
-"""Reads and writes the ledger's documents: `ledger_entries`, `transactions`, and the status of `accounts`.
+"""Reads and writes the ledger's documents: `ledger_entries`, `transactions`, `reversals`, the status of `accounts`.
 
 Every write takes the session of its atomic block.
 """
@@ -240,6 +240,15 @@ def count_holds(at: datetime) -> dict[str, int]:
 def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
     documents = [from_transaction(r) if isinstance(r, Transaction) else from_key_use(r) for r in records]
     insert("transactions", documents, session)
+
+
+def insert_reversals(transactions: Iterable[Transaction], session: ClientSession) -> None:
+    """Write which of these are completed reversals, and of what.
+
+    Raises BulkWriteError if one of the originals is reversed already.
+    """
+    completed = (each for each in transactions if each.status is TransactionStatus.COMPLETED)
+    insert("reversals", [{"_id": each.reverses, "by": each.id} for each in completed if each.reverses], session)
 
 
 def update_transactions(transactions: Iterable[Transaction], session: ClientSession) -> None:

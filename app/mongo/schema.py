@@ -120,6 +120,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
     ),
     # Movements of money and key uses share a collection, because one unique index must cover all keys of a user.
     "transactions": {"oneOf": [_TRANSACTION, _KEY_USE]},
+    # `_id` is a transaction that was reversed, `by` its reversal. So each can be reversed once, on whichever shard.
+    "reversals": _document({"_id": _ID, "by": _ID}),
     "ledger_entries": _document(
         {
             "_id": _ID,
@@ -303,10 +305,6 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel(_HISTORY, name="not_declined", partialFilterExpression={"status": {"$in": _NOT_DECLINED}}),
         IndexModel(_HISTORY, name="declined", partialFilterExpression={"status": "FAILED"}),
         IndexModel([("user", ASCENDING), *_HISTORY], name="own_declined", partialFilterExpression={"status": "FAILED"}),
-        # Only COMPLETED ones, because a declined reversal keeps its link and must not block a later one.
-        IndexModel(
-            "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
-        ),
         IndexModel("expires_at", partialFilterExpression={"status": "PENDING"}),
         # The open holds of an account, as either party or as payer. `expires_at` separates the overdue ones.
         IndexModel([("accounts", ASCENDING), ("expires_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}),
@@ -378,6 +376,7 @@ PRIVILEGES: dict[str, list[str]] = {
     "accounts": ["find", "insert", "update"],
     "payees": ["find", "insert", "update", "remove"],
     "transactions": ["find", "insert", "update"],
+    "reversals": ["find", "insert"],
     "ledger_entries": ["find", "insert"],
     "audit_log": ["find", "insert"],
     "revoked_tokens": ["find", "insert", "update"],

@@ -7,7 +7,9 @@ address for all of them, and modules import each other by relative addresses, wi
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,8 +21,10 @@ STATIC = Path(__file__).parent / "static"
 STYLES = ("tokens", "base", "frame", "parts", "forms", "ledger")
 STYLE_SHEET = "style.css"
 CURRENCIES = "kit/currencies.js"
-# What every view needs. Browsers fetch it at once, without first reading which module imports which.
-EAGER = "kit/"
+# What the first view needs. Browsers fetch these modules and what they import at once, without first reading which
+# module imports which.
+EAGER = ("main.js", "views/sign-in.js")
+_IMPORT = re.compile(rb'^import .*? from "(\.[^"]+)";$', re.MULTILINE)
 HASH_LENGTH = 16
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -40,11 +44,8 @@ class Assets:
 
     files: Mapping[str, Asset]
     hash: str
-
-    @property
-    def eager(self) -> list[str]:
-        """The modules that every view needs."""
-        return [name for name in self.files if name == "main.js" or name.startswith(EAGER)]
+    # The names of the modules that the first view needs.
+    eager: Sequence[str]
 
 
 @cache
@@ -64,7 +65,21 @@ def assets(default_currency: str) -> Assets:
         name: Asset(content, gzip.compress(content, mtime=0), _TYPES[Path(name).suffix])
         for name, content in contents.items()
     }
-    return Assets(files, digest.hexdigest()[:HASH_LENGTH])
+    return Assets(files, digest.hexdigest()[:HASH_LENGTH], sorted(_needed(contents, EAGER)))
+
+
+def _needed(contents: Mapping[str, bytes], names: Iterable[str]) -> set[str]:
+    """Return these modules and all that they import, and what that imports, and so on."""
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            folder = posixpath.dirname(name)
+            imported = (found.decode() for found in _IMPORT.findall(contents[name]))
+            waiting += [posixpath.normpath(posixpath.join(folder, path)) for path in imported]
+    return needed
 
 
 def _currencies(default_currency: str) -> bytes:

@@ -76,7 +76,7 @@ def main(address: str, system_password: str) -> None:
     print("The statement is genuine:", verdict.genuine, "Credits:", statement.total_credits)
     pdf = get_statement_pdf.sync(payer, client=asha)
     assert isinstance(pdf, File)
-    print("And as a file it begins with", pdf.payload.read(4))
+    print("And as a file it begins with", pdf.payload.read(4).decode())
 
     balance = get_balance.sync(payer, client=asha)
     assert isinstance(balance, AccountBalance)

@@ -1,8 +1,11 @@
 """Every command in the documents is executed by a test, or it is said here why it cannot be."""
 
+import ast
+import importlib.util
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,34 +14,13 @@ from flask import Flask
 
 from config import ROOT
 from tests.clients import OverHttp
+from tests.documents import DOCUMENTS, FENCED, SHELL, Block, block, blocks, found
 from tests.people import PASSWORD, Bank
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "bench" / "README.md"])
-FENCED = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# Blocks of these languages are commands or settings for a program. The others are examples of text.
-OF_PROGRAMS = {"sh", "javascript", "haproxy", "ini"}
 TIMEOUT_S = 60
-WALK = "This file executes it."
-# By document and how a block begins: the file of the tests that execute it, or why none can.
-EXECUTED = {
-    ("README.md", "make run"): "tests/integration/test_make.py",
-    ("README.md", "api="): WALK,
-    ("README.md", "from=…"): WALK,
-    ("README.md", "curl -s $api/accounts/$from/balance"): WALK,
-    ("README.md", "curl -s -X POST $api/auth/logout"): WALK,
-    ("README.md", "MONGO_URI="): "tests/integration/test_roles.py",
-    ("docs/api.md", ""): "tests/api/test_guide.py",
-    ("docs/clients.md", "newman run"): "tests/api/test_postman.py",
-    ("docs/clients.md", "openapi-python-client"): "tests/api/test_generated_clients.py",
-    ("docs/clients.md", "npx openapi-typescript"): "tests/api/test_generated_clients.py",
-    (
-        "docs/operations.md",
-        "[Unit]",
-    ): "Nothing runs systemd here. Its checker reads the units in deploy/.",
-    ("docs/operations.md", "defaults"): "tests/faults/test_proxies.py",
-    ("docs/operations.md", "flask --app wsgi db"): "tests/integration/test_upgrade_commands.py",
-    ("docs/operations.md", "flask --app wsgi backup"): "tests/integration/test_backup.py",
-    ("docs/operations.md", "flask --app wsgi doctor"): "tests/integration/test_doctor.py",
+# By document and how a block begins: why no test executes it.
+NOT_EXECUTED = {
+    ("docs/operations.md", "[Unit]"): "Nothing runs systemd here. Its checker reads the units in deploy/.",
     (
         "docs/operations.md",
         "db.getSiblingDB",
@@ -46,53 +28,40 @@ EXECUTED = {
     (
         "docs/operations.md",
         "sh.enableSharding",
-    ): "It takes mongos. The text says that it is untried.",
-    ("docs/webhooks.md", "const crypto"): "tests/api/test_webhook_guide.py",
-    ("docs/webhooks.md", "body="): "tests/api/test_webhook_guide.py",
+    ): "It takes mongos. The text says that it was never run.",
 }
-GIVEN = {
-    "from=…": "from=$(account $asha)",
-    "to=…": "to=$(open_account $ben)",
-    '"password": "…"': f'"password": "{PASSWORD}"',
-}
-# What the reader does by hand: he takes an id out of an answer, and opens a second account.
-HANDS = r"""
-id_in() {
-  python3 -c 'import json, sys; a = json.load(sys.stdin); print((a.get("accounts") or [a.get("account")])[0]["id"])'
-}
-account() { curl -s $api/accounts -H "Authorization: Bearer $1" | id_in; }
-open_account() {
-  curl -s $api/accounts/create -H "Authorization: Bearer $1" -H 'Content-Type: application/json' -d '{}' | id_in
-}
-"""
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Return the document and the text of each block that is for a program."""
-    return [
-        (str(document.relative_to(ROOT)), text)
-        for document in DOCUMENTS
-        for language, text in FENCED.findall(document.read_text())
-        if language in OF_PROGRAMS
-    ]
+def taken() -> Iterator[tuple[Path, list[Block]]]:
+    """Yield the blocks that each test takes out of a document by `block` or `script`."""
+    users = [file for file in (ROOT / "tests").rglob("*.py") if "from tests.documents import" in file.read_text()]
+    for file in users:
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(func=ast.Name("block"), args=[ast.Constant(str(document)), ast.Constant(str(begins))]):
+                    yield file, found(document, begins)
+                case ast.Call(func=ast.Name("script"), args=[ast.Constant(str(document))]):
+                    yield file, [each for each in found(document, "") if each.language == SHELL]
+                case ast.Call(func=ast.Name("block" | "script")):
+                    raise AssertionError(f"{file}:{node.lineno} does not say which block it takes.")
 
 
-def entry_of(document: str, text: str) -> tuple[str, str] | None:
-    return next((entry for entry in EXECUTED if entry[0] == document and text.startswith(entry[1])), None)
+def test_each_block_of_commands_is_taken_by_a_test_that_executes_it_or_it_is_said_why_not() -> None:
+    left = set(blocks())
+    for file, these in taken():
+        assert these, f"{file} takes a block that is not there."
+        left -= set(these)
+    for (document, begins), reason in NOT_EXECUTED.items():
+        (one,) = found(document, begins)
+        assert one in left, f"A test executes it: {reason}"
+        left.remove(one)
 
-
-def test_each_block_of_commands_is_executed_or_it_is_said_why_not() -> None:
-    found = {(document, text.splitlines()[0]): entry_of(document, text) for document, text in blocks()}
-
-    assert [block for block, entry in found.items() if entry is None] == []
-    assert set(found.values()) == EXECUTED.keys()
-    for where in EXECUTED.values():
-        assert not where.startswith("tests/") or (ROOT / where).exists(), where
+    assert [(each.document, each.text.splitlines()[0]) for each in left] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_each_command_of_an_operator_in_the_documents_exists(document: Path, app: Flask) -> None:
-    text = "\n".join(block for _, block in FENCED.findall(document.read_text()))
+    text = "\n".join(shown for _, shown in FENCED.findall(document.read_text()))
     text += "\n".join(re.findall(r"`(flask [^`]+)`", document.read_text()))
     for line in re.findall(r"(?<![\w-])flask (?:--app wsgi )?([a-z].*)", text):
         options, words = re.findall(r"(?<![\w-])--[a-z][\w-]*", line.partition("#")[0]), line.split()
@@ -105,16 +74,29 @@ def test_each_command_of_an_operator_in_the_documents_exists(document: Path, app
         assert isinstance(command, click.Group) or set(options) <= known, line
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_each_target_and_each_module_that_the_documents_name_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    # Between single backticks, or in an indented block.
+    code = "\n".join(re.findall(r"`[^`\n]+`|^ {4}.+$", document.read_text(), re.MULTILINE))
+
+    assert set(re.findall(r"(?<![\w-])make ([a-z]+)\b", code)) <= targets
+    for module in re.findall(r"python -m ((?:app|bench|clients|local|tests)[\w.]*)", code):
+        assert importlib.util.find_spec(module), module
+
+
 def test_the_walk_of_the_readme_goes_as_it_says(live_bank: Bank, tmp_path: Path) -> None:
     assert isinstance(live_bank.client, OverHttp)
-    script = "\n".join(text for document, text in blocks() if document == "README.md" and "$api" in text)
-    script = script.replace("http://127.0.0.1:5000", f"http://127.0.0.1:{live_bank.client.port}")
-    for placeholder, value in GIVEN.items():
-        assert placeholder in script
-        script = script.replace(placeholder, value)
+    steps = [
+        block("README.md", "api="),
+        block("README.md", "system_password=…"),
+        block("README.md", "curl -s $api/accounts/$from/balance"),
+        block("README.md", "curl -s -X POST $api/auth/logout"),
+    ]
+    script = "\n".join(steps).replace("http://127.0.0.1:5000", f"http://127.0.0.1:{live_bank.client.port}")
 
     walked = subprocess.run(
-        ["bash", "-c", f"set -eu -o pipefail\n{HANDS}\n{script}"],
+        ["bash", "-c", "set -eu -o pipefail\n" + script.replace("=…", f"='{PASSWORD}'")],
         cwd=tmp_path,
         env=os.environ,
         capture_output=True,

@@ -12,6 +12,7 @@ from clients.document import DOCUMENT
 from config import ROOT
 from tests.clients import OverHttp
 from tests.description import operations
+from tests.documents import script
 from tests.people import PASSWORD, Bank
 
 GUIDE = ROOT / "docs" / "api.md"
@@ -28,18 +29,18 @@ curl() {
 
 
 def examples() -> str:
-    return "\n".join(re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL))
+    return script("docs/api.md")
 
 
 @pytest.fixture
 def requests(live_bank: Bank, tmp_path: Path) -> list[tuple[int, str, str]]:
     """Execute the guide and return status, method and path of each request."""
     assert isinstance(live_bank.client, OverHttp)
-    script = examples().replace("http://127.0.0.1:5000", f"http://127.0.0.1:{live_bank.client.port}")
+    typed = examples().replace("http://127.0.0.1:5000", f"http://127.0.0.1:{live_bank.client.port}")
     log = tmp_path / "requests"
 
     done = subprocess.run(
-        ["bash", "-c", f"set -eu -o pipefail\n{CURL}\n{script}"],
+        ["bash", "-c", f"set -eu -o pipefail\n{CURL}\n{typed}"],
         cwd=tmp_path,
         env={**os.environ, "SYSTEM_PASSWORD": PASSWORD, "REQUESTS": str(log)},
         capture_output=True,

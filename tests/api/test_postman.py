@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from clients.document import DOCUMENT
 from clients.journey import JOURNEY
 from clients.postman import COLLECTION, ENVIRONMENT, as_text, collection, environment
+from config import ROOT
 from tests.clients import OverHttp
 from tests.description import operations
+from tests.documents import block, commands
 from tests.node import run_tool
 from tests.people import PASSWORD, Bank
 
@@ -89,14 +92,17 @@ def test_secrets_are_in_the_environment_alone_and_marked(made: dict[str, Any]) -
 def test_the_journey_is_green_against_a_fresh_bank(live_bank: Bank, tmp_path: Path) -> None:
     assert isinstance(live_bank.client, OverHttp)
     report = tmp_path / "report.json"
-    settings = {"baseUrl": f"http://127.0.0.1:{live_bank.client.port}", "systemPassword": PASSWORD}
+    password = shlex.quote(f"systemPassword={PASSWORD}")
+
+    ((newman, *words),) = commands(block("docs/clients.md", "newman run").replace("systemPassword=…", password))
 
     run = run_tool(
-        "newman",
-        *("run", COLLECTION, "--environment", ENVIRONMENT, "--folder", "Journey", "--color", "off"),
-        *(word for name, value in settings.items() for word in ("--env-var", f"{name}={value}")),
+        newman,
+        *words,
+        *("--env-var", f"baseUrl=http://127.0.0.1:{live_bank.client.port}", "--color", "off"),
         *("--reporters", "cli,json", "--reporter-json-export", report),
-        cwd=tmp_path,
+        cwd=ROOT,
+        env={"HOME": str(tmp_path)},
     )
 
     assert run.returncode == 0, run.stdout

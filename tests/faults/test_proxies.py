@@ -1,6 +1,5 @@
 """The attack on kept connections behind real proxies, set as carelessly as a server must bear: nginx and HAProxy."""
 
-import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +12,9 @@ from pymongo.database import Database
 
 from app.mongo import Document
 from local.processes import LOOPBACK, free_port, holds_within
-from tests.faults.wire import head, post, wire
+from tests.certificates import certificate_for
+from tests.documents import block
+from tests.faults.wire import head, post, program, wire
 from tests.server import running_server
 
 REQUEST_TIMEOUT_S = 1
@@ -59,7 +60,7 @@ def nginx(folder: Path, upstream: int) -> Iterator[int]:
     port = free_port()
     file = folder / "nginx.conf"
     file.write_text(NGINX.format(folder=folder, port=port, upstream=upstream))
-    with running([_program("nginx"), "-c", str(file), "-e", str(folder / "error.log")], port):
+    with running([program("nginx"), "-c", str(file), "-e", str(folder / "error.log")], port):
         yield port
 
 
@@ -68,7 +69,7 @@ def haproxy(folder: Path, upstream: int) -> Iterator[int]:
     port = free_port()
     file = folder / "haproxy.cfg"
     file.write_text(HAPROXY.format(port=port, upstream=upstream))
-    with running([_program("haproxy"), "-db", "-f", str(file)], port):
+    with running([program("haproxy"), "-db", "-f", str(file)], port):
         yield port
 
 
@@ -82,14 +83,6 @@ def running(command: list[str], port: int) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    if found is None:
-        # The one thing here that the project does not bring along; it must not look as if it had been tried.
-        pytest.skip(f"{name} is NOT INSTALLED, so the attack was not tried behind it: apt-get install {name}")
-    return found
 
 
 def _listens(port: int) -> bool:
@@ -118,3 +111,14 @@ def test_nobody_gets_an_answer_to_what_somebody_else_has_smuggled(
                     assert (answer.status, answer.headers["x-request-id"]) == (404, "victim"), pause_s
                 refused = attacker.answer()
             assert refused is None or refused.status in (400, 408, 502), pause_s
+
+
+def test_haproxy_takes_the_settings_of_the_guide(tmp_path: Path) -> None:
+    certificate, settings = certificate_for("bank.example", tmp_path), tmp_path / "haproxy.cfg"
+    shown = block("docs/operations.md", "defaults")
+    assert "/etc/haproxy/bank.pem" in shown
+    settings.write_text(shown.replace("/etc/haproxy/bank.pem", str(certificate)))
+
+    checked = subprocess.run([program("haproxy"), "-c", "-f", settings], capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stderr

@@ -1,11 +1,14 @@
 """A client that writes bytes where it likes and stops where it likes, and reads what comes back."""
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from local.processes import LOOPBACK
 
@@ -77,6 +80,15 @@ class Wire:
             data = b""
         self._received += data
         return data
+
+
+def program(name: str) -> str:
+    """Return where a proxy is, or skip the test."""
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if found is None:
+        # The one thing here that the project does not bring along; it must not look as if it had been tried.
+        pytest.skip(f"{name} is NOT INSTALLED, so nothing was tried behind it: apt-get install {name}")
+    return found
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from app.mongo.readiness import NotReady, check_schema
 from config import ROOT
 from local.replica_set import ReplicaSet
 from tests.copies import Silent, as_restored, content, used
+from tests.documents import block, commands
 from tests.people import Bank
 from tests.upgrades import EMPTY_DATABASE
 
@@ -290,14 +291,16 @@ def test_a_history_that_is_always_too_short_is_refused_with_what_to_do(
 def test_the_operator_copies_and_proves(
     app: Flask, busy_bank: Bank, tmp_path: Path, empty_database: Database[Document], replica_set: ReplicaSet
 ) -> None:
-    runner, directory = app.test_cli_runner(), str(tmp_path / "copy")
+    runner = app.test_cli_runner()
+    shown = block("docs/operations.md", "flask --app wsgi backup").replace("DIR", str(tmp_path / "copy"))
+    creating, proving, restoring = (words[3:] for words in commands(shown))
 
-    made = runner.invoke(args=["backup", "create", directory])
-    again = runner.invoke(args=["backup", "create", directory])
-    proved = runner.invoke(args=["backup", "verify", directory])
+    made = runner.invoke(args=creating)
+    again = runner.invoke(args=creating)
+    proved = runner.invoke(args=proving)
     with used(replica_set, EMPTY_DATABASE):
-        restored = runner.invoke(args=["backup", "restore", directory])
-    refused = runner.invoke(args=["backup", "restore", directory])
+        restored = runner.invoke(args=restoring)
+    refused = runner.invoke(args=restoring)
 
     assert made.exit_code == 0, made.output
     assert "Copied" in made.stdout

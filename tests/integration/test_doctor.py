@@ -17,6 +17,7 @@ from app.mongo.schema import VALIDATORS
 from config import Config
 from local.processes import LOOPBACK, free_port
 from local.replica_set import ReplicaSet
+from tests.documents import block, commands
 from tests.mail import smtp_server
 from tests.server import JWT_SECRET
 from tests.terminal import environment, flask_process
@@ -72,7 +73,8 @@ def test_where_letters_lead_is_told(mongo_uri: str) -> None:
 
 
 def test_what_is_found_can_be_read_by_people(mongo_uri: str) -> None:
-    with flask_process(mongo_uri, "doctor") as process:
+    ((_, _, _, *shown),) = commands(block("docs/operations.md", "flask --app wsgi doctor"))
+    with flask_process(mongo_uri, *shown) as process:
         out, _ = process.communicate(timeout=60)
 
     assert "ok         rights: The user of MONGO_URI cannot change an entry" in out

@@ -10,6 +10,7 @@ import pytest
 
 from config import ROOT
 from local.processes import holds_within
+from tests.documents import block, commands
 
 TIMEOUT_S = 60
 
@@ -69,6 +70,18 @@ def test_tests_are_chosen_by_their_arguments(tmp_path: Path) -> None:
     )
 
     assert shown.endswith("[-k][holds or batches][-x]")
+
+
+def test_what_the_readme_begins_with_starts_the_bank_and_its_tests(tmp_path: Path) -> None:
+    run, test = commands(block("README.md", "make run"))
+
+    shown = [
+        said(make(tmp_path, *words, "INSTALLED=", "NPM_INSTALLED=", python='printf "[%s]" "$@"'))
+        for _, *words in (run, test)
+    ]
+
+    assert shown[0].startswith("[-m][local.supervisor]")
+    assert "[-m][pytest]" in shown[1]
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 2), (127, 2)])

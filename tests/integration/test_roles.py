@@ -48,6 +48,8 @@ FORBIDDEN: dict[str, Attempt] = {
     "make a user": lambda db: db.command("createUser", "thief", pwd="thief", roles=["readWrite"]),
     "give itself a role": lambda db: db.command("grantRolesToUser", "fincore", roles=["readWrite"]),
     "delete a transaction": lambda db: db.transactions.delete_many({}),
+    "change who reversed what": lambda db: db.reversals.update_many({}, {"$set": {"by": ObjectId()}}),
+    "delete who reversed what": lambda db: db.reversals.delete_many({}),
     "delete an account": lambda db: db.accounts.delete_many({}),
     "delete a user": lambda db: db.users.delete_many({}),
     "change the schema's version": lambda db: db["schema"].update_one({}, {"$set": {"version": 99}}),

@@ -10,9 +10,11 @@ from pymongo.database import Database
 
 from app import mongo
 from app.mongo import Document
+from app.mongo.migrations import run
 from app.mongo.migrations.version_2 import normalise_emails
 from app.mongo.readiness import check_schema
 from local.replica_set import ReplicaSet
+from tests.documents import block, commands
 from tests.integration.test_schema import USER
 from tests.upgrades import EMPTY_DATABASE, run_again
 
@@ -57,7 +59,7 @@ def test_the_operator_follows_an_upgrade(app: Flask, old_database: Database[Docu
 
     upgraded = db(app, replica_set, "upgrade")
     assert upgraded.exit_code == 0, upgraded.output
-    assert "4 migrations done. The schema has version 2." in upgraded.stdout
+    assert "5 migrations done. The schema has version 2." in upgraded.stdout
     assert "db finish" in upgraded.stdout
     assert "Collections and indexes" in upgraded.stderr
     between = status()
@@ -67,12 +69,24 @@ def test_the_operator_follows_an_upgrade(app: Flask, old_database: Database[Docu
 
     finished = db(app, replica_set, "finish")
     assert finished.exit_code == 0, finished.output
-    assert "5 migrations done." in finished.stdout
+    assert "7 migrations done." in finished.stdout
     after = status()
     assert after[0] == 0
     assert '"pending": []' in after[1]
     again = db(app, replica_set, "upgrade")
     assert (again.exit_code, again.stdout) == (0, "Nothing was pending. The schema has version 2.\n")
+
+
+def test_the_operator_types_what_the_guide_says_in_its_order(
+    app: Flask, empty_database: Database[Document], replica_set: ReplicaSet
+) -> None:
+    shown = commands(block("docs/operations.md", "flask --app wsgi db"))
+
+    for words in shown:
+        assert words[:4] == ["flask", "--app", "wsgi", "db"]
+        result = db(app, replica_set, *words[4:])
+        assert result.exit_code == 0, result.output
+    assert run.state(empty_database).is_up_to_date
 
 
 def test_a_refusal_is_one_line_and_exit_code_1(

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 import structlog
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
 
 from app import logs
 from app.http import requests
+from app.telemetry import metrics
 from config import ROOT
 from tests.logs import let_tell
 from tests.people import PASSWORD, Bank, new_key
@@ -22,6 +26,10 @@ PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "fincore.json"
 OPERATIONS = ROOT / "docs" / "operations.md"
 SERIES = re.compile(r"fincore_[a-z_]+")
+# Which labels an expression sorts by, and which it chooses by. Prometheus itself adds what it scraped from.
+SORTED_BY = re.compile(r"\bby \(([^)]*)\)")
+CHOSEN_BY = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
+OF_PROMETHEUS = {"instance", "job"}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -55,6 +63,88 @@ def test_prometheus_takes_a_scrape(bank: Bank) -> None:
     bank.customer(100)
 
     promtool("check", "metrics", text=bank.anonymous.get("/metrics").content.decode())
+
+
+def panels() -> list[tuple[str, str]]:
+    """Return the legend and the expression of each line that the dashboard draws."""
+    found = json.loads(DASHBOARD.read_text())["panels"]
+    return [(target["legendFormat"], target["expr"]) for panel in found for target in panel.get("targets", [])]
+
+
+def alerts() -> list[str]:
+    groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
+    return [rule["expr"] for group in groups for rule in group["rules"]]
+
+
+def labels_of(bank: Bank) -> dict[str, set[str]]:
+    """Return the labels that each measure has, as it is declared or scraped."""
+    found = {
+        made._name: set(made._labelnames) for made in vars(metrics).values() if isinstance(made, MetricWrapperBase)
+    }
+    for family in text_string_to_metric_families(bank.anonymous.get("/metrics").content.decode()):
+        found.setdefault(family.name, set()).update(*(sample.labels for sample in family.samples))
+    return found
+
+
+def test_prometheus_takes_each_expression_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "5m")}
+        for number, (_, expression) in enumerate(panels())
+    ]
+    (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+
+    promtool("check", "rules", str(tmp_path / "panels.yml"))
+
+
+def test_every_label_that_is_asked_for_is_one_of_the_measure(bank: Bank) -> None:
+    bank.customer(100)
+    labels = labels_of(bank)
+
+    for legend, expression in [*panels(), *(("", expression) for expression in alerts())]:
+        sorted_by = {label.strip() for found in SORTED_BY.findall(expression) for label in found.split(",")}
+        asked = sorted_by | set(CHOSEN_BY.findall(expression))
+        series = SERIES.findall(expression)
+        known = set().union(*(labels[re.sub("_(bucket|count|total)$", "", each)] for each in series)) | OF_PROMETHEUS
+        if any(each.endswith("_bucket") for each in series):
+            known.add("le")
+        assert asked <= known, expression
+        assert set(re.findall(r"{{(\w+)}}", legend)) <= sorted_by, legend
+
+
+def test_the_dashboard_asks_the_source_that_is_chosen_on_it() -> None:
+    found = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+
+    assert {panel["datasource"]["uid"] for panel in found} == {"${datasource}"}
+    assert len({panel["id"] for panel in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_told"),
+    [("_x10 1x5", True), ("1x8 2x10", True), ("3x20", False)],
+    ids=["the first error of a route", "another error", "old errors"],
+)
+def test_each_error_is_told(tmp_path: Path, values: str, is_told: bool) -> None:
+    told = [{"exp_labels": {"severity": "page", "instance": "bank"}}] if is_told else []
+    series = 'fincore_http_requests_total{instance="bank", route="/api/me", method="GET", status="500"}'
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": series, "values": values}],
+        "alert_rule_test": [
+            {
+                "eval_time": "12m",
+                "alertname": "FincoreErrors",
+                "exp_alerts": told,
+            }
+        ],
+    }
+    # What the alert says is left out, because promtool would compare it word for word.
+    rules = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        rule["annotations"] = {}
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "case.yml").write_text(yaml.safe_dump({"rule_files": ["alerts.yml"], "tests": [case]}))
+
+    promtool("test", "rules", str(tmp_path / "case.yml"))
 
 
 @pytest.mark.parametrize("file", [PROMETHEUS / "alerts.yml", DASHBOARD], ids=["alerts", "dashboard"])

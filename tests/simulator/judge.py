@@ -65,6 +65,7 @@ class Judge:
                 changed[name].append((before, after))
         insist(not changed["ledger_entries"], "an entry was changed")
         insist(not changed["audit_log"], "an audit record was changed")
+        insist(not changed["reversals"], "who reversed what was changed")
         for account in new["accounts"]:
             self.books[account["_id"]] = Book(account)
         entries = sorted(new["ledger_entries"], key=lambda entry: (entry["account"], entry["sequence"]))
@@ -74,6 +75,7 @@ class Judge:
             insist(account in self.books, "an entry without an account")
             self.books[account].extend(journal, ChainMap(records, self.records), delta.number)
         self._judge_sums(entries)
+        insist(_marks_of(new["transactions"]) == _pairs(new["reversals"]), "a reversal without its mark")
         self._judge_records(delta, new["transactions"], changed["transactions"], entries)
         self._judge_statuses(changed["accounts"])
         self._judge_witnesses(new, records, entries)
@@ -319,6 +321,16 @@ def _ids_in(value: Any) -> Iterable[ObjectId]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _ids_in(each)
+
+
+def _marks_of(records: Iterable[Document]) -> set[tuple[ObjectId, ObjectId]]:
+    """Return which of these records reverse what, and did."""
+    reversals = (each for each in records if each["kind"] == "REVERSAL" and each["status"] == "COMPLETED")
+    return {(each["reverses"], each["_id"]) for each in reversals}
+
+
+def _pairs(marks: Iterable[Document]) -> set[tuple[ObjectId, ObjectId]]:
+    return {(mark["_id"], mark["by"]) for mark in marks}
 
 
 def _transactions_in(value: Any) -> Iterable[ObjectId]:

@@ -22,9 +22,9 @@ UNKNOWN_COMMIT = "UnknownTransactionCommitResult"
 # As `transactionLifetimeLimitSeconds` of `make run`.
 BLOCK_LIFETIME_US = 8_000_000
 
-# A name that starts with a dot stands for a condition: only COMPLETED reversals are in that index.
+# `_id` is unique everywhere.
 UNIQUE: dict[str, tuple[tuple[str, ...], ...]] = {
-    "transactions": (("user", "idempotency_key"), ("reverses", ".completed")),
+    "transactions": (("user", "idempotency_key"),),
     "ledger_entries": (("account", "sequence"),),
     "users": (("email",),),
 }
@@ -167,7 +167,7 @@ class Server:
         id_ = document["_id"]
         keys = [(name, ("_id",), id_)]
         for fields in self._unique.get(name, ()):
-            if all(_is_indexed(each, document) for each in fields):
+            if all(each in document for each in fields):
                 keys.append((name, fields, *(document.get(each) for each in fields)))
         for key in keys:
             holder = self._locks.get(key)
@@ -279,10 +279,6 @@ class Server:
             if (values := _values(query.get(each))) is not None:
                 return [id_ for value in values for id_ in self._index.get((name, each, value), ())]
         return None
-
-
-def _is_indexed(field: str, document: Document) -> bool:
-    return field in document or (field == ".completed" and document["status"] == "COMPLETED")
 
 
 def _values(wanted: Any) -> list[Any] | None:

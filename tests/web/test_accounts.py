@@ -29,7 +29,7 @@ def test_many_payments_are_looked_at_and_then_made(page: Page, asha: tuple[Perso
     page.get_by_role("button", name="Look at it").click()
     expect(page.get_by_text("2 lines cannot be paid.")).to_be_visible()
     expect(page.get_by_text("There is not enough available.")).to_be_visible()
-    page.get_by_role("button", name="Pay 2 for ₹4.00").click()
+    page.get_by_role("button", name="Make 2 payments · ₹4.00").click()
     expect(page.get_by_role("heading", name="All paid")).to_be_focused()
     assert person.balance(savings) == 400
 

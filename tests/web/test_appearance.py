@@ -101,7 +101,7 @@ def test_the_page_weighs_little_and_nothing_jumps(browser: Browser, web: Bank, a
             ".observe({ type: 'layout-shift', buffered: true })"
         )
         page.goto("/")
-        expect(page.locator(".spark-box svg").first).to_be_visible()
+        expect(page.locator(".spark-box svg").first).to_be_attached()
         page.wait_for_load_state("networkidle")
         weight = page.evaluate(
             "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"

@@ -1,11 +1,14 @@
 """Every view of the page, and a bank in which each has something to show."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from playwright.sync_api import Page, expect
 
 from tests.people import Bank, Person, new_key
+
+_worlds = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ VIEWS = [
     View("account-close", "/accounts/{spare}/settings", "Change"),
     View("movements", "/movements", "Movements"),
     View("movements-none", "/accounts/{spare}", "Spare"),
-    View("movement", "/movements/{transfer}", "Rent", act=_show_receipt),
-    View("movement-declined", "/movements/{declined}", "Payment"),
+    View("movement", "/movements/{transfer}", "Ben Cole", act=_show_receipt),
+    View("movement-declined", "/movements/{declined}", "Ben Cole"),
     View("pay", "/pay", "Pay", act=_fill_payment),
     View("pay-faults", "/pay", "Pay", act=_nothing_filled_in),
     View("pay-paid", "/pay", "Pay", act=_pay),
@@ -138,28 +141,30 @@ def views_of(world: World, who: Person | None) -> list[View]:
     ]
 
 
-def new_world(bank: Bank) -> World:
-    """Fill a bank so that every view has something to show."""
-    asha, ben = bank.register("Asha Rao"), bank.register("Ben Cole")
+def new_world(bank: Bank, *, strain: str = "") -> World:
+    """Fill a bank so that every view has something to show. `strain` is added to all names and notes."""
+    number = next(_worlds)
+    asha = bank.register(f"Asha Rao{strain}", f"asha.rao{number}@post.example")
+    ben = bank.register(f"Ben Cole{strain}", f"ben.cole{number}@post.example")
     everyday, travel, holidays, spare = (
-        asha.open_account(name=name) for name in ("Everyday", "Travel", "Holidays", "Spare")
+        asha.open_account(name=name + strain) for name in ("Everyday", "Travel", "Holidays", "Spare")
     )
     euro, bens = asha.open_account("EUR", "Euro"), ben.open_account(name="Everyday")
     bank.fund(everyday, 9_200_000)
     bank.fund(euro, 41_207)
     bank.fund(bens, 50_000_000)
-    rent = ben.transfer(bens, everyday, 2_400_000, description="Rent, November").body["transaction"]["id"]
+    rent = ben.transfer(bens, everyday, 2_400_000, description=f"Rent, November{strain}").body["transaction"]["id"]
     asha.transfer(everyday, travel, 3_600_000, description="For the trip")
     asha.transfer(everyday, bens, 50_000, description="Lunch")
     declined = asha.transfer(everyday, bens, 20_000_000).body["transactionId"]
-    _hold(asha, everyday, bens, 350_000, "Deposit, Hotel Meera")
+    _hold(asha, everyday, bens, 350_000, f"Deposit, Hotel Meera{strain}")
     _hold(ben, bens, everyday, 120_000, "Bicycle for the weekend")
-    asha.post("/api/payees", {"number": _number(ben), "name": "Ben Cole"})
+    asha.post("/api/payees", {"number": _number(ben), "name": f"Ben Cole{strain}"})
     twice = asha.transfer(everyday, bens, 124_000, description="Grocer’s").body["transaction"]["id"]
     bank.system.post(f"/api/transactions/{twice}/reverse", {"idempotencyKey": new_key(), "reason": "Paid twice"})
     bank.system.patch(f"/api/admin/accounts/{travel}/status", {"status": "FROZEN", "reason": "Asked for by the holder"})
     # Nobody answers there.
-    shop = asha.post("/api/webhooks", {"url": "http://127.0.0.1:65001/fincore", "description": "The shop"})
+    shop = asha.post("/api/webhooks", {"url": "http://127.0.0.1:65001/fincore", "description": f"The shop{strain}"})
     return World(
         asha,
         bank.system,

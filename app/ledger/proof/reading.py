@@ -22,6 +22,7 @@ from app.ledger.proof.rows import CODEC, Row, read_rows
 from app.ledger.records import Identity
 from app.ledger.repository import find_identities
 from app.mongo import Document, database
+from app.mongo.migrations.version_2 import REVERSALS_KEPT
 
 READ_AT_ONCE = 4_000
 # MongoDB applies a time limit to all reads of a cursor together, so a pass needs a long one.
@@ -83,6 +84,12 @@ def find_upgrade() -> Upgrade | None:
         return None
     finished = found.get("finished_at")
     return Upgrade(milliseconds(found["begun_at"]), None if finished is None else milliseconds(finished))
+
+
+def are_reversals_kept() -> bool:
+    """Tell whether `reversals` has every reversal. Until an upgrade is finished, the old release writes none there."""
+    found = collection("schema").find_one({"_id": f"migration {REVERSALS_KEPT}"})
+    return found is not None and "done_at" in found
 
 
 class Identities:

@@ -26,6 +26,7 @@ from app.ledger.proof.reading import (
     read_entries,
     readable_identity,
 )
+from app.ledger.proof.reversals import check_marks
 from app.ledger.proof.rows import Row
 from app.ledger.records import EntryType
 from app.mongo import Document, database, moment
@@ -44,6 +45,7 @@ def verify(advanced: Callable[[int], None] = lambda _read: None) -> Report:
     with _no_collection():
         _check_journals(report, advanced)
         check_movements(report, Identities(), advanced)
+        check_marks(report)
     return report
 
 

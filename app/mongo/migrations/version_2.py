@@ -6,7 +6,7 @@ Version 1 writes on while they run, and until `flask db finish`, which therefore
 from datetime import UTC, datetime, timedelta
 
 from bson import ObjectId
-from pymongo import UpdateOne
+from pymongo import IndexModel, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
@@ -14,7 +14,7 @@ from app.account_numbers import new_number
 from app.addresses import normal_email
 from app.mongo import Document
 from app.mongo.blocks import DUPLICATE_KEY_CODE
-from app.mongo.migrations.steps import Migration, Phase, Refused, Step
+from app.mongo.migrations.steps import WALKED_AT_ONCE, Migration, Phase, Refused, Step
 
 _INDEX_NOT_FOUND = 27
 # Whose places others have taken. Version 1 needs them, so they go last.
@@ -29,6 +29,12 @@ _SUPERSEDED_INDEXES = (
     ("audit_log", "subject_1__id_1"),
     ("audit_log", "actor_1__id_1"),
 )
+# Version 1 has no `reversals`, so this keeps its processes from reversing twice.
+_REVERSED_ONCE = IndexModel(
+    "reverses", unique=True, partialFilterExpression={"reverses": {"$exists": True}, "status": "COMPLETED"}
+)
+# The migration after which `reversals` has all reversals.
+REVERSALS_KEPT = 11
 # The kinds of security mail of version 1.
 _URGENT_KINDS = ("welcome", "password_changed", "password_reset")
 # If version 1 wrote an entry within this time, one of its processes probably still runs.
@@ -133,11 +139,46 @@ def refuse_while_version_1_posts(database: Database[Document]) -> None:
 def drop_superseded_indexes(step: Step) -> None:
     """Drop the indexes that only version 1 uses."""
     for collection, index in _SUPERSEDED_INDEXES:
-        try:
-            step.database[collection].drop_index(index)
-        except OperationFailure as error:
-            if error.code != _INDEX_NOT_FOUND:
-                raise
+        _drop_index(step.database, collection, index)
+
+
+def _drop_index(database: Database[Document], collection: str, index: str) -> None:
+    try:
+        database[collection].drop_index(index)
+    except OperationFailure as error:
+        if error.code != _INDEX_NOT_FOUND:
+            raise
+
+
+def guard_reversals(step: Step) -> None:
+    """Have the index by which version 1 reverses once. Only a bank that was restored from a copy may lack it.
+
+    A block of either version writes the reversed transaction itself too, so two that race conflict in any case.
+    """
+    step.database["transactions"].create_indexes([_REVERSED_ONCE])
+    keep_reversals(step)
+
+
+def keep_reversals(step: Step) -> None:
+    """Write who reversed what to `reversals`, where version 1 writes nothing."""
+    while True:
+        after = {} if step.position is None else {"$gt": step.position}
+        query = {"reverses": {"$exists": True, **after}, "status": "COMPLETED"}
+        found = step.database["transactions"].find(query, projection=["reverses"]).sort("reverses", 1)
+        batch = list(found.limit(WALKED_AT_ONCE))
+        if not batch:
+            return
+        step.database["reversals"].bulk_write(
+            [UpdateOne({"_id": each["reverses"]}, {"$setOnInsert": {"by": each["_id"]}}, upsert=True) for each in batch]
+        )
+        step.position = batch[-1]["reverses"]
+        step.keep(step.position)
+        step.advanced(len(batch))
+
+
+def drop_reversals_index(step: Step) -> None:
+    """Drop the index that only version 1 needs: a collection with it cannot be sharded."""
+    _drop_index(step.database, "transactions", _REVERSED_ONCE.document["name"])
 
 
 MIGRATIONS = (
@@ -150,4 +191,7 @@ MIGRATIONS = (
     Migration(7, 2, Phase.CONTRACT, "drop the indexes of version 1", drop_superseded_indexes),
     Migration(8, 2, Phase.EXPAND, "give accounts numbers", number_accounts, size="accounts"),
     Migration(9, 2, Phase.CONTRACT, "give newer accounts numbers", number_accounts, size="accounts"),
+    Migration(10, 2, Phase.EXPAND, "keep who reversed what", guard_reversals),
+    Migration(REVERSALS_KEPT, 2, Phase.CONTRACT, "keep who reversed what since", keep_reversals),
+    Migration(12, 2, Phase.CONTRACT, "drop the index of reversals", drop_reversals_index),
 )

@@ -1,22 +1,35 @@
 // Starts the page: continues the browser's session if there is one, then shows what is at the address.
 
 import { put } from "./kit/dom.js";
+import { vanish } from "./kit/leave.js";
 import { failed } from "./kit/failures.js";
 import { currentUser, onExpired, onOtherTab, resume } from "./kit/session.js";
 import { signInAgain } from "./kit/sign-in-again.js";
 import { Problem } from "./kit/problems.js";
-import { show, start } from "./kit/router.js";
+import { placeAt, show, start } from "./kit/router.js";
+import { PLACES } from "./places.js";
 
 onExpired(signInAgain);
 
 onOtherTab(({ kind, user }) => {
   const mine = currentUser();
-  if (mine === null) location.reload();
-  else if (kind === "signed-out") location.assign("/sign-in");
-  else if (user !== mine.id) put(document.getElementById("page"), failed(new Problem("stranger", { name: "Somebody else" }), show).element);
+  if (mine === null && kind === "signed-in") location.reload();
+  else if (mine !== null && kind === "signed-out") vanish("/sign-in");
+  else if (mine !== null && user !== mine.id) put(document.getElementById("page"), failed(new Problem("stranger", { name: "Somebody else" }), show).element);
 });
 
+// A browser may keep a page that was left and show it again as it was, to whoever goes back.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
+// What is used often is fetched while there is nothing else to do, so that it is there when it is wanted.
+function fetchMore() {
+  if (currentUser() === null || navigator.connection?.saveData) return;
+  for (const place of PLACES) if (place.isOften) place.load().catch(() => {});
+}
+
 async function begin() {
+  // Meanwhile, because most who come are signed in.
+  placeAt(location.pathname)?.load().catch(() => {});
   try {
     await resume();
   } catch (error) {
@@ -27,3 +40,5 @@ async function begin() {
 }
 
 await begin();
+if (globalThis.requestIdleCallback) requestIdleCallback(fetchMore);
+else setTimeout(fetchMore, 1_000);

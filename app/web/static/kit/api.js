@@ -26,7 +26,7 @@ export async function call(method, path, { query, body, signal, as = "json", isP
   for (let tries = 0; ; tries += 1) {
     const token = isPublic ? null : await freshToken();
     const answer = await send(method, address, { token, body, signal, headers });
-    if (answer.ok) return answer.status === 204 ? null : answer[as]();
+    if (answer.ok) return answer.status === 204 ? null : read(answer, as, method);
     const problem = await problemOf(answer);
     if (answer.status === 401 && token !== null && problem.code !== "invalid_credentials" && tries === 0) {
       await refreshed(token);
@@ -68,6 +68,15 @@ async function send(method, address, { token, body, signal, headers }) {
   } finally {
     clearTimeout(watch);
     if (wasSlow) noteSlow(-1);
+  }
+}
+
+// What says 200 and is not JSON does not come from the bank.
+async function read(answer, as, method) {
+  try {
+    return await answer[as]();
+  } catch {
+    throw new Problem("broken", { wasSent: method !== "GET" });
   }
 }
 

@@ -1,5 +1,9 @@
 // Reads and writes CSV as spreadsheets do: commas, semicolons or tabs, quotes, and a mark at the start.
 
+const FORMULA = /(^|[;|\t])((?:[^\S\t]|")*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])/g;
+// The apostrophe that `toCsv` set is not part of the text.
+const MARKED = /^'(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])/;
+
 export function parseCsv(text) {
   const body = text.replace(/^\ufeff/, "");
   const first = body.slice(0, (body.search(/\r?\n/) + 1 || body.length + 1) - 1);
@@ -15,14 +19,14 @@ export function parseCsv(text) {
     else if (one === "\n") rows.push([""]);
     else if (one !== "\r") row[row.length - 1] += one;
   }
-  return rows.map((row) => row.map((cell) => cell.trim())).filter((row) => row.some(Boolean));
+  return rows.map((row) => row.map((cell) => cell.trim().replace(MARKED, "").trim())).filter((row) => row.some(Boolean));
 }
 
-// A cell that a spreadsheet would take for a formula starts with a quote.
+// As in the bank's own statements: a part of a cell that a spreadsheet would take for a formula gets an apostrophe.
 export function toCsv(rows) {
   const cell = (value) => {
-    const text = /^[=+\-@\t]/.test(value) ? `'${value}` : String(value);
-    return /[",\n;]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const text = String(value).replace(FORMULA, "$1'$2");
+    return /[",\r\n;|\t]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return `\ufeff${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
 }

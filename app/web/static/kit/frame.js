@@ -30,8 +30,7 @@ export function frame() {
     isStaff() && OPERATOR_TABS.length > 0 && h("div", {}, h("p", { class: "group" }, "Operator"), h("ul", {}, OPERATOR_TABS.map((tab) => h("li", {}, entry(tab))))),
     h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("button", { type: "button", class: "quiet soft", onclick: out }, "Sign out"))),
   );
-  const tabs = h("nav", { class: "tabs", "aria-label": "Main" }, TABS.filter((tab) => tab.thumb).map(entry));
-  return place(key, main, h("div", { class: "frame" }, rail, main), tabs);
+  return place(key, main, h("div", { class: "frame" }, rail, main), h("nav", { class: "tabs", "aria-label": "Main" }));
 }
 
 // The frame of somebody who is not signed in.
@@ -60,7 +59,13 @@ function entry(tab) {
   return h("a", { href: tab.href, "data-tab": tab.name }, icon(tab.icon ?? tab.name), tab.text);
 }
 
+const thumb = (tab) => entry({ ...tab, text: tab.brief ?? tab.text });
+
 export function markPlace(tab) {
+  const tabs = page.querySelector(".tabs");
+  // Who is at work as an operator has an operator's tabs at the thumb.
+  const isAtWork = OPERATOR_TABS.some((one) => one.name === tab);
+  if (tabs) put(tabs, (isAtWork ? [...OPERATOR_TABS, TABS.at(-1)] : TABS).filter((one) => one.thumb).map(thumb));
   for (const link of page.querySelectorAll("[data-tab]")) {
     if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -55,9 +55,12 @@ function digestOf({ fromAccount, toAccount, amount }) {
   return [fromAccount, toAccount, amount].join(" ");
 }
 
-export function forgetAll() {
+// Forgets what was kept here for this person, except payments whose end is not known: without their keys they might be
+// paid twice.
+export function forgetMine() {
   try {
-    for (const key of Object.keys(localStorage)) if (/^fincore\.(open|paid|names)\./.test(key)) localStorage.removeItem(key);
+    for (const kind of ["paid", "names"]) localStorage.removeItem(`fincore.${kind}.${currentUser().id}`);
+    if (read("open").length === 0) localStorage.removeItem(`fincore.open.${currentUser().id}`);
   } catch {
     // There is nothing to forget.
   }

@@ -1,10 +1,19 @@
 // The way out: the session ends, and what was kept here for this person goes with it.
 
-import { forgetAll } from "./intents.js";
-import { signOut } from "./session.js";
+import { put } from "./dom.js";
+import { forgetMine } from "./intents.js";
+import { forget, signOut } from "./session.js";
 
 export async function leave() {
   await signOut();
-  forgetAll();
-  location.assign("/sign-in?told=out");
+  forgetMine();
+  vanish("/sign-in?told=out");
+}
+
+// Goes elsewhere and leaves nothing behind that the browser could show again when one goes back.
+export function vanish(address) {
+  forget();
+  put(document.getElementById("page"));
+  document.title = "Fincore";
+  location.assign(address);
 }

@@ -47,7 +47,7 @@ export function chipOf({ status, kind }) {
 function noteOf(transaction, who) {
   const { status, kind, failure } = transaction;
   const description = transaction.description === who ? null : transaction.description;
-  const time = status === "PENDING" ? `until ${shortDate(transaction.expiresAt)}` : clock(transaction.createdAt);
+  const time = status === "PENDING" ? `until ${shortDate(transaction.expiresAt)}`.replaceAll(" ", "\u00a0") : clock(transaction.createdAt);
   const reason = failure && (FAILURES[failure.code] ?? "Not carried out");
   const what = kind === "REVERSAL" ? "Reversed by the bank" : kind === "FUNDING" && !description ? "Paid in" : null;
   return [reason ?? what ?? description, time].filter(Boolean).join(" · ");

@@ -7,16 +7,20 @@ import { buttonLink, chip, money, notice, total } from "./parts.js";
 import { wordsOf } from "./problems.js";
 
 function outcome(label, kind, amount, ...content) {
-  return h("section", { class: "sheet stack outcome", "aria-label": label }, h("h1", { class: "as-chip", tabindex: "-1" }, chip(label, kind)), amount, content);
+  return within("h1", label, kind, amount, content);
 }
 
-export function paid({ transaction, shown, balance }) {
+function within(heading, label, kind, amount, ...content) {
+  return h("section", { class: "sheet stack outcome", "aria-label": label }, h(heading, { class: "as-chip", tabindex: "-1" }, chip(label, kind)), amount, content);
+}
+
+export function paid({ transaction, body, shown, balance }) {
   return outcome(
     "Paid",
     "proof",
     total(money(transaction.amount, transaction.currency, { hero: true })),
     h("p", {}, "to ", h("b", {}, name(shown.to)), ` from ${shown.from}, just now.`, balance !== null && [h("br"), h("span", { class: "soft" }, `Your balance is now ${format(balance, transaction.currency)}.`)]),
-    h("div", { class: "row actions" }, buttonLink(`/movements/${transaction.id}`, "Receipt"), buttonLink("/pay", "Pay somebody else"), buttonLink("/", "Your accounts")),
+    h("div", { class: "row actions" }, buttonLink(`/movements/${transaction.id}`, "Receipt"), shown.isNew && buttonLink(`/payees?number=${body.toAccount}`, "Save as a payee"), buttonLink("/pay", "Pay somebody else"), buttonLink("/", "Your accounts")),
   );
 }
 
@@ -27,14 +31,15 @@ export function notPaid({ body, shown, problem, available, onChange }) {
   return outcome("Not paid", "", money(body.amount, shown.currency, { hero: true }), notice("wrong", wordsOf(problem)[0], text), h("div", { class: "row actions" }, button("Change the payment", { class: "button main", onclick: onChange }), buttonLink("/", "Your accounts")));
 }
 
-export function notKnown({ body, shown, onAsk }) {
+// `heading`: "h2" where the view has a heading of its own.
+export function notKnown({ body, shown, onAsk, heading = "h1" }) {
   const again = button("Ask again", { class: "button main" });
   again.addEventListener("click", () => {
     if (again.getAttribute("aria-busy")) return;
     again.setAttribute("aria-busy", "true");
     onAsk().finally(() => again.removeAttribute("aria-busy"));
   });
-  return outcome("Not known yet", "hold", money(body.amount, shown.currency, { hero: true }), h("p", {}, "to ", h("b", {}, name(shown.to)), ` from ${shown.from}.`), notice("hold", "The connection broke before we heard back.", "Ask again: if it was paid, nothing is paid twice."), h("div", { class: "row actions" }, again));
+  return within(heading, "Not known yet", "hold", money(body.amount, shown.currency, { hero: true }), h("p", {}, "to ", h("b", {}, name(shown.to)), ` from ${shown.from}.`), notice("hold", "The connection broke before we heard back.", "Ask again: if it was paid, nothing is paid twice."), h("div", { class: "row actions" }, again));
 }
 
 // The same was paid a short while ago: this may be meant, or not.

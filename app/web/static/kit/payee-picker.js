@@ -73,7 +73,7 @@ export function payeePicker({ accounts, payees, from, onChange }) {
     if (!number || known().some((one) => one.to === number)) return undefined;
     try {
       const { holder, currency } = await get("/api/payees/lookup", { number });
-      if (turn === looking) suggest([{ to: number, name: holder, note: spaced(number), currency, isChecked: true }]);
+      if (turn === looking) suggest([{ to: number, name: holder, note: spaced(number), currency, isChecked: true, isNew: true }]);
     } catch (error) {
       if (turn === looking) showFault(wordsOf(error).join(" "));
     }
@@ -93,8 +93,8 @@ export function payeePicker({ accounts, payees, from, onChange }) {
 export function namedBefore(accounts, payees, to) {
   const own = accounts.find((one) => handle(one) === to || one.id === to);
   if (own) return { to: handle(own), name: nameOf(own), note: "Your own account", currency: own.currency, isOwn: true };
-  const payee = payees.find((one) => one.number === to);
-  if (payee) return { to, name: payee.name, note: spaced(to), currency: payee.currency, isChecked: true };
-  const known = namer(accounts)(to);
+  const payee = payees.find((one) => one.number === to || one.accountId === to);
+  if (payee) return { to: payee.number, name: payee.name, note: spaced(payee.number), currency: payee.currency, isChecked: true };
+  const known = namer(accounts, payees)(to);
   return known && { to, name: known, note: "Paid before" };
 }

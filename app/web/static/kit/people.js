@@ -64,9 +64,17 @@ export function remember(accountId, name) {
   }
 }
 
-// Returns a function that names an account by its id, or null where the name is not known.
-export function namer(accounts) {
+// Own accounts, saved payees, and what `namer` returns for them.
+export async function acquainted(signal) {
+  const [accounts, payees] = await Promise.all([ownAccounts(signal), savedPayees(signal)]);
+  return { accounts, payees, nameFor: namer(accounts, payees) };
+}
+
+// Returns a function that names an account by its id: a payee or an own account as this person calls it, or whom they
+// paid from this browser; null where the name is not known.
+export function namer(accounts, payees = []) {
   const known = new Map(Object.entries(remembered()));
+  for (const payee of payees) known.set(payee.accountId, payee.name);
   for (const account of accounts) known.set(account.id, nameOf(account));
   return (id) => known.get(id) ?? null;
 }

@@ -6,8 +6,8 @@ export class Problem extends Error {
   constructor(kind, { wasSent = false, status = 0, retryAfter = 2, ...members } = {}) {
     super(kind);
     Object.assign(this, { kind, status, retryAfter, code: null, errors: {}, ...members });
-    // Whether it may have been carried out although no answer says so.
-    this.isUnknown = wasSent || ["internal_error", "ledger_busy", "service_unavailable"].includes(this.code);
+    // Whether it may have been carried out although no answer says so. A proxy that gave up waiting says it by 5xx too.
+    this.isUnknown = wasSent || status >= 500;
   }
 }
 

@@ -8,7 +8,8 @@ import { failed, nothingHere } from "./failures.js";
 import { skeletonPage, skeletonList } from "./parts.js";
 import { door, frame, markPlace } from "./frame.js";
 
-const compiled = PLACES.map((place) => ({ ...place, pattern: new RegExp(`^${place.path.replace(/:(\w+)/g, "(?<$1>[^/]+)")}/?$`) }));
+// What stands for an id or a number is letters and digits only, because it goes into the addresses of calls.
+const compiled = PLACES.map((place) => ({ ...place, pattern: new RegExp(`^${place.path.replace(/:(\w+)/g, "(?<$1>[\\w-]+)")}/?$`) }));
 let leaving = new AbortController();
 let isFirst = true;
 
@@ -35,6 +36,12 @@ export function go(path, { replace = false } = {}) {
   return show();
 }
 
+// The path of an address, if that is one of this page, or the way home. An address may come from anywhere.
+export function ownPath(address) {
+  const whole = URL.canParse(address ?? "", location.origin) ? new URL(address, location.origin) : location;
+  return whole.origin === location.origin && address ? whole.pathname + whole.search : "/";
+}
+
 // Writes filters into the address; the view shows them itself. Replaces the entry, so that back leaves the view.
 export function setQuery(values) {
   const query = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
@@ -53,7 +60,7 @@ function rememberScroll() {
 export function placeAt(path) {
   for (const place of compiled) {
     const match = place.pattern.exec(path);
-    if (match) return { ...place, params: Object.fromEntries(Object.entries(match.groups ?? {}).map(([key, value]) => [key, decodeURIComponent(value)])) };
+    if (match) return { ...place, params: { ...match.groups } };
   }
   return null;
 }

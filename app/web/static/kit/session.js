@@ -39,10 +39,9 @@ export async function signIn(email, password) {
   channel?.postMessage({ kind: "signed-in", user: user.id });
 }
 
-// Ends the session. What was kept for this person in the browser goes with it.
+// Ends the session, in every tab. Who is signed in is known until `forget`.
 export async function signOut() {
   await ask("DELETE", "/session");
-  forget();
   channel?.postMessage({ kind: "signed-out" });
 }
 

@@ -23,7 +23,10 @@ const ACTS = {
 
 export const roleOf = (user) => ROLES[user.role] ?? user.role;
 export const roleChip = (user) => chip(roleOf(user), user.role === "USER" ? "" : "proof");
-export const stateChip = (account) => chip(...(STATES[account.status] ?? [account.status]));
+export function stateChip(account, place = "") {
+  const [text, kind] = STATES[account.status] ?? [account.status, ""];
+  return chip(text, `${kind} ${place}`.trim());
+}
 export const actOf = (record) => ACTS[record.action] ?? capital(record.action.replaceAll("_", " "));
 export const isBank = (account) => account.kind === "TREASURY";
 
@@ -59,10 +62,10 @@ function accountLine(account, owner) {
       "td",
       {},
       h("a", { class: "who", href: `/operator/accounts/${account.number ?? account.id}` }, name(accountName(account))),
+      !isPlain && [" ", stateChip(account, "narrow-only")],
       h("br"),
-      h("span", { class: "small soft num" }, spaced(account.number)),
-      owner && h("span", { class: "small soft" }, " · ", owner(account)),
-      !isPlain && h("span", { class: "narrow-only" }, stateChip(account)),
+      owner && h("span", { class: "small soft" }, owner(account), h("span", { class: "wide-only" }, " · ")),
+      h("span", { class: `small soft num${owner ? " wide-only" : ""}` }, spaced(account.number)),
     ),
     h("td", { class: "right" }, money(account.balance, account.currency)),
     h("td", { class: "right wide-only" }, stateChip(account)),

@@ -11,7 +11,7 @@ import { go } from "../kit/router.js";
 export async function view(place, screen) {
   const { account } = await ownAccount(place.params.account, screen.signal);
   const home = `/accounts/${handle(account)}`;
-  screen.show(nameOf(account), [head({ title: ["Change ", name(nameOf(account))], up: [home, nameOf(account)] }), rename(account, home), account.status !== "CLOSED" && close(account)]);
+  screen.show(nameOf(account), [head({ title: ["Change ", name(nameOf(account))], up: [home, nameOf(account)] }), h("div", { class: "column" }, rename(account, home), account.status !== "CLOSED" && close(account))]);
 }
 
 function rename(account, home) {

@@ -6,7 +6,7 @@ import { chart } from "../kit/charts.js";
 import { history } from "../kit/history.js";
 import { custom, format } from "../kit/money.js";
 import { bones, buttonLink, copyButton, facts, head, money, notice, skeletonList, skeletonPage, total } from "../kit/parts.js";
-import { handle, nameOf, namer, ownAccount, spaced } from "../kit/people.js";
+import { handle, nameOf, namer, ownAccount, savedPayees, spaced } from "../kit/people.js";
 import { qrButton } from "../kit/qr.js";
 
 const POINTS = 120;
@@ -17,8 +17,8 @@ export function skeleton() {
 
 export async function view(place, screen) {
   const { signal } = screen;
-  const { account, accounts } = await ownAccount(place.params.account, signal);
-  const context = { own: new Set(accounts.map((one) => one.id)), nameFor: namer(accounts), account: account.id };
+  const [{ account, accounts }, payees] = await Promise.all([ownAccount(place.params.account, signal), savedPayees(signal)]);
+  const context = { own: new Set(accounts.map((one) => one.id)), nameFor: namer(accounts, payees), account: account.id };
   const list = history({ account, context, place, signal });
   const [points] = await Promise.all([balances(account, signal), list.fill()]);
   screen.show(nameOf(account), render(account, points, list.element));

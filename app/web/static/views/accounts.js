@@ -7,7 +7,7 @@ import { custom, format } from "../kit/money.js";
 import { table } from "../kit/movements.js";
 import { unitName } from "../kit/numerals.js";
 import { buttonLink, chip, empty, head, link, money, bones, skeletonList, skeletonPage, total } from "../kit/parts.js";
-import { handle, nameOf, namer, ownAccounts, shortNumber } from "../kit/people.js";
+import { acquainted, handle, nameOf, shortNumber } from "../kit/people.js";
 import { currentUser } from "../kit/session.js";
 import { longDate } from "../kit/times.js";
 import { icon } from "../kit/icons.js";
@@ -15,6 +15,7 @@ import { icon } from "../kit/icons.js";
 const LATEST = 8;
 const POINTS = 31;
 const CHARTS_MAX = 12;
+const MANY = 3;
 
 export function skeleton() {
   return skeletonPage(h("div", { class: "cards", "aria-hidden": "true" }, Array.from({ length: 3 }, () => h("div", { class: "card sheet" }, bones("w40", "w25 tall", "w100")))), skeletonList());
@@ -22,9 +23,9 @@ export function skeleton() {
 
 export async function view(place, screen) {
   const { signal } = screen;
-  const [accounts, { transactions }] = await Promise.all([ownAccounts(signal), get("/api/transactions", { limit: LATEST }, { signal })]);
+  const [{ accounts, nameFor }, { transactions }] = await Promise.all([acquainted(signal), get("/api/transactions", { limit: LATEST }, { signal })]);
   const charts = new Map();
-  screen.show("Accounts", render(accounts, transactions, charts));
+  screen.show("Accounts", render(accounts, transactions, nameFor, charts));
   await Promise.all(accounts.filter(isOpen).slice(0, CHARTS_MAX).map((account) => draw(account, charts.get(account.id), signal)));
 }
 
@@ -39,15 +40,15 @@ async function draw(account, box, signal) {
 
 const isOpen = (account) => account.status !== "CLOSED";
 
-function render(accounts, transactions, charts) {
+function render(accounts, transactions, nameFor, charts) {
   const shown = accounts.filter(isOpen);
   const closed = accounts.length - shown.length;
-  const context = { own: new Set(accounts.map((account) => account.id)), nameFor: namer(accounts) };
+  const context = { own: new Set(accounts.map((account) => account.id)), nameFor };
   return [
     head({ title: greeting(), note: null, actions: shown.some((account) => account.status === "ACTIVE") ? [h("a", { href: "/pay", class: "button main" }, icon("pay"), "Pay")] : [] }),
     shown.length === 0
       ? empty("You have no account yet", "An account holds your money in one currency. It is open at once and costs nothing.", buttonLink("/accounts/new", "Open an account", "main"))
-      : h("section", { class: "stack", "aria-label": "Your accounts" }, totals(shown), h("div", { class: "cards" }, shown.map((account) => card(account, charts)), h("a", { class: "card sheet dash", href: "/accounts/new" }, "Open another account"))),
+      : h("section", { class: "stack", "aria-label": "Your accounts" }, totals(shown), h("div", { class: shown.length > MANY ? "cards many" : "cards" }, shown.map((account) => card(account, charts)), h("a", { class: "card sheet dash", href: "/accounts/new" }, "Open another account"))),
     transactions.length > 0
       ? h("section", { class: "sheet" }, h("div", { class: "row between" }, h("h2", {}, "Latest"), link("/movements", "All movements", { class: "small soft" })), table(transactions, context, "Latest movements"))
       : shown.length > 0 && h("section", { class: "sheet" }, empty("Nothing has moved yet", "When somebody pays you or you pay somebody, it stands here.")),
@@ -87,7 +88,7 @@ function card(account, charts) {
     "a",
     { class: "card sheet", href: `/accounts/${handle(account)}` },
     h("span", { class: "row between" }, h("b", {}, name(nameOf(account))), isFrozen ? chip("Frozen", "frozen") : h("span", { class: "soft small num" }, shortNumber(account.number))),
-    h("span", {}, money(account.balance, account.currency), h("br"), h("span", { class: "small soft num" }, isFrozen ? "Cannot pay or receive" : `${format(account.availableBalance, account.currency)} available`)),
+    h("span", { class: "sum" }, money(account.balance, account.currency), h("br"), h("span", { class: "small soft num" }, isFrozen ? "Cannot pay or receive" : `${format(account.availableBalance, account.currency)} available`)),
     box,
   );
 }

@@ -9,6 +9,7 @@ import { go } from "../kit/router.js";
 import { accountTable, isBank, userBy } from "../kit/staff.js";
 
 const FILTERS = ["status", "currency", "kind", "user"];
+const WORDS = { ACTIVE: "Active", FROZEN: "Frozen", CLOSED: "Closed", CUSTOMER: "Account holders’", TREASURY: "The bank’s own" };
 
 export async function view(place, screen) {
   const { signal } = screen;
@@ -33,16 +34,17 @@ function filters(query) {
   const chosen = Object.values(query).filter(Boolean).length;
   const made = form({
     fields: [
-      select({ name: "status", label: "State", options: [["", "All"], ["ACTIVE", "Active"], ["FROZEN", "Frozen"], ["CLOSED", "Closed"]], value: query.status }),
+      select({ name: "status", label: "State", options: [["", "All"], ...["ACTIVE", "FROZEN", "CLOSED"].map((state) => [state, WORDS[state]])], value: query.status }),
       select({ name: "currency", label: "Currency", options: [["", "All"], ...Object.keys(customs).map((code) => [code, code])], value: query.currency }),
-      select({ name: "kind", label: "Whose", options: [["", "Everybody’s"], ["CUSTOMER", "Account holders’"], ["TREASURY", "The bank’s own"]], value: query.kind }),
-      field({ name: "user", label: "Owner’s e-mail address", optional: "the whole of it", value: query.user, autocomplete: "off" }),
+      select({ name: "kind", label: "Whose", options: [["", "Everybody’s"], ...["CUSTOMER", "TREASURY"].map((kind) => [kind, WORDS[kind]])], value: query.kind }),
+      field({ name: "user", label: "Owner’s e-mail", value: query.user, autocomplete: "off" }),
     ],
     submit: "Show",
     send: (values) => go(`/operator/accounts${queryOf(values)}`),
   });
   made.element.classList.add("across");
-  return h("details", { open: chosen > 0 }, h("summary", {}, "Filters", chosen > 0 && h("span", { class: "soft light" }, ` (${chosen})`)), made.element);
+  const words = Object.values(query).filter(Boolean).map((value) => WORDS[value] ?? value).join(", ");
+  return h("details", {}, h("summary", {}, "Filters", chosen > 0 && h("span", { class: "soft light" }, `: ${words}`)), made.element);
 }
 
 function queryOf(values) {

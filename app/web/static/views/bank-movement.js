@@ -34,7 +34,7 @@ function render(transaction, payer, payee) {
     head({ title: KINDS[transaction.kind], up: [`/operator/accounts/${payer.number ?? payer.id}`, accountName(payer)], note: when(transaction.completedAt ?? transaction.createdAt), actions: [chipOf(transaction)].filter(Boolean) }),
     h("section", {}, isProven ? total(amount) : amount),
     transaction.failure && notice("wrong", ...wordsOf(new Problem("refused", { code: transaction.failure.code }))),
-    h("div", { class: "two" }, sheet(h("h2", {}, "Details"), details(transaction, payer, payee)), h("aside", { class: "stack" }, reversal(transaction))),
+    h("div", { class: "two" }, h("div", { class: "stack" }, sheet(h("h2", {}, "Details"), details(transaction, payer, payee)), added(transaction)), h("aside", { class: "stack" }, reversal(transaction))),
   ];
 }
 
@@ -51,8 +51,13 @@ function details(transaction, payer, payee) {
     transaction.status === "PENDING" && ["Held until", exact(transaction.expiresAt)],
     transaction.reverses && ["Reverses", link(`/operator/movements/${transaction.reverses}`, "this movement")],
     transaction.reversedBy && ["Reversed by", link(`/operator/movements/${transaction.reversedBy}`, "this movement")],
-    ...Object.entries(transaction.metadata ?? {}).map(([key, value]) => [name(key), name(value)]),
   ]);
+}
+
+// What the payer's program wrote to it stands apart, because it may look like something that the bank says.
+function added({ metadata }) {
+  const pairs = Object.entries(metadata ?? {});
+  return pairs.length > 0 && sheet(h("h2", {}, "Added by the payer"), facts(pairs.map(([key, value]) => [name(key), name(value)])));
 }
 
 function reversal(transaction) {

@@ -8,15 +8,18 @@ import { toCsv } from "../kit/csv.js";
 import { save } from "../kit/download.js";
 import { button, field, form, select } from "../kit/forms.js";
 import * as intents from "../kit/intents.js";
-import { format } from "../kit/money.js";
+import { custom, format, formatNumber } from "../kit/money.js";
 import { buttonLink, chip, empty, facts, head, money, notice, sheet, total } from "../kit/parts.js";
-import { handle, nameOf, ownAccounts } from "../kit/people.js";
+import { acquainted, handle, nameOf } from "../kit/people.js";
 import { Problem, wordsOf } from "../kit/problems.js";
 
 const PATH = "/api/transactions/batch";
 
 export async function view(place, screen) {
-  const payers = (await ownAccounts(screen.signal)).filter((one) => one.status === "ACTIVE");
+  const { accounts, payees } = await acquainted(screen.signal);
+  const payers = accounts.filter((one) => one.status === "ACTIVE");
+  const known = new Map([...payees.map((one) => [one.number, one.name]), ...accounts.flatMap((one) => [[one.number, nameOf(one)], [one.id, nameOf(one)]])]);
+  Object.assign(screen, { nameFor: (to) => known.get(to) ?? null });
   const top = head({ title: "Pay many at once", note: "Up to 500 payments out of a spreadsheet.", up: ["/pay", "Pay"] });
   if (payers.length === 0) return screen.show("Pay many", [top, empty("There is no account to pay from", "You need an account that is open and not frozen.", buttonLink("/accounts/new", "Open an account", "main"))]);
   const open = intents.open(PATH).map((intent) => unknown(intent, screen));
@@ -54,13 +57,13 @@ async function preview(account, lines, screen) {
   const inside = form({
     fields: [],
     before: [wrong > 0 && notice("hold", `${wrong} ${wrong === 1 ? "line" : "lines"} cannot be paid.`, "Only the others are. Or mend the file and look at it again.")],
-    submit: `Pay ${fine.length} for ${format(sum, account.currency)}`,
+    submit: `Make ${fine.length} ${fine.length === 1 ? "payment" : "payments"} · ${format(sum, account.currency)}`,
     send: () => begin({ account, fine, sum, screen }),
   });
   return sheet(
     h("h2", { tabindex: "-1" }, "Preview"),
     facts([["Payments", String(fine.length)], ["Together", h("span", { class: "money" }, format(sum, account.currency))], ["You keep", h("span", { class: "num" }, format(BigInt(account.availableBalance) - sum, account.currency))]]),
-    previewTable(lines, account.currency),
+    previewTable(lines, account.currency, screen.nameFor),
     fine.length > 0 ? inside.element : notice("wrong", "No line can be paid.", "Mend the file and look at it again."),
     fine.length > 0 && h("p", { class: "small soft" }, "Each is paid on its own, at once, and cannot be called back."),
   );
@@ -81,7 +84,7 @@ async function send(intent, screen) {
   try {
     const { results } = await post(PATH, intent.body);
     intents.settle(intent, { isPaid: false });
-    screen.show("Paid", ended(intent, results));
+    screen.show("Paid", ended(intent, results, screen.nameFor));
   } catch (error) {
     if (!(error instanceof Problem && error.isUnknown)) {
       intents.settle(intent, { isPaid: false });
@@ -98,17 +101,17 @@ function unknown(intent, screen) {
   return h("section", { class: "sheet stack outcome", "aria-label": "Not known yet" }, h("h2", { class: "as-chip" }, chip("Not known yet", "hold")), money(amount, currency, { hero: true }), h("p", {}, `${count} payments from ${from}.`), notice("hold", "The connection broke before we heard back.", "Ask again: what was paid is not paid twice."), h("div", { class: "row" }, again));
 }
 
-function ended(intent, results) {
+function ended(intent, results, nameFor) {
   const { currency } = intent.shown;
   const lines = results.map(({ index, transaction, problem }) => ({ ...intent.body.transfers[index], amount: BigInt(intent.body.transfers[index].amount), transaction, fault: problem ? wordsOf(new Problem("refused", problem)).join(" ") : null }));
   const [fine, failed] = [lines.filter((line) => !line.fault), lines.filter((line) => line.fault)];
   const sum = fine.reduce((all, line) => all + line.amount, 0n);
-  const rows = failed.map((line) => [line.toAccount, format(line.amount, currency).replace(/[^\d.]/g, ""), line.description ?? "", line.fault]);
+  const rows = failed.map((line) => [line.toAccount, formatNumber(line.amount, currency).replaceAll(custom(currency).separator, ""), line.description ?? "", line.fault]);
   const figure = money(sum, currency, { hero: true });
   return [
     head({ title: failed.length === 0 ? "All paid" : fine.length === 0 ? "Nothing paid" : `${fine.length} of ${lines.length} paid`, up: ["/", "Accounts"] }),
     fine.length > 0 ? total(figure) : figure,
     failed.length > 0 && notice("wrong", `${failed.length} ${failed.length === 1 ? "payment was" : "payments were"} not made.`, "Save them, mend them, and pay them again."),
-    sheet(resultTable(lines, currency), h("div", { class: "row actions" }, failed.length > 0 && button("Save what was not paid", { onclick: () => save(new Blob([toCsv([[...TEMPLATE[0], "reason"], ...rows])], { type: "text/csv" }), "not-paid.csv") }), buttonLink("/", "Your accounts", "main"))),
+    sheet(resultTable(lines, currency, nameFor), h("div", { class: "row actions" }, failed.length > 0 && button("Save what was not paid", { onclick: () => save(new Blob([toCsv([[...TEMPLATE[0], "reason"], ...rows])], { type: "text/csv" }), "not-paid.csv") }), buttonLink("/", "Your accounts", "main"))),
   ];
 }

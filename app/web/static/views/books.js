@@ -2,13 +2,13 @@
 
 import { h } from "../kit/dom.js";
 import { get } from "../kit/api.js";
-import { format } from "../kit/money.js";
+import { custom, format } from "../kit/money.js";
 import { empty, head, money, notice, sheet, total } from "../kit/parts.js";
 import { exact } from "../kit/times.js";
 
 export async function view(place, screen) {
   const { currencies, balanced } = await get("/api/admin/trial-balance", null, { signal: screen.signal });
-  const used = currencies.filter((sums) => sums.totalDebits > 0 || sums.accounts > 1);
+  const used = currencies.filter((sums) => sums.totalDebits > 0 || sums.accounts > 1).sort((a, b) => b.accounts - a.accounts);
   screen.show("Books", [
     head({ title: "Books", note: `As of ${exact(new Date().toISOString())}` }),
     balanced ? notice("fine", "The books balance.", "In each currency, all debits together are all credits together.") : notice("wrong", "The books do not balance.", "Stop all payments and run “flask ledger verify”. It names the entries at fault."),
@@ -16,11 +16,13 @@ export async function view(place, screen) {
   ]);
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 function sheetOf(sums) {
   const { currency } = sums;
   const row = (text, amount, of = {}) => h("tr", {}, h("td", {}, text), h("td", { class: "right num" }, money(amount, currency, of)));
   return sheet(
-    h("div", { class: "row between" }, h("h2", {}, currency), h("span", { class: "soft small num" }, `${sums.accounts} ${sums.accounts === 1 ? "account" : "accounts"}`)),
+    h("div", { class: "row between" }, h("h2", {}, capital(custom(currency).many), h("span", { class: "soft light" }, ` ${currency}`)), h("span", { class: "soft small num" }, `${sums.accounts} ${sums.accounts === 1 ? "account" : "accounts"}`)),
     h(
       "table",
       { class: "ledger" },

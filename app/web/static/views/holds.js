@@ -8,7 +8,7 @@ import { newKey } from "../kit/intents.js";
 import { format, formatNumber } from "../kit/money.js";
 import { described } from "../kit/movements.js";
 import { empty, head, money, say, sheet } from "../kit/parts.js";
-import { nameOf, namer, ownAccounts } from "../kit/people.js";
+import { acquainted, nameOf } from "../kit/people.js";
 import { Problem } from "../kit/problems.js";
 import { show } from "../kit/router.js";
 import { shortDate, when } from "../kit/times.js";
@@ -17,9 +17,9 @@ const SHOWN_MAX = 200;
 
 export async function view(place, screen) {
   const { signal } = screen;
-  const [accounts, { transactions }] = await Promise.all([ownAccounts(signal), get("/api/transactions", { status: "PENDING", kind: "HOLD", limit: SHOWN_MAX }, { signal })]);
+  const [{ accounts, nameFor }, { transactions }] = await Promise.all([acquainted(signal), get("/api/transactions", { status: "PENDING", kind: "HOLD", limit: SHOWN_MAX }, { signal })]);
   const own = new Set(accounts.map((one) => one.id));
-  const seen = transactions.map((hold) => ({ hold, ...described(hold, { own, nameFor: namer(accounts) }), account: accounts.find((one) => own.has(one.id) && [hold.toAccount, hold.fromAccount].includes(one.id)) }));
+  const seen = transactions.map((hold) => ({ hold, ...described(hold, { own, nameFor }), account: accounts.find((one) => own.has(one.id) && [hold.toAccount, hold.fromAccount].includes(one.id)) }));
   screen.show("Holds", render(seen.filter((one) => own.has(one.hold.toAccount)), seen.filter((one) => own.has(one.hold.fromAccount))));
 }
 

@@ -71,5 +71,5 @@ function list(events, nameFor) {
 function line(event, nameFor) {
   const account = event.data.accountId && nameFor(event.data.accountId);
   const note = [account, clock(event.createdAt)].filter(Boolean).join(" · ");
-  return h("tr", { class: event.type === "transfer.declined" ? "declined" : null }, h("td", {}, title(event), h("br"), h("span", { class: "small soft" }, h("bdi", {}, note))), h("td", { class: "right" }, amountOf(event) ?? "–"));
+  return h("tr", { class: event.type === "transfer.declined" ? "declined" : null }, h("td", {}, title(event), h("br"), h("span", { class: "small soft" }, h("bdi", {}, note))), h("td", { class: "right" }, amountOf(event)));
 }

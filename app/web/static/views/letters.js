@@ -11,7 +11,7 @@ import { when } from "../kit/times.js";
 
 const STATES = { PENDING: "Waiting", DEAD: "Given up", SENT: "Sent" };
 const KINDS = {
-  block: "What several people are told", digest: "Several things at once", money_sent: "You paid", money_received: "You were paid", transfer_declined: "Payment declined", hold_placed: "Hold placed", hold_captured: "Hold taken",
+  block: "News for several people", digest: "Several things at once", money_sent: "You paid", money_received: "You were paid", transfer_declined: "Payment declined", hold_placed: "Hold placed", hold_captured: "Hold taken",
   hold_voided: "Hold given back", hold_expired: "Hold expired", transaction_reversed: "Payment reversed", account_opened: "Account opened", account_frozen: "Account frozen", account_unfrozen: "Account unfrozen",
   account_closed: "Account closed", user_welcome: "Welcome", welcome: "Welcome", password_changed: "Password changed", password_reset: "Password reset",
 };
@@ -42,8 +42,8 @@ function line(message, list) {
   return h(
     "li",
     {},
-    h("span", { class: "grow stack tight" }, h("span", {}, h("b", {}, KINDS[message.kind] ?? wordsFor(message.kind)), " ", message.state === "DEAD" && chip("Given up", "hold")), h("span", { class: "small soft" }, "from ", when(message.createdAt), ` · ${message.attempts} ${message.attempts === 1 ? "attempt" : "attempts"}`, next), message.userId && link(`/operator/people/${message.userId}`, "Its reader", { class: "small" }), message.error && h("span", { class: "small" }, name(message.error))),
-    message.state !== "SENT" && again,
+    h("span", { class: "grow stack tight" }, h("span", {}, h("b", {}, KINDS[message.kind] ?? wordsFor(message.kind)), " ", message.state === "DEAD" && chip("Given up", "hold")), h("span", { class: "small soft" }, "from ", when(message.createdAt), message.attempts > 0 && ` · ${message.attempts} ${message.attempts === 1 ? "attempt" : "attempts"}`, message.attempts > 0 && next), message.userId && link(`/operator/people/${message.userId}`, "Who gets it", { class: "small" }), message.error && h("span", { class: "small" }, name(message.error))),
+    (message.state === "DEAD" || (message.state === "PENDING" && message.attempts > 0)) && again,
   );
 }
 

@@ -1,46 +1,66 @@
 // One movement: who, how much, when, what came of it, and its receipt.
 
-import { h, name } from "../kit/dom.js";
-import { get } from "../kit/api.js";
+import { h, name, put } from "../kit/dom.js";
+import { call, get } from "../kit/api.js";
+import { parseCsv } from "../kit/csv.js";
 import { save } from "../kit/download.js";
 import { button } from "../kit/forms.js";
 import { format } from "../kit/money.js";
 import { amountOf, described } from "../kit/movements.js";
 import { buttonLink, copyButton, disclosure, facts, head, link, money, notice, sheet, total } from "../kit/parts.js";
-import { handle, nameOf, namer, ownAccounts } from "../kit/people.js";
+import { acquainted, handle, nameOf, spaced } from "../kit/people.js";
 import { exact, shortDate, when } from "../kit/times.js";
 import { Problem, wordsOf } from "../kit/problems.js";
 
 export async function view(place, screen) {
   const { signal } = screen;
-  const [{ transaction }, accounts] = await Promise.all([get(`/api/transactions/${place.params.transaction}`, null, { signal }), ownAccounts(signal)]);
-  const seen = described(transaction, { own: new Set(accounts.map((one) => one.id)), nameFor: namer(accounts) });
-  screen.show(seen.who, render(transaction, seen, accounts));
+  const [{ transaction }, known] = await Promise.all([get(`/api/transactions/${place.params.transaction}`, null, { signal }), acquainted(signal)]);
+  const own = new Set(known.accounts.map((one) => one.id));
+  const seen = described(transaction, { own, nameFor: known.nameFor });
+  const other = h("span", {}, "Somebody else’s account");
+  screen.show(seen.who, render(transaction, seen, known, other));
+  const [from, to] = [transaction.fromAccount, transaction.toAccount];
+  const isStrange = (id) => !own.has(id) && known.nameFor(id) === null;
+  const mine = known.accounts.find((one) => one.id === (seen.isOut ? from : to));
+  if (mine && transaction.kind !== "FUNDING" && transaction.status !== "FAILED" && isStrange(seen.isOut ? to : from)) await tellNumber(transaction, mine, other, signal);
+}
+
+// A movement names the other account by its id. The statement of the moment has its number, by which it can be saved.
+async function tellNumber(transaction, own, box, signal) {
+  const time = transaction.completedAt ?? transaction.createdAt;
+  const until = new Date(new Date(time).getTime() + 1).toISOString();
+  const text = await call("GET", `/api/accounts/${own.id}/statement.csv`, { query: { from: time, to: until }, signal, as: "text" }).catch(() => "");
+  const [titles = [], ...rows] = parseCsv(text);
+  const number = rows.find((row) => row[titles.indexOf("Transaction")] === transaction.id)?.[titles.indexOf("Counterparty")] ?? "";
+  if (number.startsWith("FC")) put(box, h("span", { class: "num" }, spaced(number)), h("br"), link(`/payees?number=${number}`, "Save as a payee", { class: "small" }));
 }
 
 const TITLES = { COMPLETED: ["Paid", "Received"], REVERSED: ["Paid, then reversed", "Received, then reversed"], PENDING: ["Held", "Held for you"], FAILED: ["Not paid", "Not received"], VOIDED: ["Given back", "Given back"] };
 
-function render(transaction, seen, accounts) {
+function render(transaction, seen, { accounts, payees, nameFor }, other) {
   const { status, currency } = transaction;
   const [own] = accounts.filter((one) => one.id === (seen.isOut ? transaction.fromAccount : transaction.toAccount));
   const amount = money(amountOf(transaction), currency, { hero: true, sign: seen.sign, kind: seen.kind });
+  const party = (id) => {
+    const [account, payee] = [accounts.find((one) => one.id === id), payees.find((one) => one.accountId === id)];
+    if (account) return link(`/accounts/${handle(account)}`, name(nameOf(account)));
+    if (payee) return [name(payee.name), h("br"), h("span", { class: "small soft num" }, spaced(payee.number))];
+    return nameFor(id) ? name(nameFor(id)) : other;
+  };
   const isProven = status === "COMPLETED" || status === "REVERSED";
   return [
     head({ title: name(seen.who), up: own ? [`/accounts/${handle(own)}`, nameOf(own)] : ["/movements", "Movements"], note: [TITLES[status][seen.isOut ? 0 : 1], " · ", when(transaction.completedAt ?? transaction.createdAt)] }),
     h("section", {}, isProven ? total(amount) : amount),
     transaction.failure && notice("wrong", ...wordsOf(new Problem("refused", { code: transaction.failure.code }))),
-    h("div", { class: "two" }, sheet(h("h2", {}, "Details"), details(transaction, seen, accounts)), h("aside", { class: "stack" }, actions(transaction, seen, own))),
+    h("div", { class: "two" }, h("div", { class: "stack" }, sheet(h("h2", {}, "Details"), details(transaction, party)), added(transaction)), h("aside", { class: "stack" }, actions(transaction, seen, own))),
   ];
 }
 
-function details(transaction, seen, accounts) {
-  const nameFor = namer(accounts);
-  const party = (id, isBank) => (isBank ? "The bank" : (nameFor(id) ?? "Another person’s account"));
-  const isFunding = transaction.kind === "FUNDING";
+function details(transaction, party) {
   const { heldAmount, amount, currency } = transaction;
   return facts([
-    ["From", name(party(transaction.fromAccount, isFunding))],
-    ["To", name(party(transaction.toAccount, false))],
+    ["From", transaction.kind === "FUNDING" ? "The bank" : party(transaction.fromAccount)],
+    ["To", party(transaction.toAccount)],
     heldAmount !== null && heldAmount !== amount && ["Held at first", h("span", { class: "num" }, format(heldAmount, currency))],
     transaction.description && ["Note", name(transaction.description)],
     ["Asked for", exact(transaction.createdAt)],
@@ -48,8 +68,13 @@ function details(transaction, seen, accounts) {
     transaction.status === "PENDING" && ["Held until", shortDate(transaction.expiresAt)],
     transaction.reverses && ["Reverses", link(`/movements/${transaction.reverses}`, "this movement")],
     transaction.reversedBy && ["Reversed by", link(`/movements/${transaction.reversedBy}`, "this movement")],
-    ...Object.entries(transaction.metadata ?? {}).map(([key, value]) => [name(key[0].toUpperCase() + key.slice(1)), name(value)]),
   ]);
+}
+
+// What the payer's program wrote to it stands apart, because it may look like something that the bank says.
+function added({ metadata }) {
+  const pairs = Object.entries(metadata ?? {});
+  return pairs.length > 0 && sheet(h("h2", {}, "Added by the payer"), h("p", { class: "small soft" }, "The bank has not checked this."), facts(pairs.map(([key, value]) => [name(key), name(value)])));
 }
 
 function actions(transaction, seen, own) {

@@ -29,7 +29,7 @@ export async function view(place, screen) {
       await go(isFirst ? "/" : `/accounts/${handle(account)}`, { replace: true });
     },
   });
-  screen.show("Open an account", [head({ title: isFirst ? "Your first account" : "Open another account", note: isFirst ? "You can open more at any time." : null, up: ["/", "Accounts"] }), sheet(h("div", { class: "narrow" }, made.element))]);
+  screen.show("Open an account", [head({ title: isFirst ? "Your first account" : "Open another account", note: isFirst ? "You can open more at any time." : null, up: ["/", "Accounts"] }), h("div", { class: "column" }, sheet(h("div", { class: "narrow" }, made.element)))]);
 }
 
 function currencies() {

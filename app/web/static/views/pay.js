@@ -29,7 +29,7 @@ export async function view(place, screen) {
   const form = made(parts, (intent) => pay(intent, { screen, back: () => showForm() }));
   const showForm = () => {
     parts.review();
-    const open = intents.open(PATH).map((intent) => unknown(intent, { screen, back: showForm }));
+    const open = intents.open(PATH).map((intent) => unknown(intent, { screen, back: showForm }, "h2"));
     screen.show("Pay", [head({ title: "Pay", actions: [h("a", { href: "/pay/many", class: "small soft" }, "Pay many at once")] }), open, form]);
     if (open.length === 0) (parts.to.chosen ? parts.amount : parts.to).control.focus({ preventScroll: true });
   };
@@ -78,7 +78,7 @@ function made(parts, onPay) {
     send: async () => {
       await refuseShort(parts);
       const body = { fromAccount: handle(payer()), toAccount: to.chosen.to, amount: Number(amount.amount), description: note.value.trim() || undefined, idempotencyKey: intents.newKey() };
-      await onPay({ path: PATH, body, shown: { from: nameOf(payer()), to: to.chosen.name, currency: payer().currency, account: payer().id } });
+      await onPay({ path: PATH, body, shown: { from: nameOf(payer()), to: to.chosen.name, isNew: to.chosen.isNew, currency: payer().currency, account: payer().id } });
     },
     faults: (problem) => ({ ...problem.errors, ...(problem.code === "account_not_found" || problem.code === "same_account" || problem.code === "currency_mismatch" ? { toAccount: "Choose another account to pay to." } : {}) }),
   });
@@ -120,7 +120,7 @@ async function send(intent, { screen, back }) {
     intents.settle(intent, { isPaid: true });
     remember(transaction.toAccount, shown.to);
     const balance = await balanceOf(shown.account);
-    arrived(screen, paid({ transaction, shown, balance: balance?.balance ?? null }));
+    arrived(screen, paid({ transaction, body, shown, balance: balance?.balance ?? null }));
   } catch (error) {
     if (error instanceof Problem && error.isUnknown) return arrived(screen, unknown(intent, { screen, back }));
     intents.settle(intent, { isPaid: false });
@@ -130,8 +130,8 @@ async function send(intent, { screen, back }) {
   return undefined;
 }
 
-function unknown(intent, context) {
-  return notKnown({ ...intent, onAsk: () => intents.alone(() => send(intent, context)).catch((error) => context.screen.fail(error)) });
+function unknown(intent, context, heading = "h1") {
+  return notKnown({ ...intent, heading, onAsk: () => intents.alone(() => send(intent, context)).catch((error) => context.screen.fail(error)) });
 }
 
 function arrived(screen, element) {

@@ -6,12 +6,12 @@ import { button, field, form } from "../kit/forms.js";
 import { buttonLink, chip, empty, head, initials, notice, say, sheet } from "../kit/parts.js";
 import { readNumber, savedPayees, spaced } from "../kit/people.js";
 import { wordsOf } from "../kit/problems.js";
-import { show } from "../kit/router.js";
+import { go, show } from "../kit/router.js";
 import { icon } from "../kit/icons.js";
 
 export async function view(place, screen) {
   const payees = await savedPayees(screen.signal);
-  screen.show("Payees", [head({ title: "Payees", note: "They are yours alone. A payee does not learn the name that you give." }), list(payees), adding()]);
+  screen.show("Payees", [head({ title: "Payees", note: "They are yours alone. A payee does not learn the name that you give." }), list(payees), adding(place.query.get("number") ?? "")]);
 }
 
 function list(payees) {
@@ -25,13 +25,13 @@ function line(payee) {
     "li",
     {},
     h("span", { class: "row grow" }, initials(payee.name), h("span", {}, h("b", {}, name(payee.name)), h("br"), h("span", { class: "small soft num" }, spaced(payee.number)), h("span", { class: "small soft" }, " · ", name(payee.holder)))),
-    chip(payee.currency),
+    h("span", { class: "wide-only" }, chip(payee.currency)),
     h(
       "span",
       { class: "row wrap" },
       buttonLink(`/pay?to=${payee.number}`, "Pay"),
-      button("Rename", { "aria-label": `Rename ${payee.name}`, onclick: () => place.replaceChildren(renaming(payee, place)) }),
-      button("Remove", { "aria-label": `Remove ${payee.name}`, onclick: () => place.replaceChildren(removing(payee, place)) }),
+      button("Rename", { class: "quiet small", "aria-label": `Rename ${payee.name}`, onclick: () => place.replaceChildren(renaming(payee, place)) }),
+      button("Remove", { class: "quiet small", "aria-label": `Remove ${payee.name}`, onclick: () => place.replaceChildren(removing(payee, place)) }),
     ),
     place,
   );
@@ -57,11 +57,11 @@ function removing(payee, place) {
   return inside.element;
 }
 
-function adding() {
+function adding(asked) {
   const found = h("div", { "aria-live": "polite" });
   const number = field({ name: "number", label: "Account number", autocomplete: "off", spellcheck: "false", placeholder: "FC00 0000 0000 0000", check: (text) => (text.trim() ? (readNumber(text).fault ?? null) : "Type the account number.") });
   const chosen = field({ name: "name", label: "Your name for them", maxlength: "100", autocomplete: "off", required: "Type a name." });
-  number.control.addEventListener("input", async () => {
+  const look = async () => {
     found.replaceChildren();
     const read = readNumber(number.value);
     if (!read.number) return;
@@ -73,17 +73,23 @@ function adding() {
     } catch (error) {
       found.replaceChildren(notice("wrong", ...wordsOf(error)));
     }
-  });
+  };
+  number.control.addEventListener("input", look);
   const made = form({
     fields: [number, chosen],
     submit: "Add the payee",
     send: async (values) => {
       await post("/api/payees", { number: readNumber(values.number).number, name: values.name });
       say(`${values.name} is added.`);
-      await show();
+      await go("/payees", { replace: true });
     },
     faults: (problem) => (problem.code === "payee_not_found" ? { number: wordsOf(problem).join(" ") } : problem.errors),
   });
   number.element.after(found);
+  if (asked) {
+    number.control.value = spaced(asked);
+    queueMicrotask(() => chosen.control.focus());
+    look();
+  }
   return sheet(h("h2", {}, "Add a payee"), h("div", { class: "narrow" }, made.element));
 }

@@ -22,7 +22,8 @@ function search(q) {
     send: ({ q: words }) => go(`/operator/people${words.trim() ? `?q=${encodeURIComponent(words.trim())}` : ""}`),
   });
   made.element.setAttribute("role", "search");
-  return h("div", { class: "narrow" }, made.element);
+  made.element.classList.add("search");
+  return made.element;
 }
 
 function none(q) {
@@ -38,6 +39,6 @@ function line(user) {
     "li",
     {},
     h("span", { class: "row grow" }, initials(user.name), h("span", {}, h("a", { class: "who", href: `/operator/people/${user.id}` }, h("b", {}, name(user.name))), h("br"), h("span", { class: "small soft" }, user.email, ` · since ${shortDate(user.createdAt)}`))),
-    roleChip(user),
+    h("span", { class: user.role === "USER" ? "wide-only" : null }, roleChip(user)),
   );
 }

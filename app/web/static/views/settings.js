@@ -4,7 +4,8 @@ import { h } from "../kit/dom.js";
 import { call, patch, post } from "../kit/api.js";
 import { field, form, select } from "../kit/forms.js";
 import { leave } from "../kit/leave.js";
-import { head, link, say, sheet } from "../kit/parts.js";
+import { icon } from "../kit/icons.js";
+import { head, say, sheet } from "../kit/parts.js";
 import { currentUser, isStaff, rename } from "../kit/session.js";
 import { passwordFault } from "../kit/checks.js";
 import { show } from "../kit/router.js";
@@ -14,14 +15,15 @@ export const isInstant = true;
 
 export async function view(place, screen) {
   const user = currentUser();
-  screen.show("Settings", [head({ title: "Settings", note: user.email }), more(), profile(user), password(), appearance(), leaving()]);
+  screen.show("Settings", [head({ title: "Settings", note: user.email }), h("div", { class: "two" }, h("div", { class: "stack loose" }, profile(user), password(), appearance(), leaving()), h("aside", { class: "before" }, more()))]);
 }
 
 // What the tabs of a phone have no room for, and what is rarely needed.
 function more() {
-  const hidden = TABS.filter((tab) => !tab.thumb).map((tab) => h("li", { class: "narrow-only" }, link(tab.href, tab.text)));
-  const ofStaff = isStaff() && OPERATOR_TABS.map((tab) => h("li", { class: "narrow-only" }, link(tab.href, tab.text)));
-  return h("nav", { "aria-label": "More" }, h("ul", { class: "links" }, hidden, ofStaff, MORE.map(({ href, text }) => h("li", {}, link(href, text)))));
+  const line = ({ href, text, icon: sign }, kind = null) => h("li", { class: kind }, h("a", { href }, icon(sign), h("span", { class: "grow" }, text), icon("on")));
+  const hidden = TABS.filter((tab) => !tab.thumb).map((tab) => line({ icon: tab.name, ...tab }, "narrow-only"));
+  const ofStaff = isStaff() && OPERATOR_TABS.map((tab) => line(tab, "narrow-only"));
+  return h("nav", { "aria-label": "More", class: "sheet" }, h("ul", { class: "links" }, hidden, ofStaff, MORE.map((one) => line(one))));
 }
 
 function profile(user) {

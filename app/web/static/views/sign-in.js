@@ -3,15 +3,14 @@
 import { h } from "../kit/dom.js";
 import { field, form } from "../kit/forms.js";
 import { link, notice } from "../kit/parts.js";
-import { go } from "../kit/router.js";
+import { go, ownPath } from "../kit/router.js";
 import { currentUser, signIn } from "../kit/session.js";
 
 export const isInstant = true;
 
 export async function view(place, screen) {
   if (currentUser()) return go("/", { replace: true });
-  const next = place.query.get("next");
-  screen.show("Sign in", render(place.query, () => go(next?.startsWith("/") && !next.startsWith("//") ? next : "/", { replace: true })));
+  screen.show("Sign in", render(place.query, () => go(ownPath(place.query.get("next")), { replace: true })));
 }
 
 function render(query, onDone) {

@@ -9,8 +9,9 @@ const EVERY_MS = 15_000;
 // Beyond these an operator should look into it.
 const LATE_S = 60;
 const DECLINED_SHARE = 0.2;
+const LIMIT_MIN = 5;
 const REASONS = { insufficient_funds: "Not enough available", account_not_active: "Account frozen or closed", balance_limit_exceeded: "More than an account can hold", hold_expired: "Hold expired" };
-const SIZE = { width: 480, height: 140, top: 12, bottom: 22 };
+const SIZE = { width: 480, height: 150, top: 22, bottom: 22 };
 
 export async function view(place, screen) {
   const load = async () => render(await get("/api/admin/status", null, { signal: screen.signal }));
@@ -34,7 +35,7 @@ function render(status) {
       "div",
       { class: "cards wide" },
       picture("Movements a minute", posted, postings.map((one) => one.posted), postings),
-      picture("Declined a minute", declined, postings.map((one) => one.declined), postings, { limit: Math.ceil((DECLINED_SHARE * Math.max(posted, 1)) / Math.max(postings.length, 1)), kind: "hold" }),
+      picture("Declined a minute", declined, postings.map((one) => one.declined), postings, { limit: Math.max(LIMIT_MIN, Math.ceil((DECLINED_SHARE * posted) / Math.max(postings.length, 1))), kind: "hold" }),
     ),
     h(
       "div",
@@ -72,7 +73,7 @@ function picture(title, sum, values, postings, { limit = null, kind = "" } = {})
   const width = SIZE.width / values.length;
   const y = (value) => SIZE.height - SIZE.bottom - ((SIZE.height - SIZE.bottom - SIZE.top) * value) / top;
   const bars = values.map((value, i) => svg("rect", { class: `bar ${kind}`, x: i * width + 2, width: Math.max(1, width - 4), y: y(value), height: y(0) - y(value) }, svg("title", {}, `${clock(postings[i].at)}: ${value}`)));
-  const line = limit !== null && [svg("line", { class: "limit", x1: 0, x2: SIZE.width, y1: y(limit), y2: y(limit) }), svg("text", { x: SIZE.width, y: y(limit) - 4, "text-anchor": "end" }, `look into it above ${limit}`)];
+  const line = limit !== null && [svg("line", { class: "limit", x1: 0, x2: SIZE.width, y1: y(limit), y2: y(limit) }), svg("text", { x: 0, y: y(limit) - 6 }, `Look into it above ${limit}`)];
   const ends = [svg("text", { x: 0, y: SIZE.height - 4 }, clock(postings[0].at)), svg("text", { x: SIZE.width, y: SIZE.height - 4, "text-anchor": "end" }, "now")];
   return sheet(
     h("div", { class: "row between" }, h("h2", {}, title), h("span", { class: "soft small num" }, `${sum.toLocaleString("en")} in ${values.length} minutes`)),
