@@ -22,7 +22,6 @@ from app import clock
 from app.auth import resets
 from app.auth import service as users
 from app.auth.service import Recipient
-from app.languages import Language
 from app.mail import digests, letters
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.desk import ATTEMPTS_MAX, LEASE_S, Desk, jittered, reason_of, tell_unwritable
@@ -169,7 +168,12 @@ class Deliverer:
         desk.
         """
         settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
-        turn = self._rounds.claim(desk, now=clock.now(), letters_per_day=settings.letters_per_day)
+        turn = self._rounds.claim(
+            desk,
+            now=clock.now(),
+            letters_per_day=settings.letters_per_day,
+            letters_per_minute=settings.letters_per_minute,
+        )
         deadline = min(deadline, time.monotonic() + ROUND_S)
         sent = tried = 0
         unsent: list[Letter] = []
@@ -238,7 +242,7 @@ def _sendable(letter: Letter, recipient: Recipient | None, desk: Desk) -> Letter
         return []
     if sum(len(parcel.messages) for parcel in letter) == 1:
         return letter
-    texts = catalogue(Language.ENGLISH)
+    texts = catalogue(recipient.preferences.language)
     for parcel in letter:
         bad = [(message, error) for message in parcel.messages if (error := _row_error(message, texts)) is not None]
         if bad:
@@ -272,19 +276,25 @@ def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
 def _written(parcels: Letter, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
-    identity = identities[0]
-    public_url = current_app.config["PUBLIC_URL"]
+    (identity, *_) = identities
+    reader: dict[str, Any] = {
+        "reader": recipient.name,
+        "language": recipient.preferences.language,
+        "public_url": current_app.config["PUBLIC_URL"],
+    }
     if len(told) > 1:
+        chosen = any(parcel.is_kept for parcel in parcels)
         deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, reader=recipient.name, deferred=deferred, public_url=public_url)
-        # The same messages always make the same id.
-        identity = f"{identity}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
+        letter = digests.render(told, deferred=deferred, chosen=chosen, **reader)
+        # The same messages always make the same id, in whatever order their documents were found.
+        identities.sort()
+        identity = f"{identities[0]}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
         payload = told[0].payload
         if told[0].kind == MessageKind.PASSWORD_RESET:
             token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
             payload = {**payload, "token": token}
-        letter = letters.render(told[0].kind, payload, reader=recipient.name, public_url=public_url)
+        letter = letters.render(told[0].kind, payload, **reader)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,
