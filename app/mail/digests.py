@@ -74,11 +74,13 @@ def render(
     deferred: bool = False,
     chosen: bool = False,
     public_url: str | None = None,
+    off_url: str | None = None,
 ) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
     `deferred`: they exceeded the reader's letters. `chosen`: the reader wants them together; then those of one kind
-    come together, the oldest first. `public_url` is where browsers reach the bank.
+    come together, the oldest first. `public_url` is where browsers reach the bank, `off_url` where the reader
+    turns letters of all these kinds off.
     """
     texts = catalogue(language)
     if chosen:
@@ -101,6 +103,7 @@ def render(
         advice=texts.text("digest.advice"),
         facts=[*_sums(rows, texts), *balances, *_period(moments, texts)],
         link=links.home(texts, public_url=public_url),
+        off_url=off_url,
         rows=shown,
         left_out=texts.counted("digest.left_out", left_out) if left_out else None,
     )

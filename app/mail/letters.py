@@ -89,10 +89,12 @@ def render(
     reader: str,
     language: Language = Language.ENGLISH,
     public_url: str | None = None,
+    off_url: str | None = None,
 ) -> Letter:
     """Return the letter for an outbox message of this kind.
 
     `reader` is the reader's name. `public_url` is where browsers reach the bank; without it the letter has no link.
+    `off_url` is where the reader turns such letters off.
     """
     texts = catalogue(language)
     link = link_of(kind, payload, texts, public_url=public_url)
@@ -106,6 +108,7 @@ def render(
         advice=texts.text(_advice_of(kind, form, payload)),
         facts=facts_of(payload, texts),
         link=link,
+        off_url=off_url,
     )
 
 
@@ -145,6 +148,7 @@ def fill(
     advice: str,
     facts: Sequence[Fact],
     link: Link | None,
+    off_url: str | None = None,
     **more: Any,
 ) -> Letter:
     """Return the letter that the layouts make of these."""
@@ -157,6 +161,7 @@ def fill(
         "advice": advice,
         "facts": facts,
         "link": link,
+        "off": None if off_url is None else Link(texts.text("frame.off"), off_url),
         **more,
     }
     return Letter(subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))

@@ -47,9 +47,18 @@ def sender_header(sender: str) -> str:
 
 
 def write(
-    *, sender: str, to: str, subject: str, date: float, message_id: str, boundary: str, text: str, html: str
+    *,
+    sender: str,
+    to: str,
+    subject: str,
+    date: float,
+    message_id: str,
+    boundary: str,
+    text: str,
+    html: str,
+    off_url: str | None = None,
 ) -> bytes:
-    """Return the mail. `sender` and `to` come from the functions above.
+    """Return the mail. `sender` and `to` come from the functions above. `off_url` turns such mails off by a POST.
 
     The boundary starts with `=_`. A part in which that occurs is quoted-printable, and then it does not.
     """
@@ -60,6 +69,7 @@ def write(
         f"Date: {formatdate(date).removesuffix('-0000')}+0000",
         f"Message-ID: {message_id}",
         "Auto-Submitted: auto-generated",
+        *_unsubscribing(off_url),
         "MIME-Version: 1.0",
         "Content-Type: multipart/alternative;",
         f' boundary="=_{boundary}"',
@@ -70,6 +80,13 @@ def write(
         page = html.encode("ascii", "xmlcharrefreplace")
     parts = [_part("plain", text.encode(), boundary), _part("html", page, boundary)]
     return b"".join(["\r\n".join(head).encode(), b"\r\n\r\n", *parts, f"--=_{boundary}--\r\n".encode()])
+
+
+def _unsubscribing(off_url: str | None) -> list[str]:
+    """Return the headers by which mail programs show a button (RFC 8058). They take https only."""
+    if off_url is None or not off_url.startswith("https://"):
+        return []
+    return [f"List-Unsubscribe: <{off_url}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
 
 
 def _part(subtype: str, text: bytes, boundary: str) -> bytes:

@@ -26,7 +26,7 @@ RECEIVERS = {
 }
 BY_HAND = block("docs/webhooks.md", "body=")
 SECRET = bytes(range(32))
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 # What anybody on the internet may send.
 INCOMPLETE: tuple[dict[str, str], ...] = (
     {},

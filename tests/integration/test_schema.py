@@ -29,7 +29,7 @@ from tests.people import Bank
 from tests.upgrades import EMPTY_DATABASE
 
 VALIDATION_FAILED = 121
-TIMEOUT_MS = 2_000
+TIMEOUT_MS = 20_000
 START_TIMEOUT_S = 90.0
 
 # The schema of SCHEMA_VERSION. The test below says what to write here.

@@ -21,6 +21,8 @@ from tests.certificates import certificate_for
 from tests.receiver import receiving
 
 PUBLIC = "93.184.216.34"
+# Well before a hostile server would have ended, or a limit that was not obeyed.
+SOON_S = 15.0
 LOCAL = parse_networks(["127.0.0.0/8"])
 
 # What may not even be a webhook's URL, wherever its host is.
@@ -189,7 +191,9 @@ def speaking(say: Callable[[socket.socket], None]) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def sent_to(say: Callable[[socket.socket], None], timeout_s: float = 5.0, scheme: str = "http") -> tuple[Answer, float]:
+def sent_to(
+    say: Callable[[socket.socket], None], timeout_s: float = 30.0, scheme: str = "http"
+) -> tuple[Answer, float]:
     begun = time.monotonic()
     with speaking(say) as port:
         answer = outgoing.post(f"{scheme}://{LOOPBACK}:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=timeout_s)
@@ -197,7 +201,7 @@ def sent_to(say: Callable[[socket.socket], None], timeout_s: float = 5.0, scheme
 
 
 def drip(connection: socket.socket) -> None:
-    for _ in range(200):
+    for _ in range(600):
         connection.sendall(b"H")
         time.sleep(0.05)
 
@@ -206,14 +210,14 @@ def test_a_slow_drip_ends_with_the_time_limit() -> None:
     answer, took_s = sent_to(drip, timeout_s=0.4)
 
     assert answer == Answer(None)
-    assert took_s < 3
+    assert took_s < SOON_S
 
 
 def test_a_silent_handshake_ends_with_the_time_limit() -> None:
-    answer, took_s = sent_to(lambda _connection: time.sleep(5), timeout_s=0.4, scheme="https")
+    answer, took_s = sent_to(lambda _connection: time.sleep(30), timeout_s=0.4, scheme="https")
 
     assert answer == Answer(None)
-    assert took_s < 3
+    assert took_s < SOON_S
 
 
 @pytest.mark.parametrize(
@@ -234,10 +238,10 @@ def test_an_endless_body_is_not_read() -> None:
         for _ in range(100_000):
             connection.sendall(b"x" * 65_536)
 
-    answer, took_s = sent_to(pour)
+    answer, took_s = sent_to(pour, timeout_s=30.0)
 
     assert answer.status == 200
-    assert took_s < 3
+    assert took_s < SOON_S
 
 
 def test_interim_answers_are_passed_over_and_retry_after_is_read() -> None:
@@ -268,7 +272,7 @@ def test_a_certificate_must_be_the_names(tmp_path: Path, names: Names, monkeypat
 
     def status(host: str) -> int | None:
         with speaking(say) as port:
-            return outgoing.post(f"https://{host}:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=5).status
+            return outgoing.post(f"https://{host}:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=30).status
 
     assert status("shop.example") is None
     monkeypatch.setattr(outgoing, "tls", lambda: trusting)

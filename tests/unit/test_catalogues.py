@@ -122,6 +122,7 @@ def test_letters_use_every_text(language: Language, monkeypatch: pytest.MonkeyPa
         letters.render(kind, payload, reader="Asha", language=language, public_url="https://bank.example")
     for failure in FAILURES:
         letters.render("hold_expired", {**MONEY, "failure": failure}, reader="Asha", language=language)
+    letters.render("welcome", dict(FORMS)["welcome"], reader="Asha", language=language, off_url="https://bank.example")
     assert all(digests_of_all(language))
 
     assert remembered.keys() - remembered.used == set()
