@@ -66,7 +66,7 @@ class Received:
         (part,) = (each for each in self._outline.walk() if each.get_content_type() == f"text/{kind}")
         content = part.get_payload(decode=True)
         assert isinstance(content, bytes)
-        return content.decode(str(part.get_content_charset()))
+        return content.decode(str(part.get_content_charset("utf-8")))
 
     @cached_property
     def _outline(self) -> Message:

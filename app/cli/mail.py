@@ -73,12 +73,15 @@ def status() -> None:
     """Show the settings, whether the server answers, and which mail is waiting or dead."""
     _tell_settings()
     now = clock.now()
-    waiting = outbox.find_oldest(MessageState.PENDING, 1)
+    waiting = outbox.find_oldest(MessageState.PENDING, 1, is_deferred=False)
+    put_off = outbox.count(MessageState.PENDING, is_deferred=True)
     click.echo(f"Waiting: {outbox.count(MessageState.PENDING)}")
     for message in waiting:
         since = rfc3339(message["_id"].generation_time)
         error = f", last error: {message['error']}" if "error" in message else ""
         click.echo(f"  the oldest since {since}, {message['attempts']} attempts{error}")
+    if put_off:
+        click.echo(f"  {put_off} of them put off until a digest goes")
     click.echo(f"Sent within 24 hours: {outbox.count_sent_since(now - timedelta(days=1))}")
     click.echo(f"Dead: {outbox.count(MessageState.DEAD)}")
     for message in outbox.find_oldest(MessageState.DEAD, DEAD_SHOWN_MAX):

@@ -67,6 +67,14 @@ def test_whose_number_it_is_can_be_asked_thirty_times_a_minute_and_saving_does_n
     assert caller.get("/api/payees").status == 200, "one's own list is a read like any other"
 
 
+def test_links_in_letters_cannot_be_guessed_at_for_long(make_edge: MakeEdge) -> None:
+    caller = make_edge(ratelimit_auth="4/day").caller()
+
+    answers = [caller.call(method, "/unsubscribe?token=guess") for method in ("GET", "POST") * 3]
+
+    assert [answer.code for answer in answers] == ["not_found"] * 4 + ["rate_limited"] * 2
+
+
 def test_who_is_nobody_yet_is_limited_by_the_address(make_edge: MakeEdge) -> None:
     edge = make_edge(ratelimit_auth="3/day")
     codes = [edge.caller("203.0.113.1").post("/api/auth/login", LOGIN).code for _ in range(4)]
