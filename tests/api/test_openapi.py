@@ -24,6 +24,8 @@ UNDESCRIBED = {
     "web.home",
     "web.page",
     "web.page_within",
+    "web.ask_about_letters",
+    "web.turn_letters_off",
     "operations.openapi",
     "operations.docs",
     "operations.docs_file",
