@@ -4,11 +4,12 @@ import { h } from "../kit/dom.js";
 import { call, get } from "../kit/api.js";
 import { form, select } from "../kit/forms.js";
 import { happened } from "../kit/happenings.js";
+import { languages as codes } from "../kit/languages.js";
 import { chip, head, say, sheet } from "../kit/parts.js";
 
 const PATH = "/api/auth/me/notifications";
 // Each language by its own name.
-const LANGUAGES = { en: "English", hi: "हिन्दी" };
+const LANGUAGES = { en: "English", hi: "हिन्दी", de: "Deutsch", fr: "Français", es: "Español" };
 const FREQUENCIES = { each: "Each at once", daily: "Together, once a day", weekly: "Together, once a week", off: "Never" };
 const GROUPS = {
   Payments: ["money.received", "money.sent", "transfer.declined", "transaction.reversed"],
@@ -23,7 +24,7 @@ export async function view(place, screen) {
 }
 
 function choosing(before) {
-  const language = select({ name: "language", label: "Language", options: languages(before.language), value: before.language });
+  const language = select({ name: "language", label: "Language", options: choices(before.language), value: before.language });
   const kinds = Object.values(GROUPS).flat().filter((type) => type in before.kinds);
   const fields = new Map(kinds.map((type) => [type, select({ name: type, label: happened(type), options: Object.entries(FREQUENCIES), value: before.kinds[type] })]));
   const made = form({
@@ -42,8 +43,8 @@ function choosing(before) {
   return sheet(made.element);
 }
 
-function languages(present) {
-  return Object.entries({ [present]: present, ...LANGUAGES });
+function choices(present) {
+  return [...new Set([present, ...codes])].map((code) => [code, LANGUAGES[code] ?? code]);
 }
 
 function security() {
