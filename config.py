@@ -55,6 +55,7 @@ MAIL_VARIABLES = (
     "MAIL_DEFAULT_SENDER",
     "MAIL_DELIVERY",
     "MAIL_LETTERS_PER_DAY",
+    "MAIL_LETTERS_PER_MINUTE",
     "EMAIL_USER",
     "EMAIL_PASS",
 )
@@ -65,7 +66,7 @@ DOCUMENTS_AT_ONCE = 2
 DOCUMENTS_PER_USER_AT_ONCE = 2
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1"
-LETTERS_PER_DAY_MAX = 1_000_000
+LETTERS_MAX = 1_000_000
 
 
 class ConfigError(Exception):
@@ -186,8 +187,9 @@ def load_mail() -> MailPolicy:
         # An operator who sets MAIL_USE_TLS to false means it. If it is not set, only a near server gets secrets in
         # clear.
         secrets_in_clear=bool(env.str("MAIL_USE_TLS", "")) or server is None or _is_near(server),
-        letters_per_day=env.int(
-            "MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_PER_DAY_MAX)
+        letters_per_day=env.int("MAIL_LETTERS_PER_DAY", MailPolicy().letters_per_day, validate=Range(0, LETTERS_MAX)),
+        letters_per_minute=env.int(
+            "MAIL_LETTERS_PER_MINUTE", MailPolicy().letters_per_minute, validate=Range(0, LETTERS_MAX)
         ),
         in_workers=env.str("MAIL_DELIVERY", "thread", validate=OneOf(("thread", "off"))) == "thread",
     )

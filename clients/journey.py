@@ -59,6 +59,21 @@ _REGISTER = [
         {"name": "Asha Rao-Iyer"},
         checks=(says("user.name", "Asha Rao-Iyer"),),
     ),
+    Step("How is she told?", "getNotifications", 200, checks=('body.kinds["money.received"] === "each"',)),
+    Step(
+        "She wants one letter a day about what comes in",
+        "chooseNotifications",
+        200,
+        {"kinds": {"money.received": "daily"}},
+        checks=('body.kinds["money.received"] === "daily"', says("language", "en")),
+    ),
+    Step(
+        "But security is told at once",
+        "chooseNotifications",
+        422,
+        {"kinds": {"account.frozen": "off"}},
+        checks=(*refused("validation_failed"), 'body.errors["kinds.account.frozen"].length === 1'),
+    ),
 ]
 _ACCOUNTS = [
     Step(

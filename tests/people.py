@@ -47,6 +47,9 @@ class Caller:
     def post(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
         return self.call("POST", path, body, **kwargs)
 
+    def put(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
+        return self.call("PUT", path, body, **kwargs)
+
     def patch(self, path: str, body: Any = None, **kwargs: Any) -> Answer:
         return self.call("PATCH", path, body, **kwargs)
 

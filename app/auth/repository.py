@@ -1,7 +1,7 @@
 """Users, the blocklist, reset tokens and wrong passwords in the database.
 
     users            {_id, email, name, name_key, password_hash, role, created_at, session_generation, spared_session,
-                     vouched}
+                     vouched, language, letters: {kind: frequency}}
     revoked_tokens   {_id, expires_at, …}. The `_id` tells what ended: a session's id; a spent refresh token's id, with
                      `spent_at` and `asked_at`; or "user:" and a user's id, with `generation` and `spared`
     password_resets  {_id, token_hash, user, expires_at}
@@ -54,8 +54,21 @@ def rename_user(user_id: ObjectId, name: str, name_key: str) -> Document | None:
     )
 
 
+def change_preferences(user_id: ObjectId, changes: Document) -> Document | None:
+    return database().users.find_one_and_update(
+        {"_id": {"$eq": user_id}}, {"$set": changes}, return_document=ReturnDocument.AFTER
+    )
+
+
 def find_users(ids: Collection[ObjectId]) -> list[Document]:
     return list(together.find(USERS, ids).values())
+
+
+def find_choosers(ids: Collection[ObjectId]) -> list[Document]:
+    """Return what those of these users chose who ever chose when letters go."""
+    if not ids:
+        return []
+    return list(database().users.find({"_id": {"$in": list(ids)}, "letters": {"$exists": True}}, ["letters"]))
 
 
 def find_roles(ids: Collection[ObjectId], session: ClientSession) -> dict[ObjectId, str]:

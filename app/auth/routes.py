@@ -6,13 +6,15 @@ from typing import Any
 from flask import request, url_for
 
 from app.acts import Act
-from app.auth import repository, resets, service, tokens
+from app.auth import preferences, repository, resets, service, tokens
 from app.auth.schemas import (
     ChangePasswordSchema,
+    ChooseNotificationsSchema,
     ConfirmationSchema,
     ForgotPasswordSchema,
     LoginSchema,
     LogoutSchema,
+    NotificationsSchema,
     RegisterSchema,
     RenameMeSchema,
     ResetPasswordSchema,
@@ -30,6 +32,7 @@ bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Who you ar
 
 _CREDENTIALS = {"email": "asha@example.com", "password": "correct horse battery"}
 _CHANGE = {"currentPassword": "correct horse battery", "newPassword": "a staple of good taste"}
+_CHOICE = {"language": "en", "kinds": {"money.received": "daily", "hold.placed": "off"}}
 _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good taste"}
 
 
@@ -114,6 +117,35 @@ def rename_me(body: dict[str, Any]) -> dict[str, Any]:
     if user is None:
         raise TokenInvalid("The token's user does not exist.")
     return {"user": user}
+
+
+@bp.get("/me/notifications")
+@token_required
+@bp.reads_ahead(repository.user_ahead)
+@bp.response(200, NotificationsSchema())
+@bp.refusals(*TOKEN_PROBLEMS)
+def get_notifications() -> dict[str, Any]:
+    """Return in which language the user gets letters, and when those of each kind go.
+
+    With `each` they go at once, with `daily` and `weekly` together in one digest, and with `off` not at all.
+    """
+    return preferences.shown(preferences.preferences_of(tokens.current_user()))
+
+
+@bp.put("/me/notifications")
+@token_required
+@bp.arguments(ChooseNotificationsSchema(), example=_CHOICE)
+@bp.response(200, NotificationsSchema())
+@bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
+def choose_notifications(body: dict[str, Any]) -> dict[str, Any]:
+    """Change the language of the user's letters, or when those of some kinds go; what is left out stays.
+
+    Letters about security go at once, whatever else is chosen.
+    """
+    chosen = service.choose_notifications(tokens.current_user_id(), **body)
+    if chosen is None:
+        raise TokenInvalid("The token's user does not exist.")
+    return preferences.shown(chosen)
 
 
 @bp.put("/password")

@@ -6,8 +6,10 @@ from marshmallow import ValidationError, fields
 
 from app.addresses import normal_email
 from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, fault_of
+from app.auth.preferences import DEFAULTS, SECURITY, Frequency, stored_name
 from app.auth.roles import Role
 from app.fields import CamelSchema, Choice, Id, Line, StrictBoolean, UtcDateTime
+from app.languages import Language
 
 NAME_LENGTH_MAX = 100
 
@@ -25,6 +27,35 @@ class RoleName(Choice):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(Role, named="UserRole", **kwargs)
+
+
+class LanguageName(Choice):
+    """A language in which the bank writes letters."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Language, named="Language", **kwargs)
+
+
+class FrequencyName(Choice):
+    """When letters of a kind go: each at once, in a daily or weekly digest, or not at all."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Frequency, named="LetterFrequency", **kwargs)
+
+
+class SecurityFrequency(Choice):
+    """When letters about security go: at once."""
+
+    default_error_messages = {"security": "These letters concern security, so they stay `each`."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__([Frequency.EACH], named="SecurityLetterFrequency", **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if text != Frequency.EACH:
+            raise self.make_error("security")
+        return text
 
 
 class EmailAddress(fields.String):
@@ -132,6 +163,43 @@ class RenameMeSchema(CamelSchema):
     """The user's new name."""
 
     name = Line(length_min=1, length_max=NAME_LENGTH_MAX, required=True)
+
+
+def _kinds_of_letters(name: str, said: str, *, is_answer: bool) -> CamelSchema:
+    """Return a schema with a member for each kind of letter, called as the type of its event."""
+    kinds = {
+        stored_name(type_): (SecurityFrequency if type_ in SECURITY and not is_answer else FrequencyName)(
+            data_key=type_.value, required=is_answer
+        )
+        for type_ in DEFAULTS
+    }
+    made: type[CamelSchema] = type(name, (CamelSchema,), {"__module__": __name__, "__doc__": said, **kinds})
+    return made()
+
+
+EXAMPLE_KINDS = {type_.value: frequency.value for type_, frequency in DEFAULTS.items()}
+
+
+class NotificationsSchema(CamelSchema):
+    """How a user is told what happens."""
+
+    example = {"language": "en", "kinds": {**EXAMPLE_KINDS, "money.received": "daily"}}
+
+    language = LanguageName(required=True)
+    kinds = fields.Nested(
+        _kinds_of_letters("LetterKindsSchema", "When letters of each kind go.", is_answer=True), required=True
+    )
+
+
+class ChooseNotificationsSchema(CamelSchema):
+    """What is to change in how the user is told; the rest stays."""
+
+    language = LanguageName()
+    kinds = fields.Nested(
+        _kinds_of_letters(
+            "ChosenKindsSchema", "When letters of these kinds are to go; the others stay.", is_answer=False
+        )
+    )
 
 
 class LogoutSchema(CamelSchema):

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bson import ObjectId
@@ -13,7 +13,8 @@ from app import clock, mongo
 from app.acts import Act
 from app.addresses import normal_email
 from app.audit import audit_record, insert_audit_records
-from app.auth import attempts, passwords, repository, resets, sessions
+from app.auth import attempts, passwords, preferences, repository, resets, sessions
+from app.auth.preferences import Preferences
 from app.auth.roles import Role
 from app.errors import EmailTaken, InvalidCredentials, TooManyAttempts
 from app.mongo import Document
@@ -32,10 +33,11 @@ _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The addressee of a mail."""
+    """The addressee of a mail, and how they want to be told."""
 
     name: str
     email: str
+    preferences: Preferences
 
 
 class NotTheSystemUser(Exception):
@@ -140,6 +142,21 @@ def change_name(user_id: ObjectId, name: str) -> Document | None:
     return repository.rename_user(user_id, name, name_key(name))
 
 
+def choose_notifications(
+    user_id: ObjectId, *, language: str | None = None, kinds: Mapping[str, str] | None = None
+) -> Preferences | None:
+    """Change how the user is told, and return how that is now; what is left out stays. None if there is no user.
+
+    `kinds` are frequencies by the names that `preferences.stored_name` gives. What waits for a digest is decided about
+    again. If a deliverer keeps something for a digest at this very moment, that is decided about when the digest goes.
+    """
+    changes = preferences.changes_of(language, kinds or {})
+    user = repository.change_preferences(user_id, changes) if changes else repository.find_user(user_id)
+    if kinds:
+        outbox.wake(user_id, clock.now())
+    return None if user is None else preferences.preferences_of(user)
+
+
 def has_password(email: str, password: str) -> bool:
     """Tell whether the user with this address has this password. Not a login: no delay, no failure counted."""
     user = repository.find_user_by_email(email)
@@ -196,7 +213,15 @@ def find_user(id_or_email: str) -> Document | None:
 
 def recipients(ids: Collection[ObjectId]) -> dict[ObjectId, Recipient]:
     """Return the addressee for each of these users who exists."""
-    return {user["_id"]: Recipient(user["name"], user["email"]) for user in repository.find_users(ids)}
+    return {
+        user["_id"]: Recipient(user["name"], user["email"], preferences.preferences_of(user))
+        for user in repository.find_users(ids)
+    }
+
+
+def chosen_preferences(ids: Collection[ObjectId]) -> dict[ObjectId, Preferences]:
+    """Return the preferences of those of these users who ever chose when letters go."""
+    return {user["_id"]: preferences.preferences_of(user) for user in repository.find_choosers(ids)}
 
 
 def _record_guessing(email: str, act: Act) -> None:

@@ -169,7 +169,12 @@ class Deliverer:
         desk.
         """
         settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
-        turn = self._rounds.claim(desk, now=clock.now(), letters_per_day=settings.letters_per_day)
+        turn = self._rounds.claim(
+            desk,
+            now=clock.now(),
+            letters_per_day=settings.letters_per_day,
+            letters_per_minute=settings.letters_per_minute,
+        )
         deadline = min(deadline, time.monotonic() + ROUND_S)
         sent = tried = 0
         unsent: list[Letter] = []
@@ -272,13 +277,15 @@ def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
 def _written(parcels: Letter, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
-    identity = identities[0]
+    (identity, *_) = identities
     public_url = current_app.config["PUBLIC_URL"]
     if len(told) > 1:
+        chosen = any(parcel.is_kept for parcel in parcels)
         deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, reader=recipient.name, deferred=deferred, public_url=public_url)
-        # The same messages always make the same id.
-        identity = f"{identity}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
+        letter = digests.render(told, reader=recipient.name, deferred=deferred, chosen=chosen, public_url=public_url)
+        # The same messages always make the same id, in whatever order their documents were found.
+        identities.sort()
+        identity = f"{identities[0]}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
         payload = told[0].payload
         if told[0].kind == MessageKind.PASSWORD_RESET:

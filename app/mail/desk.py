@@ -8,7 +8,7 @@ those that are done in part. What fails or is put off leaves its block for a doc
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,11 +16,15 @@ import structlog
 from bson import ObjectId
 
 from app import clock
+from app.auth import service as users
+from app.errors import LedgerBusy
+from app.mail import choices
+from app.mail.parcels import Parcel, document_for
 from app.mail.smtp import MESSAGE_TIMEOUT_S
 from app.mongo import Document
 from app.outbox import facts
 from app.outbox import repository as outbox
-from app.outbox.messages import MessageState, News, OutboxMessage
+from app.outbox.messages import URGENT, MessageState, News, OutboxMessage
 from app.outbox.news import news_in
 from app.outbox.repository import ERROR_LENGTH_MAX, LeaseLost
 from app.telemetry.metrics import LETTERS
@@ -38,46 +42,6 @@ LOST_MAX = 2
 BLOCKS_MAX = 100
 NEWS_MAX = 1_000
 MESSAGES_MAX = 5_000
-
-
-@dataclass(slots=True, eq=False)
-class Parcel:
-    """What one document tells one reader. `document` is an outline until it is claimed.
-
-    `key` is what is noted in a block's document once this part of it is told. The document of
-    a single reader has no key, and no messages until it is claimed. `apart` are documents for
-    those of its messages that cannot be written; they are inserted when the others are done.
-    """
-
-    document: Document
-    reader: ObjectId
-    messages: list[OutboxMessage] = field(default_factory=list)
-    apart: list[Document] = field(default_factory=list)
-    key: str | None = None
-
-    @property
-    def is_of_block(self) -> bool:
-        return self.key is not None
-
-    @property
-    def due_at(self) -> datetime:
-        due_at: datetime = self.document.get("was_due_at") or self.document["next_attempt_at"]
-        return due_at
-
-    @property
-    def at(self) -> datetime:
-        """When the block was committed whose news these are, roughly."""
-        at: datetime = self.document["at"]
-        return at
-
-    @property
-    def attempts(self) -> int:
-        attempts: int = self.document["attempts"]
-        return attempts
-
-    def identities(self) -> list[str]:
-        """Return an id for each message that is the same at every attempt."""
-        return [str(self.document["_id"]) if m.news is None else m.identity() for m in self.messages]
 
 
 class Desk:
@@ -109,39 +73,51 @@ class Desk:
         return self._is_full
 
     def parcels(self, reader: ObjectId) -> list[Parcel]:
-        return list(self._waiting.get(reader, {}).values())
+        """Return what waits here for a reader and is not about security."""
+        return [parcel for parcel in self._waiting.get(reader, {}).values() if not parcel.is_urgent]
+
+    def urgent(self) -> list[Parcel]:
+        """Return what waits here and is about security."""
+        return [parcel for of_reader in self._waiting.values() for parcel in of_reader.values() if parcel.is_urgent]
 
     def take_in(self, now: datetime, *, readers_wanted: int, bundles: bool) -> bool:
-        """Claim due blocks, unless enough readers wait already; return whether there were any.
+        """Claim due blocks, those with news about security first; return whether there were any.
 
-        With `bundles`, what a block tells one reader is one parcel; otherwise each message is one.
+        If enough readers wait already, only those about security are claimed. With `bundles`, what a block tells one
+        reader is one parcel, but for what is about security; otherwise each message is one.
         """
-        self._is_full = len(self._waiting) >= readers_wanted or self._messages >= MESSAGES_MAX
-        if self._is_full:
-            return False
+        is_crowded = len(self._waiting) >= readers_wanted or self._messages >= MESSAGES_MAX
         chosen: list[ObjectId] = []
         size = 0
-        found = outbox.find_blocks(now, BLOCKS_MAX)
+        found = outbox.find_urgent_blocks(now, BLOCKS_MAX)
+        if not is_crowded:
+            urgent = {outline["_id"] for outline in found}
+            found += [outline for outline in outbox.find_blocks(now, BLOCKS_MAX) if outline["_id"] not in urgent]
         for outline in found:
             size += sum(len(run["subjects"]) for run in outline["news"])
             if chosen and size > NEWS_MAX:
                 break
             chosen.append(outline["_id"])
-        self._is_full = len(chosen) < len(found) or len(found) == BLOCKS_MAX
+        self._is_full = is_crowded or len(chosen) < len(found) or len(found) >= BLOCKS_MAX
         claimed = outbox.claim(chosen, self.lease, now=now, until=self.until)
         told = facts.work_out(claimed)
+        opened = []
         for block in sorted(claimed, key=lambda block: block["was_due_at"]):
-            self._open(block, told[block["_id"]], bundles=bundles)
+            opened += self._open(block, told[block["_id"]], bundles=bundles)
+        self._obey_in_blocks(opened, now)
         return bool(chosen)
 
-    def _open(self, block: Document, told: facts.Told, *, bundles: bool) -> None:
+    def _open(self, block: Document, told: facts.Told, *, bundles: bool) -> list[Parcel]:
+        """Lay what a block tells on the desk, and return it, unless it is to be tried alone."""
         self._blocks[block["_id"]] = block
         parcels: dict[str, Parcel] = {}
         gone = set(block.get("told", ()))
         for message in told.messages:
-            if gone and (str(message.user) in gone or message.identity() in gone):
+            # What is about security is never told together with the rest.
+            is_bundled = bundles and message.kind not in URGENT
+            if gone and ((message.kind not in URGENT and str(message.user) in gone) or message.identity() in gone):
                 continue
-            key = str(message.user) if bundles else message.identity()
+            key = str(message.user) if is_bundled else message.identity()
             parcels.setdefault(key, Parcel(block, message.user, key=key)).messages.append(message)
         self._left[block["_id"]] = set(parcels)
         # So that the note finds it, even if nobody is to be told.
@@ -154,6 +130,25 @@ class Desk:
             # Each part is tried alone from now on, so that only the one that kills its deliverers dies.
             for parcel in parcels.values():
                 self._leave_block([parcel], attempts=block["attempts"] - 1, lost=block["lost"])
+            return []
+        return list(parcels.values())
+
+    def _obey_in_blocks(self, parcels: Sequence[Parcel], now: datetime) -> None:
+        """Let each reader's choice decide what becomes of what was opened. What is kept leaves its block."""
+        choosers = users.chosen_preferences({parcel.reader for parcel in parcels})
+        kept: dict[tuple[ObjectId, datetime], list[Parcel]] = defaultdict(list)
+        for parcel in parcels:
+            if parcel.reader not in choosers:
+                continue
+            self._messages -= len(parcel.messages)
+            at = choices.obey(parcel, choosers[parcel.reader], now)
+            self._messages += len(parcel.messages)
+            if not parcel.messages:
+                self._finish(parcel)
+            elif at > now:
+                kept[parcel.reader, at].append(parcel)
+        for (_, at), of_reader in kept.items():
+            self._leave_block(of_reader, **choices.kept_until(at))
 
     def _open_unclear(self, block: Document, unclear: Sequence[tuple[News, Exception]]) -> None:
         """Divide what cannot be told at all from the block; if that is all of it, its attempt failed."""
@@ -173,9 +168,17 @@ class Desk:
             self._done[block["_id"]].append(str(news.subject))
 
     def claim(self, parcels: Iterable[Parcel], now: datetime) -> None:
-        """Claim the documents of single readers. Those that somebody else claimed meanwhile get no messages."""
+        """Claim the documents of single readers.
+
+        Those that somebody else claimed meanwhile get no messages, and neither do those that do not go now.
+        """
         of_readers = {parcel.document["_id"]: parcel for parcel in parcels if not parcel.is_of_block}
-        claimed = outbox.claim(of_readers, self.lease, now=now, until=self.until)
+        together = [id_ for id_, parcel in of_readers.items() if parcel.is_kept]
+        alone = [id_ for id_, parcel in of_readers.items() if not parcel.is_kept]
+        claimed = outbox.claim(alone, self.lease, now=now, until=self.until)
+        # If others stay in the way, it is theirs. A claim that took effect in spite of this ends with its time.
+        with suppress(LedgerBusy):
+            claimed += outbox.claim_together(together, self.lease, now=now, until=self.until)
         told = facts.work_out(claimed)
         for document in claimed:
             parcel = of_readers[document["_id"]]
@@ -191,6 +194,34 @@ class Desk:
                 only = outbox.reader_document(parcel.reader, outbox.DIGEST, [news], at=parcel.at)
                 tell_unwritable(only["_id"], error, kind=news.event)
                 parcel.apart.append(_with_failure(only, parcel.attempts, reason_of(error)))
+        self._obey([of_readers[document["_id"]] for document in claimed], now)
+
+    def _obey(self, parcels: Sequence[Parcel], now: datetime) -> None:
+        """Let each reader's choice decide what becomes of documents that were claimed."""
+        choosers = users.chosen_preferences({parcel.reader for parcel in parcels if parcel.messages})
+        kept: dict[datetime, list[ObjectId]] = defaultdict(list)
+        for parcel in parcels:
+            if parcel.reader not in choosers or not parcel.messages:
+                continue
+            in_all, apart = len(parcel.messages), len(parcel.apart)
+            at = choices.obey(parcel, choosers[parcel.reader], now)
+            if parcel.messages and at <= now:
+                continue
+            if len(parcel.messages) == in_all and not apart:
+                kept[at].append(parcel.document["_id"])
+            else:
+                self._replace(parcel, at)
+            parcel.messages = []
+        for at, ids in kept.items():
+            outbox.keep(ids, self.lease, until=at)
+
+    def _replace(self, parcel: Parcel, at: datetime) -> None:
+        """Let documents of their own stand for what is left of a document, none of which goes now."""
+        if parcel.messages:
+            rest = document_for(parcel.reader, parcel.messages, at=parcel.at, divided=parcel.divided)
+            self._apart.append({**rest, **choices.kept_until(at)})
+        self._apart += parcel.apart
+        self._sent.append(parcel.document["_id"])
 
     def sent(self, letter: Sequence[Parcel]) -> None:
         """Remember that the server took the letter; `note` writes it down."""
@@ -236,7 +267,7 @@ class Desk:
             parcel.messages = []
             return
         for message, error in bad:
-            document = self._document_for(parcel.reader, [message], at=parcel.at)
+            document = document_for(parcel.reader, [message], at=parcel.at)
             tell_unwritable(document["_id"], error, kind=message.kind)
             parcel.apart.append(_with_failure(document, parcel.attempts, reason_of(error)))
         if parcel.is_of_block:
@@ -246,7 +277,7 @@ class Desk:
 
     def defer(self, reader: ObjectId, until: datetime) -> None:
         """Put off until then what waits here for a reader."""
-        self._leave_block(self.parcels(reader), attempts=0, next_attempt_at=until, deferred=True)
+        self._leave_block(self.parcels(reader), next_attempt_at=until, deferred=True)
 
     def note(self, now: datetime) -> None:
         """Write what was done since the last note. If this deliverer dies before, it is done again.
@@ -301,18 +332,10 @@ class Desk:
             self._finish(parcel)
         if not told:
             return []
-        document = self._document_for(of_blocks[0].reader, told, at=min(parcel.at for parcel in of_blocks))
+        divided = any(parcel.divided for parcel in of_blocks)
+        document = document_for(of_blocks[0].reader, told, at=min(p.at for p in of_blocks), divided=divided)
         self._apart.append({**document, **more})
         return [document["_id"]]
-
-    @staticmethod
-    def _document_for(reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime) -> Document:
-        news = list(dict.fromkeys(message.news for message in told if message.news is not None))
-        if len(told) > 1:
-            return outbox.reader_document(reader, outbox.DIGEST, news, at=at)
-        # If both accounts are the reader's, the news stands for two messages, and the account tells which one.
-        document = outbox.reader_document(reader, str(told[0].kind), news, at=at)
-        return {**document, "account": told[0].payload["account"]}
 
     def _finish(self, parcel: Parcel) -> None:
         block, key = parcel.document["_id"], str(parcel.key)

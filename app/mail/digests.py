@@ -10,7 +10,9 @@ from bson import ObjectId
 from app.languages import Language
 from app.mail import letters, links
 from app.mail.catalogues import Catalogue, catalogue
+from app.mail.choices import type_of
 from app.mail.letters import Fact, Letter, fill, inert, other_account, own_account, reason_of
+from app.outbox.events import EventType
 from app.outbox.messages import MessageKind, OutboxMessage
 
 ROWS_MAX = 500
@@ -33,6 +35,8 @@ _STATUSES = {
 }
 # What a digest can show. Every kind that may share a letter must be here.
 KINDS = _MOVED | _STEPS | _STATUSES
+# In which order a digest has its kinds, if its reader chose it.
+_ORDER = list(EventType)
 _OUT = {MessageKind.MONEY_SENT, MessageKind.HOLD_CAPTURED}
 _IN = {MessageKind.MONEY_RECEIVED, MessageKind.HOLD_CAPTURED}
 
@@ -63,13 +67,21 @@ def render(
     reader: str,
     language: Language = Language.ENGLISH,
     deferred: bool = False,
+    chosen: bool = False,
     public_url: str | None = None,
 ) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
-    `deferred`: they exceeded the reader's daily letters. `public_url` is where browsers reach the bank.
+    `deferred`: they exceeded the reader's letters. `chosen`: the reader wants them together; then those of one kind
+    come together, the oldest first. `public_url` is where browsers reach the bank.
     """
     texts = catalogue(language)
+    if chosen:
+        messages = sorted(messages, key=lambda message: message.payload["at"])
+    balances = list(_balances(messages, texts))
+    if chosen:
+        messages = sorted(messages, key=_place_of_kind)
+    occasion = "chosen" if chosen else "deferred" if deferred else "together"
     rows = _merged((row_of(message.kind, message.payload, texts) for message in messages), texts)
     moments = [row.at for row in rows]
     is_one_moment = min(moments) == max(moments)
@@ -80,9 +92,9 @@ def render(
         texts,
         reader=reader,
         subject=texts.counted(f"digest.subject.{things}", len(rows)),
-        story=texts.text("digest.story.deferred" if deferred else "digest.story.together"),
+        story=texts.text(f"digest.story.{occasion}"),
         advice=texts.text("digest.advice"),
-        facts=[*_sums(rows, texts), *_balances(messages, texts), *_period(moments, texts)],
+        facts=[*_sums(rows, texts), *balances, *_period(moments, texts)],
         link=links.home(texts, public_url=public_url),
         rows=shown,
         left_out=texts.counted("digest.left_out", left_out) if left_out else None,
@@ -109,6 +121,11 @@ def row_of(kind: str, payload: Mapping[str, Any], texts: Catalogue) -> Row:
         currency=payload["currency"],
         transaction=payload["transaction"],
     )
+
+
+def _place_of_kind(message: OutboxMessage) -> int:
+    type_ = type_of(message)
+    return len(_ORDER) if type_ is None else _ORDER.index(type_)
 
 
 def _form_of(kind: str, payload: Mapping[str, Any]) -> str:

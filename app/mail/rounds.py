@@ -2,22 +2,24 @@
 
 Security mail goes first. Then each reader in turn gets one letter, so that a reader of many
 letters does not delay a reader of one. These share a letter: what one block tells one
-reader, a pile that grew while the server was away, and everything beyond a reader's daily
-letters.
+reader, a pile that grew while the server was away, everything beyond a reader's letters of a
+minute or a day, and what is due of a digest that the reader chose.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import merge
 from itertools import chain, islice, zip_longest
 
 from bson import ObjectId
 
-from app.mail.desk import LOST_MAX, Desk, Parcel
+from app.mail.desk import LOST_MAX, Desk
+from app.mail.parcels import Parcel
+from app.outbox import letter_counts
 from app.outbox import repository as outbox
-from app.outbox.messages import URGENT
+from app.outbox.letter_counts import Window
 
 # How many letters a round has: about twice as many as the last round sent, between these.
 LETTERS_PER_ROUND_MIN, LETTERS_PER_ROUND_MAX = 50, 500
@@ -27,7 +29,6 @@ PILE_MAX = 10
 DOCUMENTS_MAX = 2_000
 # Suspects get every tenth round; other messages get the rest.
 SUSPECTS_EVERY = 10
-COUNTS_KEPT = timedelta(days=2)
 
 # What goes together.
 Letter = Sequence[Parcel]
@@ -37,21 +38,19 @@ Letter = Sequence[Parcel]
 class Round:
     """The claimed letters of one round, in the order in which they are sent.
 
-    `found` tells whether there was anything to claim, and `is_full` whether there may be more. `day` is the day towards
-    which the letters count, if there is a limit.
+    `found` tells whether there was anything to claim, and `is_full` whether there may be more. `windows` are those
+    towards whose limits the letters count.
     """
 
     letters: Sequence[Letter]
     found: bool
     is_full: bool
-    day: str | None
+    windows: Sequence[Window]
 
     def uncount(self, unsent: Iterable[Letter]) -> None:
         """Subtract letters that were not sent from their readers' counts."""
-        if self.day is not None:
-            outbox.return_letters(
-                Counter(letter[0].reader for letter in unsent if not _is_urgent(letter)), day=self.day
-            )
+        readers = Counter(letter[0].reader for letter in unsent if not _is_urgent(letter))
+        letter_counts.return_letters(readers, self.windows)
 
 
 class Rounds:
@@ -64,13 +63,18 @@ class Rounds:
         # Whether more documents of readers were due than were looked at.
         self._left_out = False
 
-    def claim(self, desk: Desk, *, now: datetime, letters_per_day: int) -> Round:
-        """Claim the letters of the next round. If `letters_per_day` is 0, each message is a letter of its own."""
+    def claim(self, desk: Desk, *, now: datetime, letters_per_day: int, letters_per_minute: int = 0) -> Round:
+        """Claim the letters of the next round.
+
+        If `letters_per_day` is 0, there is no limit and each message is a letter of its own; if `letters_per_minute` is
+        0, there is no limit of that.
+        """
         bundles = letters_per_day > 0
+        limits = {"letters_per_day": letters_per_day, "letters_per_minute": letters_per_minute}
+        windows = letter_counts.windows_of(now, **limits) if bundles else []
         took_in = desk.take_in(now, readers_wanted=self._size, bundles=bundles)
         planned = self._planned(desk, now, bundles=bundles)
-        day = now.date().isoformat() if letters_per_day else None
-        allowed = planned if day is None else _within_limit(planned, day, now, letters_per_day)
+        allowed, put_off = _within_limits(planned, windows)
         desk.claim(chain.from_iterable(allowed), now)
         letters = [[parcel for parcel in letter if parcel.messages] for letter in allowed]
         # A suspect letter has a round of its own, so there is more whenever there is one.
@@ -80,11 +84,11 @@ class Rounds:
             or desk.is_full()
             or any(_is_suspect(each[0]) for each in planned)
         )
-        turn = Round([letter for letter in letters if letter], bool(planned) or took_in, is_full, day)
+        turn = Round([letter for letter in letters if letter], bool(planned) or took_in, is_full, windows)
         turn.uncount(before for before, letter in zip(allowed, letters, strict=True) if not letter)
-        for reader in {letter[0].reader for letter in planned} - {letter[0].reader for letter in allowed}:
-            outbox.defer(reader, now=now, until=_next_day(now))
-            desk.defer(reader, _next_day(now))
+        for reader, until in put_off.items():
+            outbox.defer(reader, now=now, until=until)
+            desk.defer(reader, until)
         return turn
 
     def went(self, letter: Letter) -> None:
@@ -98,6 +102,7 @@ class Rounds:
 
     def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Letter]:
         urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
+        urgent += [[parcel] for parcel in desk.urgent()]
         with_documents = outbox.find_readers(now, after=self._last, size_max=self._size)
         waiting = outbox.find_waiting(with_documents, now, DOCUMENTS_MAX) if with_documents else {}
         in_all = sum(map(len, waiting.values()))
@@ -123,13 +128,14 @@ class Rounds:
 
 
 def letters_of(waiting: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
-    """Return what waits for one reader grouped into letters. What was due first comes first, in the result too."""
-    if not bundles:
-        return ([parcel] for parcel in waiting)
+    """Return what waits for one reader grouped into letters. What was due first comes first, in the result too.
+
+    Without `bundles`, only what is kept for a digest shares a letter.
+    """
     alone: list[Letter] = []
     together: dict[object, list[Parcel]] = {}
     for parcel in waiting:
-        if _is_alone(parcel):
+        if _is_alone(parcel) or not (bundles or parcel.is_kept):
             alone.append([parcel])
         else:
             together.setdefault(_bundle(parcel), []).append(parcel)
@@ -144,18 +150,26 @@ def in_turn(queues: Iterable[Iterable[Letter]]) -> Iterator[Letter]:
     return (letter for letter in turns if letter is not None)
 
 
-def _within_limit(planned: Sequence[Letter], day: str, now: datetime, letters_per_day: int) -> list[Letter]:
-    """Count the letters, and return those within their readers' daily limit."""
+def _within_limits(
+    planned: Sequence[Letter], windows: Sequence[Window]
+) -> tuple[list[Letter], dict[ObjectId, datetime]]:
+    """Count the letters, and return those within their readers' limits.
+
+    And for each reader who may get none, until when the rest waits. Who may get some is looked at again in the next
+    round.
+    """
     wanted = Counter(letter[0].reader for letter in planned if not _is_urgent(letter))
-    left = outbox.reserve_letters(wanted, day=day, letters_max=letters_per_day, expires_at=now + COUNTS_KEPT)
+    shares = letter_counts.reserve_letters(wanted, windows)
+    put_off = {reader: share.until for reader, share in shares.items() if share.until and not share.letters}
     allowed = []
     for letter in planned:
         if not _is_urgent(letter):
-            left[letter[0].reader] -= 1
-            if left[letter[0].reader] < 0:
+            share = shares[letter[0].reader]
+            share.letters -= 1
+            if share.letters < 0:
                 continue
         allowed.append(letter)
-    return allowed
+    return allowed, put_off
 
 
 def _outlined(document: dict[str, object]) -> Parcel:
@@ -175,7 +189,7 @@ def _bundle(parcel: Parcel) -> object:
 
 
 def _is_alone(parcel: Parcel) -> bool:
-    return bool(parcel.document["kind"] in URGENT) or _is_suspect(parcel)
+    return parcel.is_urgent or _is_suspect(parcel)
 
 
 def _is_suspect(parcel: Parcel) -> bool:
@@ -185,8 +199,4 @@ def _is_suspect(parcel: Parcel) -> bool:
 
 
 def _is_urgent(letter: Letter) -> bool:
-    return bool(letter[0].document["kind"] in URGENT)
-
-
-def _next_day(now: datetime) -> datetime:
-    return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return letter[0].is_urgent

@@ -94,12 +94,14 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `vouched` counts demotions of other SYSTEM users after which this one remained: two that race both write it,
         # so MongoDB lets only one through. `session_generation` counts changes of the password; a session belongs to
-        # the generation in which it started. `spared_session` outlived the last change.
+        # the generation in which it started. `spared_session` outlived the last change. `letters`: when each kind goes.
         {
             "name_key": _STRING,
             "vouched": {"bsonType": "int"},
             "session_generation": _COUNT,
             "spared_session": _optional(_STRING),
+            "language": _STRING,
+            "letters": {"bsonType": "object", "additionalProperties": _one_of("each", "daily", "weekly", "off")},
         },
     ),
     "accounts": _document(
@@ -186,7 +188,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         # `news`: ids, of which the messages are worked out; `payload`: a single message. `user`: its only reader, and
         # `account` his side. `told`: the parts of a block that are done. `moment`: the same in messages that were
         # written together. `lost`: how many deliverers died while they held it. `was_due_at`: when it was due, while it
-        # is leased. `deferred`: it exceeded its reader's daily letters.
+        # is leased. `deferred`, `digest_at`: it waits for a digest. `only`: the identities of its messages.
         {
             "user": _ID,
             "account": _ID,
@@ -200,6 +202,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "lost": _COUNT,
             "was_due_at": _DATE,
             "deferred": {"enum": [True]},
+            "digest_at": _DATE,
+            "only": {"bsonType": "array", "items": _STRING},
             "sent_at": _DATE,
             "error": _STRING,
             # The package `outbox`, in `feed`, describes these.

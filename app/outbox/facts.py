@@ -78,7 +78,8 @@ def _accounts_of(news: Iterable[News], transactions: Mapping[ObjectId, Document]
 
 def _is_for(message: OutboxMessage, document: Document) -> bool:
     is_account = "account" not in document or message.payload["account"] == document["account"]
-    return message.user == document["user"] and is_account
+    is_meant = "only" not in document or message.identity() in document["only"]
+    return message.user == document["user"] and is_account and is_meant
 
 
 def _about(

@@ -69,9 +69,17 @@ class MessageState(StrEnum):
     DEAD = "DEAD"
 
 
-# Security mail: it goes first, in a letter of its own, and does not count towards its reader's daily letters.
+# Security mail: it goes first, in a letter of its own, and does not count towards its reader's letters.
 URGENT = frozenset(
-    {MessageKind.WELCOME, MessageKind.PASSWORD_CHANGED, MessageKind.PASSWORD_RESET, MessageKind.WEBHOOK_DISABLED}
+    {
+        MessageKind.WELCOME,
+        MessageKind.ACCOUNT_FROZEN,
+        MessageKind.ACCOUNT_UNFROZEN,
+        MessageKind.ACCOUNT_CLOSED,
+        MessageKind.PASSWORD_CHANGED,
+        MessageKind.PASSWORD_RESET,
+        MessageKind.WEBHOOK_DISABLED,
+    }
 )
 
 

@@ -1,4 +1,4 @@
-"""The collections `outbox` and `letter_counts`: what is to be told, from its atomic block until it is SENT or DEAD.
+"""The collection `outbox`: what is to be told, from its atomic block until it is SENT or DEAD.
 
 There are three kinds of documents:
 
@@ -14,7 +14,9 @@ transaction has its `account`. All documents have {state, attempts, next_attempt
 - moment: the same in messages that were written together
 - lease, was_due_at: who has claimed it, and when it was due before
 - lost: how many deliverers died while they held it
-- deferred: it exceeded its reader's daily letters
+- deferred: it waits for a digest, because its reader chose that or got too many letters
+- digest_at: when the digest goes that its reader chose
+- only: the identities of the messages that it stands for, if its news stand for more to its reader
 - readers, sides, causal, unplaced, position: see `feed`
 
 A deliverer claims documents by a lease: it writes its random id into them and moves
@@ -38,7 +40,7 @@ from app import mongo
 from app.ledger.state import Decided
 from app.mongo import Document, database
 from app.outbox import feed, messages
-from app.outbox.messages import URGENT, MessageState, News, OutboxMessage, SilentKind
+from app.outbox.messages import OF_ACCOUNTS, URGENT, MessageState, News, OutboxMessage, SilentKind
 from app.outbox.news import packed
 
 ERROR_LENGTH_MAX = 300
@@ -47,7 +49,7 @@ BLOCK = "block"
 DIGEST = "digest"
 
 # The fields that decide which documents share a letter, and which come first.
-_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "next_attempt_at"]
+_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "digest_at", "next_attempt_at"]
 
 _SILENT = frozenset(SilentKind)
 # What is there for the feed alone.
@@ -98,12 +100,14 @@ def tell(decided: Decided, session: ClientSession) -> None:
 
 
 def block_document(news: Sequence[News], *, at: datetime) -> Document:
-    return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": packed(news), **_unsent(at)}
+    urgent = {"urgent": True} if any(each.event in OF_ACCOUNTS for each in news) else {}
+    return {"_id": ObjectId(), "kind": BLOCK, "at": at, "news": packed(news), **urgent, **_unsent(at)}
 
 
 def reader_document(user: ObjectId, kind: str, news: Sequence[News], *, at: datetime) -> Document:
     """Return a document of its own for one reader. The caller may change when it is due, and how it stands."""
-    return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": packed(news), **_unsent(at)}
+    urgent = {"urgent": True} if kind in URGENT else {}
+    return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": packed(news), **urgent, **_unsent(at)}
 
 
 def is_due(now: datetime) -> bool:
@@ -111,9 +115,16 @@ def is_due(now: datetime) -> bool:
 
 
 def find_urgent(now: datetime, size_max: int) -> list[Document]:
-    """Return outlines of the urgent messages, the longest due first."""
-    urgent = {**_due(now), "urgent": True}
+    """Return outlines of readers' urgent documents, the longest due first."""
+    urgent = {**_due(now), "urgent": True, "user": {"$exists": True}}
     return list(database().outbox.find(urgent, projection=_OUTLINE).sort("next_attempt_at", 1).limit(size_max))
+
+
+def find_urgent_blocks(now: datetime, size_max: int) -> list[Document]:
+    """Return outlines of the blocks' documents with news about security, as `find_blocks` does."""
+    urgent = {**_due(now), "urgent": True, "user": {"$exists": False}}
+    found = database().outbox.find(urgent, projection=[*_OUTLINE, "news"]).sort("next_attempt_at", 1)
+    return list(found.limit(size_max))
 
 
 def find_blocks(now: datetime, size_max: int) -> list[Document]:
@@ -159,6 +170,25 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
     """
     if not ids:
         return []
+    _claim(ids, lease, now, until)
+    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
+
+
+def claim_together(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
+    """Do as `claim` does, but of documents that others claim at the same moment, all or none.
+
+    So what belongs together does not become letters of two deliverers. Raises LedgerBusy if they stay in each other's
+    way.
+    """
+    if not ids:
+        return []
+    mongo.atomically(lambda session: _claim(ids, lease, now, until, session))
+    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
+
+
+def _claim(
+    ids: Collection[ObjectId], lease: ObjectId, now: datetime, until: datetime, session: ClientSession | None = None
+) -> None:
     # A document that another deliverer claimed is no longer due. A due document that still has a lease was lost by a
     # deliverer that died.
     lost = {"$cond": [{"$ifNull": ["$lease", False]}, 1, 0]}
@@ -169,8 +199,24 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
         "next_attempt_at": until,
         "attempts": {"$add": ["$attempts", 1]},
     }
-    database().outbox.update_many({"_id": {"$in": list(ids)}, **_due(now)}, [{"$set": changes}])
-    return list(database().outbox.find({"_id": {"$in": list(ids)}, "lease": lease}, _OF_FEED).sort("_id", 1))
+    database().outbox.update_many({"_id": {"$in": list(ids)}, **_due(now)}, [{"$set": changes}], session=session)
+
+
+def keep(ids: Collection[ObjectId], lease: ObjectId, *, until: datetime) -> None:
+    """Keep claimed documents for the digest of this time. The attempt does not count."""
+    changes = {
+        "next_attempt_at": until,
+        "digest_at": until,
+        "deferred": True,
+        "attempts": {"$subtract": ["$attempts", 1]},
+    }
+    database().outbox.update_many(_held(ids, lease), [{"$set": changes}, {"$unset": list(_UNLEASED)}])
+
+
+def wake(reader: ObjectId, now: datetime) -> None:
+    """Make due what is kept for a reader's digests, so that it is decided about again."""
+    kept = {"user": reader, "state": MessageState.PENDING.value, "digest_at": {"$gt": now}, "lease": {"$exists": False}}
+    database().outbox.update_many(kept, {"$set": {"next_attempt_at": now}})
 
 
 def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
@@ -190,7 +236,7 @@ def mark_sent(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime) -> N
 
     It does not wait for a majority: if the note is lost, the messages are sent again.
     """
-    _settle(ids, lease, _sent(now), forget_secret=True, hasty=True)
+    _settle(ids, lease, _sent(now), forget_secret=True, is_hasty=True)
 
 
 def mark_failed(ids: Collection[ObjectId], lease: ObjectId, *, next_attempt_at: datetime, error: str) -> None:
@@ -207,7 +253,7 @@ def mark_dead(ids: Collection[ObjectId], lease: ObjectId, *, error: str) -> None
 def note_told(told: Mapping[ObjectId, Collection[str]], lease: ObjectId) -> None:
     """Note which parts of these blocks were told, while others still wait. It does not wait for a majority."""
     if told:
-        _hasty(database().outbox).bulk_write(
+        hasty(database().outbox).bulk_write(
             [_told_update(block, keys, lease) for block, keys in told.items()], ordered=False
         )
 
@@ -241,44 +287,6 @@ def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
     # By kind, as letters are counted. Security mail of version 1 has no `urgent`, and must not wait.
     waiting = {"user": reader, **_due(now), "kind": {"$nin": sorted(URGENT)}}
     database().outbox.update_many(waiting, {"$set": {"next_attempt_at": until, "deferred": True}})
-
-
-def reserve_letters(
-    wanted: Mapping[ObjectId, int], *, day: str, letters_max: int, expires_at: datetime
-) -> dict[ObjectId, int]:
-    """Count the wanted letters to each reader on that day, and return how many of them are within `letters_max`.
-
-    If several deliverers ask for the last ones at once, the limit still holds, but perhaps none of them gets any.
-    """
-    if not wanted:
-        return {}
-    keys = {f"{reader}/{day}": reader for reader in wanted}
-    # To wait for a majority would cost more than a letter too many after a failover.
-    count = _hasty(database().letter_counts)
-    count.bulk_write(
-        [
-            UpdateOne(
-                {"_id": key}, {"$inc": {"count": wanted[reader]}, "$set": {"expires_at": expires_at}}, upsert=True
-            )
-            for key, reader in keys.items()
-        ],
-        ordered=False,
-    )
-    counts = {document["_id"]: document["count"] for document in count.find({"_id": {"$in": list(keys)}})}
-    beyond = {reader: min(wanted[reader], max(0, counts[key] - letters_max)) for key, reader in keys.items()}
-    return_letters(beyond, day=day)
-    return {reader: wanted[reader] - beyond[reader] for reader in wanted}
-
-
-def return_letters(unsent: Mapping[ObjectId, int], *, day: str) -> None:
-    """Subtract letters that were not sent from their readers' counts."""
-    changes = [
-        UpdateOne({"_id": f"{reader}/{day}"}, {"$inc": {"count": -number}})
-        for reader, number in unsent.items()
-        if number
-    ]
-    if changes:
-        _hasty(database().letter_counts).bulk_write(changes, ordered=False)
 
 
 def revive(selection: Document, *, now: datetime, session: ClientSession | None = None) -> int:
@@ -329,6 +337,11 @@ def oldest_of_each(users: dict[str, Any]) -> list[Document]:
     ]
 
 
+def hasty(collection: MongoCollection[Document]) -> MongoCollection[Document]:
+    """Return the collection with writes that do not wait for a majority, and reads that see them."""
+    return collection.with_options(write_concern=WriteConcern(w=1), read_concern=ReadConcern("local"))
+
+
 def _readers(now: datetime, users: dict[str, Any], size_max: int) -> list[ObjectId]:
     pipeline = [
         *oldest_of_each(users),
@@ -369,15 +382,15 @@ def _told_update(block: ObjectId, keys: Iterable[str], lease: ObjectId) -> Updat
     return UpdateOne(_held([block], lease), {"$push": {"told": {"$each": list(keys)}}})
 
 
-def _hasty(collection: MongoCollection[Document]) -> MongoCollection[Document]:
-    """Return the collection with writes that do not wait for a majority, and reads that see them."""
-    return collection.with_options(write_concern=WriteConcern(w=1), read_concern=ReadConcern("local"))
-
-
 def _settle(
-    ids: Collection[ObjectId], lease: ObjectId, changes: Document, *, forget_secret: bool = False, hasty: bool = False
+    ids: Collection[ObjectId],
+    lease: ObjectId,
+    changes: Document,
+    *,
+    forget_secret: bool = False,
+    is_hasty: bool = False,
 ) -> None:
     if ids:
         unset = {**_UNLEASED, **(_SECRET if forget_secret else {})}
-        outbox = _hasty(database().outbox) if hasty else database().outbox
+        outbox = hasty(database().outbox) if is_hasty else database().outbox
         outbox.update_many(_held(ids, lease), {"$set": changes, "$unset": unset})

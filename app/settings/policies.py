@@ -96,6 +96,8 @@ class MailPolicy:
     # How many letters one reader gets in one day, not counting security mail. Messages beyond that come together in one
     # letter. 0 means no limit, and a letter for each message.
     letters_per_day: int = 50
+    # The same for one minute. It has no effect without a limit for a day.
+    letters_per_minute: int = 10
     # Whether the workers deliver mail while no `flask mail deliver --loop` runs.
     in_workers: bool = True
     problem: str | None = None

@@ -114,7 +114,8 @@ def test_names_that_occur_in_several_places_have_a_schema_of_their_own(document:
     named = {name for name, schema in document["components"]["schemas"].items() if "enum" in schema}
     assert named == {
         "AccountKind", "AccountStatus", "Currency", "DeliveredEventType", "DeliveryStatus", "EventType",
-        "MessageState", "TransactionKind", "TransactionStatus", "UserRole", "WantedEventType", "WebhookStatus",
+        "Language", "LetterFrequency", "MessageState", "SecurityLetterFrequency", "TransactionKind",
+        "TransactionStatus", "UserRole", "WantedEventType", "WebhookStatus",
     }  # fmt: skip
 
 

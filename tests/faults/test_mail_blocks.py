@@ -229,7 +229,7 @@ def test_beyond_a_days_letters_what_blocks_tell_waits_for_one_digest(
     make_due(database)
     assert deliverer.deliver_due() == 16
     assert [received.subject for received in server.received[4:]] == ["8 transactions on your accounts"] * 2
-    assert "You got many letters in one day" in server.received[-1].text.replace("\n", " ")
+    assert "You got many letters in a short time" in server.received[-1].text.replace("\n", " ")
 
 
 def test_one_unwritable_message_of_a_block_waits_alone(

@@ -11,13 +11,14 @@ from bson import ObjectId
 from flask import Flask
 from pymongo.database import Database
 
-from app import mongo
+from app import clock, mongo
 from app.account_numbers import new_number
 from app.mail import delivery, desk, rounds, smtp
 from app.mail.smtp import MESSAGE_TIMEOUT_S, mail
 from app.mongo import Document
-from app.outbox import messages
+from app.outbox import letter_counts, messages
 from app.outbox import repository as outbox
+from app.outbox.letter_counts import Share
 from app.settings.policies import MailPolicy
 from local.processes import LOOPBACK
 from tests.mail import NOW, SmtpServer, fill, make_due, use
@@ -125,6 +126,27 @@ def test_a_reset_overtakes_what_one_busy_user_has_waiting(
     assert place <= 2 + 2 * delivery.ROUND_S / SLOW_S
 
 
+def test_a_frozen_account_is_told_before_all_that_waits_and_beyond_all_limits(
+    mail_app: Flask, database: Database[Document], bank: Bank, server: SmtpServer
+) -> None:
+    payer, from_account = bank.customer(100)
+    payee, to_account = bank.customer()
+    mail.configure(mail_app, MailPolicy(server=LOOPBACK, port=server.port, letters_per_day=1))
+    delivery.Deliverer(mail_app).deliver_due()
+    server.received.clear()
+    for _ in range(3):
+        payer.transfer(from_account, to_account, 10)
+    freeze = {"status": "FROZEN", "reason": "check"}
+    assert bank.system.patch(f"/api/admin/accounts/{to_account}/status", freeze).status == 200
+
+    delivery.Deliverer(mail_app).deliver_due()
+
+    assert [received.subject for received in server.received] == ["Your account is frozen"]
+    (block,) = database.outbox.find({"urgent": True, "kind": "block"})
+    assert block["state"] == "SENT"
+    assert payee.user["email"] == server.received[0].recipient
+
+
 def test_readers_take_turns(mail_app: Flask, database: Database[Document], server: SmtpServer) -> None:
     busy, *others = (user_of(database, address) for address in fill(database, 4))
     database.outbox.delete_many({})
@@ -198,6 +220,51 @@ def test_beyond_a_days_letters_the_rest_of_the_day_is_one_digest(
     assert len(server.received) == 6
 
 
+def test_beyond_a_minutes_letters_the_rest_is_one_digest_a_minute_later(
+    mail_app: Flask, database: Database[Document], server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (address,) = fill(database, 1)
+    reader = user_of(database, address)
+    minute = datetime.now(UTC).replace(hour=12, minute=30, second=59, microsecond=0)
+    monkeypatch.setattr(clock, "now", lambda: minute)
+    policy = MailPolicy(server=LOOPBACK, port=server.port, letters_per_day=50, letters_per_minute=2)
+    mail.configure(mail_app, policy)
+    deliverer = delivery.Deliverer(mail_app)
+    for _ in range(5):
+        tell_one_by_one(reader["_id"], 1)
+        deliverer.deliver_due()
+    mongo.atomically(lambda session: outbox.insert([messages.password_changed(reader, NOW)], session))
+    deliverer.deliver_due()
+
+    opened_one = "Your INR account is open"
+    assert sent_to(server, address) == ["Welcome to Fincore", opened_one, opened_one, "Your password was changed"]
+    next_minute = minute + timedelta(seconds=1)
+    waiting = list(database.outbox.find({"state": "PENDING"}))
+    assert {(message["next_attempt_at"], message["deferred"]) for message in waiting} == {(next_minute, True)}
+    monkeypatch.setattr(clock, "now", lambda: next_minute)
+    assert deliverer.deliver_due() == 3
+    assert sent_to(server, address)[-1] == "3 events on your accounts"
+
+
+def test_the_longer_of_two_limits_that_are_reached_decides_when_the_rest_goes(
+    database: Database[Document],
+) -> None:
+    noon = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
+    windows = letter_counts.windows_of(noon, letters_per_day=5, letters_per_minute=2)
+    reader, other = ObjectId(), ObjectId()
+
+    first = letter_counts.reserve_letters({reader: 4, other: 1}, windows)
+    later = [window for window in windows if window.letters_max == 5]
+    letter_counts.reserve_letters({reader: 3}, later)
+    last = letter_counts.reserve_letters({reader: 1}, windows)
+
+    assert first == {reader: Share(2, noon.replace(minute=1, second=0)), other: Share(1)}
+    assert last == {reader: Share(0, datetime(2026, 11, 23, tzinfo=UTC))}
+    counts = {document["_id"]: document["count"] for document in database.letter_counts.find()}
+    assert counts[f"{reader}/2026-11-22"] == 5
+    assert counts[f"{reader}/2026-11-22T12:00"] == 2
+
+
 def test_a_letter_that_did_not_go_is_not_counted(
     mail_app: Flask, database: Database[Document], server: SmtpServer
 ) -> None:
@@ -208,8 +275,8 @@ def test_a_letter_that_did_not_go_is_not_counted(
     deliverer = use(mail_app, server.port)
     deliverer.deliver_due()
 
-    (count,) = database.letter_counts.find()
-    assert count["count"] == 0
+    counts = list(database.letter_counts.find())
+    assert [count["count"] for count in counts] == [0, 0], "For the day and for the minute."
 
 
 def test_one_unwritable_message_does_not_keep_the_others_of_its_digest(

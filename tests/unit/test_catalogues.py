@@ -10,7 +10,7 @@ from bson import ObjectId
 from app.languages import Language
 from app.mail import digests, letters
 from app.mail.catalogues import catalogue
-from app.outbox.messages import URGENT, MessageKind, OutboxMessage
+from app.outbox.messages import MessageKind, OutboxMessage
 from tests.catalogues import faults
 from tests.letters import ACCOUNT, AT, FORMS, MONEY
 
@@ -34,10 +34,11 @@ def digests_of_all(language: Language) -> Iterator[letters.Letter]:
     frozen = [OutboxMessage("account_frozen", ObjectId(), {**ACCOUNT, "account": ObjectId()}) for _ in range(502)]
     both = [OutboxMessage("money_sent", ObjectId(), {**MONEY, "is_payer": is_payer}) for is_payer in (True, False)]
     for kind, payload in FORMS:
-        if kind not in URGENT:
+        if kind in digests.KINDS:
             told = OutboxMessage(kind, ObjectId(), payload)
             yield digests.render([told], reader="Asha", language=language)
             yield digests.render([told, frozen[0]], reader="Asha", language=language, deferred=True)
+            yield digests.render([told, frozen[0]], reader="Asha", language=language, chosen=True)
     for count in (501, 502):
         yield digests.render(frozen[:count], reader="Asha", language=language)
     yield digests.render(both, reader="Asha", language=language, public_url="https://bank.example")

@@ -52,10 +52,13 @@ def test_secrets_go_in_clear_to_near_servers_or_where_the_operator_says_so(
     assert load(monkeypatch, MAIL_SERVER=server, **said).secrets_in_clear is in_clear
 
 
-def test_letters_per_day_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letters_per_day_and_minute_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch).letters_per_day == 50
     assert load(monkeypatch, MAIL_LETTERS_PER_DAY="0").letters_per_day == 0
     assert "MAIL_LETTERS_PER_DAY" in str(load(monkeypatch, MAIL_LETTERS_PER_DAY="-1").problem)
+    assert load(monkeypatch).letters_per_minute == 10
+    assert load(monkeypatch, MAIL_LETTERS_PER_MINUTE="0").letters_per_minute == 0
+    assert "MAIL_LETTERS_PER_MINUTE" in str(load(monkeypatch, MAIL_LETTERS_PER_MINUTE="x").problem)
 
 
 def test_the_password_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""What one document of the outbox tells one reader. No I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bson import ObjectId
+
+from app.mongo import Document
+from app.outbox import repository as outbox
+from app.outbox.messages import URGENT, OutboxMessage
+
+
+@dataclass(slots=True, eq=False)
+class Parcel:
+    """What one document tells one reader. `document` is an outline until it is claimed.
+
+    `key` is what is noted in a block's document once this part of it is told. The document of
+    a single reader has no key, and no messages until it is claimed. `apart` are documents for
+    those of its messages that cannot be written or go later; they are inserted when the others are done.
+    `divided`: its news also stand for messages to the same reader that are not in it.
+    """
+
+    document: Document
+    reader: ObjectId
+    messages: list[OutboxMessage] = field(default_factory=list)
+    apart: list[Document] = field(default_factory=list)
+    key: str | None = None
+    divided: bool = False
+
+    @property
+    def is_of_block(self) -> bool:
+        return self.key is not None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it is about security, so that it goes first and alone. What a block tells is not mixed."""
+        kind = self.messages[0].kind if self.is_of_block and self.messages else self.document["kind"]
+        return kind in URGENT
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it waits, or waited, for a digest that its reader has chosen."""
+        return "digest_at" in self.document
+
+    @property
+    def due_at(self) -> datetime:
+        due_at: datetime = self.document.get("was_due_at") or self.document["next_attempt_at"]
+        return due_at
+
+    @property
+    def at(self) -> datetime:
+        """When the block was committed whose news these are, roughly."""
+        at: datetime = self.document["at"]
+        return at
+
+    @property
+    def attempts(self) -> int:
+        attempts: int = self.document["attempts"]
+        return attempts
+
+    def identities(self) -> list[str]:
+        """Return an id for each message that is the same at every attempt."""
+        return [str(self.document["_id"]) if m.news is None else m.identity() for m in self.messages]
+
+
+def document_for(reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime, divided: bool = False) -> Document:
+    """Return a document of its own for these messages to one reader, all worked out from news.
+
+    `divided`: the news also stand for other messages to the reader.
+    """
+    news = list(dict.fromkeys(message.news for message in told if message.news is not None))
+    if len(told) > 1:
+        document = outbox.reader_document(reader, outbox.DIGEST, news, at=at)
+        return {**document, "only": [message.identity() for message in told]} if divided else document
+    # If both accounts are the reader's, the news stands for two messages, and the account tells which one.
+    document = outbox.reader_document(reader, str(told[0].kind), news, at=at)
+    return {**document, "account": told[0].payload["account"]}
