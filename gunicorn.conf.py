@@ -171,15 +171,17 @@ def post_worker_init(worker: Worker) -> None:
     The tasks must start after the fork, because threads do not survive one.
     """
     from app import ledger
+    from app.events import service as events
 
     if worker.turns is not None:
         ledger.take_turns(worker.turns.fileno())
     worker.wsgi.extensions["background"].start()
+    worker.end_waiting = events.end_waiting
     worker.succession.serves(worker.generation)
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
-    """Let the background tasks finish their current run."""
+    """Let the background tasks finish what they have under way."""
     application = getattr(worker, "wsgi", None)  # none if it could not be loaded
     if application is not None:
         application.extensions["background"].stop()

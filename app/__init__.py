@@ -89,11 +89,12 @@ def create_app(config: Config | None = None) -> Flask:
     app.register_blueprint(pages)
     app.register_blueprint(web)
     cli.register(app)
+    dispatcher = Dispatcher(stands_in=True)
     tasks = [
         Task("expired_holds", transaction_service.release_expired_holds),
         Task("events", event_service.place_events),
         Task("connection_counts", pools.watch.note),
-        Task("webhooks", Dispatcher(stands_in=True).turn),
+        Task("webhooks", dispatcher.turn, dispatcher.close),
     ]
     if config.mail.in_workers:
         tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))

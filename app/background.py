@@ -22,10 +22,14 @@ PAUSE_AFTER_FAILURE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A named task. `run` does some of the work and returns after how many seconds to call it again."""
+    """A named task. `run` does some of the work and returns after how many seconds to call it again.
+
+    `stop` makes what it does on other threads end soon.
+    """
 
     name: str
     run: Callable[[], float]
+    stop: Callable[[], None] = lambda: None
 
 
 class Background:
@@ -51,6 +55,8 @@ class Background:
         self._stopping.set()
         # One limit for all together, because gunicorn kills a worker that ends too late.
         until = time.monotonic() + STOP_TIMEOUT_S
+        for task in self._tasks:
+            task.stop()
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         self._threads = []

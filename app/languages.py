@@ -7,3 +7,4 @@ class Language(StrEnum):
     """A reader's language, by its code in ISO 639-1. Each has a catalogue of its name in `app/mail/texts/`."""
 
     ENGLISH = "en"
+    HINDI = "hi"

@@ -9,6 +9,8 @@ from babel.numbers import get_currency_name, get_currency_precision, get_currenc
 from babel.numbers import is_currency as was_ever_a_currency
 from iso4217 import Currency
 
+ENGLISH = "en"
+
 # The largest integer that every JSON reader holds exactly (2**53 - 1). It bounds
 # amounts and, on both sides of zero, balances.
 AMOUNT_MAX = 9_007_199_254_740_991
@@ -71,30 +73,36 @@ def decimal_text(amount: int, currency: str) -> str:
     return f"{sign}{whole}.{fraction:0{digits}d}" if digits else f"{sign}{whole}"
 
 
-def format_amount(amount: int, currency: str) -> str:
+def format_amount(amount: int, currency: str, language: str = ENGLISH) -> str:
     """Return minor units for people to read: 12345678 INR is ₹1,23,456.78, 700 JPY ¥700, -1234567 KWD -KWD 1,234.567.
 
-    The digits before the point are grouped as in the currency's own country; see `format_number`.
+    In English text the digits before the point are grouped as in the currency's own country; see `format_number`. In
+    any other language everything is as its readers write amounts of all currencies: 12345678 USD is $1,23,456.78 in
+    Hindi. Only the number of decimals is always the currency's.
     """
+    before, after = _around(currency, language)
     sign = "-" if amount < 0 else ""
-    return f"{sign}{_prefix(currency)}{format_number(abs(amount), currency)}"
+    return f"{sign}{before}{format_number(abs(amount), currency, language)}{after}"
 
 
-def format_number(amount: int, currency: str) -> str:
+def format_number(amount: int, currency: str, language: str = ENGLISH) -> str:
     """Return the same as `format_amount` without the currency, for columns that name it: 12345678 INR is 1,23,456.78.
 
-    The groups are as large as in the currency's own country. The decimal sign is always a point, because the text
-    around is English and an amount must not be read in two ways. Groups are separated by the country's own sign if its
-    decimal sign is a point too (1’234.56 in Switzerland), otherwise by a comma.
+    In English the groups are as large as in the currency's own country. The decimal sign is always a point, because
+    the text around is English and an amount must not be read in two ways. Groups are separated by the country's own
+    sign if its decimal sign is a point too (1’234.56 in Switzerland), otherwise by a comma.
+
+    Digits are 0 to 9 in every language. Indian banks print these in Hindi too: they are the country's official form
+    (article 343 of its constitution), and what CLDR gives for Hindi.
     """
     whole, point, fraction = decimal_text(abs(amount), currency).partition(".")
-    last, other, separator = _grouping(currency)
+    last, other, separator, decimal_sign = _grouping(currency, language)
     groups = [whole[-last:]]
     rest = whole[:-last]
     while rest:
         groups.append(rest[-other:])
         rest = rest[:-other]
-    return f"{'-' if amount < 0 else ''}{separator.join(reversed(groups))}{point}{fraction}"
+    return f"{'-' if amount < 0 else ''}{separator.join(reversed(groups))}{point and decimal_sign}{fraction}"
 
 
 def custom(currency: str) -> tuple[int, str, int, int, str, str, str]:
@@ -103,28 +111,38 @@ def custom(currency: str) -> tuple[int, str, int, int, str, str, str]:
     Digits after the point, what stands before the number, the size of the last group and of the others, the sign
     between groups, and the names of one and of many units, as in English text.
     """
-    last, other, separator = _grouping(currency)
-    one, many = (get_currency_name(currency, count=count, locale="en") for count in (1, 2))
-    return exponent(currency), _prefix(currency), last, other, separator, one, many
+    last, other, separator, _ = _grouping(currency, ENGLISH)
+    one, many = (get_currency_name(currency, count=count, locale=ENGLISH) for count in (1, 2))
+    return exponent(currency), _around(currency, ENGLISH)[0], last, other, separator, one, many
 
 
 @functools.cache
-def _prefix(currency: str) -> str:
-    # Only the symbol is from Babel, because its number of digits differs from ISO 4217 for some currencies.
-    symbol = get_currency_symbol(currency, locale="en")
+def _around(currency: str, language: str) -> tuple[str, str]:
+    """Return what stands before an amount, and what after it."""
+    # Only the symbol and its place are from Babel, because its number of digits differs from ISO 4217 for some
+    # currencies.
+    symbol = get_currency_symbol(currency, locale=language)
+    pattern = Locale(language).currency_formats["standard"]
+    before, after = pattern.prefix[0], pattern.suffix[0]
     # A symbol of letters needs a space before the digits, at which no line may break.
-    return symbol if unicodedata.category(symbol[-1]) == "Sc" else f"{symbol}\N{NO-BREAK SPACE}"
+    if before.endswith("¤") and unicodedata.category(symbol[-1]) != "Sc":
+        before += "\N{NO-BREAK SPACE}"
+    return before.replace("¤", symbol), after.replace("¤", symbol)
 
 
 @functools.cache
-def _grouping(currency: str) -> tuple[int, int, str]:
-    """Return the size of the group before the point, the size of all other groups, and the sign between groups."""
+def _grouping(currency: str, language: str) -> tuple[int, int, str, str]:
+    """Return the size of the group before the point and of all other groups, the sign between them, and the point."""
+    if language != ENGLISH:
+        locale = Locale(language)
+        last, other = locale.currency_formats["standard"].grouping
+        return last, other, locale.number_symbols["latn"]["group"], locale.number_symbols["latn"]["decimal"]
     home = _home(currency)
     if home is None:
-        return 3, 3, ","
+        return 3, 3, ",", "."
     last, other = home.currency_formats["standard"].grouping
     signs = home.number_symbols["latn"]
-    return last, other, signs["group"] if signs["decimal"] == "." else ","
+    return last, other, signs["group"] if signs["decimal"] == "." else ",", "."
 
 
 def _home(currency: str) -> Locale | None:

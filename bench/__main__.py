@@ -132,7 +132,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--brief", action="store_true", help="measure nothing, but see that all cases work")
     options = parser.parse_args()
     if options.brief:
-        options.rounds, options.seconds, options.connections = 1, 0.2, 3
+        options.rounds, options.seconds, options.connections = 1, 0.05, 3
         options.entries, options.requests = 1_000, 20
     return options
 

@@ -111,7 +111,7 @@ def _at_a_pace(
     selector: selectors.BaseSelector, streams: list[Stream], started_at: float, end: float, rate: float
 ) -> None:
     free = list(streams)
-    due = [started_at + number / rate for number in range(int((end - started_at) * rate))][::-1]
+    due = [started_at + number / rate for number in range(max(1, int((end - started_at) * rate)))][::-1]
     while due or len(free) < len(streams):
         now = time.perf_counter()
         while due and free and due[-1] <= now:

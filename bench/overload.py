@@ -170,7 +170,7 @@ def overload(port: int, customers: list[Customer], size: int, best: Seen) -> Non
     memory.start()
     many = Crowd(port, transfers(customers), size * TIMES, OVERLOAD_S).seen()
     print(f"{size * TIMES:5} clients transfer          {many}", flush=True)
-    print(f"      throughput {many.rate / best.rate:.2f} of its best; {memory.end()}")
+    print(f"      throughput {many.rate / max(best.rate, 1e-9):.2f} of its best; {memory.end()}")
     after = Crowd(port, transfers(customers), size, PHASE_S).seen()
     calm = [at for at, took, status in after.told if status in (200, 201) and took * 1000 <= 2 * best.at(0.5)]
     print(f"{size:5} clients right afterwards  {after}")

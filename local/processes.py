@@ -20,6 +20,8 @@ LOOPBACK = "127.0.0.1"
 # back, and a client that polls it can end up connected to itself.
 PORT_MIN, PORT_MAX = 20_000, 31_999
 PORT_ATTEMPTS_MAX = 200
+# Those that this process was told of. A server may take a while until it listens.
+_told: set[int] = set()
 POLL_S = 0.02
 KILL_TIMEOUT_S = 10.0
 
@@ -101,10 +103,11 @@ def is_port_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody uses; raises OSError if there is none."""
+    """Return a loopback port that nobody uses, another one each time; raises OSError if there is none."""
     for _ in range(PORT_ATTEMPTS_MAX):
         port = random.randint(PORT_MIN, PORT_MAX)
-        if is_port_free(port):
+        if port not in _told and is_port_free(port):
+            _told.add(port)
             return port
     raise OSError(errno.EADDRINUSE, f"No port from {PORT_MIN} to {PORT_MAX} is free")
 

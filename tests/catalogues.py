@@ -25,7 +25,12 @@ def faults(language: str, texts: Mapping[str, str], reference: Mapping[str, str]
 
 
 def placeholders(text: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    """Return the names in braces, with whatever else is there, which should be nothing."""
+    found = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(text) if name is not None]
+    return {
+        name + (f":{spec}" if spec else "") + (f"!{conversion}" if conversion else "")
+        for name, spec, conversion in found
+    }
 
 
 def _wanted(reference: Mapping[str, str], plurals: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,10 @@
 
 import gc
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryDirectory
@@ -23,13 +25,17 @@ from app.mongo.schema import VALIDATORS
 from app.settings.policies import AuthPolicy, HttpPolicy, MongoPolicy
 from app.statements.press import press
 from config import Config
+from local import processes
 from local.processes import holds_within
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
+from tests.beside import Beside, server_beside
 from tests.clients import InProcess, OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank
-from tests.server import JWT_SECRET, RECEIPT_KEY, children, running_server
+from tests.server import JWT_SECRET, RECEIPT_KEY, children
 
 BCRYPT_ROUNDS_CHEAPEST = 4
+# The server that the tests of this process share, once there is one.
+BESIDE: list[Beside] = []
 # As the application made it for the first test of this process. Later tests have it again.
 SYSTEM_USER: Document = {}
 # Deleting nothing takes nearly as long as deleting something, and most tests touch few collections.
@@ -43,7 +49,12 @@ WHAT_HOLDS_ANYTHING: list[Document] = [
 AUTH = AuthPolicy(JWT_SECRET, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST, delays_guesses=False)
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 * 1024**3
-END_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 60.0
+# With the database. A machine that is busy with tests may stall for some seconds.
+PATIENCE_MS = 20_000
+DAY_S = 24 * 3600
+# Longer than the tests take that look at what they did today, or this month.
+BEFORE_MIDNIGHT_S = 20.0
 # The servers that tests run are called otherwise in the database's profile, and do things in the background.
 APP_NAME = "fincore-tests"
 
@@ -51,6 +62,20 @@ APP_NAME = "fincore-tests"
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def own_ports() -> tuple[int, int]:
+    """Return the first and the last port of this test worker's own.
+
+    A server starts on a port that was free a moment ago. No other worker may have chosen it meanwhile.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = (processes.PORT_MAX + 1 - processes.PORT_MIN) // workers
+    return processes.PORT_MIN + number * count, processes.PORT_MIN + (number + 1) * count - 1
+
+
+processes.PORT_MIN, processes.PORT_MAX = own_ports()
 
 
 # Where the tests are that take long, each for itself or all together.
@@ -120,6 +145,9 @@ def replica_set() -> Iterator[ReplicaSet]:
     with TemporaryDirectory(prefix="fincore-tests-", dir=memory, ignore_cleanup_errors=True) as directory:
         replica_set = ReplicaSet(Path(directory))
         replica_set.start()
+        with MongoClient[Document](replica_set.admin_uri) as admin:
+            # Once a minute it would remove what has expired by the dates in the tests, which stay while time goes on.
+            admin.admin.command({"setParameter": 1, "ttlMonitorEnabled": False})
         yield replica_set
         replica_set.stop()
 
@@ -140,7 +168,7 @@ def admin_database(replica_set: ReplicaSet, mongo_uri: str) -> Iterator[Database
 @pytest.fixture(scope="session")
 def config(mongo_uri: str) -> Config:
     return Config(
-        mongo=MongoPolicy(mongo_uri),
+        mongo=MongoPolicy(mongo_uri, timeout_ms=PATIENCE_MS),
         auth=AUTH,
         http=HttpPolicy(ratelimit_enabled=False),
         log_level="ERROR",
@@ -166,6 +194,10 @@ def only_the_system_user(admin_database: Database[Document]) -> Iterator[Databas
         ensure_system_user(email=SYSTEM_EMAIL, password=PASSWORD, policy=AUTH)
         SYSTEM_USER.update(admin_database.users.find_one({"email": SYSTEM_EMAIL}) or {})
     yield admin_database
+    empty(admin_database)
+
+
+def empty(admin_database: Database[Document]) -> None:
     # One wait for the disk is enough, at the end: until it is over, readers see what was there before.
     hasty = admin_database.with_options(write_concern=WriteConcern(w=1))
     for found in admin_database.users.aggregate(WHAT_HOLDS_ANYTHING):
@@ -187,10 +219,29 @@ def bank(app: Flask, database: Database[Document]) -> Bank:
 
 
 @pytest.fixture(scope="session")
-def server_port(mongo_uri: str) -> Iterator[int]:
-    """The port of a gunicorn with two workers."""
-    with running_server(mongo_uri) as port:
-        yield port
+def server_port(
+    mongo_uri: str, admin_database: Database[Document], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The port of a gunicorn with two workers, which do something in the background only in tests that use it."""
+    gate = tmp_path_factory.mktemp("server") / "gate"
+    patience = {"MONGO_TIMEOUT_MS": str(PATIENCE_MS), "POST_TIMEOUT_MS": str(PATIENCE_MS)}
+    with server_beside(mongo_uri, gate, partial(empty, admin_database), **patience) as beside:
+        BESIDE.append(beside)
+        yield beside.port
+        BESIDE.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Function) -> None:
+    """Begin no test just before a day ends, and let the server that the tests share rest while it is not used."""
+    left_s = DAY_S - time.time() % DAY_S
+    if left_s < BEFORE_MIDNIGHT_S:
+        time.sleep(left_s)
+    for beside in BESIDE:
+        if "server_port" in item.fixturenames:
+            beside.go_on()
+        else:
+            beside.rest()
 
 
 @pytest.fixture

@@ -53,9 +53,9 @@ def types(received: list[Received]) -> list[str]:
 
 
 def make_due(database: Database[Document]) -> None:
-    """Let the time of every retry come."""
+    """Let the time of every retry come, and end every rest."""
     database.webhook_deliveries.update_many(
         {"status": "PENDING"}, {"$set": {"next_attempt_at": clock.now() - timedelta(seconds=1)}}
     )
-    due = {"$set": {"due_at": clock.now() - timedelta(seconds=1)}}
+    due = {"$set": {"due_at": clock.now() - timedelta(seconds=1)}, "$unset": {"not_before": ""}}
     database.webhooks.update_many({"due_at": {"$exists": True}}, due)

@@ -17,11 +17,12 @@ JWT_SECRET = "vT4mQ9xZ2kL7pR1wY6nB8dH3sF5gJ0cA-tests"
 RECEIPT_KEY = "4f1c9e0b7a2d63855e9a1c4b7d2f80936a5c1e8d4b7f02933c6e9a0d1b5f7283"
 WORKERS = 2
 START_TIMEOUT_S = 120.0
+APPLICATION = "wsgi:app"
 STOP_TIMEOUT_S = 60.0
 
 
 @contextmanager
-def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
+def running_server(mongo_uri: str, *, application: str = APPLICATION, **settings: str) -> Iterator[int]:
     """Serve the bank in `mongo_uri` until the block ends; `settings` are further environment variables."""
     port = int(settings.get("PORT", 0)) or free_port()
     environment = {
@@ -40,7 +41,7 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         "MAIL_LETTERS_PER_DAY": "0",
         **settings,
     }
-    process = subprocess.Popen(_command(), cwd=ROOT, env=environment)
+    process = subprocess.Popen(_command(application), cwd=ROOT, env=environment)
     try:
         assert holds_within(START_TIMEOUT_S, lambda: process.poll() is not None or is_ready(port))
         assert process.poll() is None, "gunicorn did not start; its reason is above."
@@ -50,10 +51,12 @@ def running_server(mongo_uri: str, **settings: str) -> Iterator[int]:
         process.wait(STOP_TIMEOUT_S)
 
 
-def _command() -> list[str]:
+def _command(application: str) -> list[str]:
     """Return the command by which the README serves a bank in production, without its settings."""
     *_, serve = commands(block("README.md", "MONGO_URI="))
-    return [sys.executable, "-m", *(word for word in serve if "=" not in word)]
+    words = [word for word in serve if "=" not in word]
+    assert APPLICATION in words
+    return [sys.executable, "-m", *(application if word == APPLICATION else word for word in words)]
 
 
 def copy_program(place: Path) -> None:

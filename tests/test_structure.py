@@ -39,7 +39,17 @@ FLOORS: list[set[str]] = [
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "operations": {"measures"},
-    "auth": {"attempts", "manager", "passwords", "preferences", "resets", "roles", "sessions", "tokens"},
+    "auth": {
+        "attempts",
+        "manager",
+        "passwords",
+        "preferences",
+        "resets",
+        "roles",
+        "sessions",
+        "tokens",
+        "unsubscribing",
+    },
     "statements": {
         "embedding",
         "pdf",
@@ -55,7 +65,7 @@ FILES_OF_ITS_OWN = {
     "events": {"waiting"},
     "transactions": {"receipts"},
     "web": {"assets", "cookies"},
-    "webhooks": {"dispatch", "outgoing", "signing", "statuses", "targets"},
+    "webhooks": {"attempts", "dispatch", "outgoing", "signing", "statuses", "targets"},
 }
 DOMAINS = FILES_OF_ITS_OWN.keys() | {"accounts", "admin", "payees"}
 # The rules of the ledger: no I/O, no clock, no chance.
@@ -86,10 +96,12 @@ PUBLIC = {
     "operations.docs_file",
     "operations.problem",
     "operations.static",
+    "web.ask_about_letters",
     "web.asset",
     "web.home",
     "web.page",
     "web.page_within",
+    "web.turn_letters_off",
 }
 
 

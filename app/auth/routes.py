@@ -32,7 +32,7 @@ bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Who you ar
 
 _CREDENTIALS = {"email": "asha@example.com", "password": "correct horse battery"}
 _CHANGE = {"currentPassword": "correct horse battery", "newPassword": "a staple of good taste"}
-_CHOICE = {"language": "en", "kinds": {"money.received": "daily", "hold.placed": "off"}}
+_CHOICE = {"language": "hi", "kinds": {"money.received": "daily", "hold.placed": "off"}}
 _RESET = {"token": "the-token-out-of-the-mail", "newPassword": "a staple of good taste"}
 
 

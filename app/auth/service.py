@@ -14,13 +14,14 @@ from app.acts import Act
 from app.addresses import normal_email
 from app.audit import audit_record, insert_audit_records
 from app.auth import attempts, passwords, preferences, repository, resets, sessions
-from app.auth.preferences import Preferences
+from app.auth.preferences import Frequency, Preferences
 from app.auth.roles import Role
 from app.errors import EmailTaken, InvalidCredentials, TooManyAttempts
 from app.mongo import Document
 from app.networks import client_network
 from app.outbox import messages
 from app.outbox import repository as outbox
+from app.outbox.events import EventType
 from app.settings.policies import AuthPolicy
 from app.telemetry import metrics
 
@@ -155,6 +156,12 @@ def choose_notifications(
     if kinds:
         outbox.wake(user_id, clock.now())
     return None if user is None else preferences.preferences_of(user)
+
+
+def turn_off(user_id: ObjectId, types: Collection[EventType]) -> bool:
+    """Turn a user's letters of these kinds off; return whether there is such a user."""
+    off = {preferences.stored_name(type_): Frequency.OFF.value for type_ in types}
+    return choose_notifications(user_id, kinds=off) is not None
 
 
 def has_password(email: str, password: str) -> bool:

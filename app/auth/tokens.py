@@ -299,6 +299,11 @@ def current_claims() -> dict[str, Any]:
     return claims
 
 
+def confirm_session() -> None:
+    """Insist once more that the request's session has not ended, if it took long; raises TokenRevoked."""
+    _refuse_revoked(current_claims())
+
+
 def current_user_id() -> ObjectId:
     user_id = read_id(current_claims()["sub"])
     if user_id is None:

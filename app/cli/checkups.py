@@ -24,8 +24,9 @@ from app import clock, mongo
 from app.cli.terminal import database_says
 from app.mail.smtp import ServerAway, mail
 from app.mongo import Document
+from app.mongo.privileges import PRIVILEGES
 from app.mongo.readiness import NOT_ALLOWED, NotReady, block_lifetime_s, check_schema, refuse_standalone
-from app.mongo.schema import INDEXES, PRIVILEGES, ROLE, VALIDATORS
+from app.mongo.schema import INDEXES, ROLE, VALIDATORS
 from app.settings.policies import MongoPolicy
 
 SERVER_OLDEST = (6, 0)

@@ -22,6 +22,7 @@ from app.outbox import repository as outbox
 from app.outbox.messages import MessageState
 from app.settings.policies import MailPolicy
 from app.telemetry import files
+from app.webhooks import dispatch
 from app.webhooks.dispatch import Dispatcher
 
 DEAD_SHOWN_MAX = 20
@@ -30,55 +31,68 @@ UNTOLD_SHOWN_MAX = 20
 DAYS_MAX = 29
 # Requests go first.
 NICENESS = 10
+LOOP_RUNS = "`flask mail deliver --loop`, which runs"
+NO_LOOP = "no `flask mail deliver --loop` runs"
+WORKERS_DO = f"the workers, because {NO_LOOP}"
 
 group = OperatorGroup("mail", help="Deliver mail to users, and see what waits.")
 
 
 @group.command("deliver")
-@click.option("--loop", is_flag=True, help="Keep delivering mail as it becomes due, until Ctrl-C or SIGTERM.")
+@click.option("--loop", is_flag=True, help="Go on until Ctrl-C or SIGTERM, and call webhooks too.")
 def deliver(loop: bool) -> None:
     """Deliver the mail that is due. Any number of deliverers may run at the same time.
 
-    With --loop it takes what processor time others leave, and the workers leave mail to it, and webhooks too.
+    With --loop it also calls webhooks, whether or not there is a mail server. It takes what processor time others
+    leave, and the workers leave mail and webhooks to it.
     """
-    _require_server()
     deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined]
     if loop:
-        dispatcher = Dispatcher()
-
-        def stop(*_: object) -> None:
-            deliverer.stop()
-            dispatcher.stop()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        os.nice(NICENESS)
-        counts = config.load_server().metrics_dir
-        if counts is not None:
-            files.sweep(counts, present_only=True)
-        webhooks = threading.Thread(target=dispatcher.run, name="webhooks")
-        webhooks.start()
-        deliverer.run()
-        dispatcher.close()
-        webhooks.join()
+        _deliver_on(deliverer)
         return
+    _require_server()
     try:
         click.echo(f"Sent {deliverer.deliver_due()}.")
     except ServerAway as error:
         raise NotDone(f"The mail server takes no mail: {error}") from error
 
 
+def _deliver_on(deliverer: Deliverer) -> None:
+    """Deliver mail and call webhooks until a signal comes. Without a mail server the log says so, and mail waits."""
+    dispatcher = Dispatcher()
+
+    def stop(*_: object) -> None:
+        deliverer.stop()
+        dispatcher.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    os.nice(NICENESS)
+    counts = config.load_server().metrics_dir
+    if counts is not None:
+        files.sweep(counts, present_only=True)
+    webhooks = threading.Thread(target=dispatcher.run, name="webhooks")
+    webhooks.start()
+    deliverer.run()
+    dispatcher.close()
+    webhooks.join()
+
+
 @group.command("status")
 def status() -> None:
     """Show the settings, whether the server answers, and which mail is waiting or dead."""
     _tell_settings()
+    click.echo(f"Webhooks: called by {_who_calls_webhooks()}")
     now = clock.now()
-    waiting = outbox.find_oldest(MessageState.PENDING, 1)
+    waiting = outbox.find_oldest(MessageState.PENDING, 1, is_deferred=False)
+    put_off = outbox.count(MessageState.PENDING, is_deferred=True)
     click.echo(f"Waiting: {outbox.count(MessageState.PENDING)}")
     for message in waiting:
         since = rfc3339(message["_id"].generation_time)
         error = f", last error: {message['error']}" if "error" in message else ""
         click.echo(f"  the oldest since {since}, {message['attempts']} attempts{error}")
+    if put_off:
+        click.echo(f"  {put_off} of them put off until a digest goes")
     click.echo(f"Sent within 24 hours: {outbox.count_sent_since(now - timedelta(days=1))}")
     click.echo(f"Dead: {outbox.count(MessageState.DEAD)}")
     for message in outbox.find_oldest(MessageState.DEAD, DEAD_SHOWN_MAX):
@@ -146,9 +160,12 @@ def _tell_settings() -> None:
 
 def _who_delivers(settings: MailPolicy) -> str:
     if leases.has_sign(SIGN):
-        return "`flask mail deliver --loop`, which runs"
-    missing = "no `flask mail deliver --loop` runs"
-    return f"the workers, because {missing}" if settings.in_workers else f"nobody: {missing}, and MAIL_DELIVERY is off"
+        return LOOP_RUNS
+    return WORKERS_DO if settings.in_workers else f"nobody: {NO_LOOP}, and MAIL_DELIVERY is off"
+
+
+def _who_calls_webhooks() -> str:
+    return LOOP_RUNS if leases.has_sign(dispatch.SIGN) else WORKERS_DO
 
 
 def _require_server() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import astuple
 from typing import Any
 
-from app.auth.tokens import TOKEN_PROBLEMS, current_user_id, token_required
+from app.auth.tokens import TOKEN_PROBLEMS, confirm_session, current_user_id, token_required
 from app.events import service
 from app.events.schemas import EventPageSchema, EventQuerySchema
 from app.events.service import Place
@@ -27,4 +27,6 @@ def list_events(query: dict[str, Any]) -> dict[str, Any]:
     user = current_user_id()
     after = service.as_place(read_place(query["after"], "events", user=user)) if query.get("after") else Place()
     page = service.read(user, after, types=query.get("types", ()), limit=query["limit"], wait_s=query["wait"])
+    if query["wait"]:
+        confirm_session()
     return {"events": page.events, "next_after": write_place(list(astuple(page.place)), "events", user=user)}

@@ -1,5 +1,6 @@
 """Reads a user's events, and waits for them."""
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from app.errors import InvalidCursor
+from app.errors import InvalidCursor, LedgerBusy
 from app.events.waiting import WaitingRoom
 from app.outbox import feed
 from app.outbox.events import Event, events_of
@@ -43,6 +44,11 @@ def configure(policy: WorkPolicy) -> None:
     _room = WaitingRoom(policy.waiting_max, _who_has_news)
 
 
+def end_waiting() -> None:
+    """Answer all requests of this process that wait for events, and let no more wait, because the process stops."""
+    _room.close()
+
+
 def place_events() -> float:
     """Give places to new events; return after how many seconds to call this again.
 
@@ -64,14 +70,17 @@ def as_place(written: Any) -> Place:
 def read(user: ObjectId, after: Place, *, types: Collection[str], limit: int, wait_s: int = 0) -> Page:
     """Return up to `limit` of the user's events of these types, in order. None: all types.
 
-    If there are none, wait for them up to `wait_s`, unless as many requests wait already as may.
+    If there are none, wait for them up to `wait_s`, unless as many requests wait already as may, of all users or of
+    this one, or the process stops.
     """
-    feed.place_together()
+    # A process that was killed while it gave places may keep others from it for a minute. What has its place is told.
+    with contextlib.suppress(LedgerBusy):
+        feed.place_together()
     page = look(user, after, types, limit)
     if page.events or not page.is_last or not wait_s:
         return page
     until = time.monotonic() + wait_s
-    with _room.seat() as has_seat:
+    with _room.seat(user) as has_seat:
         while has_seat and not page.events and page.is_last and _room.wait(user, page.place.position, until=until):
             page = look(user, page.place, types, limit)
     return page
@@ -83,6 +92,8 @@ def look(user: ObjectId, after: Place, types: Collection[str], limit: int) -> Pa
     place = after
     looked_at = 0
     for told in feed.walk(user, position=after.position, number=after.number):
+        # If it makes no event, as the news that a webhook was disabled, there is nothing to wait for in front of it.
+        place = max(place, Place(told.position, told.number))
         for number, event in enumerate(events_of(told.messages, source=f"{user}/{told.document}/{told.number}")):
             here = Place(told.position, told.number, number)
             if here <= after:
@@ -99,7 +110,8 @@ def look(user: ObjectId, after: Place, types: Collection[str], limit: int) -> Pa
 
 
 def _who_has_news(after: Mapping[ObjectId, int]) -> set[ObjectId]:
-    feed.place()
+    with contextlib.suppress(LedgerBusy):
+        feed.place()
     return feed.readers_with_news(after)
 
 

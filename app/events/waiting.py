@@ -1,11 +1,12 @@
 """Requests that wait until there is something new for their users.
 
-Each holds a thread, so only some may wait. One of them asks the database for all, again and again.
+Each holds a thread, so only some may wait, and of one user half as many. One of them asks the database for all, again
+and again.
 """
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -19,6 +20,10 @@ class WaitingRoom:
 
     def __init__(self, seats: int, look: Callable[[Mapping[ObjectId, int]], set[ObjectId]]) -> None:
         self._free = seats
+        # At least one, or nobody could wait where there is one seat.
+        self._per_user_max = max(1, seats // 2)
+        self._taken_by: Counter[ObjectId] = Counter()
+        self._is_closed = False
         self._look = look
         self._changed = threading.Condition()
         # Behind which position each user's requests wait. Several requests of one user count from the first position.
@@ -27,22 +32,33 @@ class WaitingRoom:
         self._looks_again_at = 0.0
         self._is_looking = False
 
-    @contextmanager
-    def seat(self) -> Iterator[bool]:
-        """Take a seat; yield whether there was one."""
+    def close(self) -> None:
+        """Let nobody wait any more: all who do are told that there is nothing."""
         with self._changed:
-            has_seat = self._free > 0
+            self._is_closed = True
+            self._changed.notify_all()
+
+    @contextmanager
+    def seat(self, user: ObjectId) -> Iterator[bool]:
+        """Take a seat; yield whether there was one for this user."""
+        with self._changed:
+            has_seat = self._free > 0 and self._taken_by[user] < self._per_user_max
             self._free -= has_seat
+            self._taken_by[user] += has_seat
         try:
             yield has_seat
         finally:
             with self._changed:
                 self._free += has_seat
+                self._taken_by[user] -= has_seat
+                # A user who waits no more is not kept in mind.
+                self._taken_by += Counter()
 
     def wait(self, user: ObjectId, position: int, *, until: float) -> bool:
         """Wait until there is something behind the position, or until a time of the monotonic clock.
 
-        Return whether there is something. Raises what `look` raises, if this thread is the one that looks.
+        Return whether there is something; False at once in a room that is closed. Raises what `look` raises, if this
+        thread is the one that looks.
         """
         me = object()
         with self._changed:
@@ -53,7 +69,7 @@ class WaitingRoom:
                     if me in self._woken:
                         return True
                     now = time.monotonic()
-                    if now >= until:
+                    if now >= until or self._is_closed:
                         return False
                     pause_s = self._looks_again_at - now
                     if self._is_looking or pause_s > 0:

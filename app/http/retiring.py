@@ -9,6 +9,7 @@ request goes to others.
 
 import selectors
 import time
+from collections.abc import Callable
 
 from app.http.connections import Stage
 from app.http.worker import PatientWorker
@@ -28,6 +29,8 @@ class RetiringWorker(PatientWorker):
     # Given after the fork.
     succession = Succession()
     generation = 0
+    # Called once when the worker is told to stop. It answers requests that wait for something to happen.
+    end_waiting: Callable[[], None] = staticmethod(lambda: None)
 
     def run(self) -> None:
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
@@ -35,6 +38,7 @@ class RetiringWorker(PatientWorker):
             self._serve_all()
         # Also if it is the master that has gone: answers say from now on that their connection ends.
         self.alive = False
+        self.end_waiting()
         stands_in_until = time.monotonic() + self.cfg.graceful_timeout
         while self._stands_in() and time.monotonic() < stands_in_until:
             self._serve_all()

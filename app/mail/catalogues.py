@@ -29,6 +29,9 @@ class Catalogue:
         self._plural_form = locale.plural_form
         self._months: Mapping[int, str] = locale.months["format"]["wide"]
 
+    def __contains__(self, key: str) -> bool:
+        return key in self.texts
+
     def text(self, key: str, **values: object) -> str:
         """Return the text with the values in its placeholders; raises KeyError if there is no such text or value."""
         return self.texts[key].format_map(values)
@@ -43,7 +46,7 @@ class Catalogue:
 
     def amount(self, units: int, currency: str) -> str:
         """Return minor units as the language's readers write an amount."""
-        return format_amount(units, currency)
+        return format_amount(units, currency, self.language)
 
     def time(self, moment: datetime) -> str:
         utc = moment.astimezone(UTC)

@@ -19,12 +19,12 @@ from flask import Flask, current_app
 from pymongo.errors import PyMongoError
 
 from app import clock
-from app.auth import resets
+from app.auth import resets, unsubscribing
 from app.auth import service as users
 from app.auth.service import Recipient
-from app.languages import Language
-from app.mail import digests, letters
+from app.mail import digests, letters, links
 from app.mail.catalogues import Catalogue, catalogue
+from app.mail.choices import type_of
 from app.mail.desk import ATTEMPTS_MAX, LEASE_S, Desk, jittered, reason_of, tell_unwritable
 from app.mail.rounds import Letter, Rounds
 from app.mail.smtp import Connection, Mail, MessageFailed, ServerAway, mail
@@ -243,7 +243,7 @@ def _sendable(letter: Letter, recipient: Recipient | None, desk: Desk) -> Letter
         return []
     if sum(len(parcel.messages) for parcel in letter) == 1:
         return letter
-    texts = catalogue(Language.ENGLISH)
+    texts = catalogue(recipient.preferences.language)
     for parcel in letter:
         bad = [(message, error) for message in parcel.messages if (error := _row_error(message, texts)) is not None]
         if bad:
@@ -278,20 +278,28 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
     (identity, *_) = identities
+    kinds = [type_of(message) for message in told]
+    token = unsubscribing.token_for(parcels[0].reader, kinds, current_app.config["AUTH"].secrets)
     public_url = current_app.config["PUBLIC_URL"]
+    off_url = links.turning_off(token, public_url=public_url)
+    for_reader: dict[str, Any] = {
+        "reader": recipient.name,
+        "language": recipient.preferences.language,
+        "public_url": public_url,
+        "off_url": off_url,
+    }
     if len(told) > 1:
         chosen = any(parcel.is_kept for parcel in parcels)
         deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, reader=recipient.name, deferred=deferred, chosen=chosen, public_url=public_url)
+        letter = digests.render(told, deferred=deferred, chosen=chosen, **for_reader)
         # The same messages always make the same id, in whatever order their documents were found.
         identities.sort()
         identity = f"{identities[0]}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
         payload = told[0].payload
         if told[0].kind == MessageKind.PASSWORD_RESET:
-            token = resets.reset_token(payload["token"], policy=current_app.config["AUTH"])
-            payload = {**payload, "token": token}
-        letter = letters.render(told[0].kind, payload, reader=recipient.name, public_url=public_url)
+            payload = {**payload, "token": resets.reset_token(payload["token"], policy=current_app.config["AUTH"])}
+        letter = letters.render(told[0].kind, payload, **for_reader)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     return Mail(
         to=recipient.email,
@@ -301,5 +309,6 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         subject=letter.subject,
         body=letter.text,
         html=letter.html,
+        off_url=off_url,
         date=max(message.payload["at"] for message in told).timestamp(),
     )

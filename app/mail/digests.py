@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from html import escape
 from typing import Any
 
 from bson import ObjectId
@@ -16,6 +17,10 @@ from app.outbox.events import EventType
 from app.outbox.messages import MessageKind, OutboxMessage
 
 ROWS_MAX = 500
+# Gmail cuts a letter whose HTML is longer than 102 kB. This leaves 22 kB for all but the rows. In scripts other than
+# Latin a character takes two or three bytes.
+ROWS_BYTES_MAX = 80_000
+ROW_MARKUP_BYTES = 70
 BALANCES_MAX = 10
 WORDS_LENGTH_MAX = 60
 
@@ -69,11 +74,13 @@ def render(
     deferred: bool = False,
     chosen: bool = False,
     public_url: str | None = None,
+    off_url: str | None = None,
 ) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
     `deferred`: they exceeded the reader's letters. `chosen`: the reader wants them together; then those of one kind
-    come together, the oldest first. `public_url` is where browsers reach the bank.
+    come together, the oldest first. `public_url` is where browsers reach the bank, `off_url` where the reader
+    turns letters of all these kinds off.
     """
     texts = catalogue(language)
     if chosen:
@@ -85,7 +92,7 @@ def render(
     rows = _merged((row_of(message.kind, message.payload, texts) for message in messages), texts)
     moments = [row.at for row in rows]
     is_one_moment = min(moments) == max(moments)
-    shown = [row if is_one_moment else _with_time(row, texts) for row in rows[:ROWS_MAX]]
+    shown = _fitting(row if is_one_moment else _with_time(row, texts) for row in rows[:ROWS_MAX])
     left_out = len(rows) - len(shown)
     things = "transactions" if all(row.transaction for row in rows) else "events"
     return fill(
@@ -96,6 +103,7 @@ def render(
         advice=texts.text("digest.advice"),
         facts=[*_sums(rows, texts), *balances, *_period(moments, texts)],
         link=links.home(texts, public_url=public_url),
+        off_url=off_url,
         rows=shown,
         left_out=texts.counted("digest.left_out", left_out) if left_out else None,
     )
@@ -177,6 +185,18 @@ def _balances(messages: Sequence[OutboxMessage], texts: Catalogue) -> Iterable[F
     for payload in list(last.values())[:BALANCES_MAX]:
         balance = texts.amount(payload["balance"], payload["currency"])
         yield Fact(texts.label("balance"), texts.text("digest.balance", balance=balance, account=own_account(payload)))
+
+
+def _fitting(rows: Iterable[Row]) -> list[Row]:
+    """Return as many of the rows as fit into a letter."""
+    shown: list[Row] = []
+    left = ROWS_BYTES_MAX
+    for row in rows:
+        left -= ROW_MARKUP_BYTES + sum(len(escape(part).encode()) for part in (row.what, row.amount, *row.details))
+        if left < 0:
+            break
+        shown.append(row)
+    return shown
 
 
 def _period(moments: Sequence[datetime], texts: Catalogue) -> Iterable[Fact]:

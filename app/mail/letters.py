@@ -8,7 +8,6 @@ its statements survive that, they stand in comments: `<!--{% … %}-->`.
 """
 
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +17,10 @@ import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from app.account_numbers import grouped
-from app.errors import PROBLEMS
+from app.errors import AccountNotActive
 from app.languages import Language
 from app.mail.catalogues import Catalogue, catalogue
+from app.mail.columns import padded, wrapped
 from app.mail.links import Link, link_of
 from app.outbox.messages import MessageKind
 
@@ -30,7 +30,7 @@ PARAGRAPHS_KEPT_MAX = 200
 
 # Where mail programs detect a link or an address in plain text: at dots inside words, after a scheme, and at an @.
 _LINK_JOINTS = re.compile(
-    r"(?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d])|:(?=/)|/(?=/)|(?<=\S)@(?=\S+[.\u3002\uff0e\uff61]\S)"
+    r"(?<=\S)[.\u3002\uff0e\uff61](?=[^\W\d])|:(?=/)|/(?=/)|(?<=\S)@(?=\S+[.\u3002\uff0e\uff61]\S)"
 )
 _SCHEMES = re.compile(r"\b(mailto|tel|sms|skype|javascript|data|file|urn|magnet|bitcoin|upi):(?=\S)", re.IGNORECASE)
 # A zero-width space. It breaks up text that looks like a link.
@@ -47,6 +47,8 @@ _CASES: dict[str, set[str]] = {
     MessageKind.TRANSFER_DECLINED: {"hold", "reversal"},
     MessageKind.WEBHOOK_DISABLED: {"gone", "failing"},
 }
+# What the ledger says of an account that is not active, if it is the payer's.
+_PAYERS = "paying account"
 # Letters about what readers do themselves. If it was not them, somebody has their password.
 _OWN_ACTS = {"money_sent.transfer", "transfer_declined.transfer", "transfer_declined.hold", "hold_placed.payer"}
 
@@ -87,10 +89,12 @@ def render(
     reader: str,
     language: Language = Language.ENGLISH,
     public_url: str | None = None,
+    off_url: str | None = None,
 ) -> Letter:
     """Return the letter for an outbox message of this kind.
 
     `reader` is the reader's name. `public_url` is where browsers reach the bank; without it the letter has no link.
+    `off_url` is where the reader turns such letters off.
     """
     texts = catalogue(language)
     link = link_of(kind, payload, texts, public_url=public_url)
@@ -104,6 +108,7 @@ def render(
         advice=texts.text(_advice_of(kind, form, payload)),
         facts=facts_of(payload, texts),
         link=link,
+        off_url=off_url,
     )
 
 
@@ -118,7 +123,7 @@ def form_of(kind: str, payload: Mapping[str, Any], *, has_link: bool = False) ->
         case MessageKind.HOLD_PLACED | MessageKind.HOLD_CAPTURED | MessageKind.HOLD_VOIDED | MessageKind.HOLD_EXPIRED:
             return f"{kind}.{'payer' if payload['is_payer'] else 'payee'}"
         case MessageKind.WEBHOOK_DISABLED:
-            return f"{kind}.{payload['reason'] if payload['reason'] in _CASES[kind] else 'unsigned'}"
+            return f"{kind}.{payload['reason'] if payload['reason'] in _CASES[kind] else 'secret_lost'}"
         case MessageKind.PASSWORD_RESET:
             return f"{kind}.{'link' if has_link else 'token'}"
         case _:
@@ -143,6 +148,7 @@ def fill(
     advice: str,
     facts: Sequence[Fact],
     link: Link | None,
+    off_url: str | None = None,
     **more: Any,
 ) -> Letter:
     """Return the letter that the layouts make of these."""
@@ -155,6 +161,7 @@ def fill(
         "advice": advice,
         "facts": facts,
         "link": link,
+        "off": None if off_url is None else Link(texts.text("frame.off"), off_url),
         **more,
     }
     return Letter(subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))
@@ -219,12 +226,17 @@ def other_account(payload: Mapping[str, Any]) -> str:
     return grouped(payload.get("counterparty_number") or str(payload["counterparty"]))
 
 
-def reason_of(failure: dict[str, str], texts: Catalogue) -> str:
-    # The API's detail gives minor units, which people would misread.
-    if failure["code"] == "insufficient_funds":
-        return texts.text("reason.insufficient_funds")
-    problem = PROBLEMS.get(failure["code"])
-    return f"{problem.title}: {failure['detail']}" if problem else failure["detail"]
+def reason_of(failure: Mapping[str, str], texts: Catalogue) -> str:
+    """Return why something was declined.
+
+    The API's detail is in English and gives minor units, which people would misread. It is shown only for a code that
+    this version does not know.
+    """
+    key, detail = f"reason.{failure['code']}", failure["detail"]
+    if failure["code"] == AccountNotActive.code:
+        # The reader is the payer. Which of the two accounts it is, only the detail tells.
+        key += ".payer" if _PAYERS in detail else ".payee"
+    return texts.text(key if key in texts else "reason.unknown", detail=detail)
 
 
 def _values(payload: Mapping[str, Any], texts: Catalogue) -> dict[str, str]:
@@ -261,13 +273,18 @@ def _layout(name: str, *, is_html: bool) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["paragraph"] = _paragraph
+    environment.filters.update(paragraph=_paragraph, hanging=_hanging, padded=padded)
     return environment.get_template(name)
+
+
+def _hanging(text: str, indent: int) -> str:
+    """Return a paragraph whose first line starts after the indent; the others are indented."""
+    return wrapped(text, TEXT_WIDTH - indent).replace("\n", "\n" + " " * indent)
 
 
 @lru_cache(maxsize=PARAGRAPHS_KEPT_MAX)
 def _paragraph(text: str) -> str:
-    return textwrap.fill(text, TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return wrapped(text, TEXT_WIDTH)
 
 
 _HTML = _layout("layout.html", is_html=True)

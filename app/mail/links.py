@@ -32,6 +32,12 @@ def link_of(kind: str, payload: Mapping[str, Any], texts: Catalogue, *, public_u
     return Link(texts.text(f"link.{name}"), public_url + path)
 
 
+def turning_off(token: str | None, *, public_url: str | None) -> str | None:
+    """Return where the reader of a letter turns such letters off, if they can be, by the token that says which."""
+    # In the query, because the bank's log has paths.
+    return None if token is None or public_url is None else f"{public_url}/unsubscribe?token={token}"
+
+
 def home(texts: Catalogue, *, public_url: str | None) -> Link | None:
     """Return the link for a letter about several things."""
     return None if public_url is None else Link(texts.text("link.accounts"), f"{public_url}/")

@@ -4,6 +4,7 @@ It does not use the standard library's message classes. They parse the headers t
 write, and the parser fails on some addresses, rewrites others, and is slow.
 """
 
+import base64
 import binascii
 import re
 from email.utils import formataddr, formatdate, parseaddr
@@ -21,6 +22,7 @@ _PLAIN_HEADER = re.compile(r"[\x20-\x7e]*")
 _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f-\x9f\u2028\u2029]+@[^\s<>@\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _DOT_ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*")
 _ENCODED_WORD = "=?"
+_ASCII = bytes(range(128))
 
 
 def envelope_address(address: str) -> str:
@@ -45,9 +47,18 @@ def sender_header(sender: str) -> str:
 
 
 def write(
-    *, sender: str, to: str, subject: str, date: float, message_id: str, boundary: str, text: str, html: str
+    *,
+    sender: str,
+    to: str,
+    subject: str,
+    date: float,
+    message_id: str,
+    boundary: str,
+    text: str,
+    html: str,
+    off_url: str | None = None,
 ) -> bytes:
-    """Return the mail. `sender` and `to` come from the functions above.
+    """Return the mail. `sender` and `to` come from the functions above. `off_url` turns such mails off by a POST.
 
     The boundary starts with `=_`. A part in which that occurs is quoted-printable, and then it does not.
     """
@@ -58,29 +69,50 @@ def write(
         f"Date: {formatdate(date).removesuffix('-0000')}+0000",
         f"Message-ID: {message_id}",
         "Auto-Submitted: auto-generated",
+        *_unsubscribing(off_url),
         "MIME-Version: 1.0",
         "Content-Type: multipart/alternative;",
         f' boundary="=_{boundary}"',
     ]
-    # A character reference is the same character to whoever shows HTML, and needs no encoding.
-    ascii_html = html.encode("ascii", "xmlcharrefreplace")
-    parts = [_part("plain", text.encode(), boundary), _part("html", ascii_html, boundary)]
+    page = html.encode()
+    if 50 * _foreign(page) < len(page):
+        # A character reference is the same character to whoever shows HTML, and needs no encoding. It is longer.
+        page = html.encode("ascii", "xmlcharrefreplace")
+    parts = [_part("plain", text.encode(), boundary), _part("html", page, boundary)]
     return b"".join(["\r\n".join(head).encode(), b"\r\n\r\n", *parts, f"--=_{boundary}--\r\n".encode()])
+
+
+def _unsubscribing(off_url: str | None) -> list[str]:
+    """Return the headers by which mail programs show a button (RFC 8058). They take https only."""
+    if off_url is None or not off_url.startswith("https://"):
+        return []
+    return [f"List-Unsubscribe: <{off_url}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
 
 
 def _part(subtype: str, text: bytes, boundary: str) -> bytes:
     text = text.replace(b"\r", b"")
     # The boundary must not occur, and a line must fit into SMTP's.
     is_plain = text.isascii() and b"=_" not in text and max(map(len, text.split(b"\n"))) <= _SMTP_LINE_LENGTH_MAX
-    encoding = "7bit" if is_plain else "quoted-printable"
+    if is_plain:
+        encoding, body = "7bit", text
+    elif 6 * _foreign(text) > len(text):
+        # Quoted-printable makes 3 bytes of each that is not ASCII, base64 makes 4 of any 3. What is encoded has the
+        # line breaks of a mail.
+        encoding, body = "base64", base64.encodebytes(text.replace(b"\n", b"\r\n"))
+    else:
+        encoding, body = "quoted-printable", binascii.b2a_qp(text, istext=True)
     head = (
         f"--=_{boundary}\r\n"
         f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
         f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
     )
-    body = text if is_plain else binascii.b2a_qp(text, istext=True)
-    # Each \n of the text becomes one line break.
+    # Each \n becomes one line break.
     return head.encode() + body.replace(b"\n", b"\r\n") + b"\r\n"
+
+
+def _foreign(text: bytes) -> int:
+    """Return how many bytes are not ASCII."""
+    return len(text.translate(None, _ASCII))
 
 
 def _header(text: str) -> str:

@@ -184,7 +184,16 @@ class Mail(flask_mail.Message):
     """
 
     def __init__(
-        self, *, to: str, message_id: str, boundary: str, subject: str, body: str, html: str, date: float
+        self,
+        *,
+        to: str,
+        message_id: str,
+        boundary: str,
+        subject: str,
+        body: str,
+        html: str,
+        date: float,
+        off_url: str | None = None,
     ) -> None:
         # The base class's __init__ is not called, because it looks up this host's name for an id that is not needed.
         sender = current_app.extensions["mail"].default_sender
@@ -202,6 +211,7 @@ class Mail(flask_mail.Message):
             boundary=boundary,
             text=body,
             html=html,
+            off_url=off_url,
         )
 
     def as_bytes(self) -> bytes:

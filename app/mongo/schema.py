@@ -1,7 +1,7 @@
-"""The shape of the database: collections, validators, indexes and the application's role.
+"""The shape of the database: collections, validators and indexes.
 
 `migrations.shape` makes all of it with an administrator's rights. The application itself has
-only the role `fincore_app`, which can add entries to the ledger but cannot change them.
+only the role `fincore_app`, which can add entries to the ledger but cannot change them: see `privileges`.
 """
 
 from typing import Any
@@ -223,6 +223,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "host": _STRING,
             "types": {"bsonType": "array", "items": _STRING, "minItems": 1},
             "status": _one_of("ACTIVE", "DISABLED"),
+            "slot": _COUNT,
             "created_at": _DATE,
             "secrets": {"bsonType": "array", "items": _document({"sealed": _HASH}, {"until": _DATE}), "minItems": 1},
             "place": {"bsonType": "array", "minItems": 3, "maxItems": 3},
@@ -235,7 +236,8 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "walked": _COUNT,
             "due_at": _DATE,
             "lease": _ID,
-            "leased_until": _DATE,
+            "not_before": _DATE,
+            "unanswered": _document({"delivery": _ID, "at": _DATE}),
             "failing_since": _DATE,
             "proven": {"enum": [True]},
             "last_delivery": {"bsonType": "object"},
@@ -253,7 +255,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
             "created_at": _DATE,
             "expires_at": _DATE,
         },
-        {"next_attempt_at": _DATE},
+        {"next_attempt_at": _DATE, "asked": {"enum": [True]}},
     ),
     # The last position that was given to a document of the outbox, and up to which webhooks were told.
     "feed": _document({"_id": _STRING, "position": _POSITION}),
@@ -337,7 +339,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "rate_limits": [IndexModel("expires_at", expireAfterSeconds=0)],
     "letter_counts": [IndexModel("expires_at", expireAfterSeconds=0)],
     "webhooks": [
-        IndexModel([("user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("user", ASCENDING), ("slot", ASCENDING)], unique=True),
         IndexModel("due_at", partialFilterExpression={"due_at": {"$exists": True}}),
     ],
     "webhook_deliveries": [
@@ -350,6 +352,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel(
             [("webhook", ASCENDING), ("next_attempt_at", ASCENDING)], partialFilterExpression={"status": "PENDING"}
         ),
+        IndexModel("webhook", partialFilterExpression={"status": "PENDING", "asked": True}),
         IndexModel("expires_at", expireAfterSeconds=0),
     ],
     "outbox": [
@@ -372,28 +375,4 @@ INDEXES: dict[str, list[IndexModel]] = {
             [("readers", ASCENDING), ("position", ASCENDING)], partialFilterExpression={"position": {"$exists": True}}
         ),
     ],
-}
-
-# What the application may do in each collection. None of it can change an entry once it is written.
-PRIVILEGES: dict[str, list[str]] = {
-    "users": ["find", "insert", "update"],
-    "accounts": ["find", "insert", "update"],
-    "payees": ["find", "insert", "update", "remove"],
-    "transactions": ["find", "insert", "update"],
-    "reversals": ["find", "insert"],
-    "ledger_entries": ["find", "insert"],
-    "audit_log": ["find", "insert"],
-    "revoked_tokens": ["find", "insert", "update"],
-    "leases": ["find", "insert", "update"],
-    "password_resets": ["find", "insert", "update", "remove"],
-    "login_failures": ["find", "insert", "update", "remove"],
-    "known_clients": ["find", "insert", "update"],
-    "rate_limits": ["find", "insert", "update"],
-    "outbox": ["find", "insert", "update"],
-    "webhooks": ["find", "insert", "update", "remove"],
-    "webhook_deliveries": ["find", "insert", "update"],
-    "feed": ["find", "insert", "update"],
-    "letter_counts": ["find", "insert", "update"],
-    "receipt_keys": ["find", "insert"],
-    "schema": ["find"],
 }

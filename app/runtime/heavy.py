@@ -16,6 +16,7 @@ from app.errors import ServiceUnavailable
 from app.settings.policies import WorkPolicy
 
 RETRY_AFTER_S = 5
+NAMES_MAX = 4
 
 
 class Share:
@@ -187,6 +188,9 @@ documents = Share(
 # Requests that hash passwords, which is slow by design and open to anybody. They have a share of their own, so that
 # statements do not keep people from logging in.
 passwords = Share(admitted_max=_usual.passwords_max, at_once=_usual.passwords_at_once)
+# Requests that look up the name of a host, for which perhaps nobody answers. They need no processor time, but each
+# keeps a thread.
+names = Share(admitted_max=NAMES_MAX, at_once=NAMES_MAX)
 
 
 def configure(policy: WorkPolicy) -> None:

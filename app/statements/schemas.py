@@ -192,6 +192,13 @@ class StatementSchema(StatementHeadSchema):
     entries = fields.List(fields.Nested(EntrySchema), required=True)
 
 
+class Said(fields.Raw):
+    """Any JSON value."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        return exact_number(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class ClaimedStatementSchema(CamelSchema):
     """A statement as `GET /api/accounts/{id}/statement` answered it. Its values are compared, not validated."""
 
@@ -207,17 +214,21 @@ class ClaimedStatementSchema(CamelSchema):
     to_time = UtcDateTime(data_key="to", required=True)
     # Names are strings in any JSON. Checking each would take most of the time of a long statement.
     entries = fields.List(fields.Dict(), required=True)
+    # Compared too. They are named because some generated clients leave out what is not.
+    number = Said(allow_none=True)
+    name = Said(allow_none=True)
+    currency = Said(allow_none=True)
+    opening_balance = Said(allow_none=True)
+    total_credits = Said(allow_none=True)
+    total_debits = Said(allow_none=True)
+    closing_balance = Said(allow_none=True)
+    first_sequence = Said(allow_none=True)
+    last_sequence = Said(allow_none=True)
+    last_hash = Said(allow_none=True)
 
     @post_load(pass_original=True)
     def keep_claim(self, loaded: dict[str, Any], original: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {**loaded, "claimed": original}
-
-
-class Said(fields.Raw):
-    """Any JSON value."""
-
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
-        return exact_number(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class DifferenceSchema(CamelSchema):

@@ -2,19 +2,22 @@
 
 from typing import Any
 
+from bson import ObjectId
 from flask import Response, current_app, render_template, request, url_for
 
 from app.acts import Act
-from app.auth import service, tokens
+from app.auth import service, tokens, unsubscribing
 from app.auth.schemas import LoginSchema
 from app.errors import Forbidden, InvalidCredentials, NotFound, TooManyAttempts
+from app.http import rate_limits
 from app.http.blueprint import Blueprint, PageBlueprint
 from app.http.contract import declare
 from app.http.incoming import current, current_id
-from app.http.parsing import BODY_PROBLEMS, Input
+from app.http.parsing import BODY_PROBLEMS, Input, glance_at_body, query_of
+from app.outbox.events import EventType
 from app.web import cookies
 from app.web.assets import STYLE_SHEET, Assets, assets
-from app.web.schemas import BrowserSessionSchema
+from app.web.schemas import BrowserSessionSchema, LetterLinkSchema
 
 bp = PageBlueprint("web", __name__, template_folder="templates")
 session = Blueprint("session", __name__, url_prefix="/session", description="The web page's session, for browsers")
@@ -50,6 +53,24 @@ _SETS_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "The
 _TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away."}}
 
 
+# The query of a link in a letter. A form says nothing new besides, but it is read, so that the connection lives.
+_LETTER_LINK = query_of(LetterLinkSchema())
+_FORM_BYTES_MAX = 1_024
+_FORM = Input(frozenset({"json"}), lambda form: glance_at_body(form, bytes_max=_FORM_BYTES_MAX))
+_LETTERS_ABOUT = {
+    EventType.MONEY_SENT: "money that you sent",
+    EventType.MONEY_RECEIVED: "money that you received",
+    EventType.TRANSFER_DECLINED: "declined payments",
+    EventType.HOLD_PLACED: "money that was put on hold",
+    EventType.HOLD_CAPTURED: "payments out of a hold",
+    EventType.HOLD_VOIDED: "released holds",
+    EventType.HOLD_EXPIRED: "expired holds",
+    EventType.TRANSACTION_REVERSED: "reversed payments",
+    EventType.ACCOUNT_OPENED: "opened accounts",
+    EventType.USER_WELCOME: "your registration",
+}
+
+
 def _reads_filters(view: Any) -> Any:
     return declare(view, inputs=(_FILTERS,))
 
@@ -83,6 +104,36 @@ def asset(version: str, name: str) -> Response:
     response.vary.add("Accept-Encoding")
     response.headers["Cache-Control"] = _FOR_GOOD
     return response
+
+
+def _counted(view: Any) -> Any:
+    """Take the query of a link in a letter, and a form or nothing; count the calls, though pages are not counted."""
+    return declare(view, admit=rate_limits.check_address, limit="auth", inputs=(_LETTER_LINK, _FORM))
+
+
+@bp.get("/unsubscribe")
+@_counted
+def ask_about_letters(query: dict[str, str], _form: bytes) -> str:
+    """Show which letters the link turns off. It changes nothing: scanners of mail follow links."""
+    _, types = _letters_of(query["token"])
+    return render_template("unsubscribe.html", kinds=[_LETTERS_ABOUT[type_] for type_ in types], is_done=False)
+
+
+@bp.post("/unsubscribe")
+@_counted
+def turn_letters_off(query: dict[str, str], _form: bytes) -> str:
+    """Turn these letters off, by the button of the page or of a mail program (RFC 8058). Again is the same."""
+    user_id, types = _letters_of(query["token"])
+    if not service.turn_off(user_id, types):
+        raise NotFound("This link is of nobody's letters.")
+    return render_template("unsubscribe.html", kinds=[_LETTERS_ABOUT[type_] for type_ in types], is_done=True)
+
+
+def _letters_of(token: str) -> tuple[ObjectId, list[EventType]]:
+    found = unsubscribing.read_token(token, tokens.policy().secrets)
+    if found is None:
+        raise NotFound("The link is not whole, or too old. Letters can be turned off in the settings.")
+    return found
 
 
 def _assets() -> Assets:

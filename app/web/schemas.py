@@ -1,9 +1,16 @@
 """The answer of the page's session routes."""
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from app.auth.schemas import EXAMPLE_USER, UserSchema
+from app.auth.unsubscribing import TOKEN_LENGTH_MAX
 from app.fields import CamelSchema
+
+
+class LetterLinkSchema(CamelSchema):
+    """The query of a link that turns letters off."""
+
+    token = fields.String(required=True, validate=validate.Length(1, TOKEN_LENGTH_MAX))
 
 
 class BrowserSessionSchema(CamelSchema):

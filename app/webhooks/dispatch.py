@@ -4,20 +4,19 @@ One loop makes webhooks due for which the feed has something new, and gives due 
 webhook for one turn, by a lease: it makes deliveries of the new events and sends what is due, one after another. What
 fails is tried again on a schedule of its own, while later events go on.
 
-A dead receiver delays nobody: a webhook has one thread at a time, a host and a user a few, and webhooks whose last
-delivery failed, or that had none, together at most half of the threads.
+A dead or slow receiver delays nobody: a webhook has one thread at a time, a host and a user a few, and webhooks whose
+last delivery was slow or failed, or that had none, together at most half of the threads. After its turn a webhook goes
+behind all others that are due. All of this counts in each process that calls webhooks.
 """
 
 import contextlib
-import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TypeVar
 
-import orjson
 import structlog
 from bson import ObjectId
 from pymongo.client_session import ClientSession
@@ -27,12 +26,10 @@ from app import clock, mongo
 from app.errors import LedgerBusy
 from app.events import service as events
 from app.events.service import Place
-from app.fields import camel_case, rfc3339
 from app.mongo import Document, leases
 from app.outbox import feed
-from app.webhooks import outgoing, repository, service, signing
-from app.webhooks.outgoing import UNREACHABLE, Answer
-from app.webhooks.statuses import DeliveryStatus, WebhookStatus
+from app.webhooks import attempts, repository, service
+from app.webhooks.attempts import REST_MAX, Rest
 
 Value = TypeVar("Value")
 
@@ -50,15 +47,6 @@ NEWS_MAX = 200
 SPREAD_MAX = 100
 IDLE_PAUSE_S = 0.25
 AWAY_PAUSE_S = 2.0
-# When a delivery is tried again, after its first attempt, its second, and so on.
-SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-JITTER = 0.2
-RETRY_AFTER_MAX_S = 86_400.0
-FAILING_MAX = timedelta(days=5)
-# How long a webhook rests whose receiver gave no answer.
-REST_BASE, REST_MAX = timedelta(seconds=5), timedelta(seconds=60)
-GONE = 410
-FOR_GONE, FOR_FAILING, FOR_LOST_SECRET = "gone", "failing", "secret_lost"
 # A dispatcher's process gives a sign of life so often, and counts as alive for so long after it.
 SIGN = "webhook_dispatcher"
 SIGN_EVERY_S, SIGN_LASTS = 5.0, timedelta(seconds=20)
@@ -135,7 +123,14 @@ class Dispatcher:
         if claimed is None:
             return False
         # A process that stops does not wait for it.
-        threading.Thread(target=self._serve, args=claimed, name="webhook", daemon=True).start()
+        thread = threading.Thread(target=self._serve, args=claimed, name="webhook", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # There is no room for a thread. The lease ends by itself.
+            with self._mutex:
+                del self._served[claimed[1]]
+            raise
         return True
 
     def _claim(self) -> tuple[Document, ObjectId] | None:
@@ -159,9 +154,9 @@ class Dispatcher:
         return webhook, lease
 
     def _serve(self, webhook: Document, lease: ObjectId) -> None:
-        not_before: datetime | None = clock.now() + REST_MAX
+        rest: Rest | None = Rest(clock.now() + REST_MAX, webhook.get("unanswered"))
         try:
-            not_before = self._take_turn(webhook, lease)
+            rest = self._take_turn(webhook, lease)
         except Exception as error:
             log.warning("webhook_turn_failed", webhook=str(webhook["_id"]), exc_info=error)
         finally:
@@ -169,12 +164,12 @@ class Dispatcher:
                 del self._served[lease]
             # If this fails, the lease ends by itself.
             with contextlib.suppress(PyMongoError, LedgerBusy):
-                mongo.atomically(
-                    lambda session: repository.release(webhook["_id"], lease, not_before=not_before, session=session)
-                )
+                mongo.atomically(lambda session: _release(webhook["_id"], lease, rest, session))
 
-    def _take_turn(self, webhook: Document, lease: ObjectId) -> datetime | None:
-        """Send what is due, and return before which time the webhook should have no other turn, if any."""
+    def _take_turn(self, webhook: Document, lease: ObjectId) -> Rest | None:
+        """Send what is due, and return how the webhook has to rest, if it has to."""
+        if "unanswered" in webhook:
+            return attempts.note_unanswered(webhook)
         take_news(webhook, lease)
         ends_at = time.monotonic() + TURN_S
         for _ in range(TURN_DELIVERIES_MAX):
@@ -184,12 +179,15 @@ class Dispatcher:
             delivery = None if found is None else repository.find_due(webhook["_id"], clock.now())
             if found is None or delivery is None:
                 break
-            answer = attempt(found, delivery)
-            if answer is not None and answer.status is None:
-                now = clock.now()
-                since: datetime = found.get("failing_since", now)
-                return now + min(max(REST_BASE, now - since), REST_MAX)
+            rest = attempts.attempt(found, delivery)
+            if rest is not None:
+                return rest
         return None
+
+
+def _release(webhook: ObjectId, lease: ObjectId, rest: Rest | None, session: ClientSession) -> None:
+    not_before, unanswered = (None, None) if rest is None else (rest.until, rest.unanswered)
+    repository.release(webhook, lease, now=clock.now(), not_before=not_before, unanswered=unanswered, session=session)
 
 
 def _at_least(number: int, values: Iterable[Value]) -> list[Value]:
@@ -218,85 +216,21 @@ def spread() -> None:
 
 
 def take_news(webhook: Document, lease: ObjectId) -> None:
-    """Make deliveries of the events that the webhook was not told of yet, up to NEWS_MAX."""
+    """Make deliveries of the events that the webhook was not told of yet, up to NEWS_MAX, while not too many wait."""
 
     def block(session: ClientSession) -> None:
         found = repository.find_leased(webhook["_id"], lease, session)
-        if found is None or found.get("news", 0) <= found.get("walked", 0):
+        if found is None or not repository.has_news(found):
             return
-        page = events.look(found["user"], Place(*found["place"]), service.types_of(found), NEWS_MAX)
+        room = repository.WAITING_MAX - repository.count_waiting(found["_id"], session)
+        if room <= 0:
+            return
+        page = events.look(found["user"], Place(*found["place"]), service.types_of(found), min(NEWS_MAX, room))
         now = clock.now()
         deliveries = [service.new_delivery(found, service.as_document(event), now) for event in page.events]
         place = [page.place.position, page.place.number, page.place.event]
         walked = {"walked": found["news"]} if page.is_last else {}
         repository.change(found["_id"], {"place": place, **walked}, (), session)
         repository.insert_deliveries(found["_id"], deliveries, session)
-
-    mongo.atomically(block)
-
-
-def attempt(webhook: Document, delivery: Document) -> Answer | None:
-    """Send a delivery once, and note what came of it. Return None if it could not be signed."""
-    now = clock.now()
-    try:
-        secrets = service.secrets_of(webhook, now)
-    except signing.SecretLost:
-        mongo.atomically(lambda session: service.disable(webhook, FOR_LOST_SECRET, session))
-        return None
-    event = delivery["event"]
-    body = body_of(event)
-    headers = signing.headers_of(event["id"], int(now.timestamp()), body, secrets)
-    answer = outgoing.post(webhook["url"], body, headers, allowed=service.allowed_networks())
-    _note(webhook, delivery, answer, now)
-    return answer
-
-
-def body_of(event: Mapping[str, Any]) -> bytes:
-    """Return the body that tells of an event. The same event always has the same body."""
-    data = {camel_case(name): _in_json(value) for name, value in event["data"].items()}
-    return orjson.dumps({"type": event["type"], "timestamp": rfc3339(event["created_at"]), "data": data})
-
-
-def _in_json(value: Any) -> Any:
-    return str(value) if isinstance(value, ObjectId) else value
-
-
-def next_attempt_at(attempts: int, answer: Answer, now: datetime) -> datetime | None:
-    """Return when a delivery is tried again after so many failed attempts; None: no more."""
-    if attempts > len(SCHEDULE_S):
-        return None
-    wait_s = SCHEDULE_S[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-    asked_s = min(answer.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
-    return now + timedelta(seconds=max(wait_s, asked_s))
-
-
-def _note(webhook: Document, delivery: Document, answer: Answer, begun: datetime) -> None:
-    now = clock.now()
-    error = None if answer.is_success else UNREACHABLE if answer.status is None else f"answered {answer.status}"
-    made = {"at": begun, "status": answer.status, "duration_ms": answer.duration_ms, "error": error}
-    made = {name: value for name, value in made.items() if value is not None}
-    attempts = len(delivery["attempts"]) + 1
-    changes: Document = {"status": DeliveryStatus.DELIVERED.value}
-    if not answer.is_success:
-        again_at = next_attempt_at(attempts, answer, now)
-        changes = {"status": DeliveryStatus.FAILED.value}
-        if again_at is not None:
-            changes = {"status": DeliveryStatus.PENDING.value, "next_attempt_at": again_at}
-    last = {"delivery": delivery["_id"], "type": delivery["event"]["type"], "status": changes["status"], "at": begun}
-
-    def block(session: ClientSession) -> None:
-        found = repository.find(webhook["_id"], webhook["user"], session)
-        if found is None or not repository.note_attempt(delivery["_id"], made, changes, session):
-            return
-        if answer.is_success:
-            repository.change(found["_id"], {"last_delivery": last, "proven": True}, ["failing_since"], session)
-            return
-        since = found.get("failing_since", begun)
-        repository.change(found["_id"], {"last_delivery": last, "failing_since": since}, ["proven"], session)
-        if found["status"] == WebhookStatus.ACTIVE:
-            if answer.status == GONE:
-                service.disable(found, FOR_GONE, session)
-            elif now - since >= FAILING_MAX:
-                service.disable(found, FOR_FAILING, session)
 
     mongo.atomically(block)

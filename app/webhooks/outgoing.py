@@ -20,8 +20,9 @@ from app.webhooks.targets import Target, TargetRefused
 
 TIMEOUT_S = 15.0
 HEAD_BYTES_MAX = 16 * 1024
-# Answers that say only that another answer follows.
+# Answers that say only that another answer follows, all below 200 but this one.
 _INTERIM_MAX = 5
+_SWITCHING_PROTOCOLS = 101
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?")
 UNREACHABLE = "could not be reached"
 
@@ -128,7 +129,7 @@ def _head(connection: socket.socket, deadline: float) -> tuple[int, dict[bytes, 
         if told is None:
             raise ValueError("This is not HTTP.")
         status = int(told[1])
-        if status >= 200:
+        if status >= 200 or status == _SWITCHING_PROTOCOLS:
             pairs = (line.partition(b":") for line in lines)
             return status, {name.lower(): value.strip() for name, _, value in pairs}
     raise ValueError("The answer never came.")
@@ -136,7 +137,7 @@ def _head(connection: socket.socket, deadline: float) -> tuple[int, dict[bytes, 
 
 def _retry_after_s(headers: Mapping[bytes, bytes]) -> float | None:
     text = headers.get(b"retry-after", b"").decode("latin-1")
-    if text.isascii() and text.isdigit() and len(text) < 10:
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         at: datetime = parsedate_to_datetime(text)

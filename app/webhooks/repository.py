@@ -1,20 +1,25 @@
 """The collections `webhooks` and `webhook_deliveries`.
 
-A webhook: {_id, user, url, types, description, status, created_at, secrets, place}, and as needed
+A webhook: {_id, user, slot, url, host, types, description, status, created_at, secrets, place}, and as needed
 
+- slot: from 0; no two webhooks of a user have the same, so nobody gets more than there are slots
 - disabled_reason: why it is DISABLED
 - secrets: [{sealed, until}], the newest first; those before it sign until a time
 - place: [position, number, event], how far the user's events have become deliveries
 - delivered: how many deliveries were ever made for it, which numbers them
 - news, walked: up to which position there may be events, and up to which they were looked for
-- due_at: when it has something to do. Whoever does it holds `lease` until `leased_until`
+- due_at: when it has something to do. Whoever does it holds `lease`
+- not_before: nobody takes it before, because its lease lasts so long, or its receiver gets so much rest
+- unanswered: {delivery, at}, an attempt that is noted when `not_before` is over
 - failing_since: since when no delivery succeeded
-- proven: the receiver took the last delivery
+- proven: the receiver took the last delivery, and was quick
 - last_delivery: {delivery, type, status, at}
 
-A delivery: {_id, webhook, user, event, number, status, attempts, next_attempt_at, created_at, expires_at}.
+A delivery: {_id, webhook, user, event, number, status, attempts, next_attempt_at, created_at, expires_at}, and `asked`
+if its owner asked for it.
 """
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,15 +33,19 @@ from app.mongo.lists import Position, behind, search
 from app.webhooks.statuses import DeliveryStatus, WebhookStatus
 
 KEPT = timedelta(days=30)
+# How many deliveries wait for one webhook. Further events wait in the feed.
+WAITING_MAX = 5_000
 _CURSOR = "webhooks"
+_DAY = timedelta(days=1)
 
 
 def insert(webhook: Document, session: ClientSession) -> None:
     database().webhooks.insert_one(webhook, session=session)
 
 
-def count_of(user: ObjectId, session: ClientSession, *, limit: int) -> int:
-    return database().webhooks.count_documents({"user": user}, limit=limit, session=session)
+def slots_of(user: ObjectId, session: ClientSession) -> set[int]:
+    """Return the slots that the user's webhooks have."""
+    return {each["slot"] for each in database().webhooks.find({"user": user}, projection=["slot"], session=session)}
 
 
 def find_of(user: ObjectId) -> list[Document]:
@@ -73,13 +82,14 @@ def delete(webhook_id: ObjectId, user: ObjectId, session: ClientSession) -> bool
 
 
 def insert_deliveries(webhook: ObjectId, deliveries: Sequence[Document], session: ClientSession) -> None:
-    """Number the deliveries, insert them, and make the webhook due."""
+    """Number the deliveries, insert them, and make the webhook due if they are."""
     if not deliveries:
         return
-    now = deliveries[0]["created_at"]
+    due_at = deliveries[0].get("next_attempt_at")
+    due = {} if due_at is None else {"$min": {"due_at": due_at}}
     changed = database().webhooks.find_one_and_update(
         {"_id": webhook},
-        {"$inc": {"delivered": Int64(len(deliveries))}, "$min": {"due_at": now}},
+        {"$inc": {"delivered": Int64(len(deliveries))}, **due},
         return_document=ReturnDocument.AFTER,
         session=session,
     )
@@ -109,6 +119,34 @@ def fail_pending(webhook: ObjectId, session: ClientSession) -> None:
         {"$set": {"status": DeliveryStatus.FAILED.value}, "$unset": {"next_attempt_at": ""}},
         session=session,
     )
+
+
+def count_waiting(webhook: ObjectId, session: ClientSession) -> int:
+    """Return how many deliveries wait for a webhook, up to WAITING_MAX."""
+    waiting = {"webhook": webhook, "status": DeliveryStatus.PENDING.value}
+    return database().webhook_deliveries.count_documents(waiting, limit=WAITING_MAX, session=session)
+
+
+def count_asked(webhook: ObjectId, session: ClientSession, *, limit: int) -> int:
+    """Return how many of the deliveries that wait for a webhook its owner asked for, up to a limit."""
+    waiting = {"webhook": webhook, "status": DeliveryStatus.PENDING.value, "asked": True}
+    return database().webhook_deliveries.count_documents(waiting, limit=limit, session=session)
+
+
+def count_today(what: str, user: ObjectId, number: int, *, now: datetime, session: ClientSession) -> int:
+    """Count so many more things of a kind for the user on this day, by UTC; return how many there are by now."""
+    # As the limits of requests do, it keeps users' ids out of this collection.
+    key = hashlib.sha256(f"{what}/{user}".encode()).hexdigest()[:32]
+    counted = database().rate_limits.find_one_and_update(
+        {"_id": f"webhooks/{key}/{now.date()}"},
+        {"$inc": {"count": number}, "$setOnInsert": {"expires_at": now + _DAY}},
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+        session=session,
+    )
+    assert counted is not None
+    count: int = counted["count"]
+    return count
 
 
 # What the dispatcher does
@@ -146,20 +184,21 @@ def claim(
 ) -> Document | None:
     """Lease the webhook that is due for the longest time and return it. `hosts` and `users` are busy and have to wait.
 
-    With `is_proven`, only one whose receiver took the last delivery.
+    With `is_proven`, only one whose receiver took the last delivery quickly.
     """
     query: dict[str, Any] = {
         "status": WebhookStatus.ACTIVE.value,
         "due_at": {"$lte": now},
+        # It has none, mostly.
+        "not_before": {"$not": {"$gt": now}},
         "host": {"$nin": list(hosts)},
         "user": {"$nin": list(users)},
-        "$or": [{"leased_until": {"$exists": False}}, {"leased_until": {"$lte": now}}],
     }
     if is_proven:
         query["proven"] = True
     return database().webhooks.find_one_and_update(
         query,
-        {"$set": {"lease": lease, "leased_until": until}},
+        {"$set": {"lease": lease, "not_before": until}},
         sort=[("due_at", 1)],
         return_document=ReturnDocument.AFTER,
     )
@@ -181,37 +220,63 @@ def find_due(webhook: ObjectId, now: datetime) -> Document | None:
 
 
 def note_attempt(delivery: ObjectId, attempt: Document, changes: Document, session: ClientSession) -> bool:
-    """Add an attempt, and return whether the delivery was still pending."""
-    ends = changes["status"] != DeliveryStatus.PENDING
-    update: Document = {"$push": {"attempts": attempt}, "$set": changes}
-    if ends:
-        update["$unset"] = {"next_attempt_at": ""}
-    noted = database().webhook_deliveries.update_one(
-        {"_id": delivery, "status": DeliveryStatus.PENDING.value}, update, session=session
-    )
-    return noted.matched_count > 0
+    """Add an attempt, and return whether the delivery was still pending.
 
-
-def release(webhook: ObjectId, lease: ObjectId, *, not_before: datetime | None, session: ClientSession) -> None:
-    """End a lease. The webhook is due again when its next delivery is, and not before a time.
-
-    If there may be events that nobody looked for yet, it is due at once.
+    One that was ended while the attempt was under way is DELIVERED nevertheless if the receiver took it.
     """
-    pending = {"webhook": webhook, "status": DeliveryStatus.PENDING.value}
-    following = database().webhook_deliveries.find_one(
-        pending, projection=["next_attempt_at"], sort=[("next_attempt_at", 1)], session=session
+    added: Document = {"$push": {"attempts": attempt}}
+    ends = {} if changes["status"] == DeliveryStatus.PENDING else {"$unset": {"next_attempt_at": ""}}
+    pending = {"_id": delivery, "status": DeliveryStatus.PENDING.value}
+    noted = database().webhook_deliveries.update_one(pending, {**added, "$set": changes, **ends}, session=session)
+    if noted.matched_count:
+        return True
+    if changes["status"] == DeliveryStatus.DELIVERED:
+        added["$set"] = changes
+    database().webhook_deliveries.update_one(
+        {"_id": delivery, "status": DeliveryStatus.FAILED.value}, added, session=session
     )
-    update: Document = {"$unset": {"lease": "", "leased_until": ""}}
+    return False
+
+
+def release(
+    webhook: ObjectId,
+    lease: ObjectId,
+    *,
+    now: datetime,
+    not_before: datetime | None,
+    unanswered: Document | None,
+    session: ClientSession,
+) -> None:
+    """End a lease. The webhook is due again when its next delivery is, and behind all others that are due by now.
+
+    Nobody takes it before `not_before`, if there is such a time, and then `unanswered` is noted, if there is one.
+    """
     found = database().webhooks.find_one({"_id": webhook, "lease": lease}, session=session)
     if found is None:
         return
-    if found.get("news", 0) > found.get("walked", 0):
-        due_at = found["due_at"]
-    elif following is not None:
-        due_at = following["next_attempt_at"]
-    else:
-        due_at = None
-        update["$unset"]["due_at"] = ""
-    if due_at is not None:
-        update["$set"] = {"due_at": due_at if not_before is None else max(due_at, not_before)}
-    database().webhooks.update_one({"_id": webhook, "lease": lease}, update, session=session)
+    due_at = _due_at(found, now, session)
+    if due_at is not None and not_before is not None:
+        due_at = max(due_at, not_before)
+    members = {"due_at": due_at, "not_before": not_before, "unanswered": unanswered, "lease": None}
+    kept = {name: value for name, value in members.items() if value is not None}
+    removed = dict.fromkeys(members.keys() - kept.keys(), "")
+    database().webhooks.update_one(
+        {"_id": webhook}, {**({"$set": kept} if kept else {}), "$unset": removed}, session=session
+    )
+
+
+def _due_at(webhook: Document, now: datetime, session: ClientSession) -> datetime | None:
+    """Return when there will be something to do for the webhook: at once if there may be events to look for."""
+    if has_news(webhook) and count_waiting(webhook["_id"], session) < WAITING_MAX:
+        return now
+    pending = {"webhook": webhook["_id"], "status": DeliveryStatus.PENDING.value}
+    following = database().webhook_deliveries.find_one(
+        pending, projection=["next_attempt_at"], sort=[("next_attempt_at", 1)], session=session
+    )
+    return None if following is None else max(following["next_attempt_at"], now)
+
+
+def has_news(webhook: Document) -> bool:
+    """Tell whether there may be events that were not looked for yet."""
+    news: int = webhook.get("news", 0)
+    return news > int(webhook.get("walked", 0))

@@ -16,11 +16,11 @@ from app.webhooks import service
 from app.webhooks.schemas import (
     EXAMPLE_URL,
     ChangeWebhookSchema,
+    CreatedWebhookSchema,
     CreateWebhookSchema,
     DeliveryAnswerSchema,
     DeliveryPageSchema,
     DeliveryQuerySchema,
-    NewWebhookSchema,
     RenewedSecretSchema,
     ReplayedSchema,
     ReplaySchema,
@@ -36,7 +36,7 @@ _CREATE_EXAMPLE = {"url": EXAMPLE_URL, "types": ["money.received"], "description
 @bp.post("")
 @token_required
 @bp.arguments(CreateWebhookSchema(), example=_CREATE_EXAMPLE)
-@bp.response(201, NewWebhookSchema(), headers=LOCATION)
+@bp.response(201, CreatedWebhookSchema(), headers=LOCATION)
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS, WebhookUrlRefused)
 def create_webhook(body: dict[str, Any]) -> Any:
     """Make a webhook.

@@ -145,7 +145,7 @@ class WebhookAnswerSchema(CamelSchema):
     webhook = fields.Nested(WebhookSchema, required=True)
 
 
-class NewWebhookSchema(CamelSchema):
+class CreatedWebhookSchema(CamelSchema):
     """A new webhook, with its secret, which is never shown again."""
 
     example = {"webhook": {**EXAMPLE_WEBHOOK, "lastDelivery": None}, "secret": EXAMPLE_SECRET}

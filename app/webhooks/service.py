@@ -1,15 +1,16 @@
 """Making and changing webhooks, and asking for deliveries."""
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from math import ceil
+from typing import Any, TypeVar
 
 from bson import Int64, ObjectId
 from pymongo.client_session import ClientSession
 
 from app import clock, mongo
-from app.errors import DeliveryNotFound, ValidationFailed, WebhookNotFound, WebhookUrlRefused
+from app.errors import DeliveryNotFound, RateLimited, ValidationFailed, WebhookNotFound, WebhookUrlRefused
 from app.events import service as events
 from app.events.service import Place
 from app.mongo import Document
@@ -18,13 +19,24 @@ from app.networks import Network, parse_networks
 from app.outbox import feed, messages
 from app.outbox import repository as outbox
 from app.outbox.events import Event
+from app.runtime import heavy
 from app.settings.policies import WebhookPolicy
 from app.webhooks import repository, signing, targets
 from app.webhooks.repository import KEPT
 from app.webhooks.statuses import DeliveryStatus, WebhookStatus
 
+Result = TypeVar("Result")
+
 WEBHOOKS_PER_USER_MAX = 10
 REPLAYED_MAX = 1_000
+# How many pages of events a replay looks through. Each has as many as `events.look` looks at, at most.
+REPLAY_PAGES_MAX = 10
+# How many deliveries that its owner asked for wait for a webhook, and how many a user may ask for in a day, by UTC.
+ASKED_WAITING_MAX = 1_000
+ASKED_PER_DAY_MAX = 10_000
+ASKED_RETRY_S = 60
+# A user's receivers may be gone again and again; from then on only `disabledReason` says so.
+DISABLED_LETTERS_PER_DAY_MAX = 10
 SECRETS_MAX = 5
 BOTH_SIGN = timedelta(hours=24)
 EVERYTHING = "*"
@@ -32,6 +44,8 @@ PING = "webhook.ping"
 DISABLED_BY_OWNER = "owner"
 # Behind all that has a position.
 _WHOLE = 2**31 - 1
+# What a webhook has because of the turn that it has, or had last.
+_OF_TURN = ("lease", "not_before", "unanswered")
 
 _allowed: Sequence[Network] = ()
 _bank_secrets: Sequence[str] = ()
@@ -78,7 +92,7 @@ def create(user: ObjectId, *, url: str, types: Sequence[str], description: str |
 
     Raises WebhookUrlRefused, and ValidationFailed if the user has WEBHOOKS_PER_USER_MAX.
     """
-    host = _checked_host(url)
+    host = _checked_host(url, user)
     webhook_id, secret = ObjectId(), signing.new_secret()
     webhook: Document = {
         "_id": webhook_id,
@@ -96,15 +110,16 @@ def create(user: ObjectId, *, url: str, types: Sequence[str], description: str |
 
     def block(session: ClientSession) -> None:
         limit = WEBHOOKS_PER_USER_MAX
-        if repository.count_of(user, session, limit=limit) >= limit:
+        free = sorted(set(range(limit)) - repository.slots_of(user, session))
+        if not free:
             raise ValidationFailed(
                 "You have as many webhooks as a user may have.",
                 errors={"body": [f"A user has at most {limit} webhooks. Delete one that you do not need."]},
             )
-        webhook.update(_beginning(session))
+        webhook.update(slot=free[0], **_beginning(session))
         repository.insert(webhook, session)
 
-    mongo.atomically(block)
+    atomically(block)
     return webhook, signing.shown(secret)
 
 
@@ -128,22 +143,26 @@ def change(webhook_id: ObjectId, *, user: ObjectId, **changes: Any) -> Document:
     """
     get(webhook_id, user=user)
     if "url" in changes:
-        changes["host"] = _checked_host(changes["url"])
+        changes["host"] = _checked_host(changes["url"], user)
     if "types" in changes:
         changes["types"] = list(dict.fromkeys(changes["types"]))
     feed.place_together()
 
     def block(session: ClientSession) -> Document:
         webhook = _own(webhook_id, user, session)
-        new, removed = dict(changes), []
+        new, removed = dict(changes), set()
+        if new.get("url", webhook["url"]) != webhook["url"]:
+            # What the former receiver did says nothing about this one.
+            removed = {"failing_since", "proven", *_OF_TURN}
         status = new.get("status", webhook["status"])
         if status != webhook["status"]:
             if status == WebhookStatus.DISABLED:
                 new["disabled_reason"] = DISABLED_BY_OWNER
+                removed |= {"due_at", *_OF_TURN}
                 repository.fail_pending(webhook_id, session)
             else:
                 new.update(_beginning(session))
-                removed = ["disabled_reason", "failing_since", "proven", "lease", "leased_until"]
+                removed |= {"disabled_reason", "failing_since", "proven", *_OF_TURN}
         return repository.change(webhook_id, new, removed, session) if new or removed else webhook
 
     return mongo.atomically(block)
@@ -181,13 +200,16 @@ def _signing_now(webhook: Document, now: datetime) -> list[Document]:
 
 
 def ping(webhook_id: ObjectId, *, user: ObjectId) -> Document:
-    """Send an event of type `webhook.ping`, and return its delivery; raises WebhookNotFound."""
+    """Send an event of type `webhook.ping`, and return its delivery; raises WebhookNotFound and RateLimited."""
     event = {"id": str(ObjectId()), "type": PING, "created_at": clock.now(), "data": {"webhook_id": webhook_id}}
     return _deliver(webhook_id, user, [event])[0]
 
 
 def resend(webhook_id: ObjectId, delivery_id: ObjectId, *, user: ObjectId) -> Document:
-    """Send the event of a delivery again, and return the new delivery; raises WebhookNotFound and DeliveryNotFound."""
+    """Send the event of a delivery again, and return the new delivery.
+
+    Raises WebhookNotFound, DeliveryNotFound and RateLimited.
+    """
     get(webhook_id, user=user)
     delivery = repository.find_delivery(delivery_id, webhook_id)
     if delivery is None:
@@ -198,18 +220,27 @@ def resend(webhook_id: ObjectId, delivery_id: ObjectId, *, user: ObjectId) -> Do
 def replay(webhook_id: ObjectId, after: Place, *, user: ObjectId) -> int:
     """Send the events after a place again, and return how many there are.
 
-    They go behind what waits already. Raises WebhookNotFound, and ValidationFailed if there are more than REPLAYED_MAX.
+    They go behind what waits already. Raises WebhookNotFound, RateLimited, and ValidationFailed if there are more than
+    REPLAYED_MAX, or too many to look through.
     """
     webhook = get(webhook_id, user=user)
     feed.place_together()
-    page = events.look(user, after, types_of(webhook), REPLAYED_MAX)
-    if not page.is_last:
+    found: list[Event] = []
+    for _ in range(REPLAY_PAGES_MAX):
+        page = events.look(user, after, types_of(webhook), REPLAYED_MAX + 1 - len(found))
+        found += page.events
+        after = page.place
+        if page.is_last or len(found) > REPLAYED_MAX:
+            break
+    if not page.is_last or len(found) > REPLAYED_MAX:
         raise ValidationFailed(
             "That is too much to send again.",
-            errors={"after": [f"More than {REPLAYED_MAX:,} events came after it. Name a later one."]},
+            errors={
+                "after": [f"More than {REPLAYED_MAX:,}, or too many of other types, came after it. Name a later one."]
+            },
         )
-    _deliver(webhook_id, user, [as_document(event) for event in page.events])
-    return len(page.events)
+    _deliver(webhook_id, user, [as_document(event) for event in found])
+    return len(found)
 
 
 def types_of(webhook: Document) -> Collection[str]:
@@ -251,23 +282,48 @@ def new_delivery(webhook: Document, event: Document, now: datetime) -> Document:
 
 def disable(webhook: Document, reason: str, session: ClientSession) -> None:
     """Disable a webhook that fails, end its deliveries, and tell its owner by a letter."""
+    user, now = webhook["user"], clock.now()
     changes = {"status": WebhookStatus.DISABLED.value, "disabled_reason": reason}
-    repository.change(webhook["_id"], changes, ["due_at", "lease", "leased_until"], session)
+    repository.change(webhook["_id"], changes, ["due_at", *_OF_TURN], session)
     repository.fail_pending(webhook["_id"], session)
-    told = messages.webhook_disabled(webhook["user"], host=webhook["host"], reason=reason, at=clock.now())
-    outbox.insert([told], session)
+    letters = repository.count_today("letters", user, 1, now=now, session=session)
+    if letters <= DISABLED_LETTERS_PER_DAY_MAX:
+        outbox.insert([messages.webhook_disabled(user, host=webhook["host"], reason=reason, at=now)], session)
+
+
+def atomically(block: Callable[[ClientSession], Result]) -> Result:
+    """Do as `mongo.atomically` does. Who loses a race for a slot, or for a day's first count, tries again."""
+    return mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
 
 
 def _deliver(webhook_id: ObjectId, user: ObjectId, found: Sequence[Document]) -> list[Document]:
+    """Make the deliveries that the owner asked for; raises WebhookNotFound and RateLimited."""
     now = clock.now()
 
     def block(session: ClientSession) -> list[Document]:
         webhook = _own(webhook_id, user, session)
-        deliveries = [new_delivery(webhook, event, now) for event in found]
+        if found:
+            _refuse_too_many(webhook, len(found), now, session)
+        deliveries = [{**new_delivery(webhook, event, now), "asked": True} for event in found]
         repository.insert_deliveries(webhook_id, deliveries, session)
         return deliveries
 
-    return mongo.atomically(block)
+    return atomically(block)
+
+
+def _refuse_too_many(webhook: Document, number: int, now: datetime, session: ClientSession) -> None:
+    """Count so many deliveries for their owner, who asks for them; raises RateLimited if that is too much."""
+    limit = ASKED_WAITING_MAX
+    if repository.count_asked(webhook["_id"], session, limit=limit) + number > limit:
+        refusal = RateLimited(f"At most {limit:,} deliveries that you asked for wait for a webhook. Nothing was done.")
+        refusal.retry_after_seconds = ASKED_RETRY_S
+        raise refusal
+    asked = repository.count_today("deliveries", webhook["user"], number, now=now, session=session)
+    if asked > ASKED_PER_DAY_MAX:
+        refusal = RateLimited(f"You may ask for {ASKED_PER_DAY_MAX:,} deliveries in a day (UTC). Nothing was done.")
+        midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
+        refusal.retry_after_seconds = ceil((midnight - now).total_seconds())
+        raise refusal
 
 
 def _own(webhook_id: ObjectId, user: ObjectId, session: ClientSession) -> Document:
@@ -286,11 +342,15 @@ def _beginning(session: ClientSession) -> Document:
     return {"place": place, "news": Int64(1), "walked": Int64(0), "due_at": clock.now()}
 
 
-def _checked_host(url: str) -> str:
-    """Return the URL's host; raises WebhookUrlRefused."""
+def _checked_host(url: str, user: ObjectId) -> str:
+    """Return the URL's host; raises WebhookUrlRefused, and ServiceUnavailable if too many names are looked up.
+
+    A name may be one that nobody answers for, so that looking it up takes long.
+    """
     try:
         target = targets.parse(url)
-        targets.addresses_of(target, _allowed)
+        with contextlib.nullcontext() if target.address else heavy.names.admit(user):
+            targets.addresses_of(target, _allowed)
     except targets.TargetRefused as error:
         raise WebhookUrlRefused(str(error)) from error
     return target.host

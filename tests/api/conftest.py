@@ -11,6 +11,7 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from app.mongo import Document, blocks, leases
+from app.webhooks import attempts
 from app.webhooks.dispatch import SIGN, Dispatcher
 from tests.hooks import allow
 from tests.people import Bank, Person
@@ -75,6 +76,12 @@ def receiver() -> Iterator[Receiver]:
 def owner(bank: Bank) -> tuple[Person, str]:
     """A customer with an account."""
     return bank.customer(1_000)
+
+
+@pytest.fixture
+def no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an attempt without an answer noted at once."""
+    monkeypatch.setattr(attempts, "SILENCE", timedelta())
 
 
 @pytest.fixture

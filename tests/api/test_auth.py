@@ -126,10 +126,11 @@ def test_a_wrong_email_and_a_wrong_password_take_the_same_time(app: Flask, datab
     service.register(name=given["name"], email=given["email"], password=given["password"], policy=policy)
 
     def seconds(email: str) -> float:
-        begun = time.perf_counter()
+        # Of the processor, whoever else wants it meanwhile.
+        begun = time.thread_time()
         with pytest.raises(InvalidCredentials):
             service.authenticate(email=email, password="not the password", policy=policy, act=Act("anonymous"))
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
     wrong_password = min(seconds("asha@fincore.example") for _ in range(4))
     wrong_email = min(seconds("nobody@fincore.example") for _ in range(4))

@@ -108,7 +108,7 @@ def test_a_balance_is_final_once_its_time_is_settled_or_a_later_entry_is_there(
         )
     now = clock.now()
     assert balance_at(payer, account, now - SETTLING - timedelta(seconds=5)) == (1_000, True)
-    assert balance_at(payer, account, now - SETTLING + timedelta(seconds=10)) == (1_000, False)
+    assert balance_at(payer, account, now - SETTLING / 2) == (1_000, False)
 
     created = payer.transfer(account, other, 1).body["transaction"]["createdAt"]
 
@@ -139,7 +139,7 @@ def test_a_time_within_the_clocks_leeway_is_no_future(bank: Bank) -> None:
     payer, account = bank.customer(1_000)
 
     assert balance_at(payer, account, clock.now() + timedelta(seconds=8)) == (1_000, False)
-    beyond = {"at": rfc3339(clock.now() + timedelta(seconds=20))}
+    beyond = {"at": rfc3339(clock.now() + timedelta(minutes=1))}
     refused = payer.get(f"/api/accounts/{account}/balance?{urlencode(beyond)}")
     assert (refused.status, list(refused.body["errors"])) == (422, ["at"])
 

@@ -98,6 +98,13 @@ def test_no_schema_is_called_like_a_property_of_its_own_or_a_reserved_word(docum
         assert schema["description"], name
 
 
+def test_no_schema_is_called_like_what_a_generator_makes_of_another(document: dict[str, Any]) -> None:
+    names = document["components"]["schemas"].keys()
+
+    # Go's functions NewX make an X, and its NullableX may be null.
+    assert {f"{made}{name}" for made in ("New", "Nullable") for name in names} & names == set()
+
+
 def test_no_query_and_no_header_can_be_null(document: dict[str, Any]) -> None:
     for name, _ in operations(document):
         for parameter in parameters(document, name):
@@ -199,6 +206,13 @@ def test_a_statement_is_json_and_its_files_have_calls_of_their_own(document: dic
 
     assert set(answer["content"]) == {JSON}
     assert "format" not in {parameter["name"] for parameter in parameters(document, statement)}
+
+
+def test_a_statement_to_verify_names_each_member_of_a_statement(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    # Not every generated client sends what is not named, and a statement that lacks something is not genuine.
+    assert schemas["ClaimedStatement"]["properties"].keys() == schemas["Statement"]["properties"].keys()
 
 
 def test_a_body_that_may_be_left_out_may_be_null(document: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from tests.clients import OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Caller
 
 BODY_BYTES_MAX = 512 * 1024
-SOCKET_TIMEOUT_S = 20
+SOCKET_TIMEOUT_S = 60
 
 
 def sent_raw(bank: Bank, data: bytes) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from app.networks import parse_networks
 from app.webhooks import signing
-from app.webhooks.dispatch import body_of
+from app.webhooks.attempts import body_of
 from app.webhooks.outgoing import Answer, post
 from local.processes import LOOPBACK, free_port
 from tests.documents import block
@@ -26,7 +26,7 @@ RECEIVERS = {
 }
 BY_HAND = block("docs/webhooks.md", "body=")
 SECRET = bytes(range(32))
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 # What anybody on the internet may send.
 INCOMPLETE: tuple[dict[str, str], ...] = (
     {},

@@ -20,7 +20,7 @@ from tests.people import Person
 from tests.server import children, is_running
 
 # Far more than what is made before an answer begins and what lies in the buffers of both ends.
-ENTRIES = 60_000
+ENTRIES = 30_000
 BUFFER_BYTES = 64 * 1024
 READ_TIMEOUT_S = 60
 RECOVERY_TIMEOUT_S = 60.0

@@ -11,6 +11,7 @@ from pymongo.database import Database
 
 from app.http.lanes import WAITING_PER_THREAD
 from app.mongo import Document
+from local.processes import holds_within
 from tests.clients import Answer, OverHttp
 from tests.integration.branch import Branch, Customer
 from tests.people import Bank, Person, new_key
@@ -20,9 +21,9 @@ THREADS = 4
 # As many as have threads and as many as may wait, and some more.
 SURPLUS = 10
 CROWD = THREADS + THREADS * WAITING_PER_THREAD + SURPLUS
-# Others are served while every posting of the crowd is stuck. Half of what a posting may take, for slow machines.
-SERVED_WITHIN_S = 4.0
-POST_TIMEOUT_MS = 8_000
+# Others are served while every posting of the crowd is stuck, and well before a stuck one gives up.
+SERVED_WITHIN_S = 15.0
+POST_TIMEOUT_MS = 25_000
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_crowd_of_stuck_postings_keeps_nobody_else_waiting(narrow_bank: Bank, 
     with Branch(narrow_bank, database).blocked(Customer.of(asha, account)):
         for thread in crowd:
             thread.start()
-        time.sleep(0.5)
+        assert holds_within(SERVED_WITHIN_S, lambda: len(answers) >= SURPLUS - 2)
         begun = time.monotonic()
         assert narrow_bank.anonymous.get("/healthz").status == 200
         assert ravi.get(f"/api/accounts/{other}/balance").status == 200

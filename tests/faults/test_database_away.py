@@ -12,7 +12,7 @@ from local.processes import holds_within
 from tests.faults.traffic import CLIENTS, LiveBank, Traffic, open_bank
 from tests.people import new_key
 
-ANSWER_TIMEOUT_S = 15.0
+ANSWER_TIMEOUT_S = 30.0
 # One that waits for its turn behind a block that hangs is told after it.
 UNDER_WAY_TIMEOUT_S = 60.0
 RECOVERY_TIMEOUT_S = 60.0

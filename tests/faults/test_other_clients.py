@@ -4,7 +4,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from threading import Event, Thread
 
 import pytest
 from pymongo.database import Database
@@ -15,9 +14,10 @@ from tests.faults.wire import Wire, head, post, wire
 from tests.people import Bank
 from tests.server import running_server
 
-# Each of others' requests. Half of it is promised; a machine under tests may be half as fast.
-OTHERS_WAIT_MAX_S = 4.0
-OTHERS_ASK_S = 2.0
+# Each of others' requests. Two seconds are promised, but machines under tests stall. Whoever waited for somebody else's
+# client would wait for its time-out, which is longer.
+OTHERS_WAIT_MAX_S = 12.0
+OTHERS_ASK = 25
 # Between them. Without it they take a processor to themselves.
 PAUSE_S = 0.02
 VERIFY = "/api/statements/verify"
@@ -89,29 +89,19 @@ def refused_as_no_http(client: Wire) -> None:
 )
 def test_others_are_served_beside(port: int, bank: Bank, load: Callable[[Wire], None], count: int) -> None:
     waited_s: list[float] = []
-    is_over = Event()
-
-    def ask() -> None:
-        while not is_over.is_set():
-            asked_at = time.monotonic()
-            with wire(port) as client:
-                client.send(head("GET", "/healthz", "Connection: close\r\n"))
-                assert [answer.status for answer in client.answers()] == [200]
-            waited_s.append(time.monotonic() - asked_at)
-            is_over.wait(PAUSE_S)
-
     with ExitStack() as stack:
         for _ in range(count):
             client = stack.enter_context(wire(port))
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             load(client)
-        others = Thread(target=ask)
-        others.start()
-        time.sleep(OTHERS_ASK_S)
-        is_over.set()
-        others.join()
+        for _ in range(OTHERS_ASK):
+            asked_at = time.monotonic()
+            with wire(port) as other:
+                other.send(head("GET", "/healthz", "Connection: close\r\n"))
+                assert [answer.status for answer in other.answers()] == [200]
+            waited_s.append(time.monotonic() - asked_at)
+            time.sleep(PAUSE_S)
 
-    assert len(waited_s) > 2
     assert max(waited_s) < OTHERS_WAIT_MAX_S
 
 
@@ -143,4 +133,4 @@ def test_half_a_request_makes_room_too_where_nobody_rests(mongo_uri: str, databa
 
                 assert answer is not None
                 assert answer.status == 200
-                assert time.monotonic() - asked_at < 10.0
+                assert time.monotonic() - asked_at < OTHERS_WAIT_MAX_S

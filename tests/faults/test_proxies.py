@@ -4,13 +4,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from pymongo.database import Database
 
-from app.mongo import Document
 from local.processes import LOOPBACK, free_port, holds_within
 from tests.certificates import certificate_for
 from tests.documents import block
@@ -77,7 +75,7 @@ def haproxy(folder: Path, upstream: int) -> Iterator[int]:
 def running(command: list[str], port: int) -> Iterator[None]:
     process = subprocess.Popen(command)
     try:
-        assert holds_within(10.0, lambda: process.poll() is not None or _listens(port))
+        assert holds_within(60.0, lambda: process.poll() is not None or _listens(port))
         assert process.poll() is None, "The proxy did not start; its reason is above."
         yield
     finally:
@@ -91,12 +89,17 @@ def _listens(port: int) -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def upstream(mongo_uri: str) -> Iterator[int]:
+    with running_server(mongo_uri, WEB_CONCURRENCY="1", REQUEST_TIMEOUT_S=str(REQUEST_TIMEOUT_S)) as port:
+        yield port
+
+
 @pytest.mark.parametrize("proxy", [nginx, haproxy])
 def test_nobody_gets_an_answer_to_what_somebody_else_has_smuggled(
-    mongo_uri: str, database: Database[Document], tmp_path: Path, proxy: Callable[[Path, int], Iterator[int]]
+    upstream: int, tmp_path: Path, proxy: Callable[[Path, int], AbstractContextManager[int]]
 ) -> None:
-    settings = {"WEB_CONCURRENCY": "1", "REQUEST_TIMEOUT_S": str(REQUEST_TIMEOUT_S)}
-    with running_server(mongo_uri, **settings) as upstream, proxy(tmp_path, upstream) as port:  # type: ignore[attr-defined]
+    with proxy(tmp_path, upstream) as port:
         for pause_s in PAUSES_S:
             with wire(port) as attacker:
                 attacker.send(post("/api/auth/login", BODY, length=len(BODY) + len(SMUGGLED)))

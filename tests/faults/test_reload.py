@@ -12,23 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pymongo.database import Database
 
+from app.mongo import Document
 from local.processes import free_port, holds_within
+from tests.clients import OverHttp
 from tests.faults.wire import head, wire
+from tests.people import Bank
 from tests.server import JWT_SECRET, START_TIMEOUT_S, STOP_TIMEOUT_S, children, copy_program, is_ready
 
 HEALTH = head("GET", "/healthz")
 # Longer than a stop waits for the next request on an idle connection.
 RESTED_S = 2.0
-# Longer than an answer takes on a slow machine.
-SLOW_START_S = 6.0
+# As long as a request waits for events at most.
+EVENTS_WAIT_S = 25.0
 # Of the workers only, and not of the process that checks the settings before a reload.
-SLOW_START = f"""
+SLOW_START = """
 import multiprocessing
+import os
 import time
 
 if multiprocessing.parent_process() is None:
-    time.sleep({SLOW_START_S})
+    while not os.path.exists("{go}"):
+        time.sleep(0.05)
 """
 SETTINGS = "settings.env"
 OLD, NEW = '"Insufficient funds"', '"Not enough money"'
@@ -100,22 +106,38 @@ def test_a_reload_with_unfit_settings_leaves_the_bank_running(served: Served) ->
     settings = served.place / SETTINGS
     fit = settings.read_text()
     settings.write_text("THREADS=many\n")
+    assert holds_within(STOP_TIMEOUT_S, lambda: len(served.workers) == 1)
+    before = served.workers
 
     served.process.send_signal(signal.SIGHUP)
 
-    assert not holds_within(5.0, lambda: served.process.poll() is not None)
+    # The process that checks the settings comes and goes, and nothing comes of it.
+    assert holds_within(START_TIMEOUT_S, lambda: served.workers != before)
+    assert holds_within(START_TIMEOUT_S, lambda: served.workers == before)
+    assert not holds_within(0.5, lambda: served.process.poll() is not None or served.workers != before)
     assert holds_within(START_TIMEOUT_S, lambda: is_ready(served.port))
     settings.write_text(fit)
 
 
-def test_a_reload_answers_the_next_request_on_each_kept_connection(served: Served) -> None:
-    with wire(served.port) as used, wire(served.port) as new:
+def test_a_reload_answers_the_next_request_on_each_kept_connection_and_who_waits_for_events(
+    served: Served, database: Database[Document]
+) -> None:
+    caller = OverHttp(served.port)
+    person = Bank(caller).register()
+    after = person.get("/api/events").body["nextAfter"]
+    with wire(served.port) as used, wire(served.port) as new, wire(served.port) as waiting:
         used.send(HEALTH)
         answer = used.answer()
         assert answer is not None
         assert not answer.ends_the_connection
+        waiting.send(head("GET", f"/api/events?after={after}&wait=25", token=person.token))
+        asked_at = time.monotonic()
 
         old = served.reload()
+        answer = waiting.answer()
+        assert answer is not None
+        assert answer.status == 200
+        assert time.monotonic() - asked_at < EVENTS_WAIT_S
         time.sleep(RESTED_S)
         for client in (used, new):
             client.send(HEALTH)
@@ -123,19 +145,21 @@ def test_a_reload_answers_the_next_request_on_each_kept_connection(served: Serve
             (answer,) = client.answers()
             assert (answer.status, answer.ends_the_connection) == (200, True)
     assert holds_within(STOP_TIMEOUT_S, lambda: old not in served.workers)
+    caller.close()
 
 
 def test_a_reload_keeps_nobody_waiting_for_the_new_release(served: Served) -> None:
     package = served.place / "app" / "__init__.py"
     quick = package.read_text()
-    package.write_text(quick + SLOW_START)
-    served.reload()
-    reloaded_at = time.monotonic()
-    time.sleep(RESTED_S)
+    go = served.place / "go"
+    package.write_text(quick + SLOW_START.format(go=go))
+    try:
+        served.reload()
+        time.sleep(RESTED_S)
 
-    with wire(served.port) as client:
-        client.send(HEALTH)
-        assert client.answer() is not None
-
-    assert time.monotonic() - reloaded_at < SLOW_START_S
-    package.write_text(quick)
+        with wire(served.port) as client:
+            client.send(HEALTH)
+            assert client.answer() is not None
+    finally:
+        go.touch()
+        package.write_text(quick)

@@ -23,8 +23,8 @@ from config import ROOT
 from local.processes import LOOPBACK, free_port, holds_within
 from local.replica_set import ReplicaSet
 
-START_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
+END_TIMEOUT_S = 60.0
 READY = "Ctrl-C stops it."
 # What only its command line has; names turn up in paths, too.
 MONGOD = "--dbpath"

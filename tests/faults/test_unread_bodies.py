@@ -18,7 +18,7 @@ VERIFY = "/api/statements/verify"
 
 @pytest.fixture(scope="module")
 def port(mongo_uri: str) -> Iterator[int]:
-    settings = {"RATELIMIT_ENABLED": "true", "RATELIMIT_MONEY": "1/hour"}
+    settings = {"RATELIMIT_ENABLED": "true", "RATELIMIT_MONEY": "1/day"}
     with running_server(mongo_uri, WEB_CONCURRENCY="1", **settings) as port:
         yield port
 

@@ -19,8 +19,8 @@ from tests.people import PASSWORD, Bank, new_key
 from tests.server import running_server
 
 REQUEST_TIMEOUT_S = 1
-# Before a request's time is over, when it is just over, and when also a second one's would be.
-PAUSES_S = (0.0, 0.5, 0.9, 1.0, 1.1, 1.6, 2.6)
+# Before a request's time is over, when it is just over, and when its client was told so.
+PAUSES_S = (0.0, 0.5, 0.9, 1.0, 1.1, 1.6, None)
 REGISTER = "/api/auth/register"
 LARGE = 100_000
 RATE_MIN_BYTES_S = 20_000
@@ -77,28 +77,43 @@ def users(database: Database[Document]) -> int:
     return database.users.count_documents({"role": "USER"})
 
 
-def answers_to(port: int, sent: bytes, pause_s: float, rest: bytes) -> list[RawAnswer]:
+def answers_to(port: int, sent: bytes, pause_s: float | None, rest: bytes) -> list[RawAnswer]:
+    """Send the begin and, after a pause or once it was refused, the rest; return all answers but interim ones."""
     with wire(port) as client:
         client.send(sent)
-        time.sleep(pause_s)
-        with suppress(ConnectionError):  # told so before
+        answers: list[RawAnswer | None] = []
+        if pause_s is not None:
+            time.sleep(pause_s)
+        else:
+            answers.append(client.answer())
+            while answers[-1] is not None and answers[-1].status == 100:
+                answers.append(client.answer())
+        with suppress(OSError):  # told so before
             client.send(rest)
-        client.end()
-        return [answer for answer in client.answers() if answer.status != 100]
+            client.end()
+        answers += client.answers()
+        return [answer for answer in answers if answer is not None and answer.status != 100]
 
 
-@pytest.mark.parametrize("cut", cut_requests())
 def test_a_request_cut_by_time_is_never_carried_out_and_nothing_behind_it_is_read(
-    port: int, bank: Bank, database: Database[Document], cut: str
+    port: int, bank: Bank, database: Database[Document]
 ) -> None:
-    with ThreadPoolExecutor(len(PAUSES_S)) as threads:
-        attempts = [threads.submit(answers_to, port, sent, pause, rest)
-                    for pause in PAUSES_S for sent, rest in [cut_requests()[cut]]]  # fmt: skip
-        for pause, attempt in zip(PAUSES_S, attempts, strict=True):
+    attacks: list[tuple[str, float | None, bytes, bytes]] = []
+    for pause in PAUSES_S:
+        # Together they are few enough to be served.
+        together = [(cut, pause, *parts) for cut, parts in cut_requests().items()]
+        attacks += together
+        with ThreadPoolExecutor(len(together)) as threads:
+            attempts = [threads.submit(answers_to, port, sent, pause, rest) for _, pause, sent, rest in together]
+        for (cut, _, _, _), attempt in zip(together, attempts, strict=True):
             (answer,) = attempt.result()
-            assert answer.status in ((400, 408, 422) if pause <= REQUEST_TIMEOUT_S + 0.7 else (408,)), (pause, answer)
-            assert answer.ends_the_connection or answer.status != 408
-    assert users(database) == 0
+            assert answer.status in ((400, 408, 422) if pause is not None else (408,)), (cut, pause, answer)
+            assert answer.ends_the_connection or answer.status != 408, (cut, pause)
+    registered = [user["email"].encode() for user in database.users.find({"role": "USER"})]
+    carried_out = [
+        (cut, pause) for cut, pause, sent, rest in attacks if any(email in sent + rest for email in registered)
+    ]
+    assert (carried_out, registered) == ([], [])
 
 
 @pytest.mark.parametrize("cut", cut_requests())
@@ -119,16 +134,15 @@ def test_a_request_cut_by_its_client_is_never_carried_out(
     assert users(database) == 0
 
 
-@pytest.mark.parametrize("cut", cut_requests())
 def test_a_request_whose_client_is_gone_is_never_carried_out(
-    port: int, bank: Bank, database: Database[Document], cut: str
+    port: int, bank: Bank, database: Database[Document]
 ) -> None:
-    sent, _ = cut_requests()[cut]
-    with wire(port) as client:
-        client.send(sent)
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    for sent, _ in cut_requests().values():
+        with wire(port) as client:
+            client.send(sent)
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    time.sleep(0.3)
+    time.sleep(0.5)
     assert bank.anonymous.get("/healthz").status == 200
     assert users(database) == 0
 
@@ -168,17 +182,18 @@ def test_a_request_in_the_smallest_pieces_is_one_request(port: int, bank: Bank, 
 def test_a_body_that_keeps_coming_is_read_however_long_it_takes(
     port: int, bank: Bank, is_chunked: bool, size: int
 ) -> None:
-    """Whoever sends at three times the least rate takes three times the time-out and more for the larger one."""
+    """Half of it comes at once. The rest at three times the least rate takes longer than the time-out."""
     person = bank.register()
     body = b"{}".ljust(size)
     sent = chunk(body) + b"0\r\n\r\n" if is_chunked else body
     asked = head("POST", "/api/statements/verify",
                  "Transfer-Encoding: chunked\r\n" if is_chunked else f"Content-Length: {size}\r\n",
                  token=person.token)  # fmt: skip
-    step = 6_000
+    step, half = 6_000, len(sent) // 2
     with wire(port) as client:
-        client.send(asked)
-        for start in range(0, len(sent), step):
+        # So that a machine that stalls for some seconds is still in time.
+        client.send(asked + sent[:half])
+        for start in range(half, len(sent), step):
             client.send(sent[start : start + step])
             time.sleep(step / (3 * RATE_MIN_BYTES_S))
         answer = client.answer()
@@ -210,7 +225,7 @@ def test_a_body_that_comes_too_slowly_is_refused(port: int, bank: Bank, size: in
                 return False
             return True
 
-        assert holds_within(20.0, is_refused)
+        assert holds_within(60.0, is_refused)
     assert answer is not None
     assert answer.status == 408
 

@@ -12,7 +12,7 @@ import pytest
 
 from local.processes import LOOPBACK
 
-ANSWER_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)

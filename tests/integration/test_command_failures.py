@@ -31,8 +31,8 @@ OF_EACH_SUBJECT = [
 def ends(app: Flask, config: Config) -> Iterator[Callable[..., str]]:
     """Runs a command in this process on another database. It must end as not done, and this returns its last line."""
 
-    def ends(mongo_uri: str, *command: str) -> str:
-        mongo.connect(MongoPolicy(mongo_uri, timeout_ms=1_000))
+    def ends(mongo_uri: str, *command: str, timeout_ms: int = 20_000) -> str:
+        mongo.connect(MongoPolicy(mongo_uri, timeout_ms=timeout_ms))
         result = app.test_cli_runner().invoke(args=command)
         assert result.exit_code == 3, result.output
         *progress, line = result.stderr.splitlines()
@@ -49,7 +49,7 @@ def test_a_database_that_is_away_has_an_exit_code_of_its_own(
 ) -> None:
     nowhere = f"mongodb://127.0.0.1:{free_port()}/fincore?replicaSet=rs0"
 
-    assert ends(nowhere, *command) == "The database cannot be reached."
+    assert ends(nowhere, *command, timeout_ms=200) == "The database cannot be reached."
 
 
 @pytest.mark.parametrize("command", [SHOW, VERIFY, ("db", "init")], ids=" ".join)
@@ -63,7 +63,7 @@ def test_a_wrong_password_of_the_database_is_said_and_not_shown(
 
 
 def test_an_address_that_nobody_can_resolve_names_its_setting(ends: Callable[..., str]) -> None:
-    assert "MONGO_URI" in ends("mongodb+srv://nowhere.invalid/fincore", *VERIFY)
+    assert "MONGO_URI" in ends("mongodb+srv://nowhere.invalid/fincore", *VERIFY, timeout_ms=1_000)
 
 
 def test_a_failure_is_the_exit_code_of_the_process(mongo_uri: str) -> None:

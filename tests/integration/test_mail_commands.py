@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -18,11 +19,14 @@ from app.mongo import Document
 from app.outbox import messages
 from app.outbox import repository as outbox
 from app.settings.policies import MailPolicy
+from app.webhooks.dispatch import SIGN
 from config import ROOT, Config
-from local.processes import LOOPBACK, free_port
+from local.processes import LOOPBACK, free_port, holds_within
+from tests.hooks import allow, made
 from tests.mail import smtp_server
 from tests.people import SYSTEM_EMAIL, Bank
-from tests.server import JWT_SECRET
+from tests.receiver import receiving
+from tests.server import JWT_SECRET, START_TIMEOUT_S
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
@@ -63,19 +67,46 @@ def test_deliver_sends_what_is_due_and_says_how_much(app: Flask, database: Datab
     assert [received.recipient for received in server.received] == [SYSTEM_EMAIL]
 
 
-def test_deliver_in_a_loop_goes_on_until_it_is_asked_to_stop(database: Database[Document], mongo_uri: str) -> None:
+@contextmanager
+def delivering_on(mongo_uri: str, **settings: str) -> Iterator[int]:
+    """Run `mail deliver --loop`, yield its process id, and insist that it ends well when it is asked to stop."""
     environment = {**os.environ, "ENV_FILE": os.devnull, "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET}
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver", "--loop"]
-    with smtp_server() as server:
-        settings = {"MAIL_SERVER": LOOPBACK, "MAIL_PORT": str(server.port)}
-        process = subprocess.Popen(command, cwd=ROOT, env={**environment, **settings})
-        try:
-            for count in (1, 2):
-                fill(database)
-                server.await_mail(count)
-        finally:
-            process.terminate()
-            assert process.wait(60) == 0
+    process = subprocess.Popen(command, cwd=ROOT, env={**environment, **settings})
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_deliver_in_a_loop_goes_on_until_it_is_asked_to_stop(database: Database[Document], mongo_uri: str) -> None:
+    with (
+        smtp_server() as server,
+        delivering_on(mongo_uri, MAIL_SERVER=LOOPBACK, MAIL_PORT=str(server.port)),
+    ):
+        for count in (1, 2):
+            fill(database)
+            server.await_mail(count)
+
+
+def test_deliver_in_a_loop_calls_webhooks_also_without_a_mail_server(
+    app: Flask, bank: Bank, database: Database[Document], mongo_uri: str
+) -> None:
+    allow(LOOPBACK)
+    person = bank.register()
+    with receiving() as receiver, delivering_on(mongo_uri, WEBHOOK_ALLOW=LOOPBACK) as pid:
+
+        def gives_sign() -> bool:
+            found = database.leases.find_one({"_id": SIGN}) or {"holder": ""}
+            return f" {pid} " in found["holder"]
+
+        assert holds_within(START_TIMEOUT_S, gives_sign)
+        assert "Webhooks: called by `flask mail deliver --loop`, which runs\n" in run(app, "status")
+        webhook, _ = made(person, receiver.url)
+        person.post(f"/api/webhooks/{webhook}/ping")
+        assert holds_within(START_TIMEOUT_S, lambda: bool(receiver.received))
+    allow()
 
 
 def test_deliver_says_what_is_in_the_way(app: Flask, database: Database[Document]) -> None:

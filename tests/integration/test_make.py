@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.walks import PRINTED, missing
 from config import ROOT
 from local.processes import holds_within
 from tests.documents import block, commands
@@ -122,6 +123,14 @@ def test_two_makes_in_a_fresh_clone_install_once(tmp_path: Path) -> None:
     assert shown[1] == "Another make is installing into .venv. Waiting for it.\n"
 
 
+def test_a_walk_that_leaves_something_out_or_counts_wrong_is_noticed() -> None:
+    whole = "\n".join(f"{line} and more" for line in PRINTED)
+
+    assert missing(whole) is None
+    assert missing(whole.replace("6000001000", "1705033704")) == PRINTED[3]
+    assert missing("\n".join(reversed(PRINTED))) is not None
+
+
 def test_clients_in_languages_without_their_tools_are_left_out_aloud(tmp_path: Path) -> None:
     left_out = subprocess.run(
         [sys.executable, "-m", "clients.generate"],
@@ -136,5 +145,5 @@ def test_clients_in_languages_without_their_tools_are_left_out_aloud(tmp_path: P
     assert left_out.returncode == 0, left_out.stderr
     assert left_out.stdout.splitlines() == [
         f"{name}: left out, because this machine has no java and no {tool}."
-        for name, tool in (("Java", "mvn"), ("Go", "go"), ("Rust", "cargo"))
+        for name, tool in (("Java native", "mvn"), ("Java okhttp", "mvn"), ("Go", "go"), ("Rust", "cargo"))
     ]

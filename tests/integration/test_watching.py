@@ -173,6 +173,8 @@ def test_each_alert_has_a_paragraph() -> None:
 
     assert names
     assert names == headings
+    for name, paragraph in zip(headings, re.split(r"^### .*$", alerts, flags=re.MULTILINE)[1:], strict=True):
+        assert all(f"**{word}:**" in paragraph for word in ("Look", "Decide", "Do")), name
 
 
 @contextmanager

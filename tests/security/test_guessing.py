@@ -5,11 +5,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from pymongo.database import Database
 
-from app import create_app
+from app import clock, create_app
 from app.auth import attempts, passwords
 from app.mongo import Document
 from config import Config
@@ -23,6 +24,13 @@ WRONG = "not the password"
 
 def log_in(edge: Edge, email: str, password: str = WRONG, address: str = ATTACKER) -> Answer:
     return edge.caller(address).post("/api/auth/login", {"email": email, "password": password})
+
+
+@pytest.fixture(autouse=True)
+def _time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delay of a second is not over before the next try, however slow this machine is."""
+    now = clock.now()
+    monkeypatch.setattr(attempts, "clock", SimpleNamespace(now=lambda: now))
 
 
 def wait_out(database: Database[Document]) -> None:

@@ -21,6 +21,8 @@ from tests.certificates import certificate_for
 from tests.receiver import receiving
 
 PUBLIC = "93.184.216.34"
+# Well before a hostile server would have ended, or a limit that was not obeyed.
+SOON_S = 15.0
 LOCAL = parse_networks(["127.0.0.0/8"])
 
 # What may not even be a webhook's URL, wherever its host is.
@@ -189,7 +191,9 @@ def speaking(say: Callable[[socket.socket], None]) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def sent_to(say: Callable[[socket.socket], None], timeout_s: float = 5.0, scheme: str = "http") -> tuple[Answer, float]:
+def sent_to(
+    say: Callable[[socket.socket], None], timeout_s: float = 30.0, scheme: str = "http"
+) -> tuple[Answer, float]:
     begun = time.monotonic()
     with speaking(say) as port:
         answer = outgoing.post(f"{scheme}://{LOOPBACK}:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=timeout_s)
@@ -197,7 +201,7 @@ def sent_to(say: Callable[[socket.socket], None], timeout_s: float = 5.0, scheme
 
 
 def drip(connection: socket.socket) -> None:
-    for _ in range(200):
+    for _ in range(600):
         connection.sendall(b"H")
         time.sleep(0.05)
 
@@ -206,14 +210,14 @@ def test_a_slow_drip_ends_with_the_time_limit() -> None:
     answer, took_s = sent_to(drip, timeout_s=0.4)
 
     assert answer == Answer(None)
-    assert took_s < 3
+    assert took_s < SOON_S
 
 
 def test_a_silent_handshake_ends_with_the_time_limit() -> None:
-    answer, took_s = sent_to(lambda _connection: time.sleep(5), timeout_s=0.4, scheme="https")
+    answer, took_s = sent_to(lambda _connection: time.sleep(30), timeout_s=0.4, scheme="https")
 
     assert answer == Answer(None)
-    assert took_s < 3
+    assert took_s < SOON_S
 
 
 @pytest.mark.parametrize(
@@ -234,10 +238,10 @@ def test_an_endless_body_is_not_read() -> None:
         for _ in range(100_000):
             connection.sendall(b"x" * 65_536)
 
-    answer, took_s = sent_to(pour)
+    answer, took_s = sent_to(pour, timeout_s=30.0)
 
     assert answer.status == 200
-    assert took_s < 3
+    assert took_s < SOON_S
 
 
 def test_interim_answers_are_passed_over_and_retry_after_is_read() -> None:
@@ -245,10 +249,24 @@ def test_interim_answers_are_passed_over_and_retry_after_is_read() -> None:
     answer, _ = sent_to(lambda connection: connection.sendall(said))
 
     assert (answer.status, answer.retry_after_s) == (503, 120.0)
-    for text in (b"Wed, 21 Oct 2015 07:28:00 GMT", b"-5", b"soon", b"9" * 400, b"Wed, 21 Oct 2015 07:28:00 -0000"):
+    for text in (b"Wed, 21 Oct 2015 07:28:00 GMT", b"-5", b"soon", b"\xb2", b"Wed, 21 Oct 2015 07:28:00 -0000"):
         said = b"HTTP/1.1 503 Busy\r\nRetry-After: " + text + b"\r\n\r\n"
         answer, _ = sent_to(lambda connection, said=said: connection.sendall(said))  # type: ignore[misc]
         assert answer.retry_after_s in (None, 0.0)
+    said = b"HTTP/1.1 503 Busy\r\nRetry-After: " + b"9" * 400 + b"\r\n\r\n"
+    answer, _ = sent_to(lambda connection: connection.sendall(said))
+    assert (answer.retry_after_s or 0) > 10**9
+
+
+def test_a_switch_of_protocols_is_a_failure_and_nothing_more_is_awaited() -> None:
+    def switch(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+        time.sleep(5)
+
+    answer, took_s = sent_to(switch)
+
+    assert (answer.status, answer.is_success) == (101, False)
+    assert took_s < 3
 
 
 def test_a_certificate_must_be_the_names(tmp_path: Path, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,13 +286,29 @@ def test_a_certificate_must_be_the_names(tmp_path: Path, names: Names, monkeypat
 
     def status(host: str) -> int | None:
         with speaking(say) as port:
-            return outgoing.post(f"https://{host}:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=5).status
+            return outgoing.post(f"https://{host}:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=30).status
 
     assert status("shop.example") is None
     monkeypatch.setattr(outgoing, "tls", lambda: trusting)
     assert status("shop.example") == 204
     assert status("other.example") is None
     assert told == ["shop.example", "shop.example", "other.example"]
+
+
+def test_a_certificate_that_has_expired_is_none(tmp_path: Path, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    names("shop.example", [LOOPBACK])
+    certificate = certificate_for("shop.example", tmp_path, has_expired=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate)
+    monkeypatch.setattr(outgoing, "tls", lambda: ssl.create_default_context(cafile=str(certificate)))
+
+    def say(connection: socket.socket) -> None:
+        with server.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(4_096)
+            secure.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with speaking(say) as port:
+        assert outgoing.post(f"https://shop.example:{port}/", b"{}", {}, allowed=LOCAL, timeout_s=5) == Answer(None)
 
 
 def test_a_mapped_address_counts_as_what_it_stands_for() -> None:

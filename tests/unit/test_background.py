@@ -50,6 +50,18 @@ def test_stopping_waits_for_what_is_under_way_and_ends_the_threads() -> None:
     assert "slow" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_stopping_tells_each_task_once() -> None:
+    told: list[str] = []
+    names = ("first", "second")
+    tasks = [Task(name, lambda: 3600.0, lambda name=name: told.append(name)) for name in names]  # type: ignore[misc]
+    background = Background(tasks)
+    background.start()
+
+    background.stop()
+
+    assert told == ["first", "second"]
+
+
 def test_a_row_of_failures_is_told_once_and_a_new_kind_of_failure_again(monkeypatch: pytest.MonkeyPatch) -> None:
     told = CapturingLogger()
     monkeypatch.setattr("app.background.log", told)

@@ -1,19 +1,30 @@
 """Every text of every letter, in every language."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from bson import ObjectId
 
 from app.languages import Language
+from app.ledger.journal import DECLINES, HOLD_EXPIRED
 from app.mail import digests, letters
-from app.mail.catalogues import catalogue
+from app.mail.catalogues import catalogue, read
+from app.mail.columns import padded, width, wrapped
 from app.outbox.messages import MessageKind, OutboxMessage
-from tests.catalogues import faults
+from tests.catalogues import LABEL_COLUMNS_MAX, faults
 from tests.letters import ACCOUNT, AT, FORMS, MONEY
 
+SOURCE = (files("app.mail") / "texts" / "en.toml").read_text(encoding="utf-8")
+FAILURES = [
+    *({"code": decline.code, "detail": "The paying account"} for decline in DECLINES),
+    {"code": "account_not_active", "detail": "The receiving account"},
+    {"code": HOLD_EXPIRED.code, "detail": HOLD_EXPIRED.detail},
+    {"code": "of_a_later_version", "detail": "x"},
+]
 ENGLISH = catalogue(Language.ENGLISH).texts
 
 
@@ -59,6 +70,48 @@ def test_every_language_has_every_text_with_the_same_placeholders(language: Lang
     assert faults(language, catalogue(language).texts, ENGLISH) == []
 
 
+def test_what_a_new_language_still_needs_is_named(tmp_path: Path) -> None:
+    """Polish has four plurals, so what is counted has four texts."""
+    polish = re.sub(r"(?m)^(.*)\.one = (.*)$", r"\1.one = \2\n\1.few = \2\n\1.many = \2", SOURCE)
+    (tmp_path / "pl.toml").write_text(polish, encoding="utf-8")
+    assert faults("pl", read((tmp_path / "pl.toml").read_text(encoding="utf-8")), ENGLISH) == []
+
+    changes = {
+        'events.few = "{count} event on your accounts"': "",
+        'greeting = "Hello {reader},"': 'greeting = "Witaj,"\nfarewell = "Z poważaniem"',
+        'name = "Name"': 'name = ""',
+        'subject = "Your {currency} account is open"': "",
+        "Your hold of {held} was": "Your hold of {held:>20} was",
+    }
+    for before, after in changes.items():
+        assert before in polish
+        polish = polish.replace(before, after)
+
+    assert faults("pl", read(polish), ENGLISH) == [
+        "pl.toml has frame.farewell, which no letter needs.",
+        "pl.toml lacks account_opened.subject.",
+        "pl.toml lacks digest.subject.events.few.",
+        "pl.toml says nothing for label.name.",
+        "pl.toml: the placeholders of frame.greeting must be: reader.",
+        "pl.toml: the placeholders of hold_voided.payer.subject must be: held.",
+    ]
+
+
+@pytest.mark.parametrize("language", Language)
+def test_labels_fit_the_column_before_the_values(language: Language) -> None:
+    texts = catalogue(language).texts
+    labels = {text for key, text in texts.items() if key.startswith("label.")}
+
+    assert [label for label in labels if width(label) > LABEL_COLUMNS_MAX] == []
+
+
+@pytest.mark.parametrize("language", set(Language) - {Language.ENGLISH})
+def test_nothing_was_left_in_english(language: Language) -> None:
+    same = {key for key, text in catalogue(language).texts.items() if text == ENGLISH[key]}
+
+    assert same <= {"time"}
+
+
 @pytest.mark.parametrize("language", Language)
 def test_letters_use_every_text(language: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     remembered = Remembered(dict(catalogue(language).texts))
@@ -67,6 +120,9 @@ def test_letters_use_every_text(language: Language, monkeypatch: pytest.MonkeyPa
     for kind, payload in FORMS:
         letters.render(kind, payload, reader="Asha", language=language)
         letters.render(kind, payload, reader="Asha", language=language, public_url="https://bank.example")
+    for failure in FAILURES:
+        letters.render("hold_expired", {**MONEY, "failure": failure}, reader="Asha", language=language)
+    letters.render("welcome", dict(FORMS)["welcome"], reader="Asha", language=language, off_url="https://bank.example")
     assert all(digests_of_all(language))
 
     assert remembered.keys() - remembered.used == set()
@@ -75,3 +131,20 @@ def test_letters_use_every_text(language: Language, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("kind", MessageKind)
 def test_every_kind_of_letter_is_among_the_forms(kind: MessageKind) -> None:
     assert kind in {form for form, _ in FORMS}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"), [("Rent", 4), ("राशि", 4), ("लेन-देन", 5), ("住所", 4), ("a\u200bb", 2), ("", 0)]
+)
+def test_marks_take_no_column_and_wide_characters_two(text: str, columns: int) -> None:
+    assert width(text) == columns
+    assert padded(text, 8) == text + " " * (8 - columns)
+
+
+def test_lines_are_as_long_as_they_may_be() -> None:
+    assert wrapped("one two three", 7) == "one two\nthree"
+    assert wrapped("one two three", 6) == "one\ntwo\nthree"
+    assert wrapped("unbreakable it is", 5) == "unbreakable\nit is"
+    assert wrapped("राशि राशि राशि", 9) == "राशि राशि\nराशि"
+    assert wrapped("₹5.00 left\N{NO-BREAK SPACE}you", 11) == "₹5.00\nleft\N{NO-BREAK SPACE}you"
+    assert wrapped("", 10) == ""

@@ -53,12 +53,40 @@ def test_digits_are_grouped_as_at_the_currencys_home(amount: int, currency: str,
     assert format_amount(amount, currency).endswith(shown.lstrip("-"))
 
 
-def test_every_currency_shows_as_many_decimals_as_iso_4217_says_and_every_digit() -> None:
+@pytest.mark.parametrize(
+    ("amount", "currency", "shown"),
+    [
+        (0, "INR", "₹0.00"),
+        (500, "INR", "₹5.00"),
+        (10_000_000, "INR", "₹1,00,000.00"),
+        (9_007_199_254_740_991, "INR", "₹9,00,71,99,25,47,409.91"),
+        # One way of grouping in one text, whatever the currency.
+        (12_345_678, "USD", "$1,23,456.78"),
+        (12_345_678, "CHF", "CHF\N{NO-BREAK SPACE}1,23,456.78"),
+        (1_234_567, "JPY", "JP¥12,34,567"),
+        (123_456_789, "KWD", "KWD\N{NO-BREAK SPACE}1,23,456.789"),
+        (1_234_567_890, "CLF", "CLF\N{NO-BREAK SPACE}1,23,456.7890"),
+        (-500, "INR", "-₹5.00"),
+    ],
+)
+def test_in_hindi_amounts_of_all_currencies_are_grouped_as_in_india(amount: int, currency: str, shown: str) -> None:
+    assert format_amount(amount, currency, "hi") == shown
+
+
+@pytest.mark.parametrize(
+    ("language", "shown"), [("de", "1.234,56\N{NO-BREAK SPACE}€"), ("ta", "€1,234.56"), ("mr", "€1,234.56")]
+)
+def test_any_language_that_may_come_writes_amounts_its_own_way_in_latin_digits(language: str, shown: str) -> None:
+    assert format_amount(123_456, "EUR", language) == shown
+
+
+@pytest.mark.parametrize("language", ["en", "hi"])
+def test_every_currency_shows_as_many_decimals_as_iso_4217_says_and_every_digit(language: str) -> None:
     for currency in currencies():
-        decimals = re.fullmatch(r"\D+[\d,’]+(?:\.(\d+))?", format_amount(123_456, currency))
+        decimals = re.fullmatch(r"\D+[\d,’]+(?:\.(\d+))?", format_amount(123_456, currency, language))
         assert decimals is not None, currency
         assert len(decimals[1] or "") == exponent(currency), currency
-        number = format_number(-9_007_199_254_740_991, currency)
+        number = format_number(-9_007_199_254_740_991, currency, language)
         assert re.sub(r"[,’]", "", number) == decimal_text(-9_007_199_254_740_991, currency)
 
 

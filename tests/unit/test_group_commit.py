@@ -137,7 +137,7 @@ def test_who_comes_while_a_leader_waits_for_its_turn_shares_its_block() -> None:
 
         def __enter__(self) -> Self:
             self.is_waited_for.set()
-            assert self.has_come.wait(20)
+            assert self.has_come.wait(WAIT_S)
             return self
 
     sizes = []
@@ -149,12 +149,12 @@ def test_who_comes_while_a_leader_waits_for_its_turn_shares_its_block() -> None:
     group = GroupCommit(LedgerPolicy(timeout_ms=60_000), block, OnesTurn())
     with ThreadPoolExecutor(3) as threads:
         futures = [threads.submit(group.post, [COMMAND])]
-        assert OnesTurn.is_waited_for.wait(20)
+        assert OnesTurn.is_waited_for.wait(WAIT_S)
         futures += [threads.submit(group.post, [COMMAND]) for _ in range(2)]
-        assert holds_within(20, lambda: len(group._queue) == 3)
+        assert holds_within(WAIT_S, lambda: len(group._queue) == 3)
         OnesTurn.has_come.set()
 
-        assert [len(future.result(20)) for future in futures] == [1, 1, 1]
+        assert [len(future.result(WAIT_S)) for future in futures] == [1, 1, 1]
 
     assert sizes == [3]
 
@@ -283,6 +283,10 @@ def test_a_slow_ledger_refuses_earlier_and_a_fast_one_takes_all_again() -> None:
         group.post([COMMAND])
     assert group._pace > 5
     slow = False
-    for _ in range(60):
+
+    def takes_all_again() -> bool:
         group.post([COMMAND])
-    assert group._pace < 1
+        return group._pace < 1
+
+    # On a busy machine some of these blocks are slow, too.
+    assert holds_within(WAIT_S, takes_all_again)

@@ -76,7 +76,8 @@ def test_what_is_too_much_is_sent_away_at_once_and_told_when_to_come_back(thread
     with pytest.raises(ServiceUnavailable) as refused, share.turn("c"):
         raise AssertionError("It has no turn.")
 
-    assert time.monotonic() - begun < 1
+    # Others wait for ten seconds.
+    assert time.monotonic() - begun < 9
     assert refused.value.retry_after_seconds is not None
     first.let_go()
     second.let_go()

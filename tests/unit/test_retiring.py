@@ -74,7 +74,7 @@ def test_a_worker_after_which_nobody_comes_waits_for_a_moment(worker: RetiringWo
     assert rests_until(worker) == STOPPED_AT + STOP_REST_S
 
 
-def test_a_worker_whose_master_has_gone_keeps_no_connection(
+def test_a_worker_whose_master_has_gone_keeps_no_connection_and_lets_nobody_wait_for_events(
     worker: RetiringWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with selectors.DefaultSelector() as poller:
@@ -82,14 +82,16 @@ def test_a_worker_whose_master_has_gone_keeps_no_connection(
         worker.method_queue = PollableMethodQueue()
         worker.method_queue.init()
         seen: list[bool] = []
+        ended: list[bool] = []
         monkeypatch.setattr(worker, "is_parent_alive", lambda: False)
         monkeypatch.setattr(worker, "set_accept_enabled", lambda _enabled: None)
         monkeypatch.setattr(worker, "_stop", lambda: seen.append(worker.alive))
+        worker.end_waiting = lambda: ended.append(worker.alive)
 
         worker.run()
 
         worker.method_queue.close()
-    assert seen == [False]
+    assert seen == ended == [False]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

@@ -18,7 +18,7 @@ from app.runtime import turns as turns_module
 from app.runtime.turns import GATE, TURN, TURNS_AFTER_COLLISION, Turns
 from local.processes import holds_within
 
-WAIT_S = 20
+WAIT_S = 60
 # Another process, which does what it is told, a word a line, and says when it is done.
 NEIGHBOUR = """
 import os, runpy, sys, time

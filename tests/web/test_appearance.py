@@ -1,6 +1,8 @@
 """How the page looks to everybody: on a phone and a wide screen, in both themes, to a screen reader, to the hostile."""
 
 import json
+import re
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -9,8 +11,9 @@ from config import ROOT
 from tests.people import Bank
 from tests.web.browser import PHONE, WIDE, Faults, open_page
 from tests.web.conftest import sign_in
-from tests.web.views import View, new_world, views_of, visit
+from tests.web.views import new_world, views_of, visit
 
+Theme = Literal["light", "dark"]
 AXE = ROOT / ".venv" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # A figure may be cut by nothing, at no width.
@@ -24,40 +27,47 @@ OVERFLOW = """() => {
 }"""
 
 
+# What the page is looked at with. No script of it asks for either, so a view need not be loaded anew to be seen anew.
+LOOKS: list[tuple[Theme, tuple[int, int]]] = [("light", WIDE), ("dark", PHONE)]
+
+
 def findings(page: Page) -> list[str]:
-    """Return what axe finds wrong."""
-    page.evaluate(AXE.read_text())
+    """Return what axe finds wrong, and what does not fit."""
     found = page.evaluate("(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", RULES)
-    return [
+    seen = [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"
         for violation in found["violations"]
         for node in violation["nodes"]
     ]
+    overflow: str = page.evaluate(OVERFLOW)
+    return [*seen, overflow] if overflow else seen
 
 
-@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)])
-def test_every_view_is_sound_for_everybody(
-    browser: Browser, web: Bank, address: str, theme: str, size: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize("who", ["nobody", "asha", "operator"])
+def test_every_view_is_sound_for_everybody(browser: Browser, web: Bank, address: str, who: str) -> None:
     world = new_world(web)
+    person = {"nobody": None, "asha": world.asha, "operator": world.operator}[who]
     wrong: dict[str, list[str]] = {}
-
-    def look(page: Page, view: View) -> None:
-        visit(page, view, world)
-        seen = findings(page)
-        if overflow := page.evaluate(OVERFLOW):
-            seen.append(overflow)
-        if seen:
-            wrong[view.name] = seen
-
-    for who in (None, world.asha, world.operator):
-        with open_page(browser, address, theme=theme, size=size) as (page, faults):
-            faults.expect("404")
-            if who:
-                sign_in(page, who, "/sign-in")
-            for view in views_of(world, who):
-                look(page, view)
+    with open_page(browser, address) as (page, faults):
+        faults.expect("404")
+        page.add_init_script(path=AXE)
+        if person:
+            sign_in(page, person, "/sign-in")
+        for view in views_of(world, person):
+            visit(page, view, world)
+            for theme, (width, height) in LOOKS:
+                page.emulate_media(color_scheme=theme)
+                page.set_viewport_size({"width": width, "height": height})
+                if seen := findings(page):
+                    wrong[f"{view.name}, {theme}, {width} wide"] = seen
     assert wrong == {}, json.dumps(wrong, indent=2, ensure_ascii=False)
+
+
+def test_no_script_of_the_page_asks_for_its_size_or_theme() -> None:
+    asks = re.compile(r"innerWidth|innerHeight|matchMedia|clientWidth|offsetWidth|ResizeObserver")
+    scripts = list((ROOT / "app" / "web" / "static").rglob("*.js"))
+    assert len(scripts) > 50
+    assert [script.name for script in scripts if asks.search(script.read_text())] == []
 
 
 @pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "שלום עולם مرحبا"])

@@ -12,7 +12,8 @@ from pymongo.write_concern import WriteConcern
 
 from app.mongo import Document, leases
 from app.mongo.migrations.steps import Migration
-from app.mongo.schema import INDEXES, PRIVILEGES, SCHEMA_VERSION, VALIDATORS
+from app.mongo.privileges import PRIVILEGES
+from app.mongo.schema import INDEXES, SCHEMA_VERSION, VALIDATORS
 
 RESTORE = "restore"
 _DURABLE = WriteConcern(w="majority", j=True)

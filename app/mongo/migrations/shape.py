@@ -6,7 +6,8 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from app.mongo import Document
-from app.mongo.schema import INDEXES, PRIVILEGES, ROLE, VALIDATORS
+from app.mongo.privileges import PRIVILEGES
+from app.mongo.schema import INDEXES, ROLE, VALIDATORS
 
 _NAMESPACE_EXISTS = 48
 _ROLE_EXISTS = 51002

@@ -1,0 +1,66 @@
+"""The bank for a server that tests share, whose background rests while its gate is closed: `gunicorn tests.gated:app`.
+
+The gate is a file, named by GATE in the environment. All that the server does without being asked for it passes with a
+shared lock; whoever has the exclusive lock keeps it from beginning, and has waited for what was under way.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from bson import ObjectId
+
+from app import create_app
+from app.background import Background, Task
+from app.events import service as events
+from app.webhooks.dispatch import Dispatcher
+
+GATE = os.environ["GATE"]
+REST_S = 0.1
+
+
+@contextmanager
+def passing(*, waits: bool) -> Iterator[bool]:
+    """Pass the gate; yield whether it was open."""
+    with open(GATE) as gate:
+        try:
+            fcntl.flock(gate, fcntl.LOCK_SH | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def gated(task: Task) -> Task:
+    def run() -> float:
+        with passing(waits=False) as is_open:
+            return task.run() if is_open else REST_S
+
+    return replace(task, run=run)
+
+
+def gated_deliveries(serve: Callable[..., None]) -> Callable[..., None]:
+    # Threads of their own, which the dispatcher's task does not wait for.
+    def wait_and_serve(*arguments: Any) -> None:
+        with passing(waits=True):
+            serve(*arguments)
+
+    return wait_and_serve
+
+
+def gated_look(look: Callable[[Mapping[ObjectId, int]], set[ObjectId]]) -> Callable[..., set[ObjectId]]:
+    # Requests that wait for events go on for a while when their clients have gone.
+    def look_if_open(after: Mapping[ObjectId, int]) -> set[ObjectId]:
+        with passing(waits=False) as is_open:
+            return look(after) if is_open else set()
+
+    return look_if_open
+
+
+setattr(Dispatcher, "_serve", gated_deliveries(Dispatcher._serve))  # noqa: B010 -- to mypy it is a method
+setattr(events, "_who_has_news", gated_look(events._who_has_news))  # noqa: B010
+app = create_app()
+app.extensions["background"] = Background([gated(task) for task in app.extensions["background"]._tasks])
