@@ -15,12 +15,14 @@ from functools import cache
 from pathlib import Path
 
 from app import money
+from app.languages import Language
 
 STATIC = Path(__file__).parent / "static"
 # The style sheet is one file to a browser. The order is that of precedence.
 STYLES = ("tokens", "base", "frame", "parts", "forms", "ledger")
 STYLE_SHEET = "style.css"
 CURRENCIES = "kit/currencies.js"
+LANGUAGES = "kit/languages.js"
 # What the first view needs. Browsers fetch these modules and what they import at once, without first reading which
 # module imports which.
 EAGER = ("main.js", "views/sign-in.js")
@@ -58,6 +60,10 @@ def assets(default_currency: str) -> Assets:
     }
     contents[STYLE_SHEET] = b"".join((STATIC / "style" / f"{name}.css").read_bytes() for name in STYLES)
     contents[CURRENCIES] = _currencies(default_currency)
+    codes = json.dumps(list(Language))
+    contents[LANGUAGES] = (
+        f"// The languages in which the bank writes letters.\nexport const languages = {codes};\n".encode()
+    )
     digest = hashlib.sha256()
     for name, content in contents.items():
         digest.update(f"{name} {len(content)}\n".encode() + content)

@@ -76,7 +76,11 @@ def test_an_earlier_version_of_a_file_is_gone(app: Flask, page: Answer) -> None:
 
 def test_all_of_the_page_weighs_little(app: Flask, page: Answer) -> None:
     version = addresses_in(page)[0].split("/")[2]
-    files = {str(path.relative_to(STATIC)) for path in STATIC.rglob("*.js")} | {"style.css", "kit/currencies.js"}
+    files = {str(path.relative_to(STATIC)) for path in STATIC.rglob("*.js")} | {
+        "style.css",
+        "kit/currencies.js",
+        "kit/languages.js",
+    }
     answers = [fetch(app, f"/assets/{version}/{name}", **{"Accept-Encoding": "gzip"}) for name in files]
     assert all(answer.status == 200 for answer in answers)
     assert sum(len(answer.content) for answer in answers) < WEIGHT_MAX

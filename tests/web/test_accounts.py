@@ -2,6 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
+from app.languages import Language
 from tests.people import Bank, Person, new_key
 from tests.web.conftest import sign_in
 
@@ -32,6 +33,23 @@ def test_many_payments_are_looked_at_and_then_made(page: Page, asha: tuple[Perso
     page.get_by_role("button", name="Make 2 payments · ₹4.00").click()
     expect(page.get_by_role("heading", name="All paid")).to_be_focused()
     assert person.balance(savings) == 400
+
+
+def test_one_chooses_which_letters_one_gets_and_in_which_language(page: Page, asha: tuple[Person, str]) -> None:
+    sign_in(page, asha[0], "/settings")
+    page.get_by_role("link", name="Letters and their language").click()
+    expect(page.get_by_label("Language").locator("option")).to_have_count(len(Language))
+    page.get_by_label("You were paid").select_option("Together, once a day")
+    page.get_by_label("A hold expired").select_option("Never")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Your choice is saved.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("You were paid")).to_have_value("daily")
+    chosen = asha[0].get("/api/auth/me/notifications").body
+    assert (chosen["kinds"]["money.received"], chosen["kinds"]["hold.expired"]) == ("daily", "off")
+    # What concerns security is said to come in any case, and is not to be chosen.
+    expect(page.get_by_role("combobox")).to_have_count(10)
+    expect(page.get_by_role("listitem").filter(has_text="Your password was changed")).to_contain_text("At once")
 
 
 def test_a_statement_is_saved_as_a_file(page: Page, asha: tuple[Person, str]) -> None:

@@ -113,6 +113,7 @@ VIEWS = [
     View("holds", "/holds", "Holds", act=_take_hold),
     View("statements", "/statements", "Statements"),
     View("settings", "/settings", "Settings"),
+    View("letters", "/settings/letters", "Letters"),
     View("inbox", "/inbox", "Inbox"),
     View("webhooks", "/webhooks", "Webhooks", act=_choose("Add a webhook", label="Address")),
     View("webhook", "/webhooks/{webhook}", "The shop", act=_choose("Change", label="Address")),

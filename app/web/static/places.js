@@ -19,6 +19,7 @@ export const PLACES = [
   { path: "/holds", tab: "holds", load: () => import("./views/holds.js") },
   { path: "/statements", tab: "statements", isOften: true, load: () => import("./views/statements.js") },
   { path: "/settings", tab: "settings", isOften: true, load: () => import("./views/settings.js") },
+  { path: "/settings/letters", tab: "settings", load: () => import("./views/notifications.js") },
   { path: "/inbox", tab: "inbox", load: () => import("./views/inbox.js") },
   { path: "/webhooks", tab: "settings", load: () => import("./views/webhooks.js") },
   { path: "/webhooks/:webhook", tab: "settings", load: () => import("./views/webhook.js") },
@@ -46,6 +47,7 @@ export const TABS = [
 
 // What is rarely needed is linked from the settings: { href, text, icon }.
 export const MORE = [
+  { href: "/settings/letters", text: "Letters and their language", icon: "letter" },
   { href: "/pay/many", text: "Pay many at once", icon: "pay" },
   { href: "/accounts/new", text: "Open an account", icon: "accounts" },
   { href: "/webhooks", text: "Webhooks", icon: "link" },

@@ -3,7 +3,7 @@
 import { h, put } from "../kit/dom.js";
 import { get } from "../kit/api.js";
 import { amountOf, title } from "../kit/happenings.js";
-import { empty, head, sheet } from "../kit/parts.js";
+import { empty, head, link, sheet } from "../kit/parts.js";
 import { namer, ownAccounts } from "../kit/people.js";
 import { clock, dayName, startOfDay } from "../kit/times.js";
 
@@ -22,7 +22,7 @@ export async function view(place, screen) {
   const box = h("div", { class: "stack", "aria-live": "polite" });
   const draw = () => put(box, state.events.length ? list([...state.events].reverse(), nameFor) : sheet(empty("Nothing happened lately", "What is done on your accounts stands here for 30 days.")));
   draw();
-  screen.show("Inbox", [head({ title: "Inbox", note: "What happened on your accounts in the last 30 days." }), box]);
+  screen.show("Inbox", [head({ title: "Inbox", note: "What happened on your accounts in the last 30 days.", actions: [link("/settings/letters", "What comes by mail", { class: "small soft" })] }), box]);
   follow(state, draw, signal);
 }
 
