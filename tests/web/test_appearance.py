@@ -15,6 +15,7 @@ from tests.web.views import new_world, views_of, visit
 
 Theme = Literal["light", "dark"]
 AXE = ROOT / ".venv" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+CONTRAST = ["color-contrast"]
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # A figure may be cut by nothing, at no width.
 OVERFLOW = """() => {
@@ -27,25 +28,38 @@ OVERFLOW = """() => {
 }"""
 
 
-# What the page is looked at with. No script of it asks for either, so a view need not be loaded anew to be seen anew.
-LOOKS: list[tuple[Theme, tuple[int, int]]] = [("light", WIDE), ("dark", PHONE)]
+# What a window of 1280 pixels has at a zoom of 200 %.
+ZOOMED = (640, 450)
+# What the page is looked at with, and by which rules: all, or those by which themes and sizes differ. No script of it
+# asks for either, so a view need not be loaded anew to be seen anew.
+LOOKS: list[tuple[Theme, tuple[int, int], list[str]]] = [
+    ("light", WIDE, RULES),
+    ("dark", WIDE, CONTRAST),
+    ("dark", PHONE, RULES),
+    ("light", PHONE, CONTRAST),
+    ("light", ZOOMED, []),
+]
+# A name from right to left, and a word without a place to break it.
+STRAIN = " שלום עולם مرحبا Rechtsschutzversicherungsgesellschaften"
 
 
-def findings(page: Page) -> list[str]:
-    """Return what axe finds wrong, and what does not fit."""
-    found = page.evaluate("(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", RULES)
-    seen = [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in found["violations"]
-        for node in violation["nodes"]
-    ]
+def findings(page: Page, rules: list[str]) -> list[str]:
+    """Return what axe finds wrong by these rules, and what does not fit."""
+    seen = []
+    if rules:
+        found = page.evaluate("(only) => axe.run(document, { runOnly: only, resultTypes: ['violations'] })", rules)
+        seen = [
+            f"{violation['id']}: {node['target']} {node['failureSummary']}"
+            for violation in found["violations"]
+            for node in violation["nodes"]
+        ]
     overflow: str = page.evaluate(OVERFLOW)
     return [*seen, overflow] if overflow else seen
 
 
 @pytest.mark.parametrize("who", ["nobody", "asha", "operator"])
 def test_every_view_is_sound_for_everybody(browser: Browser, web: Bank, address: str, who: str) -> None:
-    world = new_world(web)
+    world = new_world(web, strain=STRAIN)
     person = {"nobody": None, "asha": world.asha, "operator": world.operator}[who]
     wrong: dict[str, list[str]] = {}
     with open_page(browser, address) as (page, faults):
@@ -55,10 +69,10 @@ def test_every_view_is_sound_for_everybody(browser: Browser, web: Bank, address:
             sign_in(page, person, "/sign-in")
         for view in views_of(world, person):
             visit(page, view, world)
-            for theme, (width, height) in LOOKS:
+            for theme, (width, height), rules in LOOKS:
                 page.emulate_media(color_scheme=theme)
                 page.set_viewport_size({"width": width, "height": height})
-                if seen := findings(page):
+                if seen := findings(page, rules):
                     wrong[f"{view.name}, {theme}, {width} wide"] = seen
     assert wrong == {}, json.dumps(wrong, indent=2, ensure_ascii=False)
 
