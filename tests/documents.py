@@ -42,9 +42,9 @@ def found(document: str, begins: str) -> list[Block]:
 
 
 def block(document: str, begins: str) -> str:
-    """Return the text of the one block that begins like this."""
-    (only,) = found(document, begins)
-    return only.text
+    """Return the text of the one block that begins like this. A document may have it twice."""
+    (only,) = {each.text for each in found(document, begins)}
+    return only
 
 
 def script(document: str) -> str:

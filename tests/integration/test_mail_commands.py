@@ -191,7 +191,7 @@ def test_verify_names_what_a_deleted_document_told_of(app: Flask, bank: Bank, da
         if document["kind"] in ("welcome", "password_changed"):
             continue
         database.outbox.delete_one({"_id": document["_id"]})
-        said = run(app, "verify", "--days", "29", code=1)
+        said = run(app, "verify", "--days", "2", code=1)
         assert "The outbox lacks 1: somebody deleted documents." in said
         subject = document["news"][0]["subjects"][0] if "news" in document else document["payload"]["account"]
         assert str(subject) in said

@@ -45,8 +45,8 @@ def nothing_expected() -> Iterator[None]:
         # The accounts come with the token, their heads after them.
         ("/api/accounts", 2),
         # The accounts come with the token. What was declined is a walk of its own.
-        ("/api/transactions", 3),
-        ("/api/transactions?account={account}", 3),
+        ("/api/transactions", 2),
+        ("/api/transactions?account={account}", 2),
         # The account comes with the token. The span of the entries is sought first.
         ("/api/accounts/{account}/entries", 3),
     ],

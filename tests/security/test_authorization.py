@@ -83,6 +83,8 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("POST", "/api/auth/refresh"): logged_in(200, refresh=True),
     ("GET", "/api/auth/me"): logged_in(200),
     ("PATCH", "/api/auth/me"): logged_in(200, body={"name": "Renamed"}),
+    ("GET", "/api/auth/me/notifications"): logged_in(200),
+    ("PUT", "/api/auth/me/notifications"): logged_in(200, body={"kinds": {"money.received": "off"}}),
     ("PUT", "/api/auth/password"): logged_in(200, body={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}),
     ("POST", "/api/auth/password/forgot"): everybody(202, body={"email": "{email}"}),
     ("POST", "/api/auth/password/reset"): everybody(422, body={"token": "made up", "newPassword": NEW_PASSWORD}),
@@ -90,6 +92,9 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("POST", "/session"): everybody(403, body={"email": "{email}", "password": PASSWORD}),
     ("POST", "/session/refresh"): everybody(403),
     ("DELETE", "/session"): everybody(403),
+    # The token says who asks, not a login.
+    ("GET", "/unsubscribe"): everybody(404, path="/unsubscribe?token=made-up"),
+    ("POST", "/unsubscribe"): everybody(404, path="/unsubscribe?token=made-up"),
     ("POST", "/api/accounts/create"): logged_in(201, body={}),
     ("GET", "/api/accounts"): logged_in(200),
     ("GET", "/api/accounts/<id>"): readers(path="/api/accounts/{account}"),
