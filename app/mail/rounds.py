@@ -17,7 +17,7 @@ from bson import ObjectId
 
 from app.mail.desk import LOST_MAX, Desk
 from app.mail.parcels import Parcel
-from app.outbox import letter_counts
+from app.outbox import letter_counts, waiting
 from app.outbox import repository as outbox
 from app.outbox.letter_counts import Window
 
@@ -103,15 +103,15 @@ class Rounds:
     def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Letter]:
         urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
         urgent += [[parcel] for parcel in desk.urgent()]
-        with_documents = outbox.find_readers(now, after=self._last, size_max=self._size)
-        waiting = outbox.find_waiting(with_documents, now, DOCUMENTS_MAX) if with_documents else {}
-        in_all = sum(map(len, waiting.values()))
-        self._left_out = len(waiting) < len(with_documents) or in_all >= DOCUMENTS_MAX
+        with_documents = waiting.find_readers(now, after=self._last, size_max=self._size)
+        outlines = waiting.find_waiting(with_documents, now, DOCUMENTS_MAX) if with_documents else {}
+        in_all = sum(map(len, outlines.values()))
+        self._left_out = len(outlines) < len(with_documents) or in_all >= DOCUMENTS_MAX
         queues = [
             letters_of(
-                merge(map(_outlined, waiting.get(reader, ())), desk.parcels(reader), key=_due_at), bundles=bundles
+                merge(map(_outlined, outlines.get(reader, ())), desk.parcels(reader), key=_due_at), bundles=bundles
             )
-            for reader in self._in_order({*waiting, *desk.readers()})
+            for reader in self._in_order({*outlines, *desk.readers()})
         ]
         letters = list(islice(chain(urgent, in_turn(queues)), self._size))
         suspects = [letter for letter in letters if _is_suspect(letter[0])]
@@ -127,14 +127,14 @@ class Rounds:
         return sorted(readers, key=lambda reader: (reader <= last, reader))[: self._size]
 
 
-def letters_of(waiting: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
+def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
     """Return what waits for one reader grouped into letters. What was due first comes first, in the result too.
 
     Without `bundles`, only what is kept for a digest shares a letter.
     """
     alone: list[Letter] = []
     together: dict[object, list[Parcel]] = {}
-    for parcel in waiting:
+    for parcel in parcels:
         if _is_alone(parcel) or not (bundles or parcel.is_kept):
             alone.append([parcel])
         else:

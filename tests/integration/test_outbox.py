@@ -18,7 +18,7 @@ from app.mail.desk import Desk
 from app.mail.rounds import Rounds
 from app.mongo import Document
 from app.mongo.migrations.version_2 import mark_urgent_mail
-from app.outbox import messages
+from app.outbox import messages, waiting
 from app.outbox import repository as outbox
 from app.outbox.messages import Happening, MessageState, News, OutboxMessage
 from tests.integration.branch import process
@@ -260,9 +260,9 @@ def test_whose_turn_it_is_costs_one_seek_for_each_reader(database: Database[Docu
     told = [opened(reader) for reader in readers for _ in range(100)]
     mongo.atomically(lambda session: outbox.insert(told, session))
 
-    assert outbox.find_readers(NOW, after=None, size_max=10) == sorted(readers)
-    assert outbox.find_readers(NOW, after=readers[0], size_max=10) == [*readers[1:], readers[0]]
-    plan = database.command("explain", {"aggregate": "outbox", "cursor": {}, "pipeline": outbox.oldest_of_each({})})
+    assert waiting.find_readers(NOW, after=None, size_max=10) == sorted(readers)
+    assert waiting.find_readers(NOW, after=readers[0], size_max=10) == [*readers[1:], readers[0]]
+    plan = database.command("explain", {"aggregate": "outbox", "cursor": {}, "pipeline": waiting.oldest_of_each({})})
     assert "DISTINCT_SCAN" in str(plan)
 
 
