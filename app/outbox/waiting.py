@@ -8,30 +8,42 @@ from bson import ObjectId
 
 from app.mongo import Document, database
 from app.outbox.messages import MessageState
+from app.outbox.overview import SIZE
 from app.outbox.repository import BY_READER, OUTLINE, due_by
 
+# If no more documents than this are due, their readers are read from them. Otherwise each reader is looked at for whom
+# something is kept, and that may be everybody who chose digests.
+FEW = 1_000
+_BY_TIME = "state_1_next_attempt_at_1"
 # Before all ids.
 _FIRST_ID = ObjectId(bytes(12))
 
 
 def find_readers(now: datetime, *, after: ObjectId | None, size_max: int) -> list[ObjectId]:
     """Return readers with a due document, in the order of their ids: first those after `after`, then from the start."""
+    due = list(database().outbox.find(due_by(now), projection=["user"]).hint(_BY_TIME).limit(FEW + 1))
+    if len(due) <= FEW:
+        found = {document["user"] for document in due if "user" in document}
+        return sorted(found, key=lambda reader: (reader <= (after or _FIRST_ID), reader))[:size_max]
     readers = _readers(now, {"$gt": after or _FIRST_ID}, size_max)
     if after and len(readers) < size_max:
         readers += _readers(now, {"$lte": after}, size_max - len(readers))
     return readers
 
 
-def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) -> dict[ObjectId, list[Document]]:
+def find_waiting(
+    readers: Collection[ObjectId], now: datetime, size_max: int, *, after: ObjectId | None
+) -> dict[ObjectId, list[Document]]:
     """Return, for each reader, outlines of the due documents that are not urgent, the longest due first.
 
-    If there are more than `size_max` in all, the last readers are left out. A single reader
-    with more than `size_max` gets the first ones.
+    Each outline has the document's `size`. Readers come in the order of `find_readers`. If there are more than
+    `size_max` documents in all, the last readers are left out. A single reader with more gets the first ones.
     """
-    # All that `find_urgent` leaves, so that nothing is left out. Security mail of version 1 has no `urgent`.
-    waiting = {"user": {"$in": list(readers)}, **due_by(now), "urgent": {"$ne": True}}
-    order = [("user", 1), ("next_attempt_at", 1)]
-    found = list(database().outbox.find(waiting, projection=OUTLINE).sort(order).hint(BY_READER).limit(size_max + 1))
+    first = after or _FIRST_ID
+    found: list[Document] = []
+    for part in ([each for each in readers if each > first], [each for each in readers if each <= first]):
+        if part and len(found) <= size_max:
+            found += _outlines(part, now, size_max + 1 - len(found))
     by_reader: dict[ObjectId, list[Document]] = {}
     for message in found[:size_max]:
         by_reader.setdefault(message["user"], []).append(message)
@@ -39,6 +51,14 @@ def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) ->
         # The last reader may have more messages than were read.
         by_reader.popitem()
     return by_reader
+
+
+def _outlines(readers: Collection[ObjectId], now: datetime, size_max: int) -> list[Document]:
+    # All that `find_urgent` leaves, so that nothing is left out. Security mail of version 1 has no `urgent`.
+    waiting = {"user": {"$in": list(readers)}, **due_by(now), "urgent": {"$ne": True}}
+    order = [("user", 1), ("next_attempt_at", 1)]
+    outline = {**dict.fromkeys(OUTLINE, 1), "size": SIZE}
+    return list(database().outbox.find(waiting, projection=outline).sort(order).hint(BY_READER).limit(size_max))
 
 
 def oldest_of_each(users: dict[str, Any]) -> list[Document]:
