@@ -47,12 +47,12 @@ def obey(parcel: Parcel, preferences: Preferences, now: datetime) -> datetime:
 
     What goes later is `apart` then. What its reader does not want is gone, so nothing may be left.
     """
-    promised: datetime | None = parcel.document.get("digest_at")
-    is_due = promised is not None and promised <= now
+    is_due = parcel.digest_at is not None and parcel.digest_at <= now
     groups: dict[datetime | None, list[OutboxMessage]] = defaultdict(list)
     for message in parcel.messages:
         groups[_when(message, preferences, now, is_due=is_due)].append(message)
-    parcel.divided = parcel.divided or _is_divided(list(groups.values()))
+    # A document that already stands for a part of its news must not become one that stands for all of it.
+    parcel.divided = parcel.divided or "only" in parcel.document or _is_divided(list(groups.values()))
     first, *later = sorted(at for at in groups if at is not None) or [now]
     parcel.messages = groups.get(first, [])
     for at in later:

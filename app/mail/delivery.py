@@ -183,7 +183,9 @@ class Deliverer:
             for letter in turn.letters:
                 if not connection.is_open:
                     connection.reopen()
-                if self._is_over(deadline) or desk.is_short():
+                # However long the claim took, one letter is tried. Otherwise a claim that takes longer than a turn
+                # would be repeated for ever, and nothing would go.
+                if self._stopping.is_set() or desk.is_short() or (tried and self._is_over(deadline)):
                     break
                 tried += 1
                 self._rounds.went(letter)
@@ -301,6 +303,9 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
             payload = {**payload, "token": resets.reset_token(payload["token"], policy=current_app.config["AUTH"])}
         letter = letters.render(told[0].kind, payload, **for_reader)
     domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
+    moments = [message.payload["at"] for message in told]
+    # A digest is of its own hour. By the time of its last movement it would stand among mail of days ago.
+    moments += [at for parcel in parcels if (at := parcel.digest_at) is not None and at <= clock.now()]
     return Mail(
         to=recipient.email,
         # The same at every attempt, so that mail programs can recognise a repeat.
@@ -310,5 +315,5 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         body=letter.text,
         html=letter.html,
         off_url=off_url,
-        date=max(message.payload["at"] for message in told).timestamp(),
+        date=max(moments).timestamp(),
     )

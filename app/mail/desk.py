@@ -174,8 +174,8 @@ class Desk:
         """
         of_readers = {parcel.document["_id"]: parcel for parcel in parcels if not parcel.is_of_block}
         together = [id_ for id_, parcel in of_readers.items() if parcel.is_kept]
-        alone = [id_ for id_, parcel in of_readers.items() if not parcel.is_kept]
-        claimed = outbox.claim(alone, self.lease, now=now, until=self.until)
+        apart = [id_ for id_, parcel in of_readers.items() if not parcel.is_kept]
+        claimed = outbox.claim(apart, self.lease, now=now, until=self.until)
         # If others stay in the way, it is theirs. A claim that took effect in spite of this ends with its time.
         with suppress(LedgerBusy):
             claimed += outbox.claim_together(together, self.lease, now=now, until=self.until)
@@ -191,9 +191,10 @@ class Desk:
             elif not parcel.messages:
                 self.buried([parcel], "There is nothing to tell its reader.")
             for news, error in unclear if parcel.messages else ():
-                only = outbox.reader_document(parcel.reader, outbox.DIGEST, [news], at=parcel.at)
-                tell_unwritable(only["_id"], error, kind=news.event)
-                parcel.apart.append(_with_failure(only, parcel.attempts, reason_of(error)))
+                alone = outbox.reader_document(parcel.reader, outbox.DIGEST, [news], at=parcel.at)
+                alone |= {"only": document["only"]} if "only" in document else {}
+                tell_unwritable(alone["_id"], error, kind=news.event)
+                parcel.apart.append(_with_failure(alone, parcel.attempts, reason_of(error)))
         self._obey([of_readers[document["_id"]] for document in claimed], now)
 
     def _obey(self, parcels: Sequence[Parcel], now: datetime) -> None:

@@ -41,7 +41,18 @@ class Parcel:
     @property
     def is_kept(self) -> bool:
         """Whether it waits, or waited, for a digest that its reader has chosen."""
-        return "digest_at" in self.document
+        return self.digest_at is not None
+
+    @property
+    def digest_at(self) -> datetime | None:
+        """When that digest goes, or went first."""
+        digest_at: datetime | None = self.document.get("digest_at")
+        return digest_at
+
+    @property
+    def size(self) -> int:
+        """How many messages it takes to be claimed, roughly. What a block tells was claimed with its block."""
+        return 0 if self.is_of_block else max(1, int(self.document.get("size", 1)))
 
     @property
     def due_at(self) -> datetime:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
-from itertools import chain, islice, zip_longest
+from itertools import accumulate, chain, islice, zip_longest
 
 from bson import ObjectId
 
 from app.mail.desk import LOST_MAX, Desk
 from app.mail.parcels import Parcel
-from app.outbox import letter_counts
+from app.outbox import letter_counts, waiting
 from app.outbox import repository as outbox
 from app.outbox.letter_counts import Window
 
@@ -27,6 +27,9 @@ LETTERS_PER_ROUND_MIN, LETTERS_PER_ROUND_MAX = 50, 500
 PILE_MAX = 10
 # How many documents of readers are looked at for a round, and so how many one letter may cover.
 DOCUMENTS_MAX = 2_000
+# How many messages a round claims with documents of readers, unless a single one has more. They are worked out before
+# the first letter goes, security mail too, and it takes 0.3 ms each.
+MESSAGES_MAX = 2_000
 # Suspects get every tenth round; other messages get the rest.
 SUSPECTS_EVERY = 10
 
@@ -85,7 +88,11 @@ class Rounds:
             or any(_is_suspect(each[0]) for each in planned)
         )
         turn = Round([letter for letter in letters if letter], bool(planned) or took_in, is_full, windows)
-        turn.uncount(before for before, letter in zip(allowed, letters, strict=True) if not letter)
+        unclaimed = [before for before, letter in zip(allowed, letters, strict=True) if not letter]
+        turn.uncount(unclaimed)
+        if unclaimed and all(map(_is_urgent, turn.letters)):
+            # Its turn is over, though what was claimed for it goes later or not at all.
+            self.went(unclaimed[-1])
         for reader, until in put_off.items():
             outbox.defer(reader, now=now, until=until)
             desk.defer(reader, until)
@@ -103,17 +110,19 @@ class Rounds:
     def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Letter]:
         urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
         urgent += [[parcel] for parcel in desk.urgent()]
-        with_documents = outbox.find_readers(now, after=self._last, size_max=self._size)
-        waiting = outbox.find_waiting(with_documents, now, DOCUMENTS_MAX) if with_documents else {}
-        in_all = sum(map(len, waiting.values()))
-        self._left_out = len(waiting) < len(with_documents) or in_all >= DOCUMENTS_MAX
+        with_documents = waiting.find_readers(now, after=self._last, size_max=self._size)
+        outlines = waiting.find_waiting(with_documents, now, DOCUMENTS_MAX, after=self._last)
+        in_all = sum(map(len, outlines.values()))
+        self._left_out = len(outlines) < len(with_documents) or in_all >= DOCUMENTS_MAX
         queues = [
             letters_of(
-                merge(map(_outlined, waiting.get(reader, ())), desk.parcels(reader), key=_due_at), bundles=bundles
+                merge(map(_outlined, outlines.get(reader, ())), desk.parcels(reader), key=_due_at), bundles=bundles
             )
-            for reader in self._in_order({*waiting, *desk.readers()})
+            for reader in self._in_order({*outlines, *desk.readers()})
         ]
-        letters = list(islice(chain(urgent, in_turn(queues)), self._size))
+        planned = list(islice(chain(urgent, in_turn(queues)), self._size))
+        letters = within(MESSAGES_MAX, planned)
+        self._left_out |= sum(map(len, letters)) < sum(map(len, planned))
         suspects = [letter for letter in letters if _is_suspect(letter[0])]
         trusted = [letter for letter in letters if not _is_suspect(letter[0])]
         self._count += 1
@@ -127,14 +136,14 @@ class Rounds:
         return sorted(readers, key=lambda reader: (reader <= last, reader))[: self._size]
 
 
-def letters_of(waiting: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
+def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
     """Return what waits for one reader grouped into letters. What was due first comes first, in the result too.
 
     Without `bundles`, only what is kept for a digest shares a letter.
     """
     alone: list[Letter] = []
     together: dict[object, list[Parcel]] = {}
-    for parcel in waiting:
+    for parcel in parcels:
         if _is_alone(parcel) or not (bundles or parcel.is_kept):
             alone.append([parcel])
         else:
@@ -148,6 +157,34 @@ def in_turn(queues: Iterable[Iterable[Letter]]) -> Iterator[Letter]:
     """Yield the first letter of each queue, then the second of each, and so on."""
     turns = chain.from_iterable(zip_longest(*queues))
     return (letter for letter in turns if letter is not None)
+
+
+def within(messages_max: int, planned: Iterable[Letter]) -> list[Letter]:
+    """Return the first letters that together have at most so many messages.
+
+    If the first one that is not urgent has too many, it is cut: the rest is a letter of a later round.
+    """
+    letters: list[Letter] = []
+    left = messages_max
+    for letter in planned:
+        left -= sum(parcel.size for parcel in letter)
+        if left >= 0 or _is_urgent(letter):
+            letters.append(letter)
+            continue
+        if all(map(_is_urgent, letters)):
+            letters.append(_beginning(letter, messages_max))
+        break
+    return letters
+
+
+def _beginning(letter: Letter, messages_max: int) -> Letter:
+    """Return as many parcels of the letter as have at most so many messages, but at least one."""
+    sizes = accumulate(parcel.size for parcel in letter)
+    return [
+        parcel
+        for number, (parcel, size) in enumerate(zip(letter, sizes, strict=True))
+        if size <= messages_max or not number
+    ]
 
 
 def _within_limits(

@@ -13,7 +13,7 @@ from app.outbox.messages import MessageState
 FEW = 10_000
 _BY_STATE = "state_1_next_attempt_at_1"
 # How many pieces of news a document stands for. A message stands for itself.
-_NEWS = {"$cond": ["$news", {"$sum": {"$map": {"input": "$news", "in": {"$size": "$$this.subjects"}}}}, 1]}
+SIZE = {"$cond": ["$news", {"$sum": {"$map": {"input": "$news", "in": {"$size": "$$this.subjects"}}}}, 1]}
 _SHOWN = {
     "created_at": {"$toDate": "$_id"},
     "kind": 1,
@@ -22,7 +22,7 @@ _SHOWN = {
     "attempts": 1,
     "next_attempt_at": 1,
     "error": 1,
-    "news": _NEWS,
+    "news": SIZE,
 }
 
 

@@ -49,14 +49,12 @@ BLOCK = "block"
 DIGEST = "digest"
 
 # The fields that decide which documents share a letter, and which come first.
-_OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "digest_at", "next_attempt_at"]
+OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "digest_at", "next_attempt_at"]
 
 _SILENT = frozenset(SilentKind)
 # What is there for the feed alone.
 _OF_FEED = {"readers": 0, "sides": 0}
-_BY_READER = "state_1_user_1_next_attempt_at_1"
-# Before all ids.
-_FIRST_ID = ObjectId(bytes(12))
+BY_READER = "state_1_user_1_next_attempt_at_1"
 
 
 class LeaseLost(Exception):
@@ -111,19 +109,19 @@ def reader_document(user: ObjectId, kind: str, news: Sequence[News], *, at: date
 
 
 def is_due(now: datetime) -> bool:
-    return database().outbox.find_one(_due(now), projection=["_id"]) is not None
+    return database().outbox.find_one(due_by(now), projection=["_id"]) is not None
 
 
 def find_urgent(now: datetime, size_max: int) -> list[Document]:
     """Return outlines of readers' urgent documents, the longest due first."""
-    urgent = {**_due(now), "urgent": True, "user": {"$exists": True}}
-    return list(database().outbox.find(urgent, projection=_OUTLINE).sort("next_attempt_at", 1).limit(size_max))
+    urgent = {**due_by(now), "urgent": True, "user": {"$exists": True}}
+    return list(database().outbox.find(urgent, projection=OUTLINE).sort("next_attempt_at", 1).limit(size_max))
 
 
 def find_urgent_blocks(now: datetime, size_max: int) -> list[Document]:
     """Return outlines of the blocks' documents with news about security, as `find_blocks` does."""
-    urgent = {**_due(now), "urgent": True, "user": {"$exists": False}}
-    found = database().outbox.find(urgent, projection=[*_OUTLINE, "news"]).sort("next_attempt_at", 1)
+    urgent = {**due_by(now), "urgent": True, "user": {"$exists": False}}
+    found = database().outbox.find(urgent, projection=[*OUTLINE, "news"]).sort("next_attempt_at", 1)
     return list(found.limit(size_max))
 
 
@@ -131,36 +129,9 @@ def find_blocks(now: datetime, size_max: int) -> list[Document]:
     """Return outlines of the blocks' documents, the longest due first, each with its `news`."""
     # Only they have no user, so the readers' index has them together, in order. It would not be in order for `None`,
     # which also stands for undefined values.
-    blocks = {"user": {"$exists": False}, **_due(now)}
-    found = database().outbox.find(blocks, projection=[*_OUTLINE, "news"]).sort("next_attempt_at", 1)
-    return list(found.hint(_BY_READER).limit(size_max))
-
-
-def find_readers(now: datetime, *, after: ObjectId | None, size_max: int) -> list[ObjectId]:
-    """Return readers with a due document, in the order of their ids: first those after `after`, then from the start."""
-    readers = _readers(now, {"$gt": after or _FIRST_ID}, size_max)
-    if after and len(readers) < size_max:
-        readers += _readers(now, {"$lte": after}, size_max - len(readers))
-    return readers
-
-
-def find_waiting(readers: Collection[ObjectId], now: datetime, size_max: int) -> dict[ObjectId, list[Document]]:
-    """Return, for each reader, outlines of the due documents that are not urgent, the longest due first.
-
-    If there are more than `size_max` in all, the last readers are left out. A single reader
-    with more than `size_max` gets the first ones.
-    """
-    # All that `find_urgent` leaves, so that nothing is left out. Security mail of version 1 has no `urgent`.
-    waiting = {"user": {"$in": list(readers)}, **_due(now), "urgent": {"$ne": True}}
-    order = [("user", 1), ("next_attempt_at", 1)]
-    found = list(database().outbox.find(waiting, projection=_OUTLINE).sort(order).hint(_BY_READER).limit(size_max + 1))
-    by_reader: dict[ObjectId, list[Document]] = {}
-    for message in found[:size_max]:
-        by_reader.setdefault(message["user"], []).append(message)
-    if len(found) > size_max and len(by_reader) > 1:
-        # The last reader may have more messages than were read.
-        by_reader.popitem()
-    return by_reader
+    blocks = {"user": {"$exists": False}, **due_by(now)}
+    found = database().outbox.find(blocks, projection=[*OUTLINE, "news"]).sort("next_attempt_at", 1)
+    return list(found.hint(BY_READER).limit(size_max))
 
 
 def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
@@ -199,7 +170,7 @@ def _claim(
         "next_attempt_at": until,
         "attempts": {"$add": ["$attempts", 1]},
     }
-    database().outbox.update_many({"_id": {"$in": list(ids)}, **_due(now)}, [{"$set": changes}], session=session)
+    database().outbox.update_many({"_id": {"$in": list(ids)}, **due_by(now)}, [{"$set": changes}], session=session)
 
 
 def keep(ids: Collection[ObjectId], lease: ObjectId, *, until: datetime) -> None:
@@ -285,7 +256,7 @@ def set_apart(
 def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
     """Put off a reader's due documents, except security mail, until a time; then they go in one letter."""
     # By kind, as letters are counted. Security mail of version 1 has no `urgent`, and must not wait.
-    waiting = {"user": reader, **_due(now), "kind": {"$nin": sorted(URGENT)}}
+    waiting = {"user": reader, **due_by(now), "kind": {"$nin": sorted(URGENT)}}
     database().outbox.update_many(waiting, {"$set": {"next_attempt_at": until, "deferred": True}})
 
 
@@ -313,7 +284,7 @@ def count(state: MessageState, *, is_deferred: bool | None = None) -> int:
 
 def longest_due(now: datetime) -> datetime | None:
     """Return since when the message has been due that was due first, or None if none is due."""
-    found = database().outbox.find_one(_due(now), projection=["next_attempt_at"], sort=[("next_attempt_at", 1)])
+    found = database().outbox.find_one(due_by(now), projection=["next_attempt_at"], sort=[("next_attempt_at", 1)])
     return found["next_attempt_at"] if found else None
 
 
@@ -328,28 +299,9 @@ def find_oldest(state: MessageState, size_max: int, *, is_deferred: bool | None 
     return list(found.sort("_id", 1).limit(size_max))
 
 
-def oldest_of_each(users: dict[str, Any]) -> list[Document]:
-    """Return the pipeline that finds when each reader's oldest document is due: one seek for each reader."""
-    return [
-        {"$match": {"state": MessageState.PENDING.value, "user": users}},
-        {"$sort": {"state": 1, "user": 1, "next_attempt_at": 1}},
-        {"$group": {"_id": "$user", "due_at": {"$first": "$next_attempt_at"}}},
-    ]
-
-
 def hasty(collection: MongoCollection[Document]) -> MongoCollection[Document]:
     """Return the collection with writes that do not wait for a majority, and reads that see them."""
     return collection.with_options(write_concern=WriteConcern(w=1), read_concern=ReadConcern("local"))
-
-
-def _readers(now: datetime, users: dict[str, Any], size_max: int) -> list[ObjectId]:
-    pipeline = [
-        *oldest_of_each(users),
-        {"$match": {"due_at": {"$lte": now}}},
-        {"$sort": {"_id": 1}},
-        {"$limit": size_max},
-    ]
-    return [found["_id"] for found in database().outbox.aggregate(pipeline, hint=_BY_READER)]
 
 
 def _in_state(state: MessageState, is_deferred: bool | None) -> Document:
@@ -358,7 +310,8 @@ def _in_state(state: MessageState, is_deferred: bool | None) -> Document:
     return {"state": state.value, **deferred}
 
 
-def _due(now: datetime) -> dict[str, Any]:
+def due_by(now: datetime) -> dict[str, Any]:
+    """Return the filter of what is due."""
     return {"state": MessageState.PENDING.value, "next_attempt_at": {"$lte": now}}
 
 

@@ -12,7 +12,7 @@ from app.errors import Forbidden, InvalidCredentials, NotFound, TooManyAttempts
 from app.http import rate_limits
 from app.http.blueprint import Blueprint, PageBlueprint
 from app.http.contract import declare
-from app.http.incoming import current, current_id
+from app.http.incoming import Incoming, current, current_id
 from app.http.parsing import BODY_PROBLEMS, Input, glance_at_body, query_of
 from app.outbox.events import EventType
 from app.web import cookies
@@ -108,7 +108,19 @@ def asset(version: str, name: str) -> Response:
 
 def _counted(view: Any) -> Any:
     """Take the query of a link in a letter, and a form or nothing; count the calls, though pages are not counted."""
-    return declare(view, admit=rate_limits.check_address, limit="auth", inputs=(_LETTER_LINK, _FORM))
+    return declare(view, admit=_admit, limit="auth", inputs=(_LETTER_LINK, _FORM))
+
+
+def _admit(incoming: Incoming) -> None:
+    """Count the call for the reader of the letter, or for its address if that may be a guess.
+
+    A large provider of mail presses the button for all its users from few addresses.
+    """
+    found = unsubscribing.read_token(incoming.args.get("token", ""), tokens.policy().secrets)
+    if found is None:
+        rate_limits.check_address(incoming)
+    else:
+        rate_limits.check_user(incoming, str(found[0]))
 
 
 @bp.get("/unsubscribe")

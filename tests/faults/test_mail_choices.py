@@ -15,6 +15,7 @@ from pymongo.database import Database
 from app import clock, ledger
 from app.account_numbers import grouped
 from app.auth.preferences import Frequency
+from app.mail import rounds
 from app.mail.choices import next_digest
 from app.mail.delivery import Deliverer
 from app.mail.desk import Desk
@@ -114,10 +115,26 @@ def test_a_digest_goes_at_its_hour_and_not_before(payments: Payments, monkeypatc
     monkeypatch.setattr(clock, "now", lambda: kept["digest_at"])
     assert payments.deliverer.deliver_due() == 1
 
-    assert [received.subject for received in payments.to_ben()] == ["You received ₹1.00"]
+    (digest,) = payments.to_ben()
+    assert (digest.subject, digest.message["Date"].datetime) == ("You received ₹1.00", kept["digest_at"])
     # Nothing happened since, so there is nothing to tell.
     monkeypatch.setattr(clock, "now", lambda: kept["digest_at"] + timedelta(days=7))
     assert payments.deliverer.deliver_due() == 0
+
+
+def test_a_digest_of_more_than_a_round_can_claim_comes_in_several_letters_and_all_of_it(
+    payments: Payments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "MESSAGES_MAX", 2)
+    payments.choose(money_received="daily")
+    payments.pay_in_blocks(5)
+    payments.let_digests_be_due()
+
+    payments.deliverer.deliver_due()
+
+    together = "2 transactions on your accounts"
+    assert [received.subject for received in payments.to_ben()] == [together, together, "You received ₹0.05"]
+    assert payments.waiting() == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from bson import ObjectId
@@ -16,7 +17,7 @@ from app.account_numbers import new_number
 from app.mail import delivery, desk, rounds, smtp
 from app.mail.smtp import MESSAGE_TIMEOUT_S, mail
 from app.mongo import Document
-from app.outbox import letter_counts, messages
+from app.outbox import facts, letter_counts, messages
 from app.outbox import repository as outbox
 from app.outbox.letter_counts import Share
 from app.settings.policies import MailPolicy
@@ -294,6 +295,23 @@ def test_one_unwritable_message_does_not_keep_the_others_of_its_digest(
 
     assert sent_to(server, address) == ["Welcome to Fincore", "4 events on your accounts"]
     assert database.outbox.count_documents({"_id": bad["_id"], "state": "PENDING", "attempts": 1}) == 1
+
+
+def test_a_claim_that_takes_longer_than_a_turn_does_not_keep_mail_back_for_ever(
+    mail_app: Flask, database: Database[Document], server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (address,) = fill(database, 1)
+    deliverer, elapsed, work_out = use(mail_app, server.port), [0.0], facts.work_out
+
+    def work_out_slowly(found: list[Document]) -> dict[ObjectId, facts.Told]:
+        elapsed[0] += 2 * delivery.TURN_S
+        return work_out(found)
+
+    monkeypatch.setattr(facts, "work_out", work_out_slowly)
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: elapsed[0]))
+
+    assert deliverer.deliver_due(limit_s=delivery.TURN_S, is_turn=True) == 1
+    assert sent_to(server, address) == ["Welcome to Fincore"]
 
 
 class ChattyServer:

@@ -196,3 +196,11 @@ def test_the_bank_records_the_clients_address_and_no_invented_one(
     assert record is not None
     assert record["address"] == CLIENT
     assert holds_within(30.0, lambda: f"{CLIENT} - - " in proxy.access_log.read_text())
+
+
+def test_the_token_that_turns_letters_off_is_in_no_log(proxy: Proxy) -> None:
+    assert proxy.send("GET", "/unsubscribe?token=s3cret", {}, None).status == 404
+    assert proxy.send("GET", "/sign-in", {}, None).status == 200
+
+    assert holds_within(30.0, lambda: "/sign-in" in proxy.access_log.read_text())
+    assert "s3cret" not in proxy.access_log.read_text()

@@ -18,7 +18,7 @@ from app.mail.desk import Desk
 from app.mail.rounds import Rounds
 from app.mongo import Document
 from app.mongo.migrations.version_2 import mark_urgent_mail
-from app.outbox import messages
+from app.outbox import messages, waiting
 from app.outbox import repository as outbox
 from app.outbox.messages import Happening, MessageState, News, OutboxMessage
 from tests.integration.branch import process
@@ -260,10 +260,35 @@ def test_whose_turn_it_is_costs_one_seek_for_each_reader(database: Database[Docu
     told = [opened(reader) for reader in readers for _ in range(100)]
     mongo.atomically(lambda session: outbox.insert(told, session))
 
-    assert outbox.find_readers(NOW, after=None, size_max=10) == sorted(readers)
-    assert outbox.find_readers(NOW, after=readers[0], size_max=10) == [*readers[1:], readers[0]]
-    plan = database.command("explain", {"aggregate": "outbox", "cursor": {}, "pipeline": outbox.oldest_of_each({})})
+    assert waiting.find_readers(NOW, after=None, size_max=10) == sorted(readers)
+    assert waiting.find_readers(NOW, after=readers[0], size_max=10) == [*readers[1:], readers[0]]
+    plan = database.command("explain", {"aggregate": "outbox", "cursor": {}, "pipeline": waiting.oldest_of_each({})})
     assert "DISTINCT_SCAN" in str(plan)
+
+
+@pytest.mark.parametrize("few", [0, waiting.FEW])
+def test_who_waits_for_something_later_has_no_turn(
+    database: Database[Document], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "FEW", few)
+    readers = sorted(ObjectId() for _ in range(5))
+    mongo.atomically(lambda session: outbox.insert([opened(reader) for reader in readers], session))
+    database.outbox.update_many({"user": {"$in": readers[1:3]}}, {"$set": {"next_attempt_at": SOON}})
+
+    assert waiting.find_readers(NOW, after=None, size_max=2) == [readers[0], readers[3]]
+    assert waiting.find_readers(NOW, after=readers[3], size_max=10) == [readers[4], readers[0], readers[3]]
+    assert waiting.find_readers(SOON, after=None, size_max=10) == readers
+
+
+def test_a_reader_of_very_much_is_looked_at_after_the_others_and_not_forgotten(database: Database[Document]) -> None:
+    busy, other = sorted(ObjectId() for _ in range(2))
+    told = [opened(reader) for reader in (busy, busy, busy, other)]
+    mongo.atomically(lambda session: outbox.insert(told, session))
+
+    assert list(waiting.find_waiting([busy, other], NOW, 2, after=None)) == [busy]
+    assert list(waiting.find_waiting([other, busy], NOW, 2, after=busy)) == [other]
+    (found,) = waiting.find_waiting([busy, other], NOW, 2, after=other).values()
+    assert [(each["user"], each["size"]) for each in found] == [(busy, 1)] * 2
 
 
 def test_the_search_for_due_messages_reads_nothing_else(database: Database[Document]) -> None:

@@ -5,14 +5,17 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from bson import ObjectId
 from pymongo.database import Database
 
+from app.auth.unsubscribing import token_for
 from app.http.rate_limits import LEASE_SIZE_MAX, LeasedCounters
 from app.mongo import Document
+from app.outbox.events import EventType
 from app.settings.policies import HttpPolicy
 from tests.people import PASSWORD, Bank
 from tests.security.conftest import MakeEdge
-from tests.server import running_server
+from tests.server import JWT_SECRET, running_server
 
 LOGIN = {"email": "nobody@fincore.example", "password": PASSWORD}
 
@@ -73,6 +76,16 @@ def test_links_in_letters_cannot_be_guessed_at_for_long(make_edge: MakeEdge) -> 
     answers = [caller.call(method, "/unsubscribe?token=guess") for method in ("GET", "POST") * 3]
 
     assert [answer.code for answer in answers] == ["not_found"] * 4 + ["rate_limited"] * 2
+
+
+def test_links_of_many_readers_may_come_from_one_address(make_edge: MakeEdge) -> None:
+    caller = make_edge(ratelimit_auth="2/day").caller()
+    tokens = [token_for(ObjectId(), [EventType.MONEY_SENT], [JWT_SECRET]) for _ in range(3)]
+
+    for token in tokens:
+        assert caller.get(f"/unsubscribe?token={token}").status == 200
+        assert caller.post(f"/unsubscribe?token={token}").status == 404, "There is no such user."
+    assert caller.get(f"/unsubscribe?token={tokens[0]}").status == 429
 
 
 def test_who_is_nobody_yet_is_limited_by_the_address(make_edge: MakeEdge) -> None:

@@ -128,3 +128,15 @@ def test_two_sides_of_one_payment_that_part_ways_are_told_apart() -> None:
     (kept,) = laid.apart
     assert laid.divided
     assert kept["only"] == [each.identity() for each in told if each.kind == "money_received"]
+
+
+def test_a_document_of_one_side_does_not_come_to_stand_for_both_when_it_is_kept_longer() -> None:
+    news, hold = News(Happening.MOVED, ObjectId()), News(Happening.HOLD_PLACED, ObjectId())
+    told = [message("money_sent", 1, news), message("account_opened", 2, News(Happening.MOVED, ObjectId()))]
+    told.append(message("hold_placed", 3, hold))
+    laid = parcel(told, only=[each.identity() for each in told])
+
+    obey(laid, preferring(money_sent=Frequency.DAILY, account_opened=Frequency.DAILY), NOW)
+
+    (kept,) = laid.apart
+    assert kept["only"] == [each.identity() for each in told[:2]]
