@@ -41,8 +41,10 @@ def flask_process(
         stderr=subprocess.PIPE,
     )
     with process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def failed(mongo_uri: str, *arguments: str | bytes, stdout: IO[str] | int = subprocess.PIPE, **settings: str) -> str:
