@@ -22,7 +22,7 @@ from tests.drills.rounds import NotRun, Result, broken, close, directory_for, ju
 SHORT = 0.2
 THINK_S = 0.3
 # How many rounds a broken bank may get through unseen. Mostly it is one.
-ROUNDS_MAX = 4
+ROUNDS_MAX = 6
 OF_THREE_MEMBERS, OF_ONE_MEMBER, _ = TOGETHER
 DISK_FULL = DRILLS["disk-full"]
 # Faults of one kind, after which nothing has to be started again, share a round.
