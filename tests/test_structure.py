@@ -69,7 +69,7 @@ FILES_OF_ITS_OWN = {
 }
 DOMAINS = FILES_OF_ITS_OWN.keys() | {"accounts", "admin", "payees"}
 # The rules of the ledger: no I/O, no clock, no chance.
-RULES = ("canonical", "chain", "commands", "journal", "records", "replay", "state")
+RULES = ("canonical", "chain", "commands", "journal", "records", "replay", "state", "values")
 PURE = {*(f"app.ledger.{name}" for name in RULES), "app.acts", "app.errors", "app.money"}
 PURE_LIBRARIES = {"babel", "bson", "iso4217", "orjson"}
 IMPURE_STANDARD_LIBRARIES = {"os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}

@@ -16,6 +16,7 @@ from bson import ObjectId
 from app.clock import milliseconds
 from app.errors import PROBLEMS, DomainError
 from app.ledger.canonical import CANONICAL_1, NO_ID, entry_hash, json_hash
+from app.ledger.values import made_quickly
 
 GENESIS_HASH = bytes(32)
 # Keys that clients choose are printable, so no client's key can equal the key of a batch's item.
@@ -78,6 +79,7 @@ class TransactionStatus(StrEnum):
     VOIDED = "VOIDED"
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account, with the balance and hash of its head, which is the newest entry of its journal."""
@@ -121,6 +123,7 @@ class Identity:
         return self == (document if self.number is not None else replace(document, number=None))
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry in an account's journal; `balance` and `held` are the values after it.
@@ -195,6 +198,7 @@ class Failure:
         return error
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
     """The bank's record of a movement of money, completed or not.
@@ -291,6 +295,7 @@ class KeyUse:
     account: ObjectId | None = None
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of a command.
