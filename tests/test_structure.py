@@ -64,7 +64,7 @@ FILES_OF_ITS_OWN = {
     },
     "events": {"waiting"},
     "transactions": {"receipts"},
-    "web": {"assets", "cookies"},
+    "web": {"assets", "cookies", "linking"},
     "webhooks": {"attempts", "dispatch", "outgoing", "signing", "statuses", "targets"},
 }
 DOMAINS = FILES_OF_ITS_OWN.keys() | {"accounts", "admin", "payees"}
