@@ -28,10 +28,13 @@ def json_hash(said: list[Any]) -> bytes:
 
     It takes NaN for None. Raises TypeError for values that JSON does not have.
     """
-    text = orjson.dumps(said, option=_JSON_OPTIONS)
-    # orjson takes a tenth of the time, but escapes neither what is not ASCII nor DEL.
-    if not text.isascii() or b"\x7f" in text:
-        text = _json_of(orjson.loads(text)).encode()
+    # orjson takes a tenth of the time, but escapes neither what is not ASCII nor DEL, and refuses more.
+    try:
+        text = orjson.dumps(said, option=_JSON_OPTIONS)
+        if not text.isascii() or b"\x7f" in text:
+            text = _json_of(orjson.loads(text)).encode()
+    except orjson.JSONEncodeError:
+        text = _json_of(said).encode()
     return hashlib.sha256(text).digest()
 
 

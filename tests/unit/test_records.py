@@ -116,6 +116,12 @@ def test_a_record_is_hashed_as_the_json_of_its_first_version(text: str) -> None:
     assert Slip._make([*[None] * 15, said]).record_hash() == record.record_hash()
 
 
+def test_half_a_character_can_be_hashed_though_not_stored() -> None:
+    record = replace(TRANSACTION, description="\ud800")
+
+    assert record.record_hash() != TRANSACTION.record_hash()
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), 5, AT, {"a": AT}])
 def test_a_record_with_a_value_of_a_wrong_type_has_no_hash(wrong: Any) -> None:
     name = "metadata" if isinstance(wrong, dict) else "description"
