@@ -12,7 +12,7 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app.clock import at_or_after
-from app.ledger.documents import to_transaction
+from app.ledger.documents import members_of, to_transaction
 from app.ledger.records import Transaction, TransactionKind, TransactionStatus
 from app.mongo import Document, database
 from app.mongo.lists import Position, behind, first_of_each, search
@@ -35,10 +35,11 @@ def find_history(
     declines_of: ObjectId | None,
     after: Position | None,
     limit: int,
-) -> tuple[Iterator[Transaction], Position | None]:
+) -> tuple[Iterator[Document], Position | None]:
     """Return up to `limit` transactions of these accounts, newest first, and where to go on if the search stopped.
 
-    It stops where a filter has rejected so many that the next page must go on (see `lists.search`).
+    Each is what `documents.members_of` returns. The search stops where a filter has rejected so many that the next page
+    must go on (see `lists.search`).
     `filters` may have direction, status, kind, from_time and to_time. The times are compared with created_at;
     to_time is exclusive. Declined transactions are listed only if the user `declines_of` initiated them; None: all are.
     """
@@ -51,7 +52,7 @@ def find_history(
     merged = heapq.merge(*(found for found, _ in walks), key=_position, reverse=True)
     # A transfer between accounts of two groups is found in both.
     unique = (next(same) for _, same in groupby(merged, key=_position))
-    return (to_transaction(each) for each in unique if stop is None or _position(each) >= stop), stop
+    return (members_of(each) for each in unique if stop is None or _position(each) >= stop), stop
 
 
 def _parts(status: str | None, declines_of: ObjectId | None) -> Iterator[tuple[Document, str]]:
@@ -103,7 +104,7 @@ def _walks(
     """Return what was found among these accounts, in one or several walks, each with where it stopped."""
     of_accounts = {"accounts": accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}, **among}
     queries = [({**part, **of_accounts}, index) for part, index in parts]
-    transactions = database().transactions
     if not wanted:
-        return [(first_of_each(transactions, queries, time="created_at", limit=limit), None)]
+        return [(first_of_each("transactions", queries, time="created_at", limit=limit), None)]
+    transactions = database().transactions
     return [search(transactions, query, wanted, time="created_at", limit=limit, hint=index) for query, index in queries]
