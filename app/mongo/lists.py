@@ -13,7 +13,8 @@ from pymongo import DESCENDING
 from pymongo.collection import Collection
 
 from app.errors import InvalidCursor
-from app.mongo.client import Document, database
+from app.mongo.client import Document
+from app.mongo.reads import aggregate
 
 # A page looks at no more items than this, which takes about a tenth of a second, whatever its filter rejects.
 SEARCHED_MAX = 50_000
@@ -58,8 +59,7 @@ def first_of_each(collection: str, parts: Sequence[tuple[Document, str]], *, tim
     for other, _ in others:
         pipeline: list[Document] = [{"$match": other}, {"$sort": order}, {"$limit": limit}]
         stages.append({"$unionWith": {"coll": collection, "pipeline": pipeline}})
-    source = database().get_collection(collection, codec_options=_MILLISECONDS)
-    found = list(source.aggregate(stages, hint=hint, batchSize=limit * len(parts) + 1))
+    found = aggregate(collection, stages, codec=_MILLISECONDS, hint=hint)
     # Each part is in order, which makes this a merge.
     found.sort(key=lambda document: (int(document[time]), document["_id"]), reverse=True)
     return found

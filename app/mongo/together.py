@@ -14,11 +14,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from app.mongo.client import Document, database
+from app.mongo.client import Document
+from app.mongo.reads import aggregate
 from app.mongo.shared import SharedRead
-
-# All that a query finds comes in its first answer, unless it is very much.
-FOUND_AT_ONCE_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,13 +79,13 @@ def _find_in_one_query(keys: Collection[Key]) -> dict[Key, Document]:
     # By their names, so that accounts are read before entries, and an account's first entry is never missed.
     kinds = sorted(by_kind, key=lambda kind: kind.collection)
     first, *others = (kind.stages(by_kind[kind]) for kind in kinds)
-    collection = database()[kinds[0].collection]
+    collection = kinds[0].collection
     if not others:
-        return {(kinds[0], found["_id"]): found for found in collection.aggregate(first, batchSize=FOUND_AT_ONCE_MAX)}
+        return {(kinds[0], found["_id"]): found for found in aggregate(collection, first)}
     pipeline = [*first, _marked(0)]
     for number, stages in enumerate(others, 1):
         pipeline.append({"$unionWith": {"coll": kinds[number].collection, "pipeline": [*stages, _marked(number)]}})
-    marked = collection.aggregate(pipeline, batchSize=FOUND_AT_ONCE_MAX)
+    marked = aggregate(collection, pipeline)
     return {(kinds[each["kind"]], each["found"]["_id"]): each["found"] for each in marked}
 
 
