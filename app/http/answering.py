@@ -22,6 +22,7 @@ class AnsweringWorker(ThreadWorker):
     """Answers requests. `PatientWorker` reads them, and calls `_answer` on a thread."""
 
     request_timeout_s = 15
+    settings: framing.PlainSettings
 
     def _answer(self, connection: Connection) -> bool:
         """Answer a request; return whether the connection is kept."""
@@ -68,7 +69,7 @@ class AnsweringWorker(ThreadWorker):
             connection.sock,
             connection.client,
             connection.server,
-            self.cfg,
+            self.settings,
             response_class=answers.Answer,
             response_args=(connection,),
         )

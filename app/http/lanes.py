@@ -10,8 +10,9 @@ a request that waits for long is repeated and makes things worse.
 Only the worker's main thread uses this, so nothing is locked.
 """
 
-from collections import Counter, deque
+from collections import deque
 from enum import Enum
+from operator import attrgetter
 from typing import Generic, TypeVar
 from urllib.parse import unquote
 
@@ -61,8 +62,9 @@ class Lanes(Generic[Item]):
         self._own = max(1, threads // THREADS_PER_OWN)
         self._shared = threads - self._own
         self._waiting_max = min(threads * WAITING_PER_THREAD, WAITING_MAX)
-        self._waiting: dict[Lane, deque[tuple[float, Item]]] = {lane: deque() for lane in Lane}
-        self._started: Counter[Lane] = Counter()
+        self._lanes = {lane: _Lane[Item](lane) for lane in Lane}
+        # In all lanes: how many wait, and how many have started beyond what their lane has of its own.
+        self._waiting = self._sharing = 0
 
     @property
     def threads(self) -> int:
@@ -71,31 +73,47 @@ class Lanes(Generic[Item]):
 
     def join(self, lane: Lane, item: Item, now: float) -> bool:
         """Let an item wait for its turn; return False if too many wait in its lane."""
-        if len(self._waiting[lane]) >= self._waiting_max:
+        waiting = self._lanes[lane].waiting
+        if len(waiting) >= self._waiting_max:
             return False
-        self._waiting[lane].append((now, item))
+        waiting.append((now, item))
+        self._waiting += 1
         return True
 
     def start(self) -> tuple[Lane, Item] | None:
         """Return whose turn it is, and count it as started; None if nobody waits or no thread is free."""
-        shared = sum(max(0, count - self._own) for count in self._started.values())
-        waiting = [
-            lane for lane in Lane if self._waiting[lane] and (self._started[lane] < self._own or shared < self._shared)
-        ]
-        if not waiting:
+        if not self._waiting:
             return None
-        lane = min(waiting, key=self._started.__getitem__)
-        self._started[lane] += 1
-        return lane, self._waiting[lane].popleft()[1]
+        is_shared = self._sharing < self._shared
+        may_start = (lane for lane in self._lanes.values() if lane.waiting and (is_shared or lane.started < self._own))
+        first = min(may_start, key=attrgetter("started"), default=None)
+        if first is None:
+            return None
+        self._waiting -= 1
+        first.started += 1
+        self._sharing += first.started > self._own
+        return first.kind, first.waiting.popleft()[1]
 
     def end(self, lane: Lane) -> None:
         """Count an item that had started as done."""
-        self._started[lane] -= 1
+        ended = self._lanes[lane]
+        self._sharing -= ended.started > self._own
+        ended.started -= 1
 
     def take_late(self, now: float) -> list[Item]:
         """Return who has waited for too long, and let them wait no more."""
         late = []
-        for waiting in self._waiting.values():
-            while waiting and waiting[0][0] <= now - WAITING_MAX_S:
-                late.append(waiting.popleft()[1])
+        for lane in self._lanes.values():
+            while lane.waiting and lane.waiting[0][0] <= now - WAITING_MAX_S:
+                late.append(lane.waiting.popleft()[1])
+        self._waiting -= len(late)
         return late
+
+
+class _Lane(Generic[Item]):
+    """Who waits in a lane, since when, and how many have started."""
+
+    def __init__(self, kind: Lane) -> None:
+        self.kind = kind
+        self.waiting: deque[tuple[float, Item]] = deque()
+        self.started = 0

@@ -24,6 +24,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -33,7 +34,8 @@ from gunicorn.http.errors import ParseException
 from app.http import answers
 from app.http.answering import AnsweringWorker
 from app.http.connections import ClientAway, Connection, Pace, Progress, SlowTakers, Stage
-from app.http.framing import Heads
+from app.http.crew import Calls, Crew
+from app.http.framing import Heads, PlainSettings
 from app.http.lanes import Lane, Lanes, lane_of
 from app.http.refusals import Refusals
 from app.runtime import descriptors
@@ -67,13 +69,18 @@ LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 class PatientWorker(AnsweringWorker):
     """Reads requests on the main thread and answers them on other threads."""
 
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.method_queue = Calls()
+
     def init_process(self) -> None:
         self.connections: dict[Connection, None] = {}  # oldest first
         self.arriving = 0
         arriving_threads = max(1, self.cfg.threads // THREADS_PER_ARRIVING_BODY)
         self.arriving_max = arriving_threads
         self.arriving_pool = ThreadPoolExecutor(arriving_threads)
-        self.heads = Heads(self.cfg)
+        self.settings = PlainSettings(self.cfg)
+        self.heads = Heads(self.settings)
         self.lanes = Lanes[Connection](self.cfg.threads)
         self.refusals = Refusals()
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
@@ -85,8 +92,8 @@ class PatientWorker(AnsweringWorker):
             self.log.warning("Few files may be open, so at most %d clients can be connected.", self.worker_connections)
         super().init_process()
 
-    def get_thread_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.lanes.threads)
+    def get_thread_pool(self) -> Crew:
+        return Crew(self.lanes.threads)
 
     def _turn(self) -> None:
         """Handle the events that are there, or wait up to SWEEP_S for one. Then check the deadlines."""
@@ -246,7 +253,10 @@ class PatientWorker(AnsweringWorker):
             self._unwatch(connection)
             connection.stage = Stage.SERVED
             connection.handed_over_at = time.monotonic()
-            connection.queued = self._hand_over(connection, self.arriving_pool, None)
+            connection.queued = self.arriving_pool.submit(self._answer, connection)
+            connection.queued.add_done_callback(
+                lambda future: self.method_queue.defer(self._guard, connection, self._finish_arriving, future)
+            )
         elif can_wait:
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "too many large bodies")
         else:
@@ -267,24 +277,32 @@ class PatientWorker(AnsweringWorker):
 
     def _start_waiting(self) -> None:
         while (turn := self.lanes.start()) is not None:
-            self._hand_over(turn[1], self.tpool, turn[0])
+            self.tpool.give(partial(self._answer_and_return, *turn))
 
-    def _hand_over(self, connection: Connection, pool: ThreadPoolExecutor, lane: Lane | None) -> Future[bool]:
-        """Have a thread answer. `lane`: where the request waited; None: in the queue for large bodies."""
-        future = pool.submit(self._answer, connection)
-        future.add_done_callback(
-            lambda future: self.method_queue.defer(self._guard, connection, self._finish, future, lane)
-        )
-        return future
+    def _answer_and_return(self, lane: Lane, connection: Connection) -> None:
+        """Answer on a thread, and give the connection back to the main thread, whatever happens."""
+        keeps = False
+        try:
+            keeps = self._answer(connection)
+        except ClientAway:
+            pass
+        except BaseException as error:
+            log.error("bug", exc_info=error)
+        finally:
+            self.method_queue.defer(self._guard, connection, self._finish, lane, keeps)
 
-    def _finish(self, connection: Connection, future: Future[bool], lane: Lane | None) -> None:
+    def _finish(self, connection: Connection, lane: Lane, keeps: bool) -> None:
         """Take back a connection from the thread that answered on it."""
-        if lane is None:
-            self.arriving -= 1
-            connection.queued = None
-        else:
-            self.lanes.end(lane)
-            self._start_waiting()
+        self.tpool.end()
+        self.lanes.end(lane)
+        self._start_waiting()
+        connection.keeps = keeps
+        self._flush(connection)
+
+    def _finish_arriving(self, connection: Connection, future: Future[bool]) -> None:
+        """Take back a connection from the thread that answered while the body was arriving, or never came to it."""
+        self.arriving -= 1
+        connection.queued = None
         if future.cancelled():
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "waited too long behind large bodies")
             return
@@ -317,7 +335,7 @@ class PatientWorker(AnsweringWorker):
         # Behind those who have rested for longer.
         del self.connections[connection]
         self.connections[connection] = None
-        connection.deadline = time.monotonic() + self.cfg.keepalive + KEEP_ALIVE_LEEWAY_S
+        connection.deadline = time.monotonic() + self.settings.keepalive + KEEP_ALIVE_LEEWAY_S
         self._watch(connection, selectors.EVENT_READ)
         if connection.wire:
             self._advance(connection, len(connection.wire))

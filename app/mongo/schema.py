@@ -341,6 +341,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     "webhooks": [
         IndexModel([("user", ASCENDING), ("slot", ASCENDING)], unique=True),
         IndexModel("due_at", partialFilterExpression={"due_at": {"$exists": True}}),
+        # Whether anybody has one that is called.
+        IndexModel("status", partialFilterExpression={"status": "ACTIVE"}),
     ],
     "webhook_deliveries": [
         IndexModel([("webhook", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),

@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -46,6 +46,9 @@ LEASE = timedelta(seconds=60)
 NEWS_MAX = 200
 SPREAD_MAX = 100
 IDLE_PAUSE_S = 0.25
+# While nobody has a webhook, the loop only looks for one, and seldom notes that what happened is nobody's to be told.
+NOBODY_PAUSE_S = 1.0
+PASS_EVERY_S = 60.0
 AWAY_PAUSE_S = 2.0
 # A dispatcher's process gives a sign of life so often, and counts as alive for so long after it.
 SIGN = "webhook_dispatcher"
@@ -64,6 +67,7 @@ class Dispatcher:
         # The webhooks that threads have now.
         self._served: dict[ObjectId, Document] = {}
         self._sign_at = float("-inf")
+        self._passed_at = float("-inf")
         self._has_sealed = False
 
     def run(self) -> None:
@@ -103,6 +107,9 @@ class Dispatcher:
         if not self._has_sealed:
             service.seal_all_anew()
             self._has_sealed = True
+        if not repository.is_any_active():
+            self._pass_over()
+            return NOBODY_PAUSE_S
         feed.place()
         spread()
         return 0.0 if self._start_due() else IDLE_PAUSE_S
@@ -117,6 +124,12 @@ class Dispatcher:
             self._serve(webhook, lease)
             count += 1
         return count
+
+    def _pass_over(self) -> None:
+        """Now and then, note that nobody is told of what happened, so that the first webhook finds no backlog."""
+        if time.monotonic() - self._passed_at > PASS_EVERY_S:
+            spread()
+            self._passed_at = time.monotonic()
 
     def _start_due(self) -> bool:
         claimed = self._claim()
@@ -205,9 +218,12 @@ def spread() -> None:
         after = repository.find_spread(session)
         if end <= after:
             return False
-        until = feed.end_of_next(SPREAD_MAX, after=after, until=end)
-        # Who is told what is much to read, if nobody has a webhook.
-        users = feed.readers_between(after, until) if repository.is_any_active(session) else ()
+        users: Collection[ObjectId] = ()
+        until = end
+        # Who is told what is much to read, if nobody has a webhook. One that is being made is due once by itself.
+        if repository.is_any_active(session):
+            until = feed.end_of_next(SPREAD_MAX, after=after, until=end)
+            users = feed.readers_between(after, until)
         repository.make_due(users, until=until, now=clock.now(), session=session)
         return until < end
 

@@ -158,7 +158,8 @@ def find_spread(session: ClientSession | None = None) -> int:
     return found["position"] if found else 0
 
 
-def is_any_active(session: ClientSession) -> bool:
+def is_any_active(session: ClientSession | None = None) -> bool:
+    """Tell whether anybody has a webhook that is called."""
     active = {"status": WebhookStatus.ACTIVE.value}
     return database().webhooks.find_one(active, projection=["_id"], session=session) is not None
 

@@ -378,6 +378,8 @@ def test_a_standalone_server_is_refused(launch: Callable[..., Run], replica_set:
     options = ["--port", str(port), "--dbpath", str(tmp_path / "standalone"), "--bind_ip", LOOPBACK, "--nounixsocket"]
     standalone = subprocess.Popen([str(replica_set.binary), *options], stdout=subprocess.DEVNULL)
     try:
+        with MongoClient[Document](f"mongodb://{LOOPBACK}:{port}/", serverSelectionTimeoutMS=120_000) as client:
+            client.admin.command("ping")
         for query in ("", "?replicaSet=rs0"):
             run = launch(MONGO_URI=f"mongodb://{LOOPBACK}:{port}/fincore{query}")
             assert run.ended() == 1

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,23 +11,8 @@ from pymongo.errors import NotPrimaryError
 
 from app.auth.repository import REVOCATIONS, USERS
 from app.mongo import Document, reads, together
-from tests.conftest import APP_NAME
+from tests.asked import commands
 from tests.people import Bank
-
-
-@contextmanager
-def commands(database: Database[Document]) -> Iterator[list[Document]]:
-    """Collect what this process's bank sends to the database while the block runs."""
-    database.command("profile", 2)
-    sent: list[Document] = []
-    try:
-        yield sent
-    finally:
-        database.command("profile", 0)
-        # The background of other servers is no part of a request. This process has none.
-        mine = {"appName": APP_NAME, "ns": {"$ne": f"{database.name}.system.profile"}}
-        sent += database["system.profile"].find(mine)
-        database.drop_collection("system.profile")
 
 
 @pytest.fixture(autouse=True)

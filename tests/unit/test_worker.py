@@ -17,7 +17,8 @@ from gunicorn.config import Config
 from app.http import answering, worker
 from app.http.answering import AnsweringWorker
 from app.http.answers import BrokenOff
-from app.http.connections import Connection, SlowTakers, Stage
+from app.http.connections import ClientAway, Connection, SlowTakers, Stage
+from app.http.crew import Calls
 from app.http.framing import Heads
 from app.http.lanes import WAITING_MAX_S, Lane, Lanes
 from app.http.refusals import Refusals
@@ -44,6 +45,7 @@ def new_worker(kind: type[Any], application: Application | None = None) -> Any:
     """Return a worker without processes and threads."""
     made = object.__new__(kind)
     made.cfg, made.wsgi, made.alive, made.nr, made.max_requests = Config(), application, True, 0, 10
+    made.settings = made.cfg
     made.connections, made._failed_accepts, made._accepts_again_at = {}, 0, 0.0
     return made
 
@@ -168,6 +170,29 @@ def test_an_error_of_the_application_is_not_taken_for_a_client_that_left(
     assert [line["event"] for line in logged] == ["bug"] * bugs
     # The last chunk of an answer that failed in the middle is missing.
     assert not received.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("error", [SystemExit, ClientAway])
+def test_a_connection_comes_back_from_its_thread_whatever_was_raised(
+    monkeypatch: pytest.MonkeyPatch, wire: tuple[Connection, socket.socket], error: type[BaseException]
+) -> None:
+    let_tell(monkeypatch, worker)
+    patient, given_back = new_worker(PatientWorker), []
+
+    def fails(_connection: Connection) -> bool:
+        raise error
+
+    patient._answer, patient.method_queue = fails, Calls()
+    patient.method_queue.init()
+    patient._finish = lambda *came: given_back.append(came)
+
+    with structlog.testing.capture_logs() as logged:
+        patient._answer_and_return(Lane.READ, wire[0])
+    patient.method_queue.run_callbacks()
+    patient.method_queue.close()
+
+    assert given_back == [(wire[0], Lane.READ, False)]
+    assert len(logged) == (error is SystemExit)
 
 
 def test_a_client_that_left_is_no_bug(monkeypatch: pytest.MonkeyPatch, wire: tuple[Connection, socket.socket]) -> None:

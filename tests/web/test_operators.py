@@ -1,5 +1,7 @@
 """The page for operators: finding people, acting on accounts with a reason, and doing each thing once."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, Route, expect
 
@@ -20,6 +22,8 @@ def test_an_operator_finds_a_person_and_freezes_an_account_with_a_reason(
     sign_in(page, operator, "/operator/people")
     page.get_by_label("Find a person").fill("asha")
     page.get_by_role("button", name="Find").click()
+    expect(page).to_have_url(re.compile("q=asha"))
+    expect(page.locator("main li")).to_have_count(1)
     page.get_by_role("link", name="Asha Rao").click()
     page.get_by_role("link", name="Everyday").click()
     expect(page.get_by_role("heading", name="Everyday", exact=True)).to_be_visible()
@@ -33,6 +37,7 @@ def test_an_operator_finds_a_person_and_freezes_an_account_with_a_reason(
     assert person.get(f"/api/accounts/{account}").body["account"]["status"] == "FROZEN"
 
     page.get_by_role("link", name="Audit log").click()
+    expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
     expect(page.get_by_text("“Phone lost”")).to_be_visible()
     # An operator who is not the chief pays nothing in.
     page.goto(f"/operator/accounts/{account}")

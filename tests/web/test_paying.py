@@ -197,6 +197,7 @@ def test_a_payee_is_saved_renamed_paid_and_removed(
     page.get_by_role("button", name="Rename Landlord").click()
     page.get_by_label("Your name for them").first.fill("Ben upstairs")
     page.get_by_role("button", name="Rename", exact=True).click()
+    expect(page.get_by_role("button", name="Rename Ben upstairs")).to_be_visible()
     page.locator("main").get_by_role("link", name="Pay").click()
     expect(page.locator(".chosen")).to_contain_text("Ben upstairs")
     page.go_back()

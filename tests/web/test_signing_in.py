@@ -36,6 +36,7 @@ def test_a_new_customer_registers_opens_an_account_and_signs_out(page: Page) -> 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_text("You are signed out.")).to_be_visible()
     page.go_back()
+    expect(page.get_by_text("You are signed out.")).to_be_hidden()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 

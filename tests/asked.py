@@ -1,0 +1,24 @@
+"""What a bank in this process asks of the database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymongo.database import Database
+
+from app.mongo import Document
+from tests.conftest import APP_NAME
+
+
+@contextmanager
+def commands(database: Database[Document]) -> Iterator[list[Document]]:
+    """Collect what this process's bank sends to the database while the block runs."""
+    database.command("profile", 2)
+    sent: list[Document] = []
+    try:
+        yield sent
+    finally:
+        database.command("profile", 0)
+        # The background of other servers is no part of a request. This process has none.
+        mine = {"appName": APP_NAME, "ns": {"$ne": f"{database.name}.system.profile"}}
+        sent += database["system.profile"].find(mine)
+        database.drop_collection("system.profile")
