@@ -63,7 +63,7 @@ FILES_OF_ITS_OWN = {
         "verification",
     },
     "events": {"waiting"},
-    "transactions": {"receipts"},
+    "transactions": {"pages", "receipts"},
     "web": {"assets", "cookies"},
     "webhooks": {"attempts", "dispatch", "outgoing", "signing", "statuses", "targets"},
 }
@@ -290,7 +290,14 @@ def test_repositories_know_the_database_and_what_the_ledger_records() -> None:
         "bson",
         "pymongo",
     }
-    allowed |= {"app.webhooks.statuses", "app.outbox", "app.outbox.feed", "app.outbox.messages", "app.outbox.news"}
+    allowed |= {
+        "app.transactions.pages",
+        "app.webhooks.statuses",
+        "app.outbox",
+        "app.outbox.feed",
+        "app.outbox.messages",
+        "app.outbox.news",
+    }
     for module in modules("repository"):
         assert {name for name in imports(module) if not is_standard(name)} <= allowed, module
 

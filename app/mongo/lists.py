@@ -24,7 +24,8 @@ FIRST_LOOK = 3
 # The place of an item in a list: its time, and its id among items of the same time.
 Position = tuple[datetime | DatetimeMS, ObjectId]
 
-_MILLISECONDS: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+# How to read what is only to be shown: times as MongoDB has them.
+AS_STORED: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
 def newest_first(time: str) -> list[tuple[str, int]]:
@@ -59,7 +60,7 @@ def first_of_each(collection: str, parts: Sequence[tuple[Document, str]], *, tim
     for other, _ in others:
         pipeline: list[Document] = [{"$match": other}, {"$sort": order}, {"$limit": limit}]
         stages.append({"$unionWith": {"coll": collection, "pipeline": pipeline}})
-    found = aggregate(collection, stages, codec=_MILLISECONDS, hint=hint)
+    found = aggregate(collection, stages, codec=AS_STORED, hint=hint)
     # Each part is in order, which makes this a merge.
     found.sort(key=lambda document: (int(document[time]), document["_id"]), reverse=True)
     return found
