@@ -82,7 +82,7 @@ def _reads_filters(view: Any) -> Any:
 def page(_filters: None, **_: str) -> Response:
     """Show the bank in a browser. The page itself finds out what is at the address."""
     response = Response(
-        render_template("page.html", style_sheet=STYLE_SHEET, eager=_assets().eager, asset=_address_of),
+        render_template("page.html", style_sheet=STYLE_SHEET, asset=_address_of),
         mimetype="text/html",
     )
     response.headers["Content-Security-Policy"] = _POLICY

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.money import format_amount
-from app.web.assets import CURRENCIES, STATIC, assets
+from app.web.assets import STATIC, made
 from tests.node import NODE
 
 Call = Callable[..., Any]
@@ -36,7 +36,8 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
     """A function of one of the page's modules, called with each of many lists of arguments, in one Node.js."""
     folder = tmp_path_factory.mktemp("page") / "static"
     shutil.copytree(STATIC, folder)
-    (folder / CURRENCIES).write_bytes(assets("INR").files[CURRENCIES].content)
+    for name, text in made("INR").items():
+        (folder / name).write_text(text)
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "runner.js").write_text(RUNNER)
     return lambda module, name, *calls: run(folder, [(module, name, args) for args in calls])

@@ -61,6 +61,40 @@ def test_a_reload_keeps_the_session_and_the_place_without_any_storage(page: Page
     assert "eyJ" not in stored, "No token is where scripts could find it."
 
 
+def test_who_is_signed_in_sees_no_form_while_the_bank_is_asked(page: Page, asha: tuple[Person, str]) -> None:
+    sign_in(page, asha[0])
+    waiting: list[Route] = []
+    page.route("**/session/refresh", lambda route: waiting.append(route))
+    with page.expect_request("**/session/refresh"):
+        page.goto("/movements?show=in")
+    expect(page.get_by_label("E-mail")).to_have_count(0)
+    waiting[0].continue_()
+    expect(page.get_by_role("button", name="In", exact=True)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_session_that_the_browser_does_not_remember_goes_on_too(page: Page, asha: tuple[Person, str]) -> None:
+    sign_in(page, asha[0])
+    page.evaluate("localStorage.clear()")
+    page.goto("/movements?show=in")
+    expect(page.get_by_role("button", name="In", exact=True)).to_have_attribute("aria-pressed", "true")
+
+
+def test_signing_in_waits_for_the_answer_that_could_take_its_cookie_away(page: Page, asha: tuple[Person, str]) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.method} {request.url.rpartition('/')[2]}"))
+    waiting: list[Route] = []
+    page.route("**/session/refresh", lambda route: waiting.append(route))
+    page.goto("/sign-in")
+    page.get_by_label("E-mail").fill(asha[0].user["email"])
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_have_attribute("aria-busy", "true")
+    assert "POST session" not in asked
+    waiting[0].continue_()
+    expect(page.get_by_role("heading", name="Good")).to_be_visible()
+    assert asked.count("POST session") == 1
+
+
 def test_a_session_that_ended_is_taken_up_again_without_losing_what_was_typed(
     page: Page, faults: Faults, asha: tuple[Person, str]
 ) -> None:

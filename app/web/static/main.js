@@ -3,7 +3,7 @@
 import { put } from "./kit/dom.js";
 import { vanish } from "./kit/leave.js";
 import { failed } from "./kit/failures.js";
-import { currentUser, onExpired, onOtherTab, resume } from "./kit/session.js";
+import { currentUser, mayBeKnown, onExpired, onOtherTab, resume } from "./kit/session.js";
 import { signInAgain } from "./kit/sign-in-again.js";
 import { Problem } from "./kit/problems.js";
 import { placeAt, show, start } from "./kit/router.js";
@@ -27,18 +27,32 @@ function fetchMore() {
   for (const place of PLACES) if (place.isOften) place.load().catch(() => {});
 }
 
-async function begin() {
-  // Meanwhile, because most who come are signed in.
+function begin() {
+  // Meanwhile, because it takes as long as an answer.
   placeAt(location.pathname)?.load().catch(() => {});
+  return mayBeKnown() ? goOn() : meet();
+}
+
+// Who was signed in here when this browser was last used.
+async function goOn() {
   try {
     await resume();
   } catch (error) {
-    put(document.getElementById("page"), failed(error, begin).element);
+    put(document.getElementById("page"), failed(error, goOn).element);
     return;
   }
   await start();
 }
 
-await begin();
-if (globalThis.requestIdleCallback) requestIdleCallback(fetchMore);
-else setTimeout(fetchMore, 1_000);
+// Somebody new does not wait for the answer that they have no session. Should there be one after all, it goes on.
+async function meet() {
+  const shown = start();
+  const isKnown = await resume().catch(() => false);
+  await shown;
+  if (isKnown && location.pathname === "/sign-in") await show();
+}
+
+begin().then(() => {
+  if (globalThis.requestIdleCallback) requestIdleCallback(fetchMore);
+  else setTimeout(fetchMore, 1_000);
+});

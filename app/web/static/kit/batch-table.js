@@ -1,7 +1,8 @@
 // Tables of many payments: what would come of each, and what came of it.
 
 import { h, name } from "./dom.js";
-import { chip, link, money } from "./parts.js";
+import { money } from "./figures.js";
+import { chip, link } from "./parts.js";
 import { spaced } from "./people.js";
 
 function table(caption, rows) {

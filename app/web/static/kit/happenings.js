@@ -1,7 +1,7 @@
 // What can happen to a person's accounts, in words; programs call it an event.
 
 import { h } from "./dom.js";
-import { money } from "./parts.js";
+import { money } from "./figures.js";
 
 export const HAPPENINGS = {
   "money.sent": "You paid",

@@ -4,10 +4,9 @@ import { h, put } from "./dom.js";
 import { get } from "./api.js";
 import { button } from "./forms.js";
 import { table } from "./movements.js";
-import { empty, skeletonList } from "./parts.js";
+import { empty, notice, skeletonList } from "./parts.js";
 import { keepState, setQuery } from "./router.js";
 import { wordsOf } from "./problems.js";
-import { notice } from "./parts.js";
 
 const PAGE = 30;
 const ENTRIES = 100;

@@ -1,7 +1,8 @@
 // Movements of money as lines of a ledger, grouped by day.
 
 import { h, name } from "./dom.js";
-import { chip, money } from "./parts.js";
+import { money } from "./figures.js";
+import { chip } from "./parts.js";
 import { clock, dayName, shortDate, startOfDay } from "./times.js";
 import { format } from "./money.js";
 

@@ -3,7 +3,8 @@
 import { h, name } from "./dom.js";
 import { button } from "./forms.js";
 import { format } from "./money.js";
-import { buttonLink, chip, money, notice, total } from "./parts.js";
+import { money } from "./figures.js";
+import { buttonLink, chip, notice, total } from "./parts.js";
 import { wordsOf } from "./problems.js";
 
 function outcome(label, kind, amount, ...content) {

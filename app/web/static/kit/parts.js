@@ -2,16 +2,6 @@
 
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
-import { partsOf } from "./money.js";
-
-const LONG = 14;
-
-// An amount: its major units carry the weight. `sign` is "+" or "−" in front.
-export function money(amount, currency, { hero = false, sign = "", kind = "" } = {}) {
-  const [minus, unit, whole, fraction] = partsOf(amount, currency);
-  const isLong = whole.length + fraction.length > LONG;
-  return h("span", { class: ["money", hero && "hero", isLong && "long", kind].filter(Boolean).join(" ") }, sign || minus, h("span", { class: "unit" }, unit), whole, h("span", { class: "minor" }, fraction));
-}
 
 // The double rule: only under a figure that the ledger proves.
 export function total(...children) {
@@ -102,4 +92,3 @@ export function disclosure(text, content) {
   details.addEventListener("toggle", () => details.open && details.childElementCount === 1 && details.append(content()), { once: false });
   return details;
 }
-

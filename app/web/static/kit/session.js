@@ -5,12 +5,15 @@ import { Problem, problemOf } from "./problems.js";
 
 const OWN_PAGE = { "X-Requested-With": "fincore" };
 const EARLY_MS = 30_000;
+// Kept while this browser has a session. It says nothing about whose, and is a hint only: the cookie decides.
+const MARK = "fincore.session";
 const channel = globalThis.BroadcastChannel ? new BroadcastChannel("fincore") : null;
 
 let user = null;
 let token = null;
 let expiresAt = 0;
 let refreshing = null;
+let resuming = null;
 // Asks the person to sign in again where they are; the frame sets it.
 let askAgain = null;
 
@@ -26,15 +29,33 @@ export function onExpired(ask) {
   askAgain = ask;
 }
 
+// Whether it is worth waiting for `resume`, before anything is shown.
+export function mayBeKnown() {
+  try {
+    return localStorage.getItem(MARK) !== null;
+  } catch {
+    return true;
+  }
+}
+
+function mark(isKnown) {
+  try {
+    if (isKnown) localStorage.setItem(MARK, "yes");
+    else localStorage.removeItem(MARK);
+  } catch {
+    // Without storage everybody may be known.
+  }
+}
+
 // Continues the browser's session, if there is one; returns whether there is.
-export async function resume() {
-  const answer = await ask("POST", "/session/refresh");
-  if (answer.status === 204) return false;
-  adopt(await answer.json());
-  return true;
+export function resume() {
+  resuming = ask("POST", "/session/refresh").then(taken);
+  return resuming;
 }
 
 export async function signIn(email, password) {
+  // Its answer may take the cookie away, so it must not come after that which brings one.
+  await resuming?.catch(() => {});
   adopt(await (await ask("POST", "/session", { email, password })).json());
   channel?.postMessage({ kind: "signed-in", user: user.id });
 }
@@ -42,6 +63,7 @@ export async function signIn(email, password) {
 // Ends the session, in every tab. Who is signed in is known until `forget`.
 export async function signOut() {
   await ask("DELETE", "/session");
+  mark(false);
   channel?.postMessage({ kind: "signed-out" });
 }
 
@@ -70,9 +92,16 @@ export async function refreshed(refused) {
 
 async function renew() {
   const answer = await locked(() => ask("POST", "/session/refresh"));
-  if (answer.status === 200) adopt(await answer.json());
-  else if (askAgain === null || user === null) throw new Problem("expired");
-  else await askAgain();
+  if (await taken(answer)) return;
+  if (askAgain === null || user === null) throw new Problem("expired");
+  await askAgain();
+}
+
+// Takes the session of an answer; returns whether it has one.
+async function taken(answer) {
+  if (answer.status === 204) mark(false);
+  else adopt(await answer.json());
+  return answer.status !== 204;
 }
 
 function adopt(session) {
@@ -80,6 +109,7 @@ function adopt(session) {
   if (user !== null && user.id !== session.user.id) throw new Problem("stranger", { name: session.user.name });
   ({ user, token } = session);
   expiresAt = Date.now() + session.expiresIn * 1_000;
+  mark(true);
 }
 
 function locked(work) {

@@ -2,7 +2,8 @@
 
 import { h, name } from "./dom.js";
 import { get } from "./api.js";
-import { chip, link, money } from "./parts.js";
+import { money } from "./figures.js";
+import { chip, link } from "./parts.js";
 import { nameOf, spaced } from "./people.js";
 import { Problem } from "./problems.js";
 import { when } from "./times.js";

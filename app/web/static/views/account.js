@@ -5,7 +5,8 @@ import { get } from "../kit/api.js";
 import { chart } from "../kit/charts.js";
 import { history } from "../kit/history.js";
 import { custom, format } from "../kit/money.js";
-import { bones, buttonLink, copyButton, facts, head, money, notice, skeletonList, skeletonPage, total } from "../kit/parts.js";
+import { money } from "../kit/figures.js";
+import { bones, buttonLink, copyButton, facts, head, notice, skeletonList, skeletonPage, total } from "../kit/parts.js";
 import { handle, nameOf, namer, ownAccount, savedPayees, spaced } from "../kit/people.js";
 import { qrButton } from "../kit/qr.js";
 

@@ -9,7 +9,8 @@ import { save } from "../kit/download.js";
 import { button, field, form, select } from "../kit/forms.js";
 import * as intents from "../kit/intents.js";
 import { custom, format, formatNumber } from "../kit/money.js";
-import { buttonLink, chip, empty, facts, head, money, notice, sheet, total } from "../kit/parts.js";
+import { money } from "../kit/figures.js";
+import { buttonLink, chip, empty, facts, head, notice, sheet, total } from "../kit/parts.js";
 import { acquainted, handle, nameOf } from "../kit/people.js";
 import { Problem, wordsOf } from "../kit/problems.js";
 

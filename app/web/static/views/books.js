@@ -3,7 +3,8 @@
 import { h } from "../kit/dom.js";
 import { get } from "../kit/api.js";
 import { custom, format } from "../kit/money.js";
-import { empty, head, money, notice, sheet, total } from "../kit/parts.js";
+import { money } from "../kit/figures.js";
+import { empty, head, notice, sheet, total } from "../kit/parts.js";
 import { exact } from "../kit/times.js";
 
 export async function view(place, screen) {

@@ -9,8 +9,9 @@ import { currentUser, signIn } from "../kit/session.js";
 export const isInstant = true;
 
 export async function view(place, screen) {
-  if (currentUser()) return go("/", { replace: true });
-  screen.show("Sign in", render(place.query, () => go(ownPath(place.query.get("next")), { replace: true })));
+  const goOn = () => go(ownPath(place.query.get("next")), { replace: true });
+  if (currentUser()) return goOn();
+  screen.show("Sign in", render(place.query, goOn));
 }
 
 function render(query, onDone) {
