@@ -63,7 +63,7 @@ FILES_OF_ITS_OWN = {
         "verification",
     },
     "events": {"waiting"},
-    "transactions": {"receipts"},
+    "transactions": {"pages", "receipts"},
     "web": {"assets", "cookies", "linking"},
     "webhooks": {"attempts", "dispatch", "outgoing", "signing", "statuses", "targets"},
 }
@@ -275,19 +275,10 @@ def test_services_reach_the_ledger_through_its_front() -> None:
 
 
 def test_repositories_know_the_database_and_what_the_ledger_records() -> None:
-    allowed = {
-        "app.mongo",
-        "app.mongo.lists",
-        "app.mongo.together",
-        "app.clock",
-        "app.ledger.documents",
-        "app.ledger.records",
-        "app.ledger.repository",
-        "app.ledger.state",
-        "bson",
-        "pymongo",
-    }
-    allowed |= {"app.webhooks.statuses", "app.outbox", "app.outbox.feed", "app.outbox.messages", "app.outbox.news"}
+    allowed = {f"app.ledger.{name}" for name in ("documents", "records", "repository", "state")}
+    allowed |= {"app.mongo", "app.mongo.lists", "app.mongo.together", "app.clock", "bson", "pymongo"}
+    allowed |= {"app.outbox", "app.outbox.feed", "app.outbox.messages", "app.outbox.news"}
+    allowed |= {"app.transactions.pages", "app.webhooks.statuses"}
     for module in modules("repository"):
         assert {name for name in imports(module) if not is_standard(name)} <= allowed, module
 

@@ -280,7 +280,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
     found, stop = service.find_history(viewer, filters, account=account, after=page.after, limit=page.fetch)
     return page.answer(
         "transactions",
-        (service.as_seen_by(viewer, each) for each in found),
+        (service.members_as_seen_by(viewer, each) for each in found),
         position=lambda transaction: (transaction["created_at"], transaction["id"]),
         stop=stop,
     )
