@@ -9,6 +9,7 @@ from pymongo.database import Database
 from app.ledger import documents
 from app.ledger.proof import verify
 from app.mongo import Document
+from tests.again import again
 from tests.people import Bank
 from tests.sealing import sealed
 
@@ -43,10 +44,15 @@ def change(database: Database[Document], transaction: ObjectId, fields: dict[str
 
 
 def small_ledger(bank: Bank, database: Database[Document]) -> Ledger:
+    asha, ravi, sent = again(database, bank, _make_small_ledger)
+    return Ledger(database, asha, ravi, list(sent))
+
+
+def _make_small_ledger(bank: Bank) -> tuple[ObjectId, ObjectId, list[ObjectId]]:
     asha, ashas = bank.customer(1_000)
     _, ravis = bank.customer()
     sent = [asha.transfer(ashas, ravis, n, description="Rent").body["transaction"]["id"] for n in (100, 200, 300)]
-    return Ledger(database, ObjectId(ashas), ObjectId(ravis), [ObjectId(id_) for id_ in sent])
+    return ObjectId(ashas), ObjectId(ravis), [ObjectId(id_) for id_ in sent]
 
 
 def faults() -> list[Named]:
