@@ -11,6 +11,7 @@ from app.ledger.proof import verify
 from app.mongo import Document
 from tests.again import again
 from tests.people import Bank
+from tests.sealing import sealed
 
 # kind, account, sequence, transaction: None where a fault has none.
 Named = tuple[str, ObjectId | None, int | None, ObjectId | None]
@@ -64,6 +65,6 @@ def resealed(database: Database[Document], account: ObjectId, first: int) -> Non
     """Give all entries from `first` on hashes that fit again, as a careful forger would."""
     entries = list(database.ledger_entries.find({"account": account}).sort("sequence", 1))
     for before, after in zip(entries[first - 1 :], entries[first:], strict=False):
-        entry = replace(documents.to_entry(after), previous_hash=bytes(before["hash"])).sealed()
+        entry = sealed(replace(documents.to_entry(after), previous_hash=bytes(before["hash"])))
         after.update(previous_hash=entry.previous_hash, hash=entry.hash)
         database.ledger_entries.replace_one({"_id": after["_id"]}, after, bypass_document_validation=True)
