@@ -54,8 +54,8 @@ bench: $(INSTALLED) ## measure what is said to be fast: make bench ARGS='--again
 lint: $(INSTALLED) ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy
-	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app clients local config.py wsgi.py gunicorn.conf.py
+	@.venv/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive app clients local config.py wsgi.py gunicorn.conf.py & \
+		beside=$$!; .venv/bin/mypy; types=$$?; wait $$beside && exit $$types
 
 openapi: $(INSTALLED) ## write the API's description to openapi.json
 	@.venv/bin/python -m clients.document
