@@ -3,15 +3,15 @@
 from playwright.sync_api import Browser, Page, Route, expect
 
 from local.processes import free_port
-from tests.people import Bank, Person
+from tests.people import Person
 from tests.server import running_server
 from tests.web.browser import PHONE, open_page
 from tests.web.conftest import sign_in
 from tests.web.slow_phone import BYTES_PER_S, LATENCY_MS
 from tests.web.test_paying import fill_payment
 
-# What a phone's processor makes of it is measured by `python -m tests.web.slow_phone`, because here other processes would
-# be measured too. So this much of the second is for the network.
+# Of the second after which the page is to be usable, this is for the network. What a processor makes of the rest is
+# measured by `python -m tests.web.slow_phone`, because here other processes would be measured too.
 NETWORK_S_MAX = 0.4
 FIRST_FILES = {"main.js", "style.css", "theme.js"}
 LOADED = """() => performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))
