@@ -14,7 +14,7 @@ CONNECTIONS = extent(64, brief=4)
 ACCOUNTS_EACH = 4
 FUNDS = 1_000_000_000
 BODIES_EACH = 200
-BATCH_SIZE = 500
+BATCH_SIZE = extent(500, brief=20)
 
 Customer = tuple[Person, list[str]]
 

@@ -5,6 +5,7 @@ woken once for all calls that it has not seen yet. Each wake-up and each hand-ov
 because the thread that goes on has to wait for the interpreter's lock.
 """
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -77,7 +78,9 @@ class Calls:
         self._calls.append(partial(call, *arguments))
         if not self._is_told:
             self._is_told = True
-            os.eventfd_write(self._descriptor, 1)
+            # A worker that has ended makes no more calls.
+            with contextlib.suppress(OSError):
+                os.eventfd_write(self._descriptor, 1)
 
     def run_callbacks(self, _socket: Any = None) -> None:
         """Make the calls that are there by now. Call it on the main thread when the descriptor is readable."""

@@ -374,10 +374,12 @@ def test_bad_settings_are_all_named(launch: Callable[..., Run]) -> None:
 
 def test_a_standalone_server_is_refused(launch: Callable[..., Run], replica_set: ReplicaSet, tmp_path: Path) -> None:
     port = free_port()
-    (tmp_path / "standalone").mkdir()
-    options = ["--port", str(port), "--dbpath", str(tmp_path / "standalone"), "--bind_ip", LOOPBACK, "--nounixsocket"]
+    options = ["--port", str(port), "--dbpath", str(tmp_path), "--bind_ip", LOOPBACK, "--nounixsocket"]
     standalone = subprocess.Popen([str(replica_set.binary), *options], stdout=subprocess.DEVNULL)
     try:
+        # The supervisor waits some seconds for its server, and this one starts beside other tests.
+        with MongoClient[Document](LOOPBACK, port, serverSelectionTimeoutMS=int(START_TIMEOUT_S * 1_000)) as client:
+            client.admin.command("ping")
         for query in ("", "?replicaSet=rs0"):
             run = launch(MONGO_URI=f"mongodb://{LOOPBACK}:{port}/fincore{query}")
             assert run.ended() == 1

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import ObjectId
@@ -16,7 +16,7 @@ from app import mongo
 from app.mail.desk import ATTEMPTS_MAX
 from app.mail.smtp import mail
 from app.mongo import Document
-from app.outbox import messages
+from app.outbox import completeness, messages
 from app.outbox import repository as outbox
 from app.settings.policies import MailPolicy
 from app.webhooks.dispatch import SIGN
@@ -175,7 +175,11 @@ def test_retry_refuses_what_it_can_not_do(app: Flask, database: Database[Documen
     assert "either the ID" in run(app, "retry", str(message_id), "--dead", code=2)
 
 
-def test_verify_names_what_a_deleted_document_told_of(app: Flask, bank: Bank, database: Database[Document]) -> None:
+def test_verify_names_what_a_deleted_document_told_of(
+    app: Flask, bank: Bank, database: Database[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In a few long steps, because it is looked at once for each document, and most hours have nothing in them.
+    monkeypatch.setattr(completeness, "STEP", timedelta(hours=12))
     payer, from_account = bank.customer(1_000)
     _, to_account = bank.customer()
     body = {"fromAccount": from_account, "toAccount": to_account, "amount": 100}
