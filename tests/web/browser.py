@@ -106,4 +106,4 @@ def watched(context: BrowserContext) -> Iterator[tuple[Page, Faults]]:
     page, faults = context.new_page(), Faults()
     faults.watch(page)
     yield page, faults
-    assert faults.unexpected == []
+    assert not faults.unexpected, faults.unexpected

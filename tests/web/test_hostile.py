@@ -148,7 +148,8 @@ def test_whoever_comes_next_finds_nothing_of_who_was_here(page: Page, asha: tupl
 def test_a_page_that_the_browser_kept_shows_nothing_to_whoever_goes_back(
     browser: Browser, address: str, asha: tuple[Person, str]
 ) -> None:
-    with keeping(browser) as keeper, open_page(keeper, address) as (page, _):
+    with keeping(browser) as keeper, open_page(keeper, address) as (page, faults):
+        faults.expect("favicon")  # other pages than this have none
         sign_in(page, asha[0])
         page.evaluate(
             "addEventListener('pageshow', ({ persisted }) => {"
