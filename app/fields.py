@@ -7,11 +7,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import bson.tz_util
 import orjson
-from bson import ObjectId
+from bson import DatetimeMS, ObjectId
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
 
 from app import account_numbers
@@ -251,11 +252,20 @@ class UtcDateTime(fields.Field[datetime]):
             raise self.make_error("invalid") from error
 
 
-def rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime | DatetimeMS) -> str:
     """Return the moment in UTC with milliseconds, such as 2026-11-22T16:00:00.123Z."""
+    if isinstance(moment, DatetimeMS):
+        second, milliseconds = divmod(int(moment), 1_000)
+        return f"{_to_the_second(second)}.{milliseconds:03}Z"
     in_utc = moment if moment.tzinfo in _UTC_ALREADY else moment.astimezone(UTC)
     # Without its zone, because the driver's zone is a class in Python that is asked for its offset each time.
     return in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+@lru_cache(maxsize=1_024)  # the items of a page mostly have few seconds, or the same two times each
+def _to_the_second(second: int) -> str:
+    """Return the time that is this many seconds after the start of 1970, such as 2026-11-22T16:00:00."""
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 class Line(fields.String):
@@ -279,6 +289,9 @@ class Line(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
+        if text.isascii() and text.isprintable() and (self._blank_allowed or text.strip()):
+            # Most text is this, and then nothing below can be wrong with it.
+            return text
         if any(unicodedata.category(character) in _BREAKING for character in text):
             raise self.make_error("control")
         if not _REORDERING.isdisjoint(text):

@@ -25,6 +25,12 @@ from app.outbox import repository as outbox
 # are read too.
 ACCOUNTS_PER_USER_MAX = 1_000
 
+# Which accounts each user had when they were last listed. It only tells what to read along with the list, so that the
+# list takes one round trip. If a user has got another account since, the balances are read once more.
+GUESSES_MAX = 10_000
+GUESSED_ACCOUNTS_MAX = 20
+_listed_last: dict[ObjectId, tuple[ObjectId, ...]] = {}
+
 Result = TypeVar("Result")
 
 
@@ -154,8 +160,9 @@ def balance_ahead(_user_id: ObjectId, account_id: ObjectId) -> list[together.Key
 
 
 def accounts_ahead(user_id: ObjectId) -> list[together.Key]:
-    """Return the keys of what `list_accounts` reads first."""
-    return [(repository.ACCOUNTS_OF_USERS, user_id), *role_ahead(user_id)]
+    """Return the keys of what `list_accounts` reads, as far as it can be guessed which accounts the user has."""
+    heads = [(ledger.HEADS, account) for account in _listed_last.get(user_id, ())]
+    return [(repository.ACCOUNTS_OF_USERS, user_id), *role_ahead(user_id), *heads]
 
 
 def own_accounts_ahead(user_id: ObjectId) -> list[together.Key]:
@@ -224,7 +231,13 @@ def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owne
 def list_accounts(*, user_id: ObjectId) -> list[Document]:
     """Return the user's accounts as they see them, with `balance` and `available_balance` from the newest entries."""
     sees_all = reads_everything(user_id)
-    return [as_seen(account, sees_all=sees_all) for account in with_balances(repository.find_accounts_of(user_id))]
+    accounts = repository.find_accounts_of(user_id)
+    shown = [as_seen(account, sees_all=sees_all) for account in with_balances(accounts)]
+    if len(accounts) <= GUESSED_ACCOUNTS_MAX:
+        if len(_listed_last) >= GUESSES_MAX:
+            _listed_last.clear()
+        _listed_last[user_id] = tuple(account["_id"] for account in accounts)
+    return shown
 
 
 def own_account_ids(user_id: ObjectId) -> list[ObjectId]:

@@ -5,6 +5,7 @@ They give the same results at a fraction of the cost; `tests/unit/test_compiled.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
@@ -17,12 +18,12 @@ Load = Callable[[Any], Any]
 # The only preparation of input that `loader_of` knows. A schema with any other is left to marshmallow.
 _KNOWN_PREPARATION = {"drop_nulls"}
 _LOAD_HOOKS = ("pre_load", "post_load", "validates", "validates_schema")
-# What these fields do with a value that is not None.
-_SIMPLE: dict[Any, Dump] = {
-    fields.Field._serialize: lambda value: value,
-    fields.String._serialize: lambda value: value if type(value) is str else _text(value),
-    Id._serialize: str,
-    UtcDateTime._serialize: rfc3339,
+# What these fields make of a `value` that is not None, as an expression.
+_SIMPLE: dict[Any, str] = {
+    fields.Field._serialize: "value",
+    fields.String._serialize: "value if type(value) is str else text(value)",
+    Id._serialize: "str(value)",
+    UtcDateTime._serialize: "rfc3339(value)",
 }
 
 
@@ -30,38 +31,58 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+_NAMES: Mapping[str, Any] = {
+    "Mapping": Mapping,
+    "missing": missing,
+    "partial": partial,
+    "rfc3339": rfc3339,
+    "text": _text,
+}
+
+
 def dumper_of(schema: Schema) -> Dump:
-    """Return a function that dumps one object, a mapping or one with attributes, as `schema.dump` does."""
+    """Return a function that dumps one object, a mapping or one with attributes, as `schema.dump` does.
+
+    It is written as the code that one would write for this schema by hand, one statement a field, because a loop over
+    the fields takes twice as long. Of each field it has:
+
+        value = read("created_at", missing)
+        if value is not missing:
+            shown["createdAt"] = None if value is None else rfc3339(value)
+    """
     if schema._hooks["pre_dump"] or schema._hooks["post_dump"]:
         return schema.dump
-    plan = [_dumped(name, field) for name, field in schema.dump_fields.items()]
-
-    def dump(found: Any) -> dict[str, Any]:
-        is_mapping = isinstance(found, Mapping)
-        shown = {}
-        for key, name, read, convert in plan:
-            if read is not None:
-                value = read(found)
-            elif is_mapping:
-                value = found.get(name, missing)
-            else:
-                value = getattr(found, name, missing)
-            if value is not missing:
-                # No field makes anything else of None.
-                shown[key] = None if value is None else convert(value)
-        return shown
-
+    names = dict(_NAMES)
+    lines = [
+        "def dump(found):",
+        "    is_mapping = type(found) is dict or isinstance(found, Mapping)",
+        "    read = found.get if is_mapping else partial(getattr, found)",
+        "    shown = {}",
+    ]
+    for number, (name, field) in enumerate(schema.dump_fields.items()):
+        key = field.data_key if field.data_key is not None else name
+        reading, known = _reading(number, name, field)
+        writing, used = _writing(number, field)
+        names |= known | used
+        lines += [
+            f"    value = {reading}",
+            "    if value is not missing:",
+            # No field makes anything else of None.
+            f"        shown[{key!r}] = None if value is None else {writing}",
+        ]
+    # The text is made of the schema's own names alone.
+    exec("\n".join([*lines, "    return shown"]), names)  # noqa: S102
+    dump: Dump = names["dump"]
     return dump
 
 
-def _dumped(name: str, field: fields.Field[Any]) -> tuple[str, str, Dump | None, Dump]:
-    """Return a field's name in JSON, its name in the object, how to read it if not by name, and how to write it."""
-    key = field.data_key if field.data_key is not None else name
-    attribute = field.attribute or name
-    if type(field).get_value is not fields.Field.get_value or "." in attribute or field.dump_default is not missing:
+def _reading(number: int, name: str, field: fields.Field[Any]) -> tuple[str, dict[str, Any]]:
+    """Return an expression for a field's value in the object, and the names in it."""
+    attribute, default = field.attribute or name, field.dump_default
+    if type(field).get_value is not fields.Field.get_value or "." in attribute or callable(default):
         schema = field.parent
-        return key, attribute, lambda found: _read(field, name, found, schema), _converter(field)
-    return key, attribute, None, _converter(field)
+        return f"read_{number}(found)", {f"read_{number}": lambda found: _read(field, name, found, schema)}
+    return f"read({attribute!r}, default_{number})", {f"default_{number}": default}
 
 
 def _read(field: fields.Field[Any], name: str, found: Any, schema: Any) -> Any:
@@ -72,6 +93,24 @@ def _read(field: fields.Field[Any], name: str, found: Any, schema: Any) -> Any:
     return default() if callable(default) else default
 
 
+def _writing(number: int, field: fields.Field[Any]) -> tuple[str, dict[str, Any]]:
+    """Return an expression for what the field makes of a `value`, and the names in it."""
+    simple = _simple(field)
+    if simple is not None:
+        return simple, {}
+    return f"convert_{number}(value)", {f"convert_{number}": _converter(field)}
+
+
+def _simple(field: fields.Field[Any]) -> str | None:
+    if (
+        type(field)._serialize is fields.Integer._serialize
+        and isinstance(field, fields.Integer)
+        and not field.as_string
+    ):
+        return "int(value)"
+    return _SIMPLE.get(type(field)._serialize)
+
+
 def _converter(field: fields.Field[Any]) -> Dump:
     if isinstance(field, fields.Nested):
         dump = dumper_of(field.schema)
@@ -79,13 +118,7 @@ def _converter(field: fields.Field[Any]) -> Dump:
     if type(field) is fields.List:
         convert = _converter(field.inner)
         return lambda many: [None if one is None else convert(one) for one in many]
-    if (
-        type(field)._serialize is fields.Integer._serialize
-        and isinstance(field, fields.Integer)
-        and not field.as_string
-    ):
-        return int
-    return _SIMPLE.get(type(field)._serialize) or (lambda value: field._serialize(value, None, None))
+    return lambda value: field._serialize(value, None, None)
 
 
 def loader_of(schema: Schema) -> Load:

@@ -14,11 +14,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from app.mongo.client import Document, database
+from app.mongo.client import Document
+from app.mongo.reads import aggregate
 from app.mongo.shared import SharedRead
-
-# All that a query finds comes in its first answer, unless it is very much.
-FOUND_AT_ONCE_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +36,9 @@ def by_id(collection: str) -> Kind:
 
 
 Key = tuple[Kind, Any]
+
+# No document has a field of this name.
+_KIND = "_kind"
 
 _expected: ContextVar[tuple[Key, ...]] = ContextVar("expected", default=())
 _brought: ContextVar[dict[Key, Document | None] | None] = ContextVar("brought", default=None)
@@ -81,19 +82,13 @@ def _find_in_one_query(keys: Collection[Key]) -> dict[Key, Document]:
     # By their names, so that accounts are read before entries, and an account's first entry is never missed.
     kinds = sorted(by_kind, key=lambda kind: kind.collection)
     first, *others = (kind.stages(by_kind[kind]) for kind in kinds)
-    collection = database()[kinds[0].collection]
-    if not others:
-        return {(kinds[0], found["_id"]): found for found in collection.aggregate(first, batchSize=FOUND_AT_ONCE_MAX)}
-    pipeline = [*first, _marked(0)]
+    pipeline = list(first)
     for number, stages in enumerate(others, 1):
-        pipeline.append({"$unionWith": {"coll": kinds[number].collection, "pipeline": [*stages, _marked(number)]}})
-    marked = collection.aggregate(pipeline, batchSize=FOUND_AT_ONCE_MAX)
-    return {(kinds[each["kind"]], each["found"]["_id"]): each["found"] for each in marked}
-
-
-def _marked(number: int) -> Document:
-    """Return a stage that says of what kind a document is."""
-    return {"$project": {"_id": 0, "kind": {"$literal": number}, "found": "$$ROOT"}}
+        # Says of what kind a document is. To put the document into another one would cost more than all else here.
+        marked = {"$set": {_KIND: {"$literal": number}}}
+        pipeline.append({"$unionWith": {"coll": kinds[number].collection, "pipeline": [*stages, marked]}})
+    found = aggregate(kinds[0].collection, pipeline)
+    return {(kinds[each.pop(_KIND, 0)], each["_id"]): each for each in found}
 
 
 _shared: SharedRead[Key, Document] = SharedRead(_find_in_one_query)

@@ -12,10 +12,11 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app.clock import at_or_after
-from app.ledger.documents import to_transaction
+from app.ledger.documents import members_of, to_transaction
 from app.ledger.records import Transaction, TransactionKind, TransactionStatus
 from app.mongo import Document, database
 from app.mongo.lists import Position, behind, first_of_each, search
+from app.transactions import pages
 
 # For up to this many accounts, MongoDB merges the index ranges in order. For more, it would sort the results.
 MERGED_ACCOUNTS_MAX = 100
@@ -35,15 +36,20 @@ def find_history(
     declines_of: ObjectId | None,
     after: Position | None,
     limit: int,
-) -> tuple[Iterator[Transaction], Position | None]:
+) -> tuple[Iterator[Document], Position | None]:
     """Return up to `limit` transactions of these accounts, newest first, and where to go on if the search stopped.
 
-    It stops where a filter has rejected so many that the next page must go on (see `lists.search`).
+    Each is what `documents.members_of` returns. The search stops where a filter has rejected so many that the next page
+    must go on (see `lists.search`).
     `filters` may have direction, status, kind, from_time and to_time. The times are compared with created_at;
     to_time is exclusive. Declined transactions are listed only if the user `declines_of` initiated them; None: all are.
     """
     among, wanted = _among(filters, after), _wanted(filters, accounts)
     parts = list(_parts(filters.get("status"), declines_of))
+    is_whole = len(parts) > 1 and not among and not wanted
+    if is_whole and declines_of is not None and 0 < len(accounts) <= pages.ACCOUNTS_MAX:
+        found = pages.read(first_page(accounts, user=declines_of, limit=limit))
+        return map(members_of, found), None
     groups = [accounts[first : first + MERGED_ACCOUNTS_MAX] for first in range(0, len(accounts), MERGED_ACCOUNTS_MAX)]
     walks = [walk for group in groups for walk in _walks(group, parts, among, wanted, limit)]
     # Where one walk stopped, the page stops. What the others found behind that place is found again from there.
@@ -51,7 +57,12 @@ def find_history(
     merged = heapq.merge(*(found for found, _ in walks), key=_position, reverse=True)
     # A transfer between accounts of two groups is found in both.
     unique = (next(same) for _, same in groupby(merged, key=_position))
-    return (to_transaction(each) for each in unique if stop is None or _position(each) >= stop), stop
+    return (members_of(each) for each in unique if stop is None or _position(each) >= stop), stop
+
+
+def first_page(accounts: Sequence[ObjectId], *, user: ObjectId, limit: int) -> pages.Page:
+    """Return what finds the newest transactions of these accounts, which are the user's own."""
+    return pages.Page(frozenset(accounts), user, limit, _queries(accounts, list(_parts(None, user)), {}))
 
 
 def _parts(status: str | None, declines_of: ObjectId | None) -> Iterator[tuple[Document, str]]:
@@ -93,6 +104,14 @@ def _wanted(filters: Mapping[str, Any], mine: Sequence[ObjectId]) -> Document:
     return wanted
 
 
+def _queries(
+    accounts: Sequence[ObjectId], parts: Sequence[tuple[Document, str]], among: Document
+) -> list[tuple[Document, str]]:
+    """Return the parts as they are asked for among these accounts."""
+    of_accounts = {"accounts": accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}, **among}
+    return [({**part, **of_accounts}, index) for part, index in parts]
+
+
 def _position(document: Document) -> Position:
     return document["created_at"], document["_id"]
 
@@ -101,9 +120,8 @@ def _walks(
     accounts: Sequence[ObjectId], parts: Sequence[tuple[Document, str]], among: Document, wanted: Document, limit: int
 ) -> list[tuple[list[Document], Position | None]]:
     """Return what was found among these accounts, in one or several walks, each with where it stopped."""
-    of_accounts = {"accounts": accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}, **among}
-    queries = [({**part, **of_accounts}, index) for part, index in parts]
-    transactions = database().transactions
+    queries = _queries(accounts, parts, among)
     if not wanted:
-        return [(first_of_each(transactions, queries, time="created_at", limit=limit), None)]
+        return [(first_of_each("transactions", queries, time="created_at", limit=limit), None)]
+    transactions = database().transactions
     return [search(transactions, query, wanted, time="created_at", limit=limit, hint=index) for query, index in queries]

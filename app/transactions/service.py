@@ -3,7 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
@@ -119,13 +119,15 @@ def _for_the_bank(act: Act | None) -> Act | None:
 def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
     """Return the command for several transfers in one block: all or none if `atomic`, otherwise each by itself."""
     request = {**request, "transfers": with_ids(request["transfers"], *_ACCOUNTS)}
+    # All at once, because each request for random bytes is a call of the kernel.
+    salts = secrets.token_bytes(SALT_BYTES * len(request["transfers"]))
     items = tuple(
         Transfer(
             id=ObjectId(),
             user=user_id,
             idempotency_key=item_key(request["idempotency_key"], index),
             fingerprint={},
-            salt=secrets.token_bytes(SALT_BYTES),
+            salt=salts[SALT_BYTES * index : SALT_BYTES * (index + 1)],
             kind=TransactionKind.TRANSFER,
             **_movement(item),
         )
@@ -168,11 +170,12 @@ def _release_alone(command: Expire) -> list[Outcome]:
 
 def find_history(
     viewer: ObjectId, filters: Mapping[str, Any], *, account: Document | None, after: Position | None, limit: int
-) -> tuple[Iterator[Transaction], Position | None]:
+) -> tuple[Iterator[Document], Position | None]:
     """Return up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first, and a position.
 
-    `filters` and the position are those of `repository.find_history`. A user's own history has only the declined
-    transactions that the user initiated. A declined one moved nothing, and its payee must not learn what the payer has.
+    The transactions, `filters` and the position are those of `repository.find_history`. A user's own history has only
+    the declined transactions that the user initiated. A declined one moved nothing, and its payee must not learn what
+    the payer has.
     """
     accounts = [account["_id"]] if account else own_account_ids(viewer)
     is_own = account is None or account.get("user") == viewer
@@ -241,16 +244,23 @@ def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Document, 
 
 
 def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
-    """Return the members of a transaction as the viewer may see them. None stands for no particular viewer.
+    """Return the members of a transaction as the viewer may see them. None stands for no particular viewer."""
+    failure = transaction.failure
+    members = {name: getattr(transaction, name) for name in _MEMBERS}
+    members["failure"] = None if failure is None else {"code": failure.code, "detail": failure.detail}
+    return members_as_seen_by(viewer, members)
+
+
+def members_as_seen_by(viewer: ObjectId | None, members: Document) -> Document:
+    """Return those members of a transaction that the viewer may see.
 
     Only the initiator sees the idempotency key, and the detail of a failure, because that can name the payer's balance.
     """
-    members = {name: getattr(transaction, name) for name in _MEMBERS}
-    if transaction.user == viewer:
+    if members["user"] == viewer:
         return members
-    failure = transaction.failure
-    if failure is not None and transaction.status is TransactionStatus.FAILED:
-        failure = replace(failure, detail=PROBLEMS[failure.code].title)
+    failure = members["failure"]
+    if failure is not None and members["status"] == TransactionStatus.FAILED:
+        failure = {**failure, "detail": PROBLEMS[failure["code"]].title}
     return {**members, "idempotency_key": None, "failure": failure}
 
 

@@ -15,10 +15,10 @@ from app.mongo import Document
 from app.mongo.migrations import run, steps, version_2
 from app.mongo.migrations.run import NOBODY
 from tests.api.test_account_numbers import UNKNOWN
+from tests.asked import commands
 from tests.chance import Draws
 from tests.clients import Answer
 from tests.integration.tampering import faults
-from tests.integration.test_together import commands
 from tests.people import Bank, new_key
 from tests.upgrades import run_again
 

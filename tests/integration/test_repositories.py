@@ -9,6 +9,7 @@ import mongomock
 import pytest
 from bson import ObjectId
 from pymongo.database import Database
+from pymongo.errors import NotPrimaryError
 
 from app import mongo
 from app.accounts import repository as accounts
@@ -23,7 +24,9 @@ NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
 
 @pytest.fixture(params=["mongomock", "mongodb"])
-def store(request: pytest.FixtureRequest, replica_set: ReplicaSet) -> Iterator[Database[Document]]:
+def store(
+    request: pytest.FixtureRequest, replica_set: ReplicaSet, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database[Document]]:
     """An empty database of either kind, which the repositories use."""
     if request.param == "mongodb":
         database = request.getfixturevalue("database")
@@ -32,9 +35,15 @@ def store(request: pytest.FixtureRequest, replica_set: ReplicaSet) -> Iterator[D
         return
     mongo.close()
     fake: Database[Document] = mongomock.MongoClient(tz_aware=True)["fincore"]
+    # It knows cursors and no commands, so it is a server that steps down each time that it gets one.
+    monkeypatch.setattr(mongomock.Database, "command", _stepping_down)
     mongo.use(fake)
     yield fake
     mongo.close()
+
+
+def _stepping_down(*_arguments: Any, **_options: Any) -> None:
+    raise NotPrimaryError("mongomock")
 
 
 def numbered(n: int) -> ObjectId:

@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from bson import ObjectId
 from pymongo.database import Database
+from pymongo.errors import NotPrimaryError
 
 from app.auth.repository import REVOCATIONS, USERS
-from app.mongo import Document, together
+from app.mongo import Document, reads, together
 from tests.asked import commands
 from tests.people import Bank
 
@@ -26,7 +28,7 @@ def nothing_expected() -> Iterator[None]:
         ("/api/accounts/{account}/balance", 1),
         ("/api/accounts/{account}", 1),
         ("/api/auth/me", 1),
-        # The accounts come with the token, their heads after them.
+        # The accounts come with the token, their heads after them: nobody can guess yet which accounts these are.
         ("/api/accounts", 2),
         # The accounts come with the token. What was declined is a walk of its own.
         ("/api/transactions", 2),
@@ -43,6 +45,45 @@ def test_a_read_takes_no_query_more_than_it_needs(
         answer = person.get(path.format(account=account))
     assert answer.status == 200
     assert [each["op"] for each in sent] in ([("command")] * queries, ["command"] + ["query"] * (queries - 1))
+
+
+def test_the_balances_of_accounts_that_were_listed_before_come_with_the_token(
+    bank: Bank, database: Database[Document]
+) -> None:
+    person, account = bank.customer(100)
+
+    def listed() -> tuple[list[tuple[str, int]], int]:
+        with commands(database) as sent:
+            accounts = person.get("/api/accounts").body["accounts"]
+        return [(each["id"], each["balance"]) for each in accounts], len(sent)
+
+    assert listed() == ([(account, 100)], 2)
+    bank.fund(account, 1)
+    assert listed() == ([(account, 101)], 1)
+    another = person.open_account()
+    assert listed() == ([(account, 101), (another, 0)], 2)
+    bank.fund(another, 7)
+    assert listed() == ([(account, 101), (another, 7)], 1)
+
+
+def test_an_aggregation_is_asked_for_again_if_a_failover_or_its_size_ends_the_first_attempt(
+    bank: Bank, database: Database[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = ObjectId(bank.register().id)
+    stages: list[Document] = [{"$match": {"_id": user}}]
+    asked = Database.command
+
+    def fails(self: Database[Document], command: Any, *args: Any, **options: Any) -> Any:
+        raise NotPrimaryError("stepped down")
+
+    monkeypatch.setattr(Database, "command", fails)
+    assert [each["_id"] for each in reads.aggregate("users", stages)] == [user]
+    monkeypatch.setattr(Database, "command", asked)
+    monkeypatch.setattr(reads, "FOUND_AT_ONCE_MAX", 10)
+    many: list[Document] = [*stages, {"$project": {"number": {"$range": [0, 40]}}}, {"$unwind": "$number"}]
+    with commands(database) as sent:
+        assert [each["number"] for each in reads.aggregate("users", many)] == list(range(40))
+    assert [next(iter(each["command"])) for each in sent] == ["aggregate", "killCursors", "aggregate"]
 
 
 def test_a_read_ahead_sees_what_was_committed_before_the_request(bank: Bank) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import DatetimeMS, ObjectId
 from marshmallow import ValidationError, fields
 
 from app.fields import (
@@ -184,9 +184,11 @@ def test_anything_else_is_no_time(value: Any) -> None:
         (datetime(2026, 11, 22, 16, tzinfo=UTC), "2026-11-22T16:00:00.000Z"),
         (datetime(2026, 11, 22, 16, 0, 0, 123_999, tzinfo=UTC), "2026-11-22T16:00:00.123Z"),
         (datetime(2026, 11, 22, 21, 30, tzinfo=timezone(timedelta(hours=5.5))), "2026-11-22T16:00:00.000Z"),
+        (DatetimeMS(1_795_363_200_007), "2026-11-22T16:00:00.007Z"),
+        (DatetimeMS(-1), "1969-12-31T23:59:59.999Z"),
     ],
 )
-def test_a_time_goes_out_in_utc_with_milliseconds(moment: datetime, text: str) -> None:
+def test_a_time_goes_out_in_utc_with_milliseconds(moment: datetime | DatetimeMS, text: str) -> None:
     assert rfc3339(moment) == text
     assert UtcDateTime().serialize("at", {"at": moment}) == text
 

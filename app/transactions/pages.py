@@ -1,0 +1,95 @@
+"""First pages of histories, by one query for all who ask for one at the same moment.
+
+A query costs as much as many transactions. So those who come while one is under way share the next one (see `shared`):
+each page has all that was committed before it was asked for, and none is kept.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from bson import ObjectId
+
+from app.mongo import Document
+from app.mongo.lists import AS_STORED, first_of_each, newest_first
+from app.mongo.reads import aggregate
+from app.mongo.shared import SharedRead
+
+# So many pages share a query. More would keep the first of them waiting for the last.
+PAGES_MAX = 8
+# Beyond 200 ranges of an index MongoDB does not merge them in order. Pages of more accounts than this are read alone.
+ACCOUNTS_MAX = 16
+_TIME = "created_at"
+_ORDER = dict(newest_first(_TIME))
+_MARK = "of_page"
+_DECLINED = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """The newest `limit` transactions of some accounts, of the declined ones only those that `user` initiated.
+
+    `parts` are the queries for the declined ones and for the others, each with its index.
+    """
+
+    accounts: frozenset[ObjectId]
+    user: ObjectId
+    limit: int
+    parts: Sequence[tuple[Document, str]]
+
+
+def read(page: Page) -> list[Document]:
+    """Return the page's documents as `lists.first_of_each` does."""
+    return _shared.read([page])[page]
+
+
+def find(pages: Collection[Page]) -> dict[Page, list[Document]]:
+    """Return the documents of each page."""
+    if len(pages) == 1:
+        return {page: _alone(page) for page in pages}
+    in_order = list(pages)
+    found: dict[int, list[Document]] = defaultdict(list)
+    limit = sum(page.limit for page in in_order)
+    for document in aggregate("transactions", _stages(in_order, limit), codec=AS_STORED, hint=in_order[0].parts[0][1]):
+        found[document[_MARK]].append(document)
+    declined = found[_DECLINED]
+    # All declined ones from here on are known. Mostly there are few, and all are known.
+    horizon = _position(declined[-1]) if len(declined) == limit else None
+    return {page: _complete(page, found[number], declined, horizon) for number, page in enumerate(in_order)}
+
+
+def _stages(pages: Sequence[Page], limit: int) -> list[Document]:
+    """Return the aggregation that finds all pages: first what their users had declined, then the rest of each page."""
+    declined: list[Document] = [page.parts[0][0] for page in pages]
+    # All of these in one walk, because mostly it finds nothing, and only the first walk can be held to its index.
+    stages: list[Document] = [{"$match": {"$or": declined}}, {"$sort": _ORDER}, {"$limit": limit}, _marked(_DECLINED)]
+    for number, page in enumerate(pages):
+        rest = [{"$match": page.parts[1][0]}, {"$sort": _ORDER}, {"$limit": page.limit}, _marked(number)]
+        stages.append({"$unionWith": {"coll": "transactions", "pipeline": rest}})
+    return stages
+
+
+def _marked(number: int) -> Document:
+    return {"$set": {_MARK: {"$literal": number}}}
+
+
+def _complete(
+    page: Page, rest: list[Document], declined: list[Document], horizon: tuple[int, ObjectId] | None
+) -> list[Document]:
+    """Return the page, put together of what was found for it and of the declined ones that belong to it."""
+    own = [each for each in declined if each["user"] == page.user and not page.accounts.isdisjoint(each["accounts"])]
+    found = sorted([*own, *rest], key=_position, reverse=True)[: page.limit]
+    if horizon is not None and (len(found) < page.limit or _position(found[-1]) < horizon):
+        return _alone(page)
+    return found
+
+
+def _alone(page: Page) -> list[Document]:
+    return first_of_each("transactions", page.parts, time=_TIME, limit=page.limit)
+
+
+def _position(document: Document) -> tuple[int, ObjectId]:
+    return int(document[_TIME]), document["_id"]
+
+
+_shared: SharedRead[Page, list[Document]] = SharedRead(find, keys_max=PAGES_MAX)
