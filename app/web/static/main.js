@@ -30,9 +30,11 @@ function fetchMore() {
 
 // Who was signed in here when this browser was last used.
 async function goOn() {
+  // First of all, because it takes as long as a round trip.
+  const resumed = resume();
   foreshadow().catch(() => {});
   try {
-    await resume();
+    await resumed;
   } catch (error) {
     put(document.getElementById("page"), failed(error, goOn).element);
     return;
