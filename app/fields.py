@@ -289,6 +289,9 @@ class Line(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
+        if text.isascii() and text.isprintable() and (self._blank_allowed or text.strip()):
+            # Most text is this, and then nothing below can be wrong with it.
+            return text
         if any(unicodedata.category(character) in _BREAKING for character in text):
             raise self.make_error("control")
         if not _REORDERING.isdisjoint(text):

@@ -69,12 +69,9 @@ FILES_OF_ITS_OWN = {
 }
 DOMAINS = FILES_OF_ITS_OWN.keys() | {"accounts", "admin", "payees"}
 # The rules of the ledger: no I/O, no clock, no chance.
-PURE = {f"app.ledger.{name}" for name in ("chain", "commands", "journal", "records", "replay", "state")} | {
-    "app.acts",
-    "app.errors",
-    "app.money",
-}
-PURE_LIBRARIES = {"babel", "bson", "iso4217"}
+RULES = ("canonical", "chain", "commands", "journal", "records", "replay", "state", "values")
+PURE = {*(f"app.ledger.{name}" for name in RULES), "app.acts", "app.errors", "app.money"}
+PURE_LIBRARIES = {"babel", "bson", "iso4217", "orjson"}
 IMPURE_STANDARD_LIBRARIES = {"os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"}
 FLASK = {"flask", "flask_cors", "flask_jwt_extended", "flask_smorest", "flask_limiter", "webargs", "werkzeug"}
 DATABASE = {"app.mongo", "app.mongo.client", "app.mongo.blocks", "app.mongo.readiness", "app.mongo.schema", "pymongo"}

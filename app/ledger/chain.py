@@ -4,6 +4,7 @@ from datetime import datetime
 
 from bson import ObjectId
 
+from app.ledger.canonical import entry_hash
 from app.ledger.records import (
     GENESIS_HASH,
     Account,
@@ -69,33 +70,18 @@ def append(
     assert -BALANCE_MAX <= balance <= BALANCE_MAX
     assert held >= 0
     assert account.kind is AccountKind.TREASURY or balance - held >= 0
+    sequence, id_ = account.sequence + 1, transaction.id if transaction else None
+    hash_ = entry_hash(
+        account.hash, account.id, sequence, type_, amount, balance, held, id_, counterparty, at, record_hash,
+        description,
+    )  # fmt: skip
+    # By position, because names take half as long again, and every posting makes two of each.
     entry = Entry(
-        account=account.id,
-        sequence=account.sequence + 1,
-        type=type_,
-        amount=amount,
-        balance=balance,
-        held=held,
-        transaction=transaction.id if transaction else None,
-        counterparty=counterparty,
-        description=description,
-        created_at=at,
-        previous_hash=account.hash,
-        version=HASH_VERSION,
-        record_hash=record_hash,
-        identity=identity,
-    ).sealed()
+        account.id, sequence, type_, amount, balance, held, id_, counterparty, description, at, account.hash, hash_,
+        HASH_VERSION, record_hash, identity,
+    )  # fmt: skip
     after = Account(
-        id=account.id,
-        kind=account.kind,
-        user=account.user,
-        currency=account.currency,
-        status=account.status,
-        sequence=entry.sequence,
-        balance=balance,
-        held=held,
-        hash=entry.hash,
-        at=at,
-        number=account.number,
-    )
+        account.id, account.kind, account.user, account.currency, account.status, sequence, balance, held, hash_, at,
+        account.number,
+    )  # fmt: skip
     return after, entry

@@ -8,6 +8,7 @@ from bson import ObjectId
 
 from app.acts import Act
 from app.ledger.records import AccountStatus, TransactionKind
+from app.ledger.values import made_quickly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Keyed:
     salt: bytes = field(repr=False, compare=False)
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer(Keyed):
     """Move `amount`: between customers, or as FUNDING out of a treasury."""
@@ -40,6 +42,7 @@ class Transfer(Keyed):
     act: Act | None = None
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold(Transfer):
     """Set `amount` aside on the payer's account, for the payee to capture within `lifetime`."""
@@ -131,7 +134,11 @@ def transaction_named_by(command: Command) -> ObjectId | None:
 
 def act_of(command: Command) -> Act | None:
     """Return the act that the command carries, or None."""
-    return command.act if isinstance(command, Transfer | Capture | Void | Reversal | ChangeStatus) else None
+    match command:
+        case Transfer() | Capture() | Void() | Reversal() | ChangeStatus():
+            return command.act
+        case _:
+            return None
 
 
 def size(command: Command) -> int:

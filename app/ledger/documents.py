@@ -7,6 +7,7 @@ record and null in an entry. A transaction also has `accounts`: [payer, payee].
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from bson import DBRef, Int64, ObjectId
@@ -104,6 +105,11 @@ def from_entry(entry: Entry) -> Document:
     }
 
 
+def in_utc(stored: datetime) -> datetime:
+    """Return a time from the database in Python's own UTC. The driver's is asked in Python whenever times meet."""
+    return stored.replace(tzinfo=UTC)
+
+
 def to_account(document: Document, head: Document, sealed: Identity | None) -> Account:
     """Return an account from its own document, that of its newest entry, and the identity in its first."""
     identity = trusted_identity(document, sealed)
@@ -117,7 +123,7 @@ def to_account(document: Document, head: Document, sealed: Identity | None) -> A
         balance=head["balance"],
         held=head["held"],
         hash=head["hash"],
-        at=head["created_at"],
+        at=in_utc(head["created_at"]),
         number=identity.number,
     )
 

@@ -5,33 +5,24 @@ milliseconds, ids are ObjectIds.
 """
 
 import hashlib
-import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 from bson import ObjectId
 
 from app.clock import milliseconds
 from app.errors import PROBLEMS, DomainError
+from app.ledger.canonical import CANONICAL_1, NO_ID, entry_hash, json_hash
+from app.ledger.values import made_quickly
 
 GENESIS_HASH = bytes(32)
 # Keys that clients choose are printable, so no client's key can equal the key of a batch's item.
 _ITEM_KEY_SEPARATOR = "\x1f"
 # An atomic batch is refused with this status, whatever status the failing item would have got alone.
 BATCH_REFUSED_STATUS = 422
-# Stands for a missing id in the canonical bytes.
-NO_ID = bytes(12)
-_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-# The sealed fields of an entry of version 1: account, sequence, type, amount, balance, held, transaction, milliseconds
-# since 1970, new status of a STATUS entry.
-CANONICAL_1 = struct.Struct(">12sQ8sqqq12sq8s")
-# The sealed fields of an entry of version 2: version, account, sequence, type, amount, balance, held, transaction,
-# counterparty, milliseconds since 1970, hash of the record, whether there is a description. The description follows.
-CANONICAL_2 = struct.Struct(">B12sQ8sqqq12s12sq32s?")
 
 
 class KeyUseKind(StrEnum):
@@ -88,6 +79,7 @@ class TransactionStatus(StrEnum):
     VOIDED = "VOIDED"
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account, with the balance and hash of its head, which is the newest entry of its journal."""
@@ -124,13 +116,14 @@ class Identity:
     def record_hash(self) -> bytes:
         """Return SHA-256 over all fields."""
         number = [] if self.number is None else [self.number]
-        return _digest(["account", _hex(self.user), self.kind.value, self.currency, *number])
+        return json_hash(["account", _hex(self.user), self.kind.value, self.currency, *number])
 
     def is_of(self, document: "Identity") -> bool:
         """Tell whether an account's document, which says `document`, has what this seals."""
         return self == (document if self.number is not None else replace(document, number=None))
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry in an account's journal; `balance` and `held` are the values after it.
@@ -163,12 +156,14 @@ class Entry:
         """
         match self.version:
             case 1:
-                canonical = self._canonical_1()
+                return hashlib.sha256(self.previous_hash + self._canonical_1()).digest()
             case 2:
-                canonical = self._canonical_2()
+                return entry_hash(
+                    self.previous_hash, self.account, self.sequence, self.type, self.amount, self.balance, self.held,
+                    self.transaction, self.counterparty, self.created_at, self.record_hash, self.description,
+                )  # fmt: skip
             case _:
                 raise ValueError(f"There is no version {self.version} of the hash.")
-        return hashlib.sha256(self.previous_hash + canonical).digest()
 
     def _canonical_1(self) -> bytes:
         status = self.description if self.type is EntryType.STATUS else None
@@ -183,34 +178,6 @@ class Entry:
             milliseconds(self.created_at),
             (status or "").encode(),
         )
-
-    def _canonical_2(self) -> bytes:
-        return (
-            CANONICAL_2.pack(
-                self.version,
-                self.account.binary,
-                self.sequence,
-                self.type.encode(),
-                self.amount,
-                self.balance,
-                self.held,
-                self.transaction.binary if self.transaction else NO_ID,
-                self.counterparty.binary if self.counterparty else NO_ID,
-                milliseconds(self.created_at),
-                self.record_hash,
-                self.description is not None,
-            )
-            + (self.description or "").encode()
-        )
-
-    def sealed(self) -> Self:
-        """Return this entry with its hash."""
-        # Field by field, because `replace` takes twice as long, and every posting makes two entries.
-        return type(self)(
-            self.account, self.sequence, self.type, self.amount, self.balance, self.held, self.transaction,
-            self.counterparty, self.description, self.created_at, self.previous_hash, self.computed_hash(),
-            self.version, self.record_hash, self.identity,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +198,7 @@ class Failure:
         return error
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
     """The bank's record of a movement of money, completed or not.
@@ -266,10 +234,12 @@ class Transaction:
         return self.kind is TransactionKind.HOLD and self.status is not TransactionStatus.FAILED
 
     def record_hash(self) -> bytes:
-        """Return SHA-256 over all fields that never change."""
+        """Return SHA-256 over all fields that never change. Raises TypeError if one of them has a wrong type."""
+        if self.description is not None and not isinstance(self.description, str):
+            raise TypeError(f"The description is {type(self.description).__name__}.")
         first = self.held_amount if self.held_amount is not None else self.amount
         salt = [] if self.salt is None else [self.salt.hex()]
-        return _digest(
+        return json_hash(
             [
                 "transaction", _hex(self.id), _hex(self.user), self.idempotency_key, dict(self.fingerprint),
                 self.kind.value, _hex(self.from_account), _hex(self.to_account), first, self.currency,
@@ -325,6 +295,7 @@ class KeyUse:
     account: ObjectId | None = None
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of a command.
@@ -370,8 +341,3 @@ def chosen_key(idempotency_key: str) -> str:
 
 def _hex(id_: ObjectId | None) -> str | None:
     return None if id_ is None else id_.binary.hex()
-
-
-def _digest(said: list[Any]) -> bytes:
-    """Return SHA-256 over the values as JSON with sorted names and no white space."""
-    return hashlib.sha256(_to_json(said).encode()).digest()

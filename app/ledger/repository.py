@@ -17,6 +17,7 @@ from app.ledger.documents import (
     from_entry,
     from_key_use,
     from_transaction,
+    in_utc,
     to_account,
     to_entry,
     to_identity,
@@ -138,7 +139,7 @@ def find(
         to_account(document, heads[document["_id"]], sealed.get(document["_id"]))
         for document in found.get("accounts", ())
     ]
-    return Found(records, existing, found["now"])
+    return Found(records, existing, in_utc(found["now"]))
 
 
 def find_pipeline(

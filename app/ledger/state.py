@@ -8,6 +8,7 @@ from bson import ObjectId
 
 from app.acts import Act, Change
 from app.ledger.records import Account, Entry, KeyUse, Outcome, Transaction, TransactionStatus
+from app.ledger.values import made_quickly
 
 
 class State:
@@ -72,6 +73,7 @@ class State:
         )
 
 
+@made_quickly
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The decision about a command: its outcome, and everything that must be written for it.

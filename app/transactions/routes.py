@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar
@@ -342,24 +343,28 @@ def _made(outcome: Outcome, message: str, *, is_recorded: bool = True) -> dict[s
     if outcome.error is not None and not is_recorded:
         outcome.error.members.pop("transactionId", None)
     outcome.raise_error()
+    # Once, because a batch has hundreds of results.
+    shown = partial(_shown, viewer=current_user_id(), is_recorded=is_recorded)
     if outcome.transaction is not None:
-        return {"message": message, "transaction": _shown(outcome.transaction, is_recorded=is_recorded)}
-    results = [_result(index, item, is_recorded=is_recorded) for index, item in enumerate(outcome.results)]
+        return {"message": message, "transaction": shown(outcome.transaction)}
+    results = [_result(index, item, shown, is_recorded=is_recorded) for index, item in enumerate(outcome.results)]
     return {"results": results}
 
 
-def _result(index: int, item: Outcome, *, is_recorded: bool) -> dict[str, Any]:
+def _result(
+    index: int, item: Outcome, shown: Callable[[Transaction], dict[str, Any]], *, is_recorded: bool
+) -> dict[str, Any]:
     if item.error is not None:
         problem = problem_document(item.error)
         if not is_recorded:
             problem.pop("transactionId", None)
         return {"index": index, "problem": problem}
     assert item.transaction is not None
-    return {"index": index, "transaction": _shown(item.transaction, is_recorded=is_recorded)}
+    return {"index": index, "transaction": shown(item.transaction)}
 
 
-def _shown(transaction: Transaction, *, is_recorded: bool) -> dict[str, Any]:
-    members = service.as_seen_by(current_user_id(), transaction)
+def _shown(transaction: Transaction, *, viewer: ObjectId, is_recorded: bool) -> dict[str, Any]:
+    members = service.as_seen_by(viewer, transaction)
     return members if is_recorded else {**members, "id": MALFORMED_ID}
 
 

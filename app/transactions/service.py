@@ -119,13 +119,15 @@ def _for_the_bank(act: Act | None) -> Act | None:
 def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
     """Return the command for several transfers in one block: all or none if `atomic`, otherwise each by itself."""
     request = {**request, "transfers": with_ids(request["transfers"], *_ACCOUNTS)}
+    # All at once, because each request for random bytes is a call of the kernel.
+    salts = secrets.token_bytes(SALT_BYTES * len(request["transfers"]))
     items = tuple(
         Transfer(
             id=ObjectId(),
             user=user_id,
             idempotency_key=item_key(request["idempotency_key"], index),
             fingerprint={},
-            salt=secrets.token_bytes(SALT_BYTES),
+            salt=salts[SALT_BYTES * index : SALT_BYTES * (index + 1)],
             kind=TransactionKind.TRANSFER,
             **_movement(item),
         )

@@ -8,6 +8,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document
+from tests.again import again
 from tests.clients import Answer
 from tests.people import Bank, Person
 
@@ -44,7 +45,11 @@ class Parties:
 
 
 @pytest.fixture
-def parties(bank: Bank) -> Parties:
+def parties(bank: Bank, database: Database[Document]) -> Parties:
+    return again(database, bank, make_parties)
+
+
+def make_parties(bank: Bank) -> Parties:
     payer, from_account = bank.customer(1_000)
     spare = payer.open_account()
     return Parties(payer, from_account, spare, *bank.customer())

@@ -13,6 +13,7 @@ from pymongo.database import Database
 from app.clock import SETTLING
 from app.mongo import Document
 from app.statements import service
+from tests.again import again
 from tests.people import Bank, Person
 
 Statement = dict[str, Any]
@@ -20,8 +21,12 @@ SOUND = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["nam
 
 
 @pytest.fixture
-def asha(bank: Bank) -> tuple[Person, Statement]:
+def asha(bank: Bank, database: Database[Document]) -> tuple[Person, Statement]:
     """Somebody with a statement of six entries."""
+    return again(database, bank, make_asha)
+
+
+def make_asha(bank: Bank) -> tuple[Person, Statement]:
     person, account = bank.customer(1_000)
     _, other = bank.customer()
     for n in range(1, 5):

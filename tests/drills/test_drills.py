@@ -20,9 +20,9 @@ from tests.drills.rounds import NotRun, Result, broken, close, directory_for, ju
 
 # The outages are a fifth of those of `make drill`.
 SHORT = 0.2
-THINK_S = 0.3
+THINK_S = 0.6
 # How many rounds a broken bank may get through unseen. Mostly it is one.
-ROUNDS_MAX = 4
+ROUNDS_MAX = 6
 OF_THREE_MEMBERS, OF_ONE_MEMBER, _ = TOGETHER
 DISK_FULL = DRILLS["disk-full"]
 # Faults of one kind, after which nothing has to be started again, share a round.

@@ -9,7 +9,9 @@ from pymongo.database import Database
 from app.ledger import documents
 from app.ledger.proof import verify
 from app.mongo import Document
+from tests.again import again
 from tests.people import Bank
+from tests.sealing import sealed
 
 # kind, account, sequence, transaction: None where a fault has none.
 Named = tuple[str, ObjectId | None, int | None, ObjectId | None]
@@ -42,10 +44,15 @@ def change(database: Database[Document], transaction: ObjectId, fields: dict[str
 
 
 def small_ledger(bank: Bank, database: Database[Document]) -> Ledger:
+    asha, ravi, sent = again(database, bank, _make_small_ledger)
+    return Ledger(database, asha, ravi, list(sent))
+
+
+def _make_small_ledger(bank: Bank) -> tuple[ObjectId, ObjectId, list[ObjectId]]:
     asha, ashas = bank.customer(1_000)
     _, ravis = bank.customer()
     sent = [asha.transfer(ashas, ravis, n, description="Rent").body["transaction"]["id"] for n in (100, 200, 300)]
-    return Ledger(database, ObjectId(ashas), ObjectId(ravis), [ObjectId(id_) for id_ in sent])
+    return ObjectId(ashas), ObjectId(ravis), [ObjectId(id_) for id_ in sent]
 
 
 def faults() -> list[Named]:
@@ -58,6 +65,6 @@ def resealed(database: Database[Document], account: ObjectId, first: int) -> Non
     """Give all entries from `first` on hashes that fit again, as a careful forger would."""
     entries = list(database.ledger_entries.find({"account": account}).sort("sequence", 1))
     for before, after in zip(entries[first - 1 :], entries[first:], strict=False):
-        entry = replace(documents.to_entry(after), previous_hash=bytes(before["hash"])).sealed()
+        entry = sealed(replace(documents.to_entry(after), previous_hash=bytes(before["hash"])))
         after.update(previous_hash=entry.previous_hash, hash=entry.hash)
         database.ledger_entries.replace_one({"_id": after["_id"]}, after, bypass_document_validation=True)

@@ -9,6 +9,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.mongo import Document, lists
+from tests.again import again
 from tests.people import Bank, Person
 
 PAGES = 20
@@ -33,7 +34,11 @@ def profiled(database: Database[Document]) -> Iterator[list[Document]]:
 
 
 @pytest.fixture
-def long_history(bank: Bank) -> dict[str, Any]:
+def long_history(bank: Bank, database: Database[Document]) -> dict[str, Any]:
+    return again(database, bank, make_long_history)
+
+
+def make_long_history(bank: Bank) -> dict[str, Any]:
     asha, first = bank.customer(10_000)
     second = asha.open_account()
     ravi, other = bank.customer(1_000)

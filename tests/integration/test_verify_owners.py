@@ -15,6 +15,7 @@ from app.mongo import Document
 from tests.integration.tampering import Ledger, faults, resealed, small_ledger
 from tests.integration.test_verify_movements import every_kind_of_movement
 from tests.people import Bank, Person, new_key
+from tests.sealing import sealed
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def as_version_1(database: Database[Document]) -> None:
     for account in database.ledger_entries.distinct("account"):
         first = database.ledger_entries.find_one({"account": account, "sequence": 0})
         assert first is not None
-        sealed = documents.to_entry(first).sealed()
-        database.ledger_entries.update_one({"_id": first["_id"]}, {"$set": {"hash": sealed.hash}})
+        resealed_first = sealed(documents.to_entry(first))
+        database.ledger_entries.update_one({"_id": first["_id"]}, {"$set": {"hash": resealed_first.hash}})
         resealed(database, account, 1)
 
 
@@ -222,7 +223,7 @@ def test_a_key_that_opened_an_account_and_names_a_strangers(
 def test_a_journal_that_goes_back_to_the_hash_that_seals_less(tampered: Ledger) -> None:
     entries = tampered.database.ledger_entries
     for account, sequence in ((tampered.asha, 4), (tampered.ravi, 3)):
-        entry = replace(documents.to_entry(tampered.entry(account, sequence)), version=1, record_hash=None).sealed()
+        entry = sealed(replace(documents.to_entry(tampered.entry(account, sequence)), version=1, record_hash=None))
         changes: Document = {"$set": {"hash": entry.hash, "description": "Gift"}}
         changes["$unset"] = {"version": "", "record_hash": ""}
         entries.update_one({"account": account, "sequence": sequence}, changes)
@@ -241,7 +242,7 @@ def test_entries_of_version_1_may_follow_only_while_the_old_release_ran_beside_t
 ) -> None:
     for account, sequence in ((tampered.asha, 4), (tampered.ravi, 3)):
         document = tampered.entry(account, sequence)
-        entry = replace(documents.to_entry(document), version=1, record_hash=None).sealed()
+        entry = sealed(replace(documents.to_entry(document), version=1, record_hash=None))
         changes: Document = {"$set": {"hash": entry.hash}, "$unset": {"version": "", "record_hash": ""}}
         tampered.database.ledger_entries.update_one({"_id": document["_id"]}, changes)
     at, hour = entry.created_at, timedelta(hours=1)
@@ -262,10 +263,10 @@ def append(ledger: Ledger, account: ObjectId, status: AccountStatus) -> Entry:
     assert head is not None
     first = documents.to_entry(ledger.entry(account, 0))
     before = documents.to_entry(head)
-    forged = replace(
+    forged = sealed(replace(
         first, sequence=before.sequence + 1, balance=before.balance, held=before.held, description=status.value,
         created_at=before.created_at + timedelta(milliseconds=1), previous_hash=before.hash, type=EntryType.STATUS,
-    ).sealed()  # fmt: skip
+    ))  # fmt: skip
     repository.insert_entries([forged], None)  # type: ignore[arg-type]
     ledger.database.accounts.update_one({"_id": account}, {"$set": {"status": status.value}})
     return forged

@@ -14,6 +14,7 @@ from app.ledger.proof import verify
 from app.mongo import Document
 from tests.integration.tampering import Ledger, faults, resealed, small_ledger
 from tests.people import Bank, new_key
+from tests.sealing import sealed
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_any_changed_field_is_named_at_its_entry(tampered: Ledger, field: str, v
 
 
 def test_a_forger_who_seals_again_is_found_where_the_old_chain_goes_on(tampered: Ledger) -> None:
-    entry = replace(documents.to_entry(tampered.entry(tampered.asha, 3)), amount=201, balance=699).sealed()
+    entry = sealed(replace(documents.to_entry(tampered.entry(tampered.asha, 3)), amount=201, balance=699))
     tampered.change(tampered.asha, 3, amount=201, balance=699, hash=entry.hash)
 
     assert faults() == [
@@ -167,9 +168,9 @@ def test_swapped_entries(tampered: Ledger) -> None:
 def test_a_stray_entry(tampered: Ledger, known: bool) -> None:
     head = documents.to_entry(tampered.entry(tampered.ravi, 3))
     transaction = tampered.sent[2] if known else ObjectId()
-    stray = replace(
-        head, sequence=4, balance=head.balance + 300, previous_hash=head.hash, transaction=transaction
-    ).sealed()
+    stray = sealed(
+        replace(head, sequence=4, balance=head.balance + 300, previous_hash=head.hash, transaction=transaction)
+    )
     repository.insert_entries([stray], None)  # type: ignore[arg-type]
 
     assert faults() == [("trial_balance", None, None, None), ("entry", tampered.ravi, 4, transaction)]

@@ -261,12 +261,12 @@ def test_interim_answers_are_passed_over_and_retry_after_is_read() -> None:
 def test_a_switch_of_protocols_is_a_failure_and_nothing_more_is_awaited() -> None:
     def switch(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
-        time.sleep(5)
+        time.sleep(30)
 
     answer, took_s = sent_to(switch)
 
     assert (answer.status, answer.is_success) == (101, False)
-    assert took_s < 3
+    assert took_s < SOON_S
 
 
 def test_a_certificate_must_be_the_names(tmp_path: Path, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:

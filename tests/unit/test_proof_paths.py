@@ -25,6 +25,7 @@ from app.ledger.proof.slips import read_slip, slip_of
 from app.ledger.records import GENESIS_HASH, AccountStatus, Entry, Identity, Transaction
 from app.mongo import Document
 from tests.commands import capture, change_status, hold, reversal, transfer, void
+from tests.sealing import sealed
 from tests.unit.books import ASHA, AT, BINA, Books
 
 EXAMPLES_MAX = 100
@@ -108,7 +109,7 @@ def documents(entries: list[Entry], version: int) -> list[Document]:
     found, link = [], GENESIS_HASH
     for entry in entries:
         if version == 1:
-            entry = replace(entry, previous_hash=link, version=1, record_hash=None, identity=None).sealed()
+            entry = sealed(replace(entry, previous_hash=link, version=1, record_hash=None, identity=None))
         link = entry.hash
         found.append({"_id": ObjectId(), **from_entry(entry)})
     return found

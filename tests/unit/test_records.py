@@ -1,15 +1,18 @@
 """The ledger's records: the hash that chains entries, ids and times that must never change, and what repeats answer."""
 
+import hashlib
+import json
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import Int64, ObjectId
 
 from app.clock import milliseconds, whole_milliseconds
 from app.errors import InsufficientFunds
 from app.ledger.journal import DECLINES
+from app.ledger.proof.slips import Slip
 from app.ledger.records import (
     GENESIS_HASH,
     Entry,
@@ -91,8 +94,40 @@ def test_the_hash_of_a_status_entry_covers_the_status() -> None:
     assert frozen.computed_hash() != replace(frozen, description="ACTIVE").computed_hash()
 
 
-def test_a_sealed_entry_carries_its_hash() -> None:
-    assert ENTRY.sealed().hash == ENTRY.computed_hash()
+@pytest.mark.parametrize(
+    "text",
+    ["Rent", 'a "quote" and a \\', "\b\f\n\r\t\x00\x1f", "\x7f", "£ é ₹ 家賃 😀", "\u2028", "</script>", ""],
+    ids=["plain", "quoted", "control", "delete", "wide", "separator", "markup", "empty"],
+)
+def test_a_record_is_hashed_as_the_json_of_its_first_version(text: str) -> None:
+    """Whatever is in it, so that every stored chain stays right."""
+    record = replace(
+        TRANSACTION, idempotency_key=text, description=text, metadata={"z": text, text: "a"}, fingerprint={text: text},
+        amount=Int64(9_007_199_254_740_991), salt=bytes(16),
+    )  # fmt: skip
+    said = [
+        "transaction", str(record.id), str(record.user), text, {text: text}, "TRANSFER", str(record.from_account),
+        str(record.to_account), 9_007_199_254_740_991, "INR", text, {"z": text, text: "a"}, 1_795_363_200_123, None,
+        None, "0" * 32,
+    ]  # fmt: skip
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+    assert record.record_hash() == hashlib.sha256(canonical.encode()).digest()
+    assert Slip._make([*[None] * 15, said]).record_hash() == record.record_hash()
+
+
+def test_half_a_character_can_be_hashed_though_not_stored() -> None:
+    record = replace(TRANSACTION, description="\ud800")
+
+    assert record.record_hash() != TRANSACTION.record_hash()
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 5, AT, {"a": AT}])
+def test_a_record_with_a_value_of_a_wrong_type_has_no_hash(wrong: Any) -> None:
+    name = "metadata" if isinstance(wrong, dict) else "description"
+
+    with pytest.raises(TypeError):
+        replace(TRANSACTION, **{name: wrong}).record_hash()
 
 
 def test_records_can_not_be_changed() -> None:

@@ -13,13 +13,12 @@ from typing import NamedTuple
 from bson import ObjectId
 
 from app.clock import milliseconds
+from app.ledger.canonical import CANONICAL_1, CANONICAL_2
 from app.ledger.chain import BALANCE_EFFECT, HASH_VERSION, HELD_EFFECT
 from app.ledger.documents import to_entry
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
 from app.ledger.proof.rows import Row
 from app.ledger.records import (
-    CANONICAL_1,
-    CANONICAL_2,
     GENESIS_HASH,
     TRANSITIONS,
     AccountKind,

@@ -3,8 +3,6 @@
 Most records are completed transfers. These are read straight out of BSON, all others from their documents.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -14,6 +12,7 @@ import bson
 import orjson
 from bson.datetime_ms import DatetimeMS
 
+from app.ledger.canonical import json_hash
 from app.ledger.documents import stored_bytes
 from app.ledger.proof import shapes
 from app.ledger.proof.rows import EARLIEST, LATEST
@@ -60,11 +59,7 @@ class Slip(NamedTuple):
 
     def record_hash(self) -> bytes:
         """Return `Transaction.record_hash`, but sooner."""
-        text = orjson.dumps(self.said, option=orjson.OPT_SORT_KEYS)
-        if not text.isascii():
-            # The other library writes these characters as escapes, as the hash has them.
-            text = json.dumps(orjson.loads(text), sort_keys=True, separators=(",", ":")).encode()
-        return hashlib.sha256(text).digest()
+        return json_hash(self.said)
 
 
 def _two_ids(name: str) -> list[bytes | str]:
