@@ -33,7 +33,7 @@ def sizes() -> list[Size]:
     asked = [tuple(map(int, word.split("x"))) for word in sys.argv[1:] if re.fullmatch(r"\d+x\d+", word)]
     return [(processes, threads) for processes, threads in asked] or [
         (processes, threads) for processes in PROCESSES for threads in THREADS
-    ][-SIZES:]
+    ][:SIZES]
 
 
 def cases(customers: Any) -> dict[str, Streams]:

@@ -1,5 +1,6 @@
 """What many tests begin with: made once by calls of the API, and put back as it was for those that come later."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pymongo.write_concern import WriteConcern
 
 from app.mongo import Document
 from app.mongo.schema import VALIDATORS
+from tests.clients import Client
 from tests.people import Bank
 
 Made = TypeVar("Made")
@@ -21,9 +23,10 @@ TAKEN = 11000
 
 @dataclass(frozen=True)
 class Kept:
-    """What somebody made, with all that the database had then."""
+    """What somebody made through this client, with all that the database had then."""
 
     made: Any
+    client: Client
     made_at: float
     documents: dict[str, list[Document]]
 
@@ -32,19 +35,21 @@ _kept: dict[Callable[[Bank], Any], Kept] = {}
 
 
 def again(database: Database[Document], bank: Bank, make: Callable[[Bank], Made]) -> Made:
-    """Return what `make` makes in a bank in which nothing else has happened. It must not be changed."""
+    """Return what `make` makes in a bank in which nothing else has happened, for this test alone."""
     kept = _kept.get(make)
     if kept is None or time.monotonic() - kept.made_at > FRESH_S:
         made_at, made = time.monotonic(), make(bank)
         # Users last: to write them waits until all can be read.
         names = [*sorted(VALIDATORS.keys() - {"schema", "users"}), "users"]
         found = {name: list(database[name].find()) for name in names}
-        kept = _kept[make] = Kept(made, made_at, {name: documents for name, documents in found.items() if documents})
+        kept = _kept[make] = Kept(
+            made, bank.client, made_at, {name: documents for name, documents in found.items() if documents}
+        )
     else:
         hasty = database.with_options(write_concern=WriteConcern(w=1))
         for name, documents in kept.documents.items():
             _insert(database if name == "users" else hasty, name, documents)
-    made_again: Made = kept.made
+    made_again: Made = copy.deepcopy(kept.made, {id(kept.client): bank.client})
     return made_again
 
 

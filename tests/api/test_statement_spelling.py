@@ -7,7 +7,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from pymongo.database import Database
 
+from app.mongo import Document
+from tests.again import again
 from tests.people import Bank, Person
 
 Statement = dict[str, Any]
@@ -16,7 +19,11 @@ MOMENTS = ("from", "to", "createdAt")
 
 
 @pytest.fixture
-def asha(bank: Bank) -> tuple[Person, Statement]:
+def asha(bank: Bank, database: Database[Document]) -> tuple[Person, Statement]:
+    return again(database, bank, make_asha)
+
+
+def make_asha(bank: Bank) -> tuple[Person, Statement]:
     person, account = bank.customer(1_000)
     _, other = bank.customer()
     for n in range(1, 4):

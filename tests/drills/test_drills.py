@@ -21,6 +21,8 @@ from tests.drills.rounds import NotRun, Result, broken, close, directory_for, ju
 # The outages are a fifth of those of `make drill`.
 SHORT = 0.2
 THINK_S = 0.6
+# What is broken shows the sooner the more there is to do.
+THINK_WHERE_BROKEN_S = 0.3
 # How many rounds a broken bank may get through unseen. Mostly it is one.
 ROUNDS_MAX = 6
 OF_THREE_MEMBERS, OF_ONE_MEMBER, _ = TOGETHER
@@ -112,7 +114,7 @@ def test_each_way_in_which_a_bank_is_broken_is_found(tmp_path: Path) -> None:
     }
     breakages = broken("witness_outside,mail_before_commit")
     with open_house(tmp_path, is_proxied=True, mails=True, **breakages) as house:
-        load = Load(house, think_s=THINK_S, keeps_keys=False)
+        load = Load(house, think_s=THINK_WHERE_BROKEN_S, keeps_keys=False)
         for _ in range(ROUNDS_MAX):
             result = Result("broken")
             one_round(DRILLS["kill-mongod"], house, load, result)
