@@ -18,7 +18,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test screenshots simulate drill bench lint openapi postman clients audit format lock clean
+.PHONY: help run test screenshots simulate drill bench lint openapi postman currencies clients audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -62,6 +62,9 @@ openapi: $(INSTALLED) ## write the API's description to openapi.json
 
 postman: $(INSTALLED) ## make the Postman collection and its environment from openapi.json
 	@.venv/bin/python -m clients.postman
+
+currencies: $(INSTALLED) ## write how the page writes each currency
+	@.venv/bin/python -m clients.currencies
 
 clients: $(INSTALLED) ## generate clients in Java, Go and Rust and compile them, where their tools are
 	@.venv/bin/python -m clients.generate

@@ -166,13 +166,16 @@ def _forget_imports() -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's background tasks, let it take turns, and tell the workers before it that it serves.
+    """Make the page's files, start the background tasks, take turns, and tell the workers before it that it serves.
 
     The tasks must start after the fork, because threads do not survive one.
     """
     from app import ledger
     from app.events import service as events
+    from app.web.assets import assets
 
+    # Before the first visitor waits for them.
+    assets(worker.wsgi.config["DEFAULT_CURRENCY"])
     if worker.turns is not None:
         ledger.take_turns(worker.turns.fileno())
     worker.wsgi.extensions["background"].start()

@@ -16,8 +16,8 @@ from app.mongo.reads import aggregate
 from app.mongo.shared import SharedRead
 
 # So many pages share a query. More would keep the first of them waiting for the last.
-PAGES_MAX = 8
-# Beyond 200 ranges of an index MongoDB does not merge them in order. Pages of more accounts than this are read alone.
+PAGES_MAX = 12
+# Pages of more accounts are read alone: beyond 200 ranges of an index, MongoDB does not merge them in order.
 ACCOUNTS_MAX = 16
 _TIME = "created_at"
 _ORDER = dict(newest_first(_TIME))

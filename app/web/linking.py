@@ -11,7 +11,7 @@ or `* as name`, an export stands before a function, a class or a const. Whole li
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 _IMPORT = re.compile(
     r'^import (?:\{ (?P<names>[\w, ]+) \}|\* as (?P<all>\w+)) from "(?P<path>\.[^"]+)";$', re.MULTILINE
@@ -35,7 +35,7 @@ def link(modules: Modules, bundles: Mapping[str, Sequence[str]]) -> dict[str, st
     homes: dict[str, str] = {}
     for bundle, entries in bundles.items():
         for entry in entries:
-            homes |= {name: bundle for name in _in_order(modules, entry) if name not in homes}
+            _place(modules, entry, bundle, homes)
     files = {name: "\n".join(_lines(name, text, "", homes)) for name, text in modules.items() if name not in homes}
     for bundle in bundles:
         inside = {name: modules[name] for name, home in homes.items() if home == bundle}
@@ -62,13 +62,14 @@ def _exported(text: str) -> list[str]:
     return [found["name"] for found in _EXPORT.finditer(text)]
 
 
-def _in_order(modules: Modules, entry: str, importers: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield what a module imports, and what that imports, each before who imports it, and then the module."""
-    if entry in importers:
-        raise ValueError(f"{entry} imports itself, through {', '.join(importers)}.")
-    for found in _IMPORT.finditer(modules[entry]):
-        yield from _in_order(modules, _target(entry, found["path"]), (*importers, entry))
-    yield entry
+def _place(modules: Modules, name: str, bundle: str, homes: dict[str, str], importers: tuple[str, ...] = ()) -> None:
+    """Note for a module, after all that it imports, that the bundle has it, unless an earlier one has."""
+    if name in importers:
+        raise ValueError(f"{name} imports itself, through {', '.join(importers)}.")
+    if name not in homes:
+        for found in _IMPORT.finditer(modules[name]):
+            _place(modules, _target(name, found["path"]), bundle, homes, (*importers, name))
+        homes[name] = bundle
 
 
 def _bundle(bundle: str, inside: Modules, homes: Mapping[str, str]) -> tuple[str, str]:

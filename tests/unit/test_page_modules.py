@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from app.money import format_amount
-from app.web.assets import STATIC, made
+from app.web.assets import CUSTOMS, STATIC, made
+from clients.currencies import table
 from tests.node import NODE
 
 Call = Callable[..., Any]
@@ -132,6 +133,10 @@ def test_amounts_are_written_as_the_bank_writes_them_in_its_letters_and_read_bac
     assert written == [format_amount(amount, code) for amount, code in cases]
     read = call("kit/money", "parse", *[(text, code) for text, (_, code) in zip(written, cases, strict=True)])
     assert read == [{"amount": f"{amount}n"} for amount, _ in cases]
+
+
+def test_the_page_writes_every_currency_as_the_bank_does() -> None:
+    assert CUSTOMS.read_text() == table(), "Run `make currencies`."
 
 
 def test_amounts_are_repeated_in_words(call: Call) -> None:

@@ -31,6 +31,18 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
 
 
+@contextmanager
+def keeping(browser: Browser) -> Iterator[Browser]:
+    """Launch another browser, which keeps pages that were left, to show them again as they were."""
+    keeper = browser.browser_type.launch(
+        executable_path=CHROMIUM, args=ARGUMENTS, ignore_default_args=["--disable-back-forward-cache"]
+    )
+    try:
+        yield keeper
+    finally:
+        keeper.close()
+
+
 @dataclass
 class Faults:
     """What went wrong in a page: errors on its console, exceptions, requests that failed, violations of its policy."""
@@ -94,4 +106,4 @@ def watched(context: BrowserContext) -> Iterator[tuple[Page, Faults]]:
     page, faults = context.new_page(), Faults()
     faults.watch(page)
     yield page, faults
-    assert faults.unexpected == []
+    assert not faults.unexpected, faults.unexpected

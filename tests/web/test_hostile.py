@@ -6,10 +6,10 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.people import PASSWORD, Bank, Person
-from tests.web.browser import Faults, watched
+from tests.web.browser import Faults, keeping, open_page, watched
 from tests.web.conftest import sign_in
 
 ELSEWHERE = [
@@ -143,6 +143,24 @@ def test_whoever_comes_next_finds_nothing_of_who_was_here(page: Page, asha: tupl
     page.go_back()
     expect(page.get_by_text("You are signed out.")).to_be_hidden()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_page_that_the_browser_kept_shows_nothing_to_whoever_goes_back(
+    browser: Browser, address: str, asha: tuple[Person, str]
+) -> None:
+    with keeping(browser) as keeper, open_page(keeper, address) as (page, faults):
+        faults.expect("favicon")  # other pages than this have none
+        sign_in(page, asha[0])
+        page.evaluate(
+            "addEventListener('pageshow', ({ persisted }) => {"
+            " localStorage.seen = JSON.stringify([persisted, document.body.innerText.trim()]) })"
+        )
+        page.goto("/problems/forbidden")
+        # No tab of this browser hears of it.
+        asha[0].post("/api/auth/logout", {"everywhere": True})
+        page.go_back(wait_until="commit")
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert json.loads(page.evaluate("localStorage.seen")) == [True, ""]
 
 
 def test_a_payment_that_a_proxy_gave_up_on_keeps_its_key_until_its_end_is_known(

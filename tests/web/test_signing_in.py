@@ -67,6 +67,10 @@ def test_who_is_signed_in_sees_no_form_while_the_bank_is_asked(page: Page, asha:
     page.route("**/session/refresh", lambda route: waiting.append(route))
     with page.expect_request("**/session/refresh"):
         page.goto("/movements?show=in")
+    # Not even who they are is shown, but where what they wait for will be.
+    expect(page.locator("main .bone").first).to_be_visible()
+    expect(page.get_by_role("link", name="Accounts", exact=True)).to_have_attribute("aria-current", "page")
+    expect(page.get_by_text("Asha Rao")).to_have_count(0)
     expect(page.get_by_label("E-mail")).to_have_count(0)
     waiting[0].continue_()
     expect(page.get_by_role("button", name="In", exact=True)).to_have_attribute("aria-pressed", "true")

@@ -6,7 +6,7 @@ import { failed } from "./kit/failures.js";
 import { currentUser, mayBeKnown, onExpired, onOtherTab, resume } from "./kit/session.js";
 import { signInAgain } from "./kit/sign-in-again.js";
 import { Problem } from "./kit/problems.js";
-import { placeAt, show, start } from "./kit/router.js";
+import { foreshadow, show, start } from "./kit/router.js";
 import { PLACES } from "./places.js";
 
 onExpired(signInAgain);
@@ -18,7 +18,8 @@ onOtherTab(({ kind, user }) => {
   else if (mine !== null && user !== mine.id) put(document.getElementById("page"), failed(new Problem("stranger", { name: "Somebody else" }), show).element);
 });
 
-// A browser may keep a page that was left and show it again as it was, to whoever goes back.
+// A browser may keep a page that was left and show it again as it was, to whoever goes back. The router leaves nothing
+// on it, and it is loaded anew.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 // What is used often is fetched while there is nothing else to do, so that it is there when it is wanted.
@@ -27,16 +28,13 @@ function fetchMore() {
   for (const place of PLACES) if (place.isOften) place.load().catch(() => {});
 }
 
-function begin() {
-  // Meanwhile, because it takes as long as an answer.
-  placeAt(location.pathname)?.load().catch(() => {});
-  return mayBeKnown() ? goOn() : meet();
-}
-
 // Who was signed in here when this browser was last used.
 async function goOn() {
+  // First of all, because it takes as long as a round trip.
+  const resumed = resume();
+  foreshadow().catch(() => {});
   try {
-    await resume();
+    await resumed;
   } catch (error) {
     put(document.getElementById("page"), failed(error, goOn).element);
     return;
@@ -52,7 +50,7 @@ async function meet() {
   if (isKnown && location.pathname === "/sign-in") await show();
 }
 
-begin().then(() => {
+(mayBeKnown() ? goOn() : meet()).then(() => {
   if (globalThis.requestIdleCallback) requestIdleCallback(fetchMore);
   else setTimeout(fetchMore, 1_000);
 });

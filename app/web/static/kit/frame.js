@@ -16,26 +16,39 @@ export function brand() {
   return h("span", { class: "brand" }, h("i", { "aria-hidden": "true" }), "Fincore");
 }
 
-// The frame of a person who is signed in; returns the element for the view.
+// The frame of a person who is signed in, or of one of whom it is not known yet who they are; returns the element for
+// the view.
 export function frame() {
   const user = currentUser();
-  const key = `frame ${user.id} ${user.name}`;
-  if (shown?.key === key) return shown.main;
+  const key = user ? `frame ${user.id} ${user.name}` : "frame";
+  if (isShown(key)) return shown.main;
+  const rail = railOf(user);
+  if (isShown("frame")) {
+    page.querySelector(".rail").replaceWith(rail);
+    shown.key = key;
+    return shown.main;
+  }
   const main = h("main", { id: "main", tabindex: "-1" });
-  const rail = h(
+  return place(key, main, h("div", { class: "frame" }, rail, main), h("nav", { class: "tabs", "aria-label": "Main" }));
+}
+
+function railOf(user) {
+  return h(
     "nav",
     { class: "rail", "aria-label": "Main" },
     h("a", { href: "/", class: "home", "aria-label": "Fincore, your accounts" }, brand()),
     h("ul", {}, TABS.map((tab) => h("li", {}, entry(tab)))),
     isStaff() && OPERATOR_TABS.length > 0 && h("div", {}, h("p", { class: "group" }, "Operator"), h("ul", {}, OPERATOR_TABS.map((tab) => h("li", {}, entry(tab))))),
-    h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("button", { type: "button", class: "quiet soft", onclick: out }, "Sign out"))),
+    user && h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("button", { type: "button", class: "quiet soft", onclick: out }, "Sign out"))),
   );
-  return place(key, main, h("div", { class: "frame" }, rail, main), h("nav", { class: "tabs", "aria-label": "Main" }));
 }
+
+// What was put into the page's place since then, such as a failure, took the frame away.
+const isShown = (key) => shown?.key === key && shown.main.isConnected;
 
 // The frame of somebody who is not signed in.
 export function door() {
-  if (shown?.key === "door") return shown.main;
+  if (isShown("door")) return shown.main;
   const main = h("main", { id: "main", class: "door-main", tabindex: "-1" });
   const side = h(
     "header",

@@ -16,7 +16,7 @@ let isFirst = true;
 export function start() {
   history.scrollRestoration = "manual";
   addEventListener("popstate", () => show());
-  addEventListener("pagehide", rememberScroll);
+  addEventListener("pagehide", leaveNothing);
   document.addEventListener("click", follow);
   return show();
 }
@@ -57,12 +57,31 @@ function rememberScroll() {
   keepState({ scroll: scrollY });
 }
 
+function leaveNothing({ persisted }) {
+  rememberScroll();
+  if (persisted) put(document.body);
+}
+
 export function placeAt(path) {
   for (const place of compiled) {
     const match = place.pattern.exec(path);
     if (match) return { ...place, params: { ...match.groups } };
   }
   return null;
+}
+
+// Shows the frame and the shape of what is at the present address, while it is not known yet who is there.
+export async function foreshadow() {
+  const place = placeAt(location.pathname);
+  if (!place || place.isOpen) return;
+  const main = frame();
+  markPlace(place.tab ?? null);
+  const module = await place.load();
+  if (currentUser() === null && main.isConnected) outline(main, module);
+}
+
+function outline(main, module) {
+  if (!module.isInstant) put(main, module.skeleton?.() ?? skeletonPage(skeletonList()));
 }
 
 // Shows what is at the present address.
@@ -83,7 +102,7 @@ export async function show() {
     if (!found) throw new Problem("refused", { code: "not_found" });
     const module = await loaded(found);
     if (signal.aborted) return;
-    if (!module.isInstant) put(main, module.skeleton?.() ?? skeletonPage(skeletonList()));
+    outline(main, module);
     await module.view(place, screen);
   } catch (error) {
     if (signal.aborted) return;

@@ -3,18 +3,24 @@
 import { h } from "../kit/dom.js";
 import { field, form } from "../kit/forms.js";
 import { link, notice } from "../kit/parts.js";
-import { go, ownPath } from "../kit/router.js";
+import { go, ownPath, placeAt } from "../kit/router.js";
 import { currentUser, signIn } from "../kit/session.js";
 
 export const isInstant = true;
 
 export async function view(place, screen) {
-  const goOn = () => go(ownPath(place.query.get("next")), { replace: true });
+  const next = ownPath(place.query.get("next"));
+  const goOn = () => go(next, { replace: true });
   if (currentUser()) return goOn();
-  screen.show("Sign in", render(place.query, goOn));
+  screen.show("Sign in", render(place.query, () => prepare(next), goOn));
 }
 
-function render(query, onDone) {
+// Fetches what is shown then while the bank looks at the password, which takes it a while.
+function prepare(next) {
+  placeAt(new URL(next, location.origin).pathname)?.load().catch(() => {});
+}
+
+function render(query, onSend, onDone) {
   const told = {
     out: ["fine", "You are signed out."],
     reset: ["fine", "Your new password is set.", " Sign in with it."],
@@ -28,6 +34,7 @@ function render(query, onDone) {
     fields,
     submit: "Sign in",
     send: async ({ email, password }) => {
+      onSend();
       await signIn(email, password);
       await onDone();
     },
