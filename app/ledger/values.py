@@ -22,7 +22,8 @@ def made_quickly(cls: Value) -> Value:
     taken = ", ".join(["self", *(n for n in names if n not in by_name), *(["*", *by_name] if by_name else [])])
     body = "\n".join(f"    set_{name}(self, {name})" for name in names)
     namespace: dict[str, Any] = {f"set_{name}": getattr(cls, name).__set__ for name in names}
-    exec(f"def __init__({taken}):\n{body}", namespace)  # noqa: S102 -- only names of fields are in it, as in `dataclass`
+    # Only names of fields are in it, as in what `dataclass` executes.
+    exec(f"def __init__({taken}):\n{body}", namespace)  # noqa: S102  # nosec B102
     made: Callable[..., None] = namespace["__init__"]
     made.__defaults__, made.__kwdefaults__ = cls.__init__.__defaults__, cls.__init__.__kwdefaults__
     made.__qualname__ = f"{cls.__qualname__}.__init__"
