@@ -70,8 +70,9 @@ def dumper_of(schema: Schema) -> Dump:
             # No field makes anything else of None.
             f"        shown[{key!r}] = None if value is None else {writing}",
         ]
-    # The text is made of the schema's own names alone.
-    exec("\n".join([*lines, "    return shown"]), names)  # noqa: S102  # nosec B102
+    text = "\n".join([*lines, "    return shown"])
+    # It is made of the schema's own names alone.
+    exec(text, names)  # noqa: S102  # nosec B102
     dump: Dump = names["dump"]
     return dump
 
