@@ -27,13 +27,16 @@ class Crew:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
 
     def give(self, work: Work) -> None:
-        """Have a thread do this. It must not raise, and whoever gives it calls `end` when it is done."""
+        """Have a thread do this. What it raises is lost. Whoever gives it calls `end` when it is done."""
         self._open += 1
+        self._work.put(work)
         if self._threads < min(self._open, self._size):
             # A process that ends does not wait for work that does not end.
-            threading.Thread(target=self._serve, name=f"answers-{self._threads}", daemon=True).start()
-            self._threads += 1
-        self._work.put(work)
+            thread = threading.Thread(target=self._serve, name=f"answers-{self._threads}", daemon=True)
+            # If there is no room for a thread, those that there are do the work, or the next one that can be started.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._threads += 1
 
     def end(self) -> None:
         """Count one piece of work as done."""
@@ -48,7 +51,9 @@ class Crew:
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
-            work()
+            # Nothing ends a thread for good, not even that its own log cannot be written, as on a full disk.
+            with contextlib.suppress(BaseException):
+                work()
 
 
 class Calls:
@@ -66,9 +71,9 @@ class Calls:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def fileno(self) -> int:
         return self._descriptor

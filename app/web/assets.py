@@ -52,11 +52,11 @@ class Assets:
 def assets(default_currency: str) -> Assets:
     """Return the page's files, for a bank with this currency."""
     texts = {
-        str(path.relative_to(STATIC)): path.read_text()
+        str(path.relative_to(STATIC)): path.read_text("utf-8")
         for path in sorted(STATIC.rglob("*"))
         if path.suffix in _TYPES and path.parent.name != "style"
     }
-    texts[STYLE_SHEET] = "".join((STATIC / "style" / f"{name}.css").read_text() for name in STYLES)
+    texts[STYLE_SHEET] = "".join((STATIC / "style" / f"{name}.css").read_text("utf-8") for name in STYLES)
     modules = {name: text for name, text in texts.items() if name.endswith(".js")} | made(default_currency)
     others = {name: text for name, text in texts.items() if name not in modules}
     contents = {name: text.encode() for name, text in (others | linking.link(modules, BUNDLES)).items()}
@@ -76,7 +76,7 @@ def made(default_currency: str) -> dict[str, str]:
         CURRENCIES: (
             "// How the bank writes each currency: digits after the point, sign, size of the last group and of\n"
             "// the others, sign between groups, name of one, name of many.\n"
-            f"export const customs = {CUSTOMS.read_text().strip()};\n"
+            f"export const customs = {CUSTOMS.read_text('utf-8').strip()};\n"
             f"export const homeCurrency = {json.dumps(default_currency)};\n"
         ),
         LANGUAGES: (

@@ -57,6 +57,43 @@ def test_a_crew_has_as_many_threads_as_there_was_work_at_one_time() -> None:
     assert holds_within(WAIT_S, lambda: alive() == before)
 
 
+def test_a_thread_outlives_work_that_raises() -> None:
+    crew, before = Crew(2), alive()
+    ended = threading.Semaphore(0)
+
+    def fail() -> None:
+        ended.release()
+        raise SystemExit
+
+    for _ in range(3):
+        crew.give(fail)
+        assert ended.acquire(timeout=WAIT_S)
+        crew.end()
+    crew.give(ended.release)
+    assert ended.acquire(timeout=WAIT_S)
+    crew.shutdown()
+    assert holds_within(WAIT_S, lambda: alive() == before)
+
+
+def test_work_is_done_although_a_thread_could_not_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    crew, before = Crew(2), alive()
+    ended = threading.Semaphore(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        crew.give(ended.release)
+    assert alive() == before
+
+    crew.give(ended.release)
+    for _ in range(2):
+        assert ended.acquire(timeout=WAIT_S)
+        crew.end()
+    crew.shutdown()
+    assert holds_within(WAIT_S, lambda: alive() == before)
+
+
 def test_every_call_is_made_once_and_in_the_order_of_its_thread(calls: Calls) -> None:
     made: list[tuple[int, int]] = []
 

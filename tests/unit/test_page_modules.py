@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "runner.js").write_text(RUNNER)
     return lambda module, name, *calls: run(folder, [(module, name, args) for args in calls])
+
+
+def test_the_pages_files_are_read_alike_in_every_locale() -> None:
+    hashed = "from app.web.assets import assets; print(assets('INR').hash)"
+    locales = [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"PYTHONUTF8": "1"}]
+    hashes = [
+        subprocess.run(
+            [sys.executable, "-c", hashed],
+            cwd=STATIC.parents[2],
+            env=os.environ | locale,
+            check=True,
+            capture_output=True,
+        ).stdout
+        for locale in locales
+    ]
+    assert hashes[0] == hashes[1]
 
 
 def run(folder: Path, calls: list[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import bson
 import pytest
-from bson import DatetimeMS, Int64, ObjectId
+from bson import Code, DatetimeMS, Int64, ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,10 +19,10 @@ from app.ledger.proof.checks import JournalCheck, Upgrade
 from app.ledger.proof.faults import Fault
 from app.ledger.proof.legs import transaction_faults
 from app.ledger.proof.plain import COMPARED, Owner, is_plainly_right
-from app.ledger.proof.reading import QUICK
+from app.ledger.proof.reading import QUICK, readable_identity
 from app.ledger.proof.rows import CODEC, Row, read_rows
 from app.ledger.proof.slips import read_slip, slip_of
-from app.ledger.records import GENESIS_HASH, AccountStatus, Entry, Identity, Transaction
+from app.ledger.records import GENESIS_HASH, AccountKind, AccountStatus, Entry, Identity, Transaction
 from app.mongo import Document
 from tests.commands import capture, change_status, hold, reversal, transfer, void
 from tests.sealing import sealed
@@ -231,3 +231,35 @@ def test_a_forged_transaction_is_passed_over_only_if_it_has_no_fault(version: in
 
     if is_passed_over(found, record, entries, uses):
         assert faults_in(found, record, entries, uses) == []
+
+
+@pytest.mark.parametrize("value", [ObjectId(), b"x", Code("ACTIVE"), DatetimeMS(2**60), AT, {"a": 1}, ["x"], 1.5])
+def test_a_proof_names_any_value_of_an_identity_that_none_has(value: Any) -> None:
+    found = ledger(2)
+    account = next(id_ for id_, identity in found.identities.items() if identity is not None and identity.user)
+    opening, *others = found.journals[account]
+    for name in ("user", "currency", "number"):
+        if not (name == "user" and isinstance(value, ObjectId)):
+            forged_opening = {**opening, "identity": {**opening["identity"], name: value}}
+            faults, _ = faults_of(found, [forged_opening, *others], account, is_quick=False)
+            assert faults[0].sequence == 0
+    faults, _ = faults_of(found, [{**opening, "description": value}, *others], account, is_quick=False)
+    assert faults[0].sequence == 0
+
+
+@pytest.mark.parametrize("value", [ObjectId(), b"x", bson.Regex("x"), DatetimeMS(2**60), bson.MinKey(), Int64(2**62)])
+def test_a_fingerprint_with_any_value_is_not_passed_over(value: Any) -> None:
+    found = ledger(2)
+    record = next(each for each in found.records if each["status"] == "COMPLETED")
+    entries, uses = traces_of(found, record["_id"])
+    assert is_passed_over(found, record, entries, uses)
+    name = next(iter(record["fingerprint"]))
+    changed = {**record, "fingerprint": {**record["fingerprint"], name: value}}
+    assert not is_passed_over(found, changed, entries, uses)
+
+
+@pytest.mark.parametrize("currency", [{"a": 1}, ["INR"], Code("INR"), b"INR"])
+def test_an_account_in_what_is_no_currency_is_unreadable(currency: Any) -> None:
+    account = {"_id": ObjectId(), "user": ASHA, "kind": "CUSTOMER", "currency": "INR"}
+    assert readable_identity(account) == Identity(ASHA, AccountKind.CUSTOMER, "INR")
+    assert readable_identity({**account, "currency": currency}) is None

@@ -8,6 +8,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from types import NoneType
 from typing import NamedTuple
 
 from bson import ObjectId
@@ -168,6 +169,7 @@ class JournalCheck:
         try:
             entry = to_entry(document)
             at, computed = milliseconds(entry.created_at), entry.computed_hash()
+            sealed = None if entry.identity is None else _hash_of(entry.identity)
         except UNREADABLE as error:
             sequence = document.get("sequence")
             yield self._fault(
@@ -179,12 +181,12 @@ class JournalCheck:
             self._lost = True
             self._hash = b""
             return
-        yield from self._examine(entry, at, computed)
+        yield from self._examine(entry, at, computed, sealed)
         self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
         self._hash, self._at, self._version = entry.hash, at, max(self._version, entry.version)
 
-    def _examine(self, entry: Entry, at: int, computed: bytes) -> Iterator[Fault]:
-        """Yield the faults of one entry."""
+    def _examine(self, entry: Entry, at: int, computed: bytes, sealed: bytes | None) -> Iterator[Fault]:
+        """Yield the faults of one entry. `sealed` is the hash of its identity."""
         sequence, is_status = entry.sequence, entry.type is EntryType.STATUS
         others = self._other_hash, self._other_balance, self._other_held
         self._other_hash = self._other_balance = self._other_held = None
@@ -206,7 +208,7 @@ class JournalCheck:
         if (entry.amount > 0) == is_status or (entry.transaction is None) != is_status or entry.held < 0:
             yield self._fault(FaultKind.FORMAT, sequence, "an entry that a rule allows", _summary(entry))
         if is_status:
-            yield from self._examine_status(entry)
+            yield from self._examine_status(entry, sealed)
         elif sequence == 0:
             yield self._fault(FaultKind.FORMAT, sequence, "the STATUS entry that opens the account", _summary(entry))
         yield from self._examine_rights(entry)
@@ -236,13 +238,13 @@ class JournalCheck:
             self._other_held = expected
             yield self._fault(FaultKind.HELD, entry.sequence, expected, entry.held)
 
-    def _examine_status(self, entry: Entry) -> Iterator[Fault]:
+    def _examine_status(self, entry: Entry, sealed: bytes | None) -> Iterator[Fault]:
         """Yield the faults of a change of status, and of the identity that the entry carries."""
         before, status = self.status, entry.description
-        # A forger may have written anything in its place.
-        self.status = status if isinstance(status, str) else ""
+        # A forger may have written anything in its place, such as a text of JavaScript, which is a `str` too.
+        self.status = status if type(status) is str else ""
         if status is None or self.status not in set(AccountStatus):
-            found = status if isinstance(status, str | None) else type(status).__name__
+            found = status if status is None or type(status) is str else type(status).__name__
             yield self._fault(FaultKind.FORMAT, entry.sequence, "a status", found)
         elif not _may_become(before, status) or (status != AccountStatus.ACTIVE and self._is_treasury()):
             yield self._fault(FaultKind.TRANSITION, entry.sequence, _successors(before), status)
@@ -252,7 +254,7 @@ class JournalCheck:
             )
         if entry.identity is None and entry.version == 1:
             return
-        if entry.identity is None or entry.identity.record_hash() != entry.record_hash:
+        if entry.identity is None or sealed != entry.record_hash:
             found = None if entry.identity is None else described(entry.identity)
             yield self._fault(FaultKind.IDENTITY, entry.sequence, "what its hash seals", found)
         elif self.identity is not None and not entry.identity.is_of(self.identity):
@@ -283,6 +285,13 @@ def described(identity: Identity) -> str:
     """Return the text by which a fault names an identity."""
     number = "" if identity.number is None else f", {identity.number}"
     return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}{number}"
+
+
+def _hash_of(identity: Identity) -> bytes:
+    """Return an identity's hash; raises TypeError or AttributeError if no identity has such values."""
+    if type(identity.currency) is not str or type(identity.number) not in (str, NoneType):
+        raise TypeError(f"An identity in {identity.currency!r} with the number {identity.number!r}")
+    return identity.record_hash()
 
 
 def _may_become(before: str | None, status: str) -> bool:

@@ -136,6 +136,8 @@ class Identities:
 def readable_identity(account: Document) -> Identity | None:
     """Return the identity that an account's own document gives, or None if it is unreadable."""
     try:
-        return identity_of(account)
+        identity = identity_of(account)
     except UNREADABLE:
         return None
+    # Sums are kept by it.
+    return identity if type(identity.currency) is str else None

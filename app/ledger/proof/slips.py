@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import bson
 import orjson
 from bson.datetime_ms import DatetimeMS
+from bson.errors import InvalidBSON
 
 from app.ledger.canonical import json_hash
 from app.ledger.documents import stored_bytes
@@ -113,12 +114,14 @@ def read_slip(raw: bytes) -> Slip | None:
     try:
         key, currency = raw[_HEAD.size : key_end].decode(), currency.decode()
         description = None if text is None else text.decode()
-    except UnicodeDecodeError:
+        fingerprint = _FINGERPRINTS.as_json(raw[digests_at:digests_end])
+    except (TypeError, UnicodeDecodeError, InvalidBSON):
+        # A forger may have written anything.
         return None
     kind = _KINDS[tail[_KIND_LENGTH_AT : _KIND_LENGTH_AT + 1]].value
     said = [
-        "transaction", id_.hex(), user.hex(), key, _FINGERPRINTS.as_json(raw[digests_at:digests_end]), kind,
-        payer.hex(), payee.hex(), amount, currency, description, None, created, None, None,
+        "transaction", id_.hex(), user.hex(), key, fingerprint, kind, payer.hex(), payee.hex(), amount, currency,
+        description, None, created, None, None,
     ]  # fmt: skip
     if salt is not None:
         said.append(salt.hex())
