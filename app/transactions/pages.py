@@ -40,11 +40,13 @@ class Page:
 
 def read(page: Page) -> list[Document]:
     """Return the page's documents as `lists.first_of_each` does."""
-    return _shared.read([page])[page]
+    found = _shared.read([page]).get(page)
+    # In this thread, so that nobody else waits for it.
+    return _alone(page) if found is None else found
 
 
 def find(pages: Collection[Page]) -> dict[Page, list[Document]]:
-    """Return the documents of each page."""
+    """Return the documents of each page, without the pages that must be read alone."""
     if len(pages) == 1:
         return {page: _alone(page) for page in pages}
     in_order = list(pages)
@@ -55,7 +57,8 @@ def find(pages: Collection[Page]) -> dict[Page, list[Document]]:
     declined = found[_DECLINED]
     # All declined ones from here on are known. Mostly there are few, and all are known.
     horizon = _position(declined[-1]) if len(declined) == limit else None
-    return {page: _complete(page, found[number], declined, horizon) for number, page in enumerate(in_order)}
+    made = {page: _complete(page, found[number], declined, horizon) for number, page in enumerate(in_order)}
+    return {page: whole for page, whole in made.items() if whole is not None}
 
 
 def _stages(pages: Sequence[Page], limit: int) -> list[Document]:
@@ -75,12 +78,15 @@ def _marked(number: int) -> Document:
 
 def _complete(
     page: Page, rest: list[Document], declined: list[Document], horizon: tuple[int, ObjectId] | None
-) -> list[Document]:
-    """Return the page, put together of what was found for it and of the declined ones that belong to it."""
+) -> list[Document] | None:
+    """Return the page, put together of what was found for it and of the declined ones that belong to it.
+
+    None if it may reach behind the horizon, up to which all declined ones were found.
+    """
     own = [each for each in declined if each["user"] == page.user and not page.accounts.isdisjoint(each["accounts"])]
     found = sorted([*own, *rest], key=_position, reverse=True)[: page.limit]
     if horizon is not None and (len(found) < page.limit or _position(found[-1]) < horizon):
-        return _alone(page)
+        return None
     return found
 
 
