@@ -107,6 +107,9 @@ def begin(user: Document) -> tuple[Document, int, dict[str, str]]:
 def renew() -> tuple[Document, int, dict[str, str]] | Response:
     """Answer with new tokens of the browser's session, or with 204 and no cookie if it has none."""
     incoming = current()
+    if _token_of(incoming) is None:
+        # Its answer may come after that which gives another tab a cookie, and must not take that away.
+        return Response(status=204)
     if incoming.claims is None:
         return without_session()
     try:

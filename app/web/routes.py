@@ -50,7 +50,7 @@ _POLICY = (
 _FILTERS = Input(frozenset({"query"}), lambda _: None)
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _SETS_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "The refresh token, HttpOnly."}}
-_TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away."}}
+_TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away, if there is one."}}
 
 
 # The query of a link in a letter. A form says nothing new besides, but it is read, so that the connection lives.

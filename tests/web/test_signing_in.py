@@ -99,6 +99,23 @@ def test_signing_in_waits_for_the_answer_that_could_take_its_cookie_away(page: P
     assert asked.count("POST session") == 1
 
 
+def test_who_signs_in_before_the_bank_has_said_who_was_here_sees_their_own_page(
+    page: Page, asha: tuple[Person, str], ben: tuple[Person, str]
+) -> None:
+    sign_in(page, asha[0])
+    page.evaluate("localStorage.clear()")
+    waiting: list[Route] = []
+    page.route("**/session/refresh", lambda route: waiting.append(route))
+    page.goto("/sign-in")
+    page.get_by_label("E-mail").fill(ben[0].user["email"])
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_have_attribute("aria-busy", "true")
+    waiting[0].continue_()
+    expect(page.get_by_role("heading", name="Good")).to_contain_text(ben[0].user["name"].split()[0])
+    expect(page.get_by_text(asha[0].user["name"])).to_have_count(0)
+
+
 def test_a_session_that_ended_is_taken_up_again_without_losing_what_was_typed(
     page: Page, faults: Faults, asha: tuple[Person, str]
 ) -> None:

@@ -47,7 +47,8 @@ async function meet() {
   const shown = start();
   const isKnown = await resume().catch(() => false);
   await shown;
-  if (isKnown && location.pathname === "/sign-in") await show();
+  // Unless somebody is just signing in themselves.
+  if (isKnown && currentUser() !== null && location.pathname === "/sign-in") await show();
 }
 
 (mayBeKnown() ? goOn() : meet()).then(() => {

@@ -39,7 +39,8 @@ export function go(path, { replace = false } = {}) {
 // The path of an address, if that is one of this page, or the way home. An address may come from anywhere.
 export function ownPath(address) {
   const whole = URL.canParse(address ?? "", location.origin) ? new URL(address, location.origin) : location;
-  return whole.origin === location.origin && address ? whole.pathname + whole.search : "/";
+  const isOwn = address && whole.origin === location.origin && !whole.pathname.startsWith("//");
+  return isOwn ? whole.pathname + whole.search : "/";
 }
 
 // Writes filters into the address; the view shows them itself. Replaces the entry, so that back leaves the view.

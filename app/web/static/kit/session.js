@@ -54,8 +54,11 @@ export function resume() {
 }
 
 export async function signIn(email, password) {
+  const wasKnown = user !== null;
   // Its answer may take the cookie away, so it must not come after that which brings one.
   await resuming?.catch(() => {});
+  // Whose session it was does not matter any more: somebody who saw nobody signed in signs in now.
+  if (!wasKnown) forget();
   adopt(await (await ask("POST", "/session", { email, password })).json());
   channel?.postMessage({ kind: "signed-in", user: user.id });
 }
