@@ -237,6 +237,8 @@ def list_accounts(*, user_id: ObjectId) -> list[Document]:
         if len(_listed_last) >= GUESSES_MAX:
             _listed_last.clear()
         _listed_last[user_id] = tuple(account["_id"] for account in accounts)
+    else:
+        _listed_last.pop(user_id, None)
     return shown
 
 

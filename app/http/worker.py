@@ -249,11 +249,12 @@ class PatientWorker(AnsweringWorker):
     def _serve_arriving(self, connection: Connection, *, can_wait: bool) -> None:
         """Answer a request whose body is still arriving, on one of the extra threads; it may queue if `can_wait`."""
         if self.arriving < self.arriving_max * (1 + ARRIVING_QUEUE_MAX if can_wait else 1):
-            self.arriving += 1
             self._unwatch(connection)
             connection.stage = Stage.SERVED
             connection.handed_over_at = time.monotonic()
             connection.queued = self.arriving_pool.submit(self._answer, connection)
+            # Only now, because there may be no room for another thread. Then the connection is closed.
+            self.arriving += 1
             connection.queued.add_done_callback(
                 lambda future: self.method_queue.defer(self._guard, connection, self._finish_arriving, future)
             )

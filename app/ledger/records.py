@@ -235,7 +235,8 @@ class Transaction:
 
     def record_hash(self) -> bytes:
         """Return SHA-256 over all fields that never change. Raises TypeError if one of them has a wrong type."""
-        if self.description is not None and not isinstance(self.description, str):
+        # A text of JavaScript from the database is a `str` too.
+        if self.description is not None and type(self.description) is not str:
             raise TypeError(f"The description is {type(self.description).__name__}.")
         first = self.held_amount if self.held_amount is not None else self.amount
         salt = [] if self.salt is None else [self.salt.hex()]

@@ -1,9 +1,10 @@
 """Aggregations outside atomic blocks, at the least cost."""
 
+import contextlib
 from typing import Any
 
 from bson import CodecOptions
-from pymongo.errors import ConnectionFailure, OperationFailure
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from app.mongo.client import Document, database
 
@@ -38,5 +39,7 @@ def aggregate(
         if not cursor["id"]:
             found: list[Document] = cursor["firstBatch"]
             return found
-        source.command("killCursors", collection, cursors=[cursor["id"]])
+        # The server ends it by itself too, only later.
+        with contextlib.suppress(PyMongoError):
+            source.command("killCursors", collection, cursors=[cursor["id"]])
     return list(source.get_collection(collection, codec_options=codec).aggregate(stages, **options))

@@ -46,9 +46,9 @@ LEASE = timedelta(seconds=60)
 NEWS_MAX = 200
 SPREAD_MAX = 100
 IDLE_PAUSE_S = 0.25
-# While nobody has a webhook, the loop only looks for one, and seldom notes that what happened is nobody's to be told.
+# While nobody has a webhook, the loop only looks for one, and sometimes notes that nobody is told of what happened.
 NOBODY_PAUSE_S = 1.0
-PASS_EVERY_S = 60.0
+PASS_EVERY_S = 5.0
 AWAY_PAUSE_S = 2.0
 # A dispatcher's process gives a sign of life so often, and counts as alive for so long after it.
 SIGN = "webhook_dispatcher"
