@@ -62,7 +62,7 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     after: Position | None = None
     for _ in range(PAGES - 1):
         last = history(after)[-1]
-        after = (last.created_at, last.id)
+        after = (last["created_at"].as_datetime(), last["id"])
     late = after
     first, last = median_ms(lambda: history(None)), median_ms(lambda: history(late))
     print(f"history: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")
