@@ -30,6 +30,7 @@ class ScriptedDatabase:
         self.server = server
         self.faults = faults
         self.client = self
+        self.codec_options = None  # its documents are Python's own objects
         self._collections: dict[str, _Collection] = {}
 
     def __getattr__(self, name: str) -> "_Collection":
@@ -38,11 +39,23 @@ class ScriptedDatabase:
     def __getitem__(self, name: str) -> "_Collection":
         return self._collections.setdefault(name, _Collection(self, name))
 
+    def get_collection(self, name: str, *, codec_options: Any) -> "_Collection":
+        return self[name]
+
     def command(
-        self, name: str, collection: str, *, documents: Sequence[Document], session: "ScriptedSession"
+        self,
+        command: str | Document,
+        collection: str = "",
+        *,
+        documents: Sequence[Document] = (),
+        session: "ScriptedSession | None" = None,
+        codec_options: Any = None,
     ) -> Document:
-        """Carry out the one command that the bank gives in the server's own words, an insert."""
-        assert name == "insert"
+        """Carry out one of the commands that the bank gives in the server's own words: aggregations and inserts."""
+        if not isinstance(command, str):
+            found = self[command["aggregate"]].aggregate(command["pipeline"])
+            return {"cursor": {"id": 0, "firstBatch": found}}
+        assert command == "insert"
         try:
             self[collection].insert_many(documents, session=session)
         except BulkWriteError as error:
