@@ -4,12 +4,14 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, TypeVar
 
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 from pymongo.write_concern import WriteConcern
 
+from app import clock
 from app.mongo import Document
 from app.mongo.schema import VALIDATORS
 from tests.clients import Client
@@ -28,6 +30,7 @@ class Kept:
     made: Any
     client: Client
     made_at: float
+    made_on: date
     documents: dict[str, list[Document]]
 
 
@@ -36,14 +39,15 @@ _kept: dict[Callable[[Bank], Any], Kept] = {}
 
 def again(database: Database[Document], bank: Bank, make: Callable[[Bank], Made]) -> Made:
     """Return what `make` makes in a bank in which nothing else has happened, for this test alone."""
-    kept = _kept.get(make)
-    if kept is None or time.monotonic() - kept.made_at > FRESH_S:
+    kept, today = _kept.get(make), clock.now().date()
+    # What was made today stands in a statement of today, so it is not kept beyond midnight.
+    if kept is None or time.monotonic() - kept.made_at > FRESH_S or kept.made_on != today:
         made_at, made = time.monotonic(), make(bank)
         # Users last: to write them waits until all can be read.
         names = [*sorted(VALIDATORS.keys() - {"schema", "users"}), "users"]
         found = {name: list(database[name].find()) for name in names}
         kept = _kept[make] = Kept(
-            made, bank.client, made_at, {name: documents for name, documents in found.items() if documents}
+            made, bank.client, made_at, today, {name: documents for name, documents in found.items() if documents}
         )
     else:
         hasty = database.with_options(write_concern=WriteConcern(w=1))
