@@ -17,4 +17,4 @@ def _compact(custom: object) -> str:
 
 
 if __name__ == "__main__":
-    CUSTOMS.write_text(table())
+    CUSTOMS.write_text(table(), "utf-8")

@@ -125,7 +125,7 @@ def _converter(field: fields.Field[Any]) -> Dump:
 def loader_of(schema: Schema) -> Load:
     """Return a function that loads one JSON object as `schema.load` does; raises ValidationError as that does.
 
-    Valid input takes the short way. Anything else goes to `schema.load`, which finds all that is wrong with it.
+    Valid input takes the short way. All other input goes to `schema.load`, which names everything that is wrong.
     """
     load = _short_way(schema)
     if load is None:

@@ -52,8 +52,8 @@ def post_block(
     outcome whose error is LedgerBusy was put off, and nothing was done for it: more overdue
     holds are in its way than one block releases. Post it again.
 
-    Each witness writes in the same block. `roles` is asked there who may act for the bank. `on_conflict` is called each
-    time that another block got in the way of this one, before it runs again.
+    Each witness writes in the same block. `roles` is asked there who may act for the bank. When another block gets in
+    the way, `on_conflict` is called, and then the block runs again.
     Raises LedgerBusy or PyMongoError, after which the block may or may not have taken effect,
     and ServiceUnavailable if this host's clock is off.
     """

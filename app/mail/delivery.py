@@ -110,7 +110,7 @@ class Deliverer:
     def deliver_due(self, limit_s: float = math.inf, *, is_turn: bool = False) -> int:
         """Deliver all due messages, or as many as fit into `limit_s`, and return how many the server took.
 
-        As a turn, it ends with the first round that reaches all that is due, whatever became due meanwhile. Raises
+        A turn (`is_turn`) ends once a round has reached all that was due, even if more became due meanwhile. Raises
         ServerAway and PyMongoError. Needs an application context.
         """
         self._has_more = False

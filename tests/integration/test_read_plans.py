@@ -10,27 +10,21 @@ from pymongo.database import Database
 
 from app.mongo import Document, lists
 from tests.again import again
+from tests.asked import commands
 from tests.people import Bank, Person
 
 PAGES = 20
 LIMIT = 3
 PROFILED = ("transactions", "ledger_entries")
-# Servers that other tests left running sweep overdue holds in the same database, whenever their time comes.
-NOT_A_SWEEP = {"command.filter.expires_at": {"$exists": False}}
 
 
 @contextmanager
 def profiled(database: Database[Document]) -> Iterator[list[Document]]:
-    """Collect what the database did for the bank while the block ran."""
-    database.command("profile", 2)
+    """Collect what the database did with the bank's lists while the block ran."""
     done: list[Document] = []
-    try:
+    with commands(database) as sent:
         yield done
-    finally:
-        database.command("profile", 0)
-        read = {"ns": {"$in": [f"{database.name}.{name}" for name in PROFILED]}}
-        done += database["system.profile"].find({**read, **NOT_A_SWEEP})
-        database.drop_collection("system.profile")
+    done += [each for each in sent if each["ns"].partition(".")[2] in PROFILED]
 
 
 @pytest.fixture

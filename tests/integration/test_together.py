@@ -93,6 +93,16 @@ def test_a_read_ahead_sees_what_was_committed_before_the_request(bank: Bank) -> 
         assert person.balance(account) == balance
 
 
+def test_only_what_a_majority_has_is_read(bank: Bank, database: Database[Document]) -> None:
+    person, account = bank.customer(100)
+    with commands(database) as sent:
+        person.balance(account)
+        person.get("/api/accounts")
+        person.get("/api/transactions")
+    assert len(sent) >= 3
+    assert {each["command"]["readConcern"]["level"] for each in sent} == {"majority"}
+
+
 def test_a_token_that_was_revoked_reads_nothing(bank: Bank) -> None:
     person, account = bank.customer(100)
     assert person.post("/api/auth/logout").status == 200

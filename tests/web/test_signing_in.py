@@ -83,18 +83,25 @@ def test_a_session_that_the_browser_does_not_remember_goes_on_too(page: Page, as
     expect(page.get_by_role("button", name="In", exact=True)).to_have_attribute("aria-pressed", "true")
 
 
-def test_signing_in_waits_for_the_answer_that_could_take_its_cookie_away(page: Page, asha: tuple[Person, str]) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(f"{request.method} {request.url.rpartition('/')[2]}"))
+def sign_in_before_the_answer(page: Page, person: Person) -> Route:
+    """Press the button while the bank has not said whether there is a session, and return the request for that."""
     waiting: list[Route] = []
     page.route("**/session/refresh", lambda route: waiting.append(route))
     page.goto("/sign-in")
-    page.get_by_label("E-mail").fill(asha[0].user["email"])
+    page.get_by_label("E-mail").fill(person.user["email"])
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("button", name="Sign in", exact=True)).to_have_attribute("aria-busy", "true")
+    button = page.get_by_role("button", name="Sign in", exact=True)
+    button.click()
+    expect(button).to_have_attribute("aria-busy", "true")
+    return waiting[0]
+
+
+def test_signing_in_waits_for_the_answer_that_could_take_its_cookie_away(page: Page, asha: tuple[Person, str]) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.method} {request.url.rpartition('/')[2]}"))
+    refresh = sign_in_before_the_answer(page, asha[0])
     assert "POST session" not in asked
-    waiting[0].continue_()
+    refresh.continue_()
     expect(page.get_by_role("heading", name="Good")).to_be_visible()
     assert asked.count("POST session") == 1
 
@@ -104,14 +111,8 @@ def test_who_signs_in_before_the_bank_has_said_who_was_here_sees_their_own_page(
 ) -> None:
     sign_in(page, asha[0])
     page.evaluate("localStorage.clear()")
-    waiting: list[Route] = []
-    page.route("**/session/refresh", lambda route: waiting.append(route))
-    page.goto("/sign-in")
-    page.get_by_label("E-mail").fill(ben[0].user["email"])
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("button", name="Sign in", exact=True)).to_have_attribute("aria-busy", "true")
-    waiting[0].continue_()
+    refresh = sign_in_before_the_answer(page, ben[0])
+    refresh.continue_()
     expect(page.get_by_role("heading", name="Good")).to_contain_text(ben[0].user["name"].split()[0])
     expect(page.get_by_text(asha[0].user["name"])).to_have_count(0)
 

@@ -1,7 +1,7 @@
 """Recognises a transaction that is plainly right: quickly, and never one that is not.
 
 The entries of a transaction follow from its record, so they are compared as BSON with what they must be.
-`legs.transaction_faults` decides about all that is not recognised here.
+What is not recognised here goes to `legs.transaction_faults`, which decides.
 """
 
 import struct

@@ -15,7 +15,8 @@ let isFirst = true;
 
 export function start() {
   history.scrollRestoration = "manual";
-  addEventListener("popstate", () => show());
+  // Each is a function with a name, so that it is added once, even if the start is tried again.
+  addEventListener("popstate", goBack);
   addEventListener("pagehide", leaveNothing);
   document.addEventListener("click", follow);
   return show();
@@ -56,6 +57,10 @@ export function keepState(values) {
 
 function rememberScroll() {
   keepState({ scroll: scrollY });
+}
+
+function goBack() {
+  show();
 }
 
 function leaveNothing({ persisted }) {
