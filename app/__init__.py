@@ -98,5 +98,5 @@ def create_app(config: Config | None = None) -> Flask:
     ]
     if config.mail.in_workers:
         tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))
-    app.extensions["background"] = Background(tasks)
+    app.extensions["background"] = Background(tasks, is_outage=mongo.is_away)
     return app

@@ -11,7 +11,6 @@ import structlog
 from flask import Flask, Response
 from flask.json.provider import JSONProvider
 from prometheus_client import Counter, Histogram
-from pymongo.errors import PyMongoError
 
 from app import logs, mongo
 from app.errors import ServiceUnavailable
@@ -145,9 +144,8 @@ class _Told:
             raise
         except Exception as error:
             self._sent = "in part: broken off"
-            is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
             known = {"request_id": self._line["request_id"], "error": type(error).__name__}
-            if is_away:
+            if mongo.is_away(error):
                 log.warning("database_away", **known)
             elif isinstance(error, ServiceUnavailable):
                 log.warning("answer_broken_off", **known)
