@@ -16,13 +16,12 @@ def create_app(config: Config | None = None) -> Flask:
     """Return the application; raises ConfigError if the settings are wrong. By default the environment has them."""
     # Imported here, so that code that needs a single module, such as the ledger's rules, does not load all of them.
     import config as settings
-    from app import audit, cli, ledger, logs, mongo
+    from app import audit, cli, ledger, mongo
     from app.accounts.routes import bp as accounts
     from app.admin.routes import bp as admin
     from app.auth import tokens
     from app.auth.roles import roles_of
     from app.auth.routes import bp as auth
-    from app.background import Background, Task
     from app.events import service as event_service
     from app.events.routes import bp as events
     from app.http import requests
@@ -39,9 +38,10 @@ def create_app(config: Config | None = None) -> Flask:
     from app.outbox import repository as outbox
     from app.payees.routes import bp as payees
     from app.runtime import heavy
+    from app.runtime.background import Background, Task
     from app.statements.press import press
     from app.statements.routes import bp as statements
-    from app.telemetry import spans
+    from app.telemetry import logs, spans
     from app.transactions import service as transaction_service
     from app.transactions.routes import bp as transactions
     from app.web.routes import bp as web

@@ -14,8 +14,8 @@ from typing import Any
 from bson import ObjectId
 
 from app import create_app, mongo
-from app.background import Background, Task
 from app.events import service as events
+from app.runtime.background import Background, Task
 from app.webhooks.dispatch import Dispatcher
 
 GATE = os.environ["GATE"]

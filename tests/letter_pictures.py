@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile
 from bson import ObjectId
 from playwright.sync_api import sync_playwright
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.mail import digests, letters
 from app.mail.letters import Letter
 from app.outbox.messages import MessageKind, OutboxMessage

@@ -12,7 +12,7 @@ from flask import Flask, Response
 from flask.json.provider import JSONProvider
 from prometheus_client import Counter, Histogram
 
-from app import logs, mongo
+from app import mongo
 from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
 from app.http.answers import BrokenOff
@@ -22,7 +22,7 @@ from app.mongo import together
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
 from app.settings.policies import HttpPolicy
-from app.telemetry import metrics
+from app.telemetry import logs, metrics
 
 log = structlog.get_logger(__name__)
 

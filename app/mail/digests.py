@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.mail import letters, links
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.choices import type_of

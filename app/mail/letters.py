@@ -17,8 +17,8 @@ import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from app.account_numbers import grouped
+from app.auth.languages import Language
 from app.errors import AccountNotActive
-from app.languages import Language
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.columns import padded, wrapped
 from app.mail.links import Link, link_of

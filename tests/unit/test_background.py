@@ -5,7 +5,7 @@ import threading
 import pytest
 from structlog.testing import CapturingLogger
 
-from app.background import Background, Task
+from app.runtime.background import Background, Task
 
 TIMEOUT_S = 30.0
 
@@ -68,7 +68,7 @@ def test_stopping_tells_each_task_once() -> None:
 
 def test_a_row_of_failures_is_told_once_and_a_new_kind_of_failure_again(monkeypatch: pytest.MonkeyPatch) -> None:
     told = CapturingLogger()
-    monkeypatch.setattr("app.background.log", told)
+    monkeypatch.setattr("app.runtime.background.log", told)
     kinds: list[type[Exception]] = [ValueError, ValueError, KeyError, KeyError, ValueError]
     over = threading.Event()
 

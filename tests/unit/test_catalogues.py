@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bson import ObjectId
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.ledger.journal import DECLINES, HOLD_EXPIRED
 from app.mail import digests, letters
 from app.mail.catalogues import catalogue, read
