@@ -62,7 +62,7 @@ def create_app(config: Config | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
     )
     logs.configure(config.log_level)
-    spans.configure(config.traces, version=__version__)
+    spans.configure(config.traces.url, service_name=config.traces.service_name, version=__version__)
     heavy.configure(config.work)
     event_service.configure(config.work)
     webhook_service.configure(config.webhooks, bank_secrets=config.auth.secrets)
