@@ -96,7 +96,8 @@ class Connection(flask_mail.Connection):
             self._begin_anew()
             is_general = not self.is_open or isinstance(error, smtplib.SMTPSenderRefused)
             raise MessageFailed(_told(error), is_general=is_general) from error
-        flask_mail.email_dispatched.send(current_app._get_current_object(), message=message)  # type: ignore[attr-defined]
+        sender = current_app._get_current_object()  # type: ignore[attr-defined] # only the proxy has it
+        flask_mail.email_dispatched.send(sender, message=message)
 
     def close(self) -> None:
         """Close the connection without QUIT."""
