@@ -32,7 +32,7 @@ class Application(Flask):
     session_interface = _NoSessions()
 
     def ensure_sync(self, func: Any) -> Any:
-        """Return the function. No view is a coroutine, and to ask each time costs more than the call."""
+        """Return the function unchanged. No view is a coroutine, and asking each time costs more than the call."""
         return func
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
@@ -72,11 +72,11 @@ class Application(Flask):
         try:
             requests.begin(current())
             answered = self.dispatch_request()
-        except Exception as error:  # noqa: BLE001 -- the error handlers make an answer of each
+        except Exception as error:  # noqa: BLE001 -- the error handlers turn each into an answer
             answered = self.handle_user_exception(error)
         return self.finalize_request(answered)
 
     def finalize_request(self, rv: Any, from_error_handler: bool = False) -> Response:
-        """Make the response of what a view or an error handler returned."""
-        # CORS, which is only there for configured origins, comes as a hook.
+        """Make the response from what a view or an error handler returned."""
+        # CORS adds a hook, but only if origins are configured.
         return self.process_response(requests.finish(current(), self.make_response(rv)))

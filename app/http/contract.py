@@ -31,9 +31,9 @@ class NothingSchema(CamelSchema):
 class Contract:
     """What a route declares: who may call it, which parts of a request it reads, and how its result is answered.
 
-    `access` describes the required token or role; None: anybody may call. `admit` raises unless the caller has it.
-    `ahead` names, by the caller and the path, what the view reads first; the check of the token brings it along.
-    `limit` names the limit under which calls are counted; None: the one for calls of this method.
+    `access` describes the required token or role, or is None if anybody may call. `admit` raises unless the caller has
+    it. `ahead` returns, from the caller and the path, the keys of what the view reads first. The query that checks the
+    token fetches it too. `limit` names the limit under which calls are counted, or is None for the limit of the method.
     The view gets what the `inputs` read, in their order. Without `answer`, Flask makes the response.
     """
 

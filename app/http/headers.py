@@ -67,6 +67,6 @@ def protect(request: Request, response: Response) -> None:
 
 
 def _may_hold_secrets(path: str) -> bool:
-    # The API's description and Swagger UI's files are the same for everybody. All other answers may hold secrets.
+    # The API's description and Swagger UI's files are the same for everybody. All other answers may contain secrets.
     is_of_all = path.startswith(("/api/docs", "/api/openapi.json"))
     return path.startswith(("/api/", "/session")) and not is_of_all

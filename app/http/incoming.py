@@ -1,4 +1,4 @@
-"""A request, with what is found out about it on its way."""
+"""A request, with what the bank finds out about it while answering it."""
 
 import time
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ class Incoming(Request):
         self.claims: dict[str, Any] | None = None
         self.standing: Standing | None = None
         self.trace: Trace | None = None
-        # How long this thread had waited for the database before.
+        # How long this thread had waited for the database before this request.
         self.database_begun = 0.0
 
 
 def current() -> Incoming:
-    """Return the request that this thread answers. It costs less than Flask's proxy, which looks it up at each use."""
+    """Return the request that this thread answers. This is faster than Flask's proxy, which looks it up at each use."""
     return request_ctx.request  # type: ignore[return-value] # the application's `request_class`
 
 

@@ -120,17 +120,17 @@ def register(app: Flask, policy: HttpPolicy) -> None:
 
 
 def check_user(incoming: Incoming, user_id: str) -> None:
-    """Count the request, whose user is verified; raises RateLimited."""
+    """Count a request with a verified user; raises RateLimited."""
     _check(incoming, f"user:{user_id}")
 
 
 def check_address(incoming: Incoming) -> None:
-    """Count the request, which has no verified user, for its client's address; raises RateLimited."""
+    """Count a request without a verified user, for its client's address; raises RateLimited."""
     _check(incoming, f"address:{client_network(incoming.remote_addr or '')}")
 
 
 def check_anonymous(incoming: Incoming) -> None:
-    """Count a call of the API that needs no token. Where a token is needed, its check counts the call.
+    """Count a call of the API that needs no token. The check of the token counts all other calls.
 
     Health, documents and pages are not counted. Raises RateLimited.
     """

@@ -1,4 +1,4 @@
-"""What every request gets: an id, a line in the log, and the headers of its answer. `application` calls it."""
+"""Gives every request an id, a line in the log, and the headers of its answer. `application` calls it."""
 
 import secrets
 import time
@@ -93,7 +93,7 @@ def finish(incoming: Incoming, response: Response) -> Response:
 
 
 def _line(incoming: Incoming, response: Response) -> dict[str, Any]:
-    """Return what the log says of a request. It names who asked by id, and nothing that was sent."""
+    """Return the log's line about a request. It has the caller's id, and nothing that the caller sent."""
     return {
         "method": incoming.method,
         "path": incoming.path,
@@ -109,20 +109,20 @@ def _route(incoming: Incoming) -> str | None:
 
 
 def _count(incoming: Incoming, status: int) -> None:
-    # A method is a word that clients choose, and each new one would be kept for good.
+    # Clients choose the method, and each new word would be kept for ever.
     method = incoming.method if incoming.method in METHODS else "other"
     count, seconds = _metrics(_route(incoming) or "none", method, status)
     count.inc()
     seconds.observe(time.perf_counter() - incoming.begun)
 
 
-@cache  # as many as there are routes, methods and statuses, because the library's own look-up costs more than the count
+@cache  # one for each route, method and status, because the library's own look-up costs more than counting
 def _metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route, method)
 
 
 class _Told:
-    """An answer that is made while it is sent. Its line in the log is written at the end.
+    """An answer that is produced while it is sent. Its line in the log is written at the end.
 
     `sent` in that line says whether all of it was sent, our side failed, or the client left.
     """

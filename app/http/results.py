@@ -1,4 +1,4 @@
-"""Answers in JSON, made of what views return."""
+"""Makes JSON answers from what views return."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 class JsonResponse(Response):
-    """A response whose body is there. Werkzeug's own would go over its headers once more."""
+    """A response whose body is complete. Werkzeug's own class would process the headers once more."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "HEAD" or self.status_code == HTTPStatus.NO_CONTENT:
@@ -34,7 +34,7 @@ def json_response(
 def json_answer(status: int, dump: Callable[[Any], Any] | None) -> Callable[[Any], Response]:
     """Return a function that makes the response from a view's result.
 
-    The result is a body for `dump` to write, (body, status) or (body, status, headers), or a response, which is kept.
+    The result is a body for `dump` to write, or (body, status), or (body, status, headers). A response stays as it is.
     """
 
     def answer(result: Any) -> Response:
