@@ -1,4 +1,4 @@
-"""The JWT extension as this bank uses it: with several secrets, and with a memory of verified tokens."""
+"""The JWT extension as this bank uses it: with several secrets, and with a memory for verified tokens."""
 
 import contextlib
 import threading
@@ -17,7 +17,7 @@ VERIFIED_TOKENS_MAX = 10_000
 
 
 class RememberingManager(JWTManager):
-    """The JWT extension, with a memory of verified tokens of ours, so that no signature is verified twice.
+    """The JWT extension, with a memory for our verified tokens, so that no signature is verified twice.
 
     The same bytes and the same key give the same claims. Only the expiry can change the result, so it is
     checked each time, and so is the blocklist.
@@ -64,7 +64,7 @@ def _known(encoded_token: str) -> tuple[str, ...]:
 
 
 def secret_of_token(header: dict[str, Any], claims: dict[str, Any]) -> str:  # noqa: ARG001 (as the extension calls it)
-    """Return the secret that the token is being verified with."""
+    """Return the secret with which to verify the token."""
     secret: str = g.token_secret
     return secret
 

@@ -39,8 +39,8 @@ from app.settings.policies import REFRESH_LIFETIME_MAX, AuthPolicy
 
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"
-# An access token says for how many seconds its session's refresh token was issued. The blocklist row that ends the
-# session is kept that long.
+# The claim of an access token that says for how many seconds its session's refresh token was issued. The blocklist row
+# that ends the session is kept that long.
 LASTS_CLAIM = "lasts"
 REFRESH = "refresh"
 SECURITY_SCHEME = "bearer"
@@ -185,9 +185,9 @@ def session_token_required(view: View) -> View:
 
 
 def admit_refresh_token(incoming: Incoming, token: str, *, is_leaving: bool) -> None:
-    """Keep the claims of a refresh token that came in another place than the header, or none if it is not good.
+    """Keep the claims of a refresh token that did not come in the header, or no claims if the token is not valid.
 
-    A token that was spent is good enough to leave its session. The request is counted for its user either way.
+    A spent token is good enough to leave its session. The request is counted for its user either way.
     """
     incoming.environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {token}"
     try:
@@ -229,7 +229,7 @@ def _verify(incoming: Incoming, *, refresh: bool = False, ahead: routing.ReadsAh
 def _good_claims(incoming: Incoming, *, refresh: bool, ahead: routing.ReadsAhead | None) -> dict[str, Any]:
     scheme, _, token = incoming.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     claims = jwt.remembered(token) if scheme == SCHEME else None
-    # What is not known to be good goes to the library, which finds out what is wrong with it.
+    # Tokens that are not known to be valid go to the library, which finds out what is wrong with them.
     if claims is None or (claims["type"] == REFRESH) is not refresh:
         verify_jwt_in_request(refresh=refresh, skip_revocation_check=True)
         claims = get_jwt()
@@ -300,7 +300,7 @@ def current_claims() -> dict[str, Any]:
 
 
 def confirm_session() -> None:
-    """Insist once more that the request's session has not ended, if it took long; raises TokenRevoked."""
+    """Check again that the request's session has not ended, after something slow; raises TokenRevoked."""
     _refuse_revoked(current_claims())
 
 
