@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app import logs
+from app.logs import WRITES_FOR_OTHERS_MAX, Lines
 
 
 class _Held(io.BytesIO):
@@ -23,7 +23,7 @@ class _Held(io.BytesIO):
         return super().write(data)
 
 
-def _says(lines: logs.Lines, text: bytes) -> threading.Thread:
+def _says(lines: Lines, text: bytes) -> threading.Thread:
     thread = threading.Thread(target=lines.msg, args=(text,), daemon=True)
     thread.start()
     return thread
@@ -31,7 +31,7 @@ def _says(lines: logs.Lines, text: bytes) -> threading.Thread:
 
 def test_what_comes_while_a_thread_writes_is_written_by_that_thread() -> None:
     file = _Held()
-    lines = logs.Lines(file)
+    lines = Lines(file)
     writer = _says(lines, b"first")
     file.begun.acquire()
     for text in (b"second", b"third"):
@@ -43,9 +43,9 @@ def test_what_comes_while_a_thread_writes_is_written_by_that_thread() -> None:
 
 def test_a_thread_stops_writing_for_others_and_the_next_one_goes_on() -> None:
     file = _Held()
-    lines = logs.Lines(file)
+    lines = Lines(file)
     writer = _says(lines, b"0")
-    for number in range(1, logs.WRITES_FOR_OTHERS_MAX + 1):
+    for number in range(1, WRITES_FOR_OTHERS_MAX + 1):
         file.begun.acquire()
         lines.msg(b"%d" % number)
         file.let_go.release()
@@ -56,12 +56,12 @@ def test_a_thread_stops_writing_for_others_and_the_next_one_goes_on() -> None:
     writer.join()
     file.let_go.release()
     late.join()
-    assert file.getvalue().split() == [*(b"%d" % number for number in range(logs.WRITES_FOR_OTHERS_MAX + 1)), b"late"]
+    assert file.getvalue().split() == [*(b"%d" % number for number in range(WRITES_FOR_OTHERS_MAX + 1)), b"late"]
 
 
 def test_no_line_of_many_threads_is_lost_or_torn() -> None:
     file = io.BytesIO()
-    lines = logs.Lines(file)
+    lines = Lines(file)
 
     def say(who: int) -> None:
         for number in range(200):
@@ -85,7 +85,7 @@ def test_a_log_that_cannot_be_written_fails_its_writer_and_lets_the_next_one_try
             return super().write(data)
 
     file = Full()
-    lines = logs.Lines(file)
+    lines = Lines(file)
     with pytest.raises(OSError, match="full"):
         lines.msg(b"lost")
     file.is_full = False
