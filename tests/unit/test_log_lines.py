@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.logs import WRITES_FOR_OTHERS_MAX, Lines
+from app.telemetry.logs import WRITES_FOR_OTHERS_MAX, Lines
 
 
 class _Held(io.BytesIO):
