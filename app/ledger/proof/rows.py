@@ -1,4 +1,4 @@
-"""Entries straight out of BSON.
+"""Reads entries straight out of BSON, without decoding them.
 
 Entries of a transaction have one of the shapes below, whether of version 1 or 2. An entry in any other shape, among
 them STATUS entries, must be decoded.
@@ -16,7 +16,7 @@ from app.ledger.proof.shapes import Shape
 from app.ledger.records import EntryType
 from app.mongo import Document
 
-# A time that no datetime can hold is a fault of one document. It must not end the run.
+# A time that no datetime can hold is a fault of one document and must not end the run.
 CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 # The times that a datetime can hold, in milliseconds.
 EARLIEST, LATEST = -62_135_596_800_000, 253_402_300_799_999

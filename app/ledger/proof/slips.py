@@ -44,12 +44,12 @@ class Slip(NamedTuple):
     said: list[Any]
 
     def record_hash(self) -> bytes:
-        """Return `Transaction.record_hash`, but sooner."""
+        """Return the same as `Transaction.record_hash`, but faster."""
         return json_hash(self.said)
 
 
 def slip_of(record: Document) -> Slip | None:
-    """Return a record out of a document whose times are DatetimeMS; None if it is not in the bank's form."""
+    """Return the slip of a document whose times are DatetimeMS, or None if the document is not in the bank's form."""
     if not record.keys() <= _FIELDS:
         return None
     try:
