@@ -306,6 +306,25 @@ def test_a_proof_names_any_value_of_an_identity_that_none_has(value: Any) -> Non
     assert faults[0].sequence == 0
 
 
+def test_a_funding_in_what_is_no_currency_is_not_passed_over() -> None:
+    found = ledger(2)
+    funding = next(each for each in found.records if each["kind"] == "FUNDING")
+    entries, uses = traces_of(found, funding["_id"])
+    for value in ({"a": 1}, ["INR"], 5, None):
+        assert not is_passed_over(found, {**funding, "currency": value}, entries, uses)
+
+
+def test_a_release_without_a_field_for_its_description_is_not_passed_over() -> None:
+    found = ledger(2)
+    release = next(each for journal in found.journals.values() for each in journal if each["type"] == "RELEASE")
+    record = next(each for each in found.records if each["_id"] == release["transaction"])
+    entries, uses = traces_of(found, record["_id"])
+    assert is_passed_over(found, record, entries, uses)
+    changed = forged(release, "description", ABSENT, is_reordered=False)
+    others = [entry for entry in entries if entry is not release]
+    assert not is_passed_over(found, record, [*others, changed], uses)
+
+
 @pytest.mark.parametrize("value", [ObjectId(), b"x", bson.Regex("x"), DatetimeMS(2**60), bson.MinKey(), Int64(2**62)])
 def test_a_fingerprint_with_any_value_is_not_passed_over(value: Any) -> None:
     found = ledger(2)
