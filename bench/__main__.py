@@ -30,6 +30,8 @@ ALONE: dict[str, Callable[[Side, argparse.Namespace], None]] = {
     "pace": deep.pace,
     "memory": deep.memory,
 }
+# Transfers in a bank with many entries against one with none.
+FULL = "full"
 
 
 class Database:
@@ -123,17 +125,19 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--with", action="append", dest="settings", metavar="NAME=VALUE", help="compare with other settings"
     )
-    parser.add_argument("--case", action="append", choices=[*CASES, *ALONE], help="one case alone; may be given again")
+    cases = [*CASES, *ALONE, FULL]
+    parser.add_argument("--case", action="append", choices=cases, help="one case alone; may be given again")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each round")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the long account in the case `depth`")
+    parser.add_argument("--stored", type=int, default=10_000_000, help="entries in the case `full`")
     parser.add_argument("--requests", type=int, default=200_000, help="in the case `memory`")
     parser.add_argument("--brief", action="store_true", help="measure nothing, but see that all cases work")
     options = parser.parse_args()
     if options.brief:
         options.rounds, options.seconds, options.connections = 1, 0.05, 3
-        options.entries, options.requests = 1_000, 20
+        options.entries, options.stored, options.requests = 1_000, 1_000, 20
     return options
 
 
@@ -150,9 +154,12 @@ def main() -> None:
         database = Database(replica_set.admin_uri, pid)
         try:
             with all_sides(options, replica_set.admin_uri) as sides:
-                for name in options.case or [*CASES, *ALONE]:
+                for name in options.case or [*CASES, *ALONE, FULL]:
                     if name in ALONE:
                         ALONE[name](sides[0], options)
+                    elif name == FULL:
+                        with deep.full_and_empty(replica_set.admin_uri, options) as both:
+                            compare(both, database, "transfers", rounds=options.rounds, seconds=options.seconds)
                     else:
                         compare(sides, database, name, rounds=options.rounds, seconds=options.seconds)
         finally:

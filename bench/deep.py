@@ -2,6 +2,8 @@
 
 import argparse
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bson import ObjectId
@@ -11,11 +13,13 @@ from app.settings.policies import MongoPolicy
 from bench.cases import BALANCES, spread
 from bench.filled import fill
 from bench.load import measure, median, rss_mb
-from bench.sides import Side
+from bench.sides import Side, served
 from tests.clients import OverHttp
 from tests.people import Bank, Person
 
 FEW_TRANSFERS = 8
+# Of the accounts that are stored in the case `full`.
+ENTRIES_EACH = 2_000
 FILL_TIMEOUT_MS = 60_000
 PAGE_LIMIT = 200
 # Half of what goes through at most: a busy bank with room left.
@@ -42,6 +46,21 @@ def depth(side: Side, options: argparse.Namespace) -> None:
     pages = {f"page after {down:,}": (rich, f"{history}&cursor={cursor}"), "page 1": (rich, history)}
     for what, paths in (("balance", balances), ("history", pages)):
         _compare_paths(side, options, what, paths)
+
+
+@contextmanager
+def full_and_empty(admin_uri: str, options: argparse.Namespace) -> Iterator[list[Side]]:
+    """Serve a bank with many entries, spread over many accounts, and one with none but its customers' own."""
+    with (
+        served("full", admin_uri, connections=options.connections) as full,
+        served("empty", admin_uri, connections=options.connections) as empty,
+    ):
+        mongo.connect(MongoPolicy(full.database_uri, timeout_ms=FILL_TIMEOUT_MS))
+        began = time.monotonic()
+        fill(ObjectId(), accounts=max(2, options.stored // ENTRIES_EACH), transfers=options.stored // 2)
+        mongo.close()
+        print(f"{options.stored:,} entries stored in {time.monotonic() - began:,.0f} s", flush=True)
+        yield [full, empty]
 
 
 def cursor_at(person: Person, path: str, count: int) -> str:

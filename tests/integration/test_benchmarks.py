@@ -5,8 +5,14 @@ import subprocess
 import sys
 
 import pytest
+from bson import ObjectId
+from flask import Flask
+from pymongo.database import Database
 
+from app.ledger.proof.verify import verify
+from app.mongo import Document
 from bench.cases import CASES
+from bench.filled import fill
 from bench.load import measure
 from config import ROOT
 from tests.integration.brief import HEADING
@@ -46,9 +52,19 @@ def test_every_case_over_http_runs_and_compares_two_sides() -> None:
     for name in CASES:
         assert f"{name:14} now " in said
         assert f"{name:14} now / set: rate " in said
+    assert f"{'transfers':14} full / empty: rate " in said
     assert "REFUSED" not in said
     for what in ("balance:", "history:", "transfers at", "balances at", "memory of the workers:"):
         assert what in said
+
+
+def test_what_a_benchmark_stores_is_a_sound_ledger(app: Flask, database: Database[Document]) -> None:
+    customers = fill(ObjectId(), accounts=3, transfers=10)
+
+    report = verify()
+
+    assert (report.entries, report.transactions, report.faults) == (3 + 1 + 2 * 13, 13, [])
+    assert database.accounts.count_documents({"_id": {"$in": customers}}) == 3
 
 
 def test_load_is_made_by_wrk_where_it_is_installed(server_port: int) -> None:
