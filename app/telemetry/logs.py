@@ -12,7 +12,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-# What lines say about the request that is being answered: its id, and its trace's, if it has one.
+# The fields of every line about the request that is being answered: its id, and that of its trace, if any.
 about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 
