@@ -43,7 +43,8 @@ ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 _UTC_ALREADY = (UTC, bson.tz_util.utc)
 
 # Stands for a malformed id in a path. It is never assigned, so a route answers that nothing was found.
-MALFORMED_ID = ObjectId("0" * 24)
+_MALFORMED = "0" * 24
+MALFORMED_ID = ObjectId(_MALFORMED)
 
 
 def camel_case(name: str) -> str:
@@ -106,8 +107,7 @@ class Id(fields.Field[ObjectId]):
 
 def read_id(text: str) -> ObjectId | None:
     """Return the id in `text`, or None if `text` is no id or is MALFORMED_ID, which is never assigned."""
-    found = ObjectId(text) if _ID.fullmatch(text) else None
-    return None if found == MALFORMED_ID else found
+    return ObjectId(text) if text != _MALFORMED and _ID.fullmatch(text) else None
 
 
 class AccountNumberField(fields.Field[AccountNumber]):

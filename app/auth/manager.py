@@ -10,6 +10,8 @@ from flask import current_app, g
 from flask_jwt_extended import JWTManager
 from jwt.exceptions import InvalidSignatureError
 
+from app.http.incoming import application
+
 SESSION_CLAIM = "sid"
 GENERATION_CLAIM = "gen"
 # How many verified tokens are remembered, at about 400 bytes each. The least recently used one is dropped first.
@@ -60,7 +62,7 @@ class RememberingManager(JWTManager):
 
 def _known(encoded_token: str) -> tuple[str, ...]:
     """Return what a token is remembered by. An application with other keys must not accept this one's tokens."""
-    return (encoded_token, *current_app.config["SECRETS"])
+    return (encoded_token, *application().config["SECRETS"])
 
 
 def secret_of_token(header: dict[str, Any], claims: dict[str, Any]) -> str:  # noqa: ARG001 (as the extension calls it)
