@@ -12,7 +12,7 @@ from app.http.blueprint import Blueprint
 from app.http.described import LOCATION
 from app.http.paging import PAGE_PROBLEMS, read_page, read_place
 from app.http.parsing import BODY_PROBLEMS
-from app.webhooks import service
+from app.webhooks import repository, service
 from app.webhooks.schemas import (
     EXAMPLE_URL,
     ChangeWebhookSchema,
@@ -58,7 +58,7 @@ def list_webhooks() -> dict[str, Any]:
 
     They come oldest first.
     """
-    return {"webhooks": [_shown(webhook) for webhook in service.list_of(current_user_id())]}
+    return {"webhooks": [_shown(webhook) for webhook in repository.find_of(current_user_id())]}
 
 
 @bp.get("/<id:webhook_id>")

@@ -123,11 +123,6 @@ def create(user: ObjectId, *, url: str, types: Sequence[str], description: str |
     return webhook, signing.shown(secret)
 
 
-def list_of(user: ObjectId) -> list[Document]:
-    """Return the user's webhooks, oldest first."""
-    return repository.find_of(user)
-
-
 def get(webhook_id: ObjectId, *, user: ObjectId) -> Document:
     """Return the user's webhook; raises WebhookNotFound."""
     webhook = repository.find(webhook_id, user)
