@@ -1,4 +1,4 @@
-"""Statements and receipts that are drawn up while money moves: each is of one moment, and stays what it was."""
+"""Statements and receipts that are drawn up while money moves: each shows one moment and does not change."""
 
 import threading
 from collections.abc import Callable

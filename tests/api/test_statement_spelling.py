@@ -1,4 +1,4 @@
-"""A statement that programs have read and written again: its values count, not how they are spelled."""
+"""A statement that programs have read and written again: its values count, not their spelling."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""A statement that comes back: genuine and complete, or not, and then why."""
+"""Verifying a statement: genuine and complete, or not, and then why."""
 
 import copy
 import time

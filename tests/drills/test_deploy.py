@@ -1,4 +1,4 @@
-"""A deploy without a pause, under load: this release and one that comes after it serve one bank side by side.
+"""A deploy without a pause, under load: this release and the next serve one bank side by side.
 
 The next release is a copy of this one whose schema has one more version, with an index and two migrations. So what is
 rehearsed is the way from one schema to another. What the first release in particular does beside this one needs its

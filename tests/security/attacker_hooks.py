@@ -91,7 +91,7 @@ def _mapped(body: Any) -> Any:
 
 @schemathesis.hook
 def before_call(context: Any, case: Case, kwargs: dict[str, Any]) -> None:
-    """Let most valid requests keep the rules that their schema can not tell them, too."""
+    """Let most valid requests keep the rules that their schema cannot tell them, too."""
     if not _is_valid(case):
         return
     for part in ("query", "body"):

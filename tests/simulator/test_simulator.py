@@ -1,4 +1,4 @@
-"""A few seeds of the simulator. The laws hold, a seed repeats to the byte, and a broken bank is found out."""
+"""A few seeds of the simulator. The laws hold, a seed repeats exactly, and a broken bank is detected."""
 
 import os
 import subprocess
