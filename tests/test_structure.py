@@ -205,6 +205,31 @@ def test_every_package_says_what_its_one_job_is() -> None:
             assert ast.get_docstring(tree(module)), module
 
 
+def test_a_package_hands_on_only_what_other_packages_use() -> None:
+    for package, names in handed_on().items():
+        users = [tree(module) for module in sources() if not f"{module}.".startswith(f"{package}.")]
+        users.append(ast.parse((ROOT / "gunicorn.conf.py").read_text()))
+        nodes = [node for user in users for node in ast.walk(user)]
+        used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        used |= {
+            alias.name
+            for node in nodes
+            if isinstance(node, ast.ImportFrom) and node.module == package
+            for alias in node.names
+        }
+        assert names <= used, package
+
+
+def handed_on() -> dict[str, set[str]]:
+    """Return the names in `__all__` of the packages that have it."""
+    return {
+        module: set(ast.literal_eval(node.value))
+        for module in sources()
+        for node in tree(module).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    }
+
+
 def test_nothing_in_the_application_needs_what_only_tests_and_make_run_need(monkeypatch: pytest.MonkeyPatch) -> None:
     of_production = distributions(ROOT / "requirements.txt")
     of_development = distributions(ROOT / "requirements-dev.txt") - of_production

@@ -134,7 +134,7 @@ def _read(read: Callable[[str], Account], text: str) -> Account | None:
 def create_transfer(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Transfer money.
 
-    It goes from one of the user's accounts to any account in the same currency, at once and wholly.
+    It goes from one of the user's accounts to any account in the same currency, completely and at once.
     """
     return _posted(service.transfer_command(body, user_id=current_user_id()), "Transfer completed.", **query)
 
@@ -184,7 +184,7 @@ def create_hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Pay out of a hold.
 
-    Its payee can, and the bank. The rest of the hold is released.
+    The payee or the bank can do this. The rest of the hold is released.
     """
     command = service.capture_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank())
     return _posted(command, "Hold captured.", first_status=HTTPStatus.OK, **query)
@@ -199,7 +199,7 @@ def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId)
 def void_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Release a hold without paying.
 
-    Its payee can, and the bank.
+    The payee or the bank can do this.
     """
     command = service.void_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank(body.get("reason")))
     return _posted(command, "Hold voided.", first_status=HTTPStatus.OK, **query)
@@ -293,7 +293,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
     """Return a transaction.
 
-    Both parties may read it, administrators all. A declined one is there for its initiator only.
+    Both parties may read it, and administrators all. Only its initiator can read a declined one.
     """
     viewer = current_user_id()
     return {"transaction": service.as_seen_by(viewer, service.get_transaction(transaction_id, viewer=viewer))}
