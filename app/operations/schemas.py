@@ -1,4 +1,4 @@
-"""The answers of the routes for operators and for whoever checks a receipt."""
+"""The answers of the routes for operators and for people who check receipts."""
 
 from marshmallow import fields
 

@@ -75,7 +75,7 @@ class WorkPolicy:
 
 @dataclass(frozen=True, slots=True)
 class WebhookPolicy:
-    """Which networks webhooks may reach besides public addresses, over http too."""
+    """Which networks webhooks may reach in addition to public addresses, over http too."""
 
     allowed: tuple[str, ...] = ()
 

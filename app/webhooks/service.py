@@ -59,7 +59,7 @@ def configure(policy: WebhookPolicy, *, bank_secrets: Sequence[str]) -> None:
 
 
 def allowed_networks() -> Sequence[Network]:
-    """Return the networks that webhooks may reach besides public addresses."""
+    """Return the networks that webhooks may reach in addition to public addresses."""
     return _allowed
 
 
