@@ -67,7 +67,7 @@ def test_a_deploy_loses_no_request(tmp_path: Path) -> None:
                 new.start()
                 house.client.call(house.server.port, new.port)
                 time.sleep(SIDE_BY_SIDE_S)
-                # As a proxy does it: no more requests for the old one, and then SIGTERM.
+                # Like a proxy: no more requests for the old one, and then SIGTERM.
                 house.client.call(new.port)
                 house.server.stop()
                 finished = new.flask("db", "finish", uri=admin_uri)

@@ -8,9 +8,9 @@ import pytest
 
 from config import ROOT
 
-# Any seed does. These have every kind of fault between them.
+# Any seed would do. Together these have every kind of fault.
 SEED, SEEDS, STEPS = 41, 4, 1_200
-# How many seeds a broken bank may get through unseen. Most breakages show in the first.
+# How many seeds a broken bank may pass undetected. Most breakages show in the first.
 SEEDS_MAX = 80
 
 
