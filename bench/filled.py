@@ -46,6 +46,8 @@ def fill(owner: ObjectId, *, accounts: int, transfers: int) -> list[ObjectId]:
         for number in range(accounts + transfers):
             is_funding = number < accounts
             payer, payee = (treasury_id(CURRENCY), customers[number]) if is_funding else random.sample(customers, 2)
+            # The treasury's journal may have later entries.
+            moved_at = max(at + STEP * number, heads[payer].at, heads[payee].at)
             transaction = Transaction(
                 id=ObjectId(),
                 user=owner,
@@ -59,8 +61,8 @@ def fill(owner: ObjectId, *, accounts: int, transfers: int) -> list[ObjectId]:
                 currency=CURRENCY,
                 status=TransactionStatus.COMPLETED,
                 description="Rent for November",
-                created_at=at + STEP * number,
-                completed_at=at + STEP * number,
+                created_at=moved_at,
+                completed_at=moved_at,
             )
             made.append((transaction, _move(transaction, heads)))
             if len(made) == WRITTEN_AT_ONCE:

@@ -196,11 +196,7 @@ class FileCollection:
         """Yield BSON documents one after the other, in batches."""
         batch: list[bytes] = []
         for raw, document in self.matching(query, list(sort or ())):
-            # In the document's own order, as MongoDB returns them.
-            kept = (
-                raw if fields is None else bson.encode({name: document[name] for name in document if fields.get(name)})
-            )
-            batch.append(kept)
+            batch.append(raw if fields is None else _only(document, fields))
             if len(batch) == batch_size:
                 yield b"".join(batch)
                 batch.clear()
@@ -251,6 +247,11 @@ class _Found:
         renamed = {new: old[1:] for new, old in asked.items() if isinstance(old, str)}
         for _, document in self._collection.matching(self._query, self._sort):
             yield document | {new: document[old] for new, old in renamed.items() if old in document}
+
+
+def _only(document: Document, fields: Mapping[str, int]) -> bytes:
+    """Return these fields of a document as BSON, in the document's own order, as MongoDB does."""
+    return bson.encode({name: value for name, value in document.items() if fields.get(name, name == "_id")})
 
 
 def _column(name: str) -> str:
