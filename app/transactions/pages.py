@@ -84,7 +84,8 @@ def _complete(
     Return None if it may go beyond the horizon, down to which all declined ones are known.
     """
     own = [each for each in declined if each["user"] == page.user and not page.accounts.isdisjoint(each["accounts"])]
-    found = sorted([*own, *rest], key=_position, reverse=True)[: page.limit]
+    # Mostly there are none, and then the rest is in order already.
+    found = sorted([*own, *rest], key=_position, reverse=True)[: page.limit] if own else rest
     if horizon is not None and (len(found) < page.limit or _position(found[-1]) < horizon):
         return None
     return found

@@ -35,6 +35,7 @@ from app.errors import (
 from app.fields import MALFORMED_ID, read_account
 from app.http.blueprint import Blueprint
 from app.http.described import LOCATION
+from app.http.incoming import current
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS, glance_at_body
 from app.http.problems import REPLAYED_HEADER, problem_document
@@ -254,9 +255,10 @@ def reverse_transaction(query: dict[str, Any], body: dict[str, Any], transaction
 
 def _history_ahead(user_id: ObjectId) -> list[together.Key]:
     """Return the key of the account that the query names, or else of the user's accounts."""
-    if "account" not in request.args:
+    given = current().args
+    if "account" not in given:
         return own_accounts_ahead(user_id)
-    named = _read(read_account, request.args["account"])
+    named = _read(read_account, given["account"])
     if isinstance(named, AccountNumber):
         return numbers.ahead([named])
     return [] if named is None else account_ahead(user_id, named)

@@ -67,7 +67,7 @@ def head_outside() -> None:
 
     def find_now(accounts: Collection[ObjectId], session: ClientSession | None = None, **more: Any) -> repository.Found:
         found = find(accounts, session, **more)
-        heads = repository.find_heads(accounts)
+        heads, _ = repository.find_heads_and_time(accounts)
         return replace(found, accounts=[_with_head(account, heads.get(account.id)) for account in found.accounts])
 
     repository.find = find_now
