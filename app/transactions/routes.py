@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from bson import ObjectId
 from flask import current_app, request, url_for
 
-from app import ledger
 from app.account_numbers import AccountNumber, WrongCheckDigits, read_number
 from app.accounts.service import account_ahead, own_accounts_ahead, readable_account, with_ids
 from app.acts import Act
@@ -126,7 +125,7 @@ def _read(read: Callable[[str], Account], text: str) -> Account | None:
 
 
 @bp.post("/create")
-@bp.within(ledger.about_to_post)
+@bp.within(service.about_to_post)
 @token_required
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -143,7 +142,7 @@ def create_transfer(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/initial-funds")
-@bp.within(ledger.about_to_post)
+@bp.within(service.about_to_post)
 @role_required(*MAY_FUND)
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -164,7 +163,7 @@ def fund_account(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/hold")
-@bp.within(ledger.about_to_post)
+@bp.within(service.about_to_post)
 @token_required
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -181,7 +180,7 @@ def create_hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/<id:hold_id>/capture")
-@bp.within(ledger.about_to_post)
+@bp.within(service.about_to_post)
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(CaptureHoldSchema(), example={"amount": 400, "idempotencyKey": "capture-2026-117"})
@@ -197,7 +196,7 @@ def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId)
 
 
 @bp.post("/<id:hold_id>/void")
-@bp.within(ledger.about_to_post)
+@bp.within(service.about_to_post)
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(VoidHoldSchema(), example={"idempotencyKey": "void-2026-117", "reason": "Out of stock"})
@@ -213,7 +212,7 @@ def void_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) ->
 
 
 @bp.post("/batch")
-@bp.within(ledger.about_to_post)
+@bp.within(service.about_to_post)
 @token_required
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -232,7 +231,7 @@ def create_batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/<id:transaction_id>/reverse")
-@bp.within(ledger.about_to_post)
+@bp.within(service.about_to_post)
 @role_required(*MAY_REVERSE)
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(ReverseTransactionSchema(), example=_REVERSE_EXAMPLE)

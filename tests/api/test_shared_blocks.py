@@ -14,8 +14,17 @@ def expected(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     told: list[bool] = []
     group = ledger._chosen()
     expect, expect_no_more = group.expect, group.expect_no_more
-    monkeypatch.setattr(group, "expect", lambda: (told.append(True), expect()))
-    monkeypatch.setattr(group, "expect_no_more", lambda: (told.append(False), expect_no_more()))
+
+    def expected() -> None:
+        told.append(True)
+        expect()
+
+    def no_more() -> None:
+        told.append(False)
+        expect_no_more()
+
+    monkeypatch.setattr(group, "expect", expected)
+    monkeypatch.setattr(group, "expect_no_more", no_more)
     return told
 
 

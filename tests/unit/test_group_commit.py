@@ -196,8 +196,9 @@ def test_a_leader_waits_for_those_who_are_about_to_post(posts: bool, monkeypatch
         assert holds_within(WAIT_S, lambda: awaited(group) == 2)
         assert not block.seen
         comes.set()
-        for future in [leader, *others]:
-            future.result(WAIT_S)
+        leader.result(WAIT_S)
+        for other in others:
+            other.result(WAIT_S)
 
     assert block.seen == [3 if posts else 1]
 
