@@ -17,7 +17,7 @@ from app.web import linking
 
 STATIC = Path(__file__).parent / "static"
 # The style sheet is one file to a browser. The order is that of precedence.
-STYLES = ("tokens", "base", "frame", "parts", "forms", "ledger")
+STYLES = ("tokens", "base", "door", "fields", "buttons", "frame", "parts", "forms", "ledger")
 STYLE_SHEET = "style.css"
 # How each currency is written, as `money.custom` says, one a line. `make currencies` writes it, because to find it out
 # takes the languages of all countries: 0.7 s and 60 MB.
