@@ -10,9 +10,12 @@ import { OPERATOR_TABS, TABS } from "../places.js";
 import { currentUser, isStaff } from "./session.js";
 
 const page = document.getElementById("page");
-let shown = null;
+const root = document.documentElement;
+// The document has the door, with the words on it, so that somebody new sees it before this runs.
+const [skip, connection, entrance] = [".skip", ".connection", ".door"].map((name) => page?.querySelector(name));
+let shown = root?.dataset.door === undefined ? null : { key: "door", main: entrance.querySelector("main") };
 
-export function brand() {
+function brand() {
   return h("span", { class: "brand" }, h("i", { "aria-hidden": "true" }), "Fincore");
 }
 
@@ -49,13 +52,8 @@ const isShown = (key) => shown?.key === key && shown.main.isConnected;
 // The frame of somebody who is not signed in.
 export function door() {
   if (isShown("door")) return shown.main;
-  const main = h("main", { id: "main", class: "door-main", tabindex: "-1" });
-  const side = h(
-    "header",
-    { class: "side" },
-    h("div", { class: "stack" }, brand(), h("p", { class: "motto" }, "A bank whose books you can check yourself."), h("p", { class: "soft" }, "Every payment is two entries that nobody can change. Every receipt and statement carries the proof.")),
-  );
-  return place("door", main, h("div", { class: "door" }, side, main));
+  root.dataset.door = "";
+  return place("door", put(entrance.querySelector("main")), entrance);
 }
 
 function out() {
@@ -63,7 +61,7 @@ function out() {
 }
 
 function place(key, main, ...content) {
-  put(page, h("a", { href: "#main", class: "skip" }, "Skip to the content"), connection, content);
+  put(page, skip, connection, content);
   shown = { key, main };
   return main;
 }
@@ -85,7 +83,6 @@ export function markPlace(tab) {
   }
 }
 
-const connection = h("div", { class: "connection", role: "status" });
 let isSlow = false;
 
 function tellConnection() {

@@ -32,7 +32,7 @@ function follow(event) {
 }
 
 export function go(path, { replace = false } = {}) {
-  rememberScroll();
+  if (!replace) rememberScroll();
   history[replace ? "replaceState" : "pushState"]({}, "", path);
   return show();
 }
@@ -138,9 +138,10 @@ function screenOf(main, place, signal) {
   return screen;
 }
 
-// The reader is at the heading of the new view, or where they were if they came back.
+// The reader is at the heading of the new view, or where they were if they came back. At first they are at the top, and
+// to say so would cost a layout of what is not whole yet.
 function arrive(main, scroll = 0) {
-  scrollTo({ top: scroll, behavior: "instant" });
+  if (!isFirst || scroll > 0) scrollTo({ top: scroll, behavior: "instant" });
   if (!isFirst && scroll === 0) main.querySelector("h1")?.focus({ preventScroll: true });
   isFirst = false;
 }
