@@ -149,7 +149,7 @@ def test_a_script_that_does_not_arrive_is_said(browser: Browser, address: str) -
         page.goto("/sign-in")
         expect(page.get_by_role("alert")).to_contain_text("The bank cannot be reached.")
         page.unroute("**/main.js")
-        page.get_by_role("link", name="load the page again").click()
+        page.reload()
         expect(page).to_have_title("Sign in · Fincore")
         expect(page.get_by_role("alert")).to_have_count(0)
 
