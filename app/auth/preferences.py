@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.mongo import Document
 from app.outbox.events import EventType
 

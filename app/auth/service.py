@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
@@ -45,26 +45,33 @@ class NotTheSystemUser(Exception):
     """The e-mail address for the bank's own user belongs to another user."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """Who is to be registered. `email` is in its normal form."""
+
+    name: str
+    email: str
+    password: str = field(repr=False)
+
+
 def register(
+    new: NewUser,
     *,
-    name: str,
-    email: str,
-    password: str,
     policy: AuthPolicy,
     role: Role = Role.USER,
     act: Act | None = None,
     network: str | None = None,
 ) -> Document:
-    """Create a user and return it; raises EmailTaken. `email` is in its normal form, `network` is the client's.
+    """Create a user and return it; raises EmailTaken. `network` is the client's.
 
     If somebody else registers the user, `act` says who, and the audit log records it.
     """
     user: Document = {
         "_id": ObjectId(),
-        "email": email,
-        "name": name,
-        "name_key": name_key(name),
-        "password_hash": passwords.hash_password(password, policy.bcrypt_rounds),
+        "email": new.email,
+        "name": new.name,
+        "name_key": name_key(new.name),
+        "password_hash": passwords.hash_password(new.password, policy.bcrypt_rounds),
         "role": role.value,
         "created_at": clock.now(),
     }
@@ -74,7 +81,7 @@ def register(
         if role is not Role.SYSTEM:
             outbox.insert([messages.welcome(user)], session)
         if act is not None:
-            after = {"email": email, "role": role.value}
+            after = {"email": new.email, "role": role.value}
             record = audit_record(act, "user_created", user["_id"], at=user["created_at"], before=None, after=after)
             insert_audit_records([record], session)
 
@@ -82,7 +89,7 @@ def register(
         mongo.atomically(block)
     except DuplicateKeyError:
         raise EmailTaken from None
-    attempts.Guesses(email, network).know()
+    attempts.Guesses(new.email, network).know()
     return user
 
 
@@ -125,7 +132,7 @@ def ensure_system_user(*, email: str, password: str, policy: AuthPolicy) -> bool
     if _is_system_user(email):
         return False
     try:
-        register(name="Fincore", email=email, password=password, policy=policy, role=Role.SYSTEM)
+        register(NewUser("Fincore", email, password), policy=policy, role=Role.SYSTEM)
     except EmailTaken:
         return not _is_system_user(email)
     return True

@@ -11,9 +11,8 @@ import structlog
 from flask import Flask, Response
 from flask.json.provider import JSONProvider
 from prometheus_client import Counter, Histogram
-from pymongo.errors import PyMongoError
 
-from app import logs, mongo
+from app import mongo
 from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
 from app.http.answers import BrokenOff
@@ -23,7 +22,7 @@ from app.mongo import together
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
 from app.settings.policies import HttpPolicy
-from app.telemetry import metrics
+from app.telemetry import logs, metrics
 
 log = structlog.get_logger(__name__)
 
@@ -145,9 +144,8 @@ class _Told:
             raise
         except Exception as error:
             self._sent = "in part: broken off"
-            is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
             known = {"request_id": self._line["request_id"], "error": type(error).__name__}
-            if is_away:
+            if mongo.is_away(error):
                 log.warning("database_away", **known)
             elif isinstance(error, ServiceUnavailable):
                 log.warning("answer_broken_off", **known)

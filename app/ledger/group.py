@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import structlog
-from pymongo.errors import PyMongoError
 
 from app import mongo
 from app.errors import LedgerBusy, ServiceUnavailable
@@ -271,6 +270,4 @@ def _cost_s(size: int) -> float:
 
 def is_for_everybody(error: Exception) -> bool:
     """Tell whether a posting failed for a reason that any other posting would have met too, such as an outage."""
-    return isinstance(error, LedgerBusy | ServiceUnavailable) or (
-        isinstance(error, PyMongoError) and mongo.is_away(error)
-    )
+    return isinstance(error, LedgerBusy | ServiceUnavailable) or mongo.is_away(error)

@@ -15,7 +15,7 @@ from typing import Any
 
 from babel import Locale
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.money import format_amount
 
 

@@ -26,7 +26,8 @@ from app.mail import digests, letters, links
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.choices import type_of
 from app.mail.desk import ATTEMPTS_MAX, LEASE_S, Desk, jittered, reason_of, tell_unwritable
-from app.mail.rounds import Letter, Rounds
+from app.mail.digests import Occasion
+from app.mail.rounds import Parcels, Rounds
 from app.mail.smtp import Connection, Mail, MessageFailed, ServerAway, mail
 from app.mongo import leases
 from app.outbox import repository as outbox
@@ -177,7 +178,7 @@ class Deliverer:
         )
         deadline = min(deadline, time.monotonic() + ROUND_S)
         sent = tried = 0
-        unsent: list[Letter] = []
+        unsent: list[Parcels] = []
         try:
             recipients = users.recipients({letter[0].reader for letter in turn.letters})
             for letter in turn.letters:
@@ -202,7 +203,7 @@ class Deliverer:
             self._rounds.ended(tried)
         return sent, turn.found, turn.is_full or bool(untried)
 
-    def _try(self, letter: Letter, recipient: Recipient | None, desk: Desk, connection: Connection) -> int:
+    def _try(self, letter: Parcels, recipient: Recipient | None, desk: Desk, connection: Connection) -> int:
         """Return how many messages were sent; raises ServerAway if too many letters in a row failed."""
         letter = _sendable(letter, recipient, desk)
         if not letter or recipient is None:
@@ -226,7 +227,7 @@ class Deliverer:
         return sum(len(parcel.messages) for parcel in letter)
 
 
-def _sendable(letter: Letter, recipient: Recipient | None, desk: Desk) -> Letter:
+def _sendable(letter: Parcels, recipient: Recipient | None, desk: Desk) -> Parcels:
     """Return the letter without what cannot be sent at all, which is given up or put off."""
     worn_out = [parcel for parcel in letter if not parcel.is_of_block and parcel.attempts > ATTEMPTS_MAX]
     if worn_out:
@@ -262,7 +263,7 @@ def _row_error(message: OutboxMessage, texts: Catalogue) -> Exception | None:
     return None
 
 
-def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
+def _send(letter: Parcels, recipient: Recipient, connection: Connection) -> None:
     """Send one letter; raises MessageFailed."""
     first = letter[0].messages[0]
     if first.kind == MessageKind.PASSWORD_RESET and not connection.is_private:
@@ -276,7 +277,7 @@ def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
     connection.send(mail_to_send)
 
 
-def _written(parcels: Letter, recipient: Recipient) -> Mail:
+def _written(parcels: Parcels, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
     (identity, *_) = identities
@@ -291,9 +292,7 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         "off_url": off_url,
     }
     if len(told) > 1:
-        chosen = any(parcel.is_kept for parcel in parcels)
-        deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, deferred=deferred, chosen=chosen, **for_reader)
+        letter = digests.render(told, occasion=_occasion_of(parcels), **for_reader)
         # The same messages always make the same id, in whatever order their documents were found.
         identities.sort()
         identity = f"{identities[0]}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
@@ -302,18 +301,14 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         if told[0].kind == MessageKind.PASSWORD_RESET:
             payload = {**payload, "token": resets.reset_token(payload["token"], policy=current_app.config["AUTH"])}
         letter = letters.render(told[0].kind, payload, **for_reader)
-    domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     moments = [message.payload["at"] for message in told]
     # A digest is of its own hour. By the time of its last movement it would stand among mail of days ago.
     moments += [at for parcel in parcels if (at := parcel.digest_at) is not None and at <= clock.now()]
-    return Mail(
-        to=recipient.email,
-        # The same at every attempt, so that mail programs can recognise a repeat.
-        message_id=f"<{identity}@{domain}>",
-        boundary=identity,
-        subject=letter.subject,
-        body=letter.text,
-        html=letter.html,
-        off_url=off_url,
-        date=max(moments).timestamp(),
-    )
+    # The identity is the same at every attempt, so that mail programs can recognise a repeat.
+    return Mail(letter, to=recipient.email, identity=identity, date=max(moments).timestamp(), off_url=off_url)
+
+
+def _occasion_of(parcels: Parcels) -> Occasion:
+    if any(parcel.is_kept for parcel in parcels):
+        return Occasion.CHOSEN
+    return Occasion.DEFERRED if any(parcel.document.get("deferred") for parcel in parcels) else Occasion.TOGETHER

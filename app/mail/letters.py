@@ -17,11 +17,12 @@ import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from app.account_numbers import grouped
+from app.auth.languages import Language
 from app.errors import AccountNotActive
-from app.languages import Language
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.columns import padded, wrapped
 from app.mail.links import Link, link_of
+from app.mail.mime import Letter
 from app.outbox.messages import MessageKind
 
 TEXT_WIDTH = 72
@@ -54,15 +55,6 @@ _OWN_ACTS = {"money_sent.transfer", "transfer_declined.transfer", "transfer_decl
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A rendered mail."""
-
-    subject: str
-    text: str
-    html: str
-
-
-@dataclass(frozen=True, slots=True)
 class Fact:
     """A row of the table that letters have. `is_code` marks ids and the like, which readers copy."""
 
@@ -70,6 +62,19 @@ class Fact:
     value: str
     is_code: bool = False
     is_main: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a letter says between greeting and footer. Only a digest has `rows`; `left_out` says how many it lacks."""
+
+    subject: str
+    story: str
+    advice: str
+    facts: Sequence[Fact]
+    link: Link | None
+    rows: Sequence[Any] | None = None
+    left_out: str | None = None
 
 
 def inert(text: str) -> str:
@@ -100,16 +105,14 @@ def render(
     link = link_of(kind, payload, texts, public_url=public_url)
     form = form_of(kind, payload, has_link=link is not None)
     values = _values(payload, texts)
-    return fill(
-        texts,
-        reader=reader,
+    content = Content(
         subject=texts.text(f"{form}.subject", **values),
         story=texts.text(f"{form}.story", **values),
         advice=texts.text(_advice_of(kind, form, payload)),
         facts=facts_of(payload, texts),
         link=link,
-        off_url=off_url,
     )
+    return fill(texts, content, reader=reader, off_url=off_url)
 
 
 def form_of(kind: str, payload: Mapping[str, Any], *, has_link: bool = False) -> str:
@@ -139,32 +142,16 @@ def _advice_of(kind: str, form: str, payload: Mapping[str, Any]) -> str:
     return "advice.unexplained" if is_by_bank else f"{kind}.advice"
 
 
-def fill(
-    texts: Catalogue,
-    *,
-    reader: str,
-    subject: str,
-    story: str,
-    advice: str,
-    facts: Sequence[Fact],
-    link: Link | None,
-    off_url: str | None = None,
-    **more: Any,
-) -> Letter:
-    """Return the letter that the layouts make of these."""
+def fill(texts: Catalogue, content: Content, *, reader: str, off_url: str | None) -> Letter:
+    """Return the letter that the layouts make of the content."""
     shown = {
         "language": texts.language,
         "greeting": texts.text("frame.greeting", reader=inert(reader)),
         "footer": texts.text("frame.footer"),
-        "subject": subject,
-        "story": story,
-        "advice": advice,
-        "facts": facts,
-        "link": link,
+        "content": content,
         "off": None if off_url is None else Link(texts.text("frame.off"), off_url),
-        **more,
     }
-    return Letter(subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))
+    return Letter(content.subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))
 
 
 def facts_of(payload: Mapping[str, Any], texts: Catalogue) -> list[Fact]:

@@ -7,6 +7,7 @@ write, and the parser fails on some addresses, rewrites others, and is slow.
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 from email.utils import formataddr, formatdate, parseaddr
 from functools import lru_cache
 
@@ -23,6 +24,15 @@ _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f-\x9f\u2028\u2029]+@[^\s<>@\x00-\x20\
 _DOT_ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*")
 _ENCODED_WORD = "=?"
 _ASCII = bytes(range(128))
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a mail says: its subject, and the same words as text and as HTML."""
+
+    subject: str
+    text: str
+    html: str
 
 
 def envelope_address(address: str) -> str:
@@ -46,40 +56,34 @@ def sender_header(sender: str) -> str:
     return formataddr((name, address)) if name else address
 
 
-def write(
-    *,
-    sender: str,
-    to: str,
-    subject: str,
-    date: float,
-    message_id: str,
-    boundary: str,
-    text: str,
-    html: str,
-    off_url: str | None = None,
-) -> bytes:
-    """Return the mail. `sender` and `to` come from the functions above. `off_url` turns such mails off by a POST.
+def message_id(identity: str, sender: str) -> str:
+    """Return the Message-ID of a mail from the sender."""
+    return f"<{identity}@{sender.rpartition('@')[2].strip('> ')}>"
+
+
+def write(letter: Letter, *, sender: str, to: str, identity: str, date: float, off_url: str | None = None) -> bytes:
+    """Return the mail. `to` is as `envelope_address` returns it. A POST to `off_url` turns such mails off.
 
     The boundary starts with `=_`. A part in which that occurs is quoted-printable, and then it does not.
     """
     head = [
-        f"From: {sender}",
+        f"From: {sender_header(sender)}",
         f"To: {to}",
-        f"Subject: {_header(subject)}",
+        f"Subject: {_header(letter.subject)}",
         f"Date: {formatdate(date).removesuffix('-0000')}+0000",
-        f"Message-ID: {message_id}",
+        f"Message-ID: {message_id(identity, sender)}",
         "Auto-Submitted: auto-generated",
         *_unsubscribing(off_url),
         "MIME-Version: 1.0",
         "Content-Type: multipart/alternative;",
-        f' boundary="=_{boundary}"',
+        f' boundary="=_{identity}"',
     ]
-    page = html.encode()
+    page = letter.html.encode()
     if 50 * _foreign(page) < len(page):
         # A character reference is the same character to whoever shows HTML, and needs no encoding. It is longer.
-        page = html.encode("ascii", "xmlcharrefreplace")
-    parts = [_part("plain", text.encode(), boundary), _part("html", page, boundary)]
-    return b"".join(["\r\n".join(head).encode(), b"\r\n\r\n", *parts, f"--=_{boundary}--\r\n".encode()])
+        page = letter.html.encode("ascii", "xmlcharrefreplace")
+    parts = [_part("plain", letter.text.encode(), identity), _part("html", page, identity)]
+    return b"".join(["\r\n".join(head).encode(), b"\r\n\r\n", *parts, f"--=_{identity}--\r\n".encode()])
 
 
 def _unsubscribing(off_url: str | None) -> list[str]:

@@ -34,7 +34,7 @@ MESSAGES_MAX = 2_000
 SUSPECTS_EVERY = 10
 
 # What goes together.
-Letter = Sequence[Parcel]
+Parcels = Sequence[Parcel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Round:
     towards whose limits the letters count.
     """
 
-    letters: Sequence[Letter]
+    letters: Sequence[Parcels]
     found: bool
     is_full: bool
     windows: Sequence[Window]
 
-    def uncount(self, unsent: Iterable[Letter]) -> None:
+    def uncount(self, unsent: Iterable[Parcels]) -> None:
         """Subtract letters that were not sent from their readers' counts."""
         readers = Counter(letter[0].reader for letter in unsent if not _is_urgent(letter))
         letter_counts.return_letters(readers, self.windows)
@@ -98,7 +98,7 @@ class Rounds:
             desk.defer(reader, until)
         return turn
 
-    def went(self, letter: Letter) -> None:
+    def went(self, letter: Parcels) -> None:
         """Note that the letter had its turn, so that the next round starts after its reader."""
         if not _is_urgent(letter):
             self._last = letter[0].reader
@@ -107,8 +107,8 @@ class Rounds:
         """Note how many letters the round tried, which decides how many the next one has."""
         self._size = min(max(2 * tried, LETTERS_PER_ROUND_MIN), LETTERS_PER_ROUND_MAX)
 
-    def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Letter]:
-        urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
+    def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Parcels]:
+        urgent: list[Parcels] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
         urgent += [[parcel] for parcel in desk.urgent()]
         with_documents = waiting.find_readers(now, after=self._last, size_max=self._size)
         outlines = waiting.find_waiting(with_documents, now, DOCUMENTS_MAX, after=self._last)
@@ -136,12 +136,12 @@ class Rounds:
         return sorted(readers, key=lambda reader: (reader <= last, reader))[: self._size]
 
 
-def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
+def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Parcels]:
     """Return what waits for one reader grouped into letters. What was due first comes first, in the result too.
 
     Without `bundles`, only what is kept for a digest shares a letter.
     """
-    alone: list[Letter] = []
+    alone: list[Parcels] = []
     together: dict[object, list[Parcel]] = {}
     for parcel in parcels:
         if _is_alone(parcel) or not (bundles or parcel.is_kept):
@@ -153,18 +153,18 @@ def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
     return [*alone, *together.values()]
 
 
-def in_turn(queues: Iterable[Iterable[Letter]]) -> Iterator[Letter]:
+def in_turn(queues: Iterable[Iterable[Parcels]]) -> Iterator[Parcels]:
     """Yield the first letter of each queue, then the second of each, and so on."""
     turns = chain.from_iterable(zip_longest(*queues))
     return (letter for letter in turns if letter is not None)
 
 
-def within(messages_max: int, planned: Iterable[Letter]) -> list[Letter]:
+def within(messages_max: int, planned: Iterable[Parcels]) -> list[Parcels]:
     """Return the first letters that together have at most so many messages.
 
     If the first one that is not urgent has too many, it is cut: the rest is a letter of a later round.
     """
-    letters: list[Letter] = []
+    letters: list[Parcels] = []
     left = messages_max
     for letter in planned:
         left -= sum(parcel.size for parcel in letter)
@@ -177,7 +177,7 @@ def within(messages_max: int, planned: Iterable[Letter]) -> list[Letter]:
     return letters
 
 
-def _beginning(letter: Letter, messages_max: int) -> Letter:
+def _beginning(letter: Parcels, messages_max: int) -> Parcels:
     """Return as many parcels of the letter as have at most so many messages, but at least one."""
     sizes = accumulate(parcel.size for parcel in letter)
     return [
@@ -188,8 +188,8 @@ def _beginning(letter: Letter, messages_max: int) -> Letter:
 
 
 def _within_limits(
-    planned: Sequence[Letter], windows: Sequence[Window]
-) -> tuple[list[Letter], dict[ObjectId, datetime]]:
+    planned: Sequence[Parcels], windows: Sequence[Window]
+) -> tuple[list[Parcels], dict[ObjectId, datetime]]:
     """Count the letters, and return those within their readers' limits.
 
     And for each reader who may get none, until when the rest waits. Who may get some is looked at again in the next
@@ -235,5 +235,5 @@ def _is_suspect(parcel: Parcel) -> bool:
     return not parcel.is_of_block and int(document.get("lost", 0)) + ("lease" in document) >= LOST_MAX
 
 
-def _is_urgent(letter: Letter) -> bool:
+def _is_urgent(letter: Parcels) -> bool:
     return letter[0].is_urgent

@@ -121,8 +121,10 @@ def duplicate_key(error: PyMongoError) -> frozenset[str] | None:
     return frozenset(details.get("keyPattern", {}))
 
 
-def is_away(error: PyMongoError) -> bool:
+def is_away(error: Exception) -> bool:
     """Tell whether `error` means that the database cannot be reached or does not answer, rather than a bug."""
+    if not isinstance(error, PyMongoError):
+        return False
     if isinstance(error, ConnectionFailure) or error.timeout:
         return True
     # A primary that steps down, shuts down or recovers answers with one of these.

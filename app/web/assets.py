@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.web import linking
 
 STATIC = Path(__file__).parent / "static"
