@@ -75,6 +75,17 @@ export function button(text, attributes = {}) {
   return h("button", { type: "button", class: "button", ...attributes }, text);
 }
 
+// Does what a button stands for, once at a time, and shows that it is under way.
+export async function once(control, work) {
+  if (control.getAttribute("aria-busy")) return;
+  control.setAttribute("aria-busy", "true");
+  try {
+    await work();
+  } finally {
+    control.removeAttribute("aria-busy");
+  }
+}
+
 // A form that checks its fields, shows what is wrong, and sends once. `send` gets the values by name; what it throws is
 // shown in the form. `faults` turns a Problem into { field name: words }, where the API's names differ from the form's.
 export function form({ fields, submit, send, cancel = null, faults, before = [], after = [] }) {
