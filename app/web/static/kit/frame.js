@@ -15,10 +15,6 @@ const root = document.documentElement;
 const [skip, connection, entrance] = [".skip", ".connection", ".door"].map((name) => page?.querySelector(name));
 let shown = root?.dataset.door === undefined ? null : { key: "door", main: entrance.querySelector("main") };
 
-function brand() {
-  return h("span", { class: "brand" }, h("i", { "aria-hidden": "true" }), "Fincore");
-}
-
 // The frame of a person who is signed in, or of one of whom it is not known yet who they are; returns the element for
 // the view.
 export function frame() {
@@ -39,7 +35,7 @@ function railOf(user) {
   return h(
     "nav",
     { class: "rail", "aria-label": "Main" },
-    h("a", { href: "/", class: "home", "aria-label": "Fincore, your accounts" }, brand()),
+    h("a", { href: "/", class: "home", "aria-label": "Fincore, your accounts" }, entrance.querySelector(".brand").cloneNode(true)),
     h("ul", {}, TABS.map((tab) => h("li", {}, entry(tab)))),
     isStaff() && OPERATOR_TABS.length > 0 && h("div", {}, h("p", { class: "group" }, "Operator"), h("ul", {}, OPERATOR_TABS.map((tab) => h("li", {}, entry(tab))))),
     user && h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("button", { type: "button", class: "quiet soft", onclick: out }, "Sign out"))),
