@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """Return the application; raises ConfigError if the settings are wrong. By default the environment has them."""
+    """Return the application; raises ConfigError if the settings are wrong. They default to the environment's."""
     # All modules are imported in functions here, so that code that needs only one, such as the ledger's rules, does not
     # load the others.
     import config as settings

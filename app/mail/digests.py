@@ -19,8 +19,8 @@ from app.outbox.events import EventType
 from app.outbox.messages import MessageKind, OutboxMessage
 
 ROWS_MAX = 500
-# Gmail cuts a letter whose HTML is longer than 102 kB. This leaves 22 kB for all but the rows. In scripts other than
-# Latin a character takes two or three bytes.
+# Gmail cuts a letter whose HTML is longer than 102 kB. This leaves 22 kB for everything but the rows. Outside the Latin
+# script a character takes two or three bytes.
 ROWS_BYTES_MAX = 80_000
 ROW_MARKUP_BYTES = 70
 BALANCES_MAX = 10
@@ -40,9 +40,9 @@ _STATUSES = {
     MessageKind.ACCOUNT_UNFROZEN,
     MessageKind.ACCOUNT_CLOSED,
 }
-# What a digest can show. Every kind that may share a letter must be here.
+# The kinds that a digest can show. Every kind that may share a letter must be here.
 KINDS = _MOVED | _STEPS | _STATUSES
-# In which order a digest has its kinds, if its reader chose it.
+# The order of kinds in a digest that its reader chose.
 _ORDER = list(EventType)
 _OUT = {MessageKind.MONEY_SENT, MessageKind.HOLD_CAPTURED}
 _IN = {MessageKind.MONEY_RECEIVED, MessageKind.HOLD_CAPTURED}
@@ -52,7 +52,7 @@ class Occasion(StrEnum):
     """Why several messages are in one letter, as the catalogues name it."""
 
     TOGETHER = "together"
-    DEFERRED = "deferred"  # the reader had had as many letters as one gets
+    DEFERRED = "deferred"  # the reader had had the most letters that one gets
     CHOSEN = "chosen"  # the reader wants a digest
 
 

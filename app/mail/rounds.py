@@ -1,9 +1,9 @@
 """Decides whose turn it is, and which messages share a letter.
 
 Security mail goes first. Then each reader in turn gets one letter, so that a reader of many
-letters does not delay a reader of one. These share a letter: what one block tells one
-reader, a pile that grew while the server was away, everything beyond a reader's letters of a
-minute or a day, and what is due of a digest that the reader chose.
+letters does not delay a reader of one. These share a letter: all messages of one block to one
+reader, a pile that grew while the server was away, messages beyond a reader's limit for a
+minute or a day, and the due messages of a digest that the reader chose.
 """
 
 from collections import Counter
@@ -25,15 +25,15 @@ from app.outbox.letter_counts import Window
 LETTERS_PER_ROUND_MIN, LETTERS_PER_ROUND_MAX = 50, 500
 # If more letters than this wait for one reader, they become one.
 PILE_MAX = 10
-# How many documents of readers are looked at for a round, and so how many one letter may cover.
+# How many documents of readers a round looks at, which limits how many one letter may cover.
 DOCUMENTS_MAX = 2_000
-# How many messages a round claims with documents of readers, unless a single one has more. They are worked out before
-# the first letter goes, security mail too, and it takes 0.3 ms each.
+# How many messages a round claims with documents of readers, unless a single one has more. All are worked out before
+# the first letter goes, even security mail, at 0.3 ms each.
 MESSAGES_MAX = 2_000
 # Suspects get every tenth round; other messages get the rest.
 SUSPECTS_EVERY = 10
 
-# What goes together.
+# The parcels that go in one letter.
 Parcels = Sequence[Parcel]
 
 
@@ -41,8 +41,8 @@ Parcels = Sequence[Parcel]
 class Round:
     """The claimed letters of one round, in the order in which they are sent.
 
-    `found` tells whether there was anything to claim, and `is_full` whether there may be more. `windows` are those
-    towards whose limits the letters count.
+    `found` tells whether there was anything to claim, and `is_full` whether there may be more. The letters count
+    towards the limits of the `windows`.
     """
 
     letters: Sequence[Parcels]
@@ -57,20 +57,20 @@ class Round:
 
 
 class Rounds:
-    """Goes round the readers. Each round starts where the last one ended."""
+    """Makes rounds of the readers. Each round starts where the last one ended."""
 
     def __init__(self) -> None:
         self._last: ObjectId | None = None
         self._count = 0
         self._size = LETTERS_PER_ROUND_MIN
-        # Whether more documents of readers were due than were looked at.
+        # Whether more documents of readers were due than the round looked at.
         self._left_out = False
 
     def claim(self, desk: Desk, *, now: datetime, letters_per_day: int, letters_per_minute: int = 0) -> Round:
         """Claim the letters of the next round.
 
-        If `letters_per_day` is 0, there is no limit and each message is a letter of its own; if `letters_per_minute` is
-        0, there is no limit of that.
+        If `letters_per_day` is 0, there is no limit, and each message is a letter of its own. If `letters_per_minute`
+        is 0, there is no limit for a minute.
         """
         bundles = letters_per_day > 0
         limits = {"letters_per_day": letters_per_day, "letters_per_minute": letters_per_minute}
@@ -91,7 +91,7 @@ class Rounds:
         unclaimed = [before for before, letter in zip(allowed, letters, strict=True) if not letter]
         turn.uncount(unclaimed)
         if unclaimed and all(map(_is_urgent, turn.letters)):
-            # Its turn is over, though what was claimed for it goes later or not at all.
+            # Its turn is over, although what was claimed for it goes later or not at all.
             self.went(unclaimed[-1])
         for reader, until in put_off.items():
             outbox.defer(reader, now=now, until=until)
@@ -137,9 +137,9 @@ class Rounds:
 
 
 def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Parcels]:
-    """Return what waits for one reader grouped into letters. What was due first comes first, in the result too.
+    """Return one reader's waiting parcels grouped into letters, the first due first.
 
-    Without `bundles`, only what is kept for a digest shares a letter.
+    Without `bundles`, only parcels that are kept for a digest share a letter.
     """
     alone: list[Parcels] = []
     together: dict[object, list[Parcel]] = {}
@@ -160,9 +160,9 @@ def in_turn(queues: Iterable[Iterable[Parcels]]) -> Iterator[Parcels]:
 
 
 def within(messages_max: int, planned: Iterable[Parcels]) -> list[Parcels]:
-    """Return the first letters that together have at most so many messages.
+    """Return the first letters that together have at most this many messages.
 
-    If the first one that is not urgent has too many, it is cut: the rest is a letter of a later round.
+    If the first one that is not urgent has too many, it is cut: the rest goes in a later round.
     """
     letters: list[Parcels] = []
     left = messages_max
@@ -178,7 +178,7 @@ def within(messages_max: int, planned: Iterable[Parcels]) -> list[Parcels]:
 
 
 def _beginning(letter: Parcels, messages_max: int) -> Parcels:
-    """Return as many parcels of the letter as have at most so many messages, but at least one."""
+    """Return the first parcels of the letter that have at most this many messages, but at least one parcel."""
     sizes = accumulate(parcel.size for parcel in letter)
     return [
         parcel
@@ -190,10 +190,9 @@ def _beginning(letter: Parcels, messages_max: int) -> Parcels:
 def _within_limits(
     planned: Sequence[Parcels], windows: Sequence[Window]
 ) -> tuple[list[Parcels], dict[ObjectId, datetime]]:
-    """Count the letters, and return those within their readers' limits.
+    """Count the letters. Return those within their readers' limits, and until when other readers have to wait.
 
-    And for each reader who may get none, until when the rest waits. Who may get some is looked at again in the next
-    round.
+    Only readers who may get no letter at all have to wait. The others are considered again in the next round.
     """
     wanted = Counter(letter[0].reader for letter in planned if not _is_urgent(letter))
     shares = letter_counts.reserve_letters(wanted, windows)

@@ -19,7 +19,7 @@ from app.mail import mime
 from app.settings.policies import MailPolicy
 
 CONNECT_TIMEOUT_S = 10.0
-# For the whole conversation about one message. A deliverer's lease is longer.
+# For the whole exchange about one message. The lease of a deliverer is longer.
 MESSAGE_TIMEOUT_S = 15.0
 
 _TAKEN = 250
@@ -131,7 +131,7 @@ class Connection(flask_mail.Connection):
         if settings.secrets_in_clear:
             return self._greeted(None)
         try:
-            # As between any two mail servers, encryption without a checked certificate is better than none.
+            # As between mail servers in general, encryption without a checked certificate is better than none.
             return self._greeted(_context_for_anybody())
         except (smtplib.SMTPNotSupportedError, smtplib.SMTPResponseException, ssl.SSLError):
             return self._greeted(None)
@@ -312,7 +312,7 @@ def _address_of(sender: str) -> str:
 
 
 def _refusal(replies: Sequence[tuple[int, bytes]], sender: str, recipient: str) -> smtplib.SMTPException | None:
-    """Return what is wrong, judged by the replies so far to MAIL, RCPT and DATA; None if nothing is."""
+    """Return the fault that the replies to MAIL, RCPT and DATA show so far, or None."""
     for (code, reply), wanted in zip(replies, _ENVELOPE_TAKEN, strict=False):
         if code not in wanted:
             errors: tuple[smtplib.SMTPException, ...] = (
