@@ -1,7 +1,7 @@
 """The page's files as browsers get them: read, joined, hashed and compressed once, when the application starts.
 
-The hash of all files is a part of their addresses. So a browser keeps a file for good, a change of any file is a new
-address for all of them, and modules import each other by relative addresses, without a build step.
+The hash of all files is a part of their addresses. So browsers may keep a file for ever, any change gives all files new
+addresses, and modules import each other by relative addresses, without a build step.
 """
 
 import gzip
@@ -17,20 +17,20 @@ from app.auth.languages import Language
 from app.web import linking
 
 STATIC = Path(__file__).parent / "static"
-# Of style, the document has what somebody new sees first; the rest is one file to a browser. The order is that of
-# precedence.
+# The document has the style of what a new visitor sees first. Browsers get the rest as one style sheet. The files are in
+# order of precedence.
 FIRST_STYLES = ("tokens", "base", "door", "fields", "buttons")
 STYLES = ("frame", "parts", "forms", "ledger")
 STYLE_SHEET = "style.css"
-# The script that stands in the document.
+# The script in the document.
 FIRST_SCRIPT = "begin.js"
-# How each currency is written, as `money.custom` says, one a line. `make currencies` writes it, because to find it out
-# takes the languages of all countries: 0.7 s and 60 MB.
+# How each currency is written, as `money.custom` says, one on each line. `make currencies` writes this file, because
+# working it out needs the languages of all countries, which takes 0.7 s and 60 MB.
 CUSTOMS = Path(__file__).with_name("currencies.json")
 CURRENCIES = "kit/currencies.js"
 LANGUAGES = "kit/languages.js"
-# What is fetched together: the first view of somebody who is not signed in, and what else the first view of somebody
-# who is needs. Each request costs a phone a round trip, because a browser has at most six at once.
+# The modules that are fetched together: the first view before signing in, and what the first view after it needs in
+# addition. Each request costs a phone a round trip, because a browser makes at most six at once.
 BUNDLES = {"main.js": ("views/sign-in.js", "main.js"), "home.js": ("views/accounts.js",)}
 HASH_LENGTH = 16
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", linking.MAP: "application/json"}
@@ -63,7 +63,7 @@ class Assets:
 
 @cache
 def assets(default_currency: str) -> Assets:
-    """Return the page's files, for a bank with this currency."""
+    """Return the page's files, for a bank with this default currency."""
     texts = {
         str(path.relative_to(STATIC)): path.read_text("utf-8")
         for path in sorted(STATIC.rglob("*"))

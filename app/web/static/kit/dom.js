@@ -23,7 +23,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Puts these children in the place of all others. Those that are there already stay as they are, with their focus.
+// Replaces all children by these. Those that are there already stay as they are, with their focus.
 export function put(element, ...children) {
   const [wanted, there] = [present(children), element.childNodes];
   if (wanted.length !== there.length || wanted.some((one, i) => one !== there[i])) element.replaceChildren(...wanted);

@@ -1,4 +1,4 @@
-// Forms: labelled fields, faults in the field and, with links, on top; one submission at a time.
+// Forms: labelled fields, faults in the field and, with links, at the top; one submission at a time.
 
 import { h, newId, put } from "./dom.js";
 import { Problem, wordsOf } from "./problems.js";
@@ -52,7 +52,7 @@ function working({ name, input, element, lines: [hintLine, faultLine], check = n
   return made;
 }
 
-// A password can be looked at, so that it need not be typed twice.
+// A password can be shown, so that nobody has to type it twice.
 function around(input) {
   if (input.type !== "password") return input;
   const show = h("button", { type: "button", class: "inside", "aria-pressed": "false", onclick: () => reveal(input, show) }, "Show");

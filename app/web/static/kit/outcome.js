@@ -1,4 +1,4 @@
-// How a payment ended: paid, not paid, or not known yet.
+// The outcome of a payment: paid, not paid, or not known yet.
 
 import { h, name } from "./dom.js";
 import { button, once } from "./forms.js";
@@ -38,7 +38,7 @@ export function notKnown({ body, shown, onAsk, heading = "h1" }) {
   return within(heading, "Not known yet", "hold", money(body.amount, shown.currency, { hero: true }), h("p", {}, "to ", h("b", {}, name(shown.to)), ` from ${shown.from}.`), notice("hold", "The connection broke before we heard back.", "Ask again: if it was paid, nothing is paid twice."), h("div", { class: "row actions" }, again));
 }
 
-// The same was paid a short while ago: this may be meant, or not. `words` say what was paid, and what this would be.
+// The same was paid a short while ago, which may or may not be intended. `words` say what was paid, and what this would be.
 export function paidAlready({ amount, currency, words, onPay, onLeave, heading = "h1" }) {
   const pay = button(`Pay ${format(amount, currency)} once more`, { onclick: () => once(pay, onPay) });
   return within(heading, "Paid before", "hold", money(amount, currency, { hero: true }), notice("hold", ...words), h("div", { class: "row actions" }, pay, button("Do not pay", { class: "button main", onclick: onLeave })));
