@@ -17,8 +17,8 @@ from app.auth.languages import Language
 from app.web import linking
 
 STATIC = Path(__file__).parent / "static"
-# The document has the style of what a new visitor sees first. Browsers get the rest as one style sheet. The files are in
-# order of precedence.
+# The document has the style of what a new visitor sees first. Browsers get the rest as one style sheet. The files are
+# in order of precedence.
 FIRST_STYLES = ("tokens", "base", "door", "fields", "buttons")
 STYLES = ("frame", "parts", "forms", "ledger")
 STYLE_SHEET = "style.css"

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import render_template
-from markupsafe import Markup
 
 from app.web.assets import STYLE_SHEET, Asset, Assets
 
@@ -36,9 +35,8 @@ def document(assets: Assets, address_of: Callable[[str], str]) -> Document:
     script, style = assets.first_script, assets.first_style
     text = render_template(
         "page.html",
-        # They are the page's own files, and are no markup inside their elements.
-        script=Markup(script),  # noqa: S704
-        style=Markup(style),  # noqa: S704
+        script=script,
+        style=style,
         style_sheet=STYLE_SHEET,
         asset=address_of,
     )
