@@ -22,7 +22,7 @@ from app.money import AMOUNT_MAX, is_currency
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 _ORJSON_INTEGER_MAX = 2**63
 _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
-# Control characters, and the line and paragraph separators that Unicode has besides them.
+# Control characters, and Unicode's other line and paragraph separators.
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # These show text in another order than it is stored in, so one name or description can look like another.

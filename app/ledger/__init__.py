@@ -15,7 +15,7 @@ from app.clock import MILLISECOND, SETTLING
 from app.ledger import chain, counts, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
-from app.ledger.numbers import NUMBERS, ids_of, numbers_of
+from app.ledger.numbers import ids_of, numbers_of
 from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
 from app.ledger.repository import HEADS, Funds
@@ -25,7 +25,6 @@ from app.settings.policies import LedgerPolicy
 
 __all__ = [
     "HEADS",
-    "NUMBERS",
     "Funds",
     "Standing",
     "accounts",

@@ -23,9 +23,9 @@ from app.mongo import blocks
 from app.outbox import repository as outbox
 from local.processes import LOOPBACK
 
-# Who gets letters that leave before the commit.
+# The reader of letters that are sent before the commit.
 TOO_EARLY = "too-early@fincore.example"
-# Long enough for a fault to come between.
+# Long enough for a fault to happen in between.
 UNTIL_COMMIT_S = 0.2
 
 

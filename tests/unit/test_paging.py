@@ -1,4 +1,4 @@
-"""Cursors: what they carry, and what is refused."""
+"""Cursors: what they contain, and which are refused."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

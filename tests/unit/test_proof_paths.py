@@ -1,4 +1,4 @@
-"""What a proof passes over quickly is never anything that it would find fault with if it looked closer."""
+"""The quick way of a proof never accepts anything that the careful way would find fault with."""
 
 from collections.abc import Collection
 from dataclasses import replace

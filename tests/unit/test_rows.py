@@ -1,4 +1,4 @@
-"""Entries read straight out of BSON say what the driver would say, or are left to the driver."""
+"""Entries read straight out of BSON are as the driver would decode them, or are left to the driver."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
