@@ -16,7 +16,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from app.mongo import Document
-from bench import deep
+from bench import bare, deep
 from bench.cases import CASES
 from bench.load import measure, median, wrk
 from bench.sides import Side, checkout, cpu_s, served
@@ -26,6 +26,7 @@ WARM_UP_S = 2.0
 RATIOS = {"per_second": "rate", "median_ms": "p50", "python_ms": "Python's CPU", "mongod_ms": "mongod's CPU"}
 # Cases of their own, which measure this revision against itself.
 ALONE: dict[str, Callable[[Side, argparse.Namespace], None]] = {
+    "bare": bare.bare,
     "depth": deep.depth,
     "pace": deep.pace,
     "memory": deep.memory,

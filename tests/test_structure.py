@@ -62,7 +62,7 @@ FILES_OF_ITS_OWN = {
     },
     "events": {"waiting"},
     "transactions": {"pages", "receipts"},
-    "web": {"assets", "cookies", "linking"},
+    "web": {"assets", "cookies", "document", "linking"},
     "webhooks": {"attempts", "dispatch", "outgoing", "signing", "statuses", "targets"},
 }
 DOMAINS = FILES_OF_ITS_OWN.keys() | {"accounts", "admin", "payees"}

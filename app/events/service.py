@@ -17,7 +17,7 @@ from app.settings.policies import WorkPolicy
 WAIT_MAX_S = 25
 # A page looks at no more than this many pieces of news, however many its types reject.
 LOOKED_AT_MAX = 1_000
-PLACE_EVERY_S = 1.0
+PLACE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, order=True)

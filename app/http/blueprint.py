@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
 import flask
@@ -99,6 +100,10 @@ class Blueprint(flask_smorest.Blueprint):
             return _describe(_describe(with_key, describe_header), describe_body)
 
         return decorator
+
+    def within(self, around: Callable[[], AbstractContextManager[None]]) -> Callable[[View], View]:
+        """Serve each request of this route, from its token to its result, within a context."""
+        return lambda view: declare(view, around=around)
 
     def reads_ahead(self, keys_of: Callable[..., Iterable[together.Key]]) -> Callable[[View], View]:
         """Let the check of the token bring what the view reads first: the keys of (user id, **path). Only for reads."""

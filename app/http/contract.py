@@ -5,6 +5,7 @@ escapes its contract, and a request passes through no decorators.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ class Contract:
     `access` describes the required token or role, or is None if anybody may call. `admit` raises unless the caller has
     it. `ahead` returns, from the caller and the path, the keys of what the view reads first. The query that checks the
     token fetches it too. `limit` names the limit under which calls are counted, or is None for the limit of the method.
+    `around` is entered before all of it, and left at the end.
     The view gets what the `inputs` read, in their order. Without `answer`, Flask makes the response.
     """
 
@@ -43,6 +45,7 @@ class Contract:
     inputs: tuple[Input, ...] = ()
     limit: str | None = None
     answer: Callable[[Any], Response] | None = None
+    around: Callable[[], AbstractContextManager[None]] | None = None
 
 
 _NONE = Contract()
@@ -84,7 +87,16 @@ def hold_to_contract(view: View) -> View:
         result = view(*read, **path)
         return result if answer is None else answer(result)
 
-    return serve  # type: ignore[return-value] # wraps keeps the signature
+    if contract.around is None:
+        return serve  # type: ignore[return-value] # wraps keeps the signature
+    around = contract.around
+
+    @wraps(view)
+    def serve_within(**path: Any) -> Any:
+        with around():
+            return serve(**path)
+
+    return serve_within  # type: ignore[return-value] # wraps keeps the signature
 
 
 def _by_ids(contract: Contract, request: Incoming, path: Mapping[str, Any]) -> dict[str, Any]:

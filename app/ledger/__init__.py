@@ -3,7 +3,8 @@
 Call `configure` once, `begin_journal` for each new account, and `post` to move money.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,6 +28,7 @@ __all__ = [
     "HEADS",
     "Funds",
     "Standing",
+    "about_to_post",
     "accounts",
     "begin_journal",
     "configure",
@@ -66,12 +68,22 @@ def take_turns(file: int) -> None:
     _turns.file = file
 
 
+@contextmanager
+def about_to_post() -> Iterator[None]:
+    """Have the next block wait a moment for this thread, which is going to post before the context ends."""
+    group = _chosen()
+    group.expect()
+    try:
+        yield
+    finally:
+        group.expect_no_more()
+
+
 def post(commands: Sequence[Command]) -> list[Outcome]:
     """Post the commands in order and return the outcome of each; see `GroupCommit.post` for what it raises."""
-    if _group is None:
-        raise RuntimeError("app.ledger.configure() was not called.")
+    group = _chosen()
     try:
-        outcomes = _group.post(commands)
+        outcomes = group.post(commands)
     except Exception:
         counts.count_failure(commands)
         raise
@@ -81,9 +93,16 @@ def post(commands: Sequence[Command]) -> list[Outcome]:
 
 def rehearse(command: Command) -> tuple[Outcome, dict[ObjectId, Account]]:
     """Return the outcome that the command would have now, and the accounts as it would leave them; write nothing."""
-    if _roles is None:
-        raise RuntimeError("app.ledger.configure() was not called.")
+    # It may take long, and posts nothing.
+    _chosen().expect_no_more()
+    assert _roles is not None
     return posting.rehearse(command, _roles)
+
+
+def _chosen() -> GroupCommit:
+    if _group is None:
+        raise RuntimeError("app.ledger.configure() was not called.")
+    return _group
 
 
 def begin_journal(

@@ -20,6 +20,8 @@ GATE, TURN = 0, 1
 # After a conflict, a process takes turns for this many pieces of work. With more, there are fewer conflicts; with
 # fewer, processes that seldom conflict wait less often for nothing.
 TURNS_AFTER_COLLISION = 20
+# A process that conflicts again soon after its turns are over takes twice as many the next time, up to this many.
+TURNS_MAX = 320
 # How long to wait for a turn, and how long not to wait again after that was in vain.
 WAIT_MAX_S = 0.5
 WAIT_AGAIN_S = 5.0
@@ -37,6 +39,9 @@ class Turns:
     def __init__(self, file: int | None = None) -> None:
         self.file = file
         self._left = 0
+        # How many turns followed the last conflict, and how much work was done without turns since.
+        self._taken = 0
+        self._without = 0
         self._has_turn = False
         self._waits_again_at = 0.0
 
@@ -44,6 +49,8 @@ class Turns:
         if self._left:
             self._left -= 1
             self._take()
+        else:
+            self._without += 1
         return self
 
     def __exit__(
@@ -57,7 +64,10 @@ class Turns:
         """Note a conflict with another process, and take a turn for the rest of this piece of work."""
         if self.file is None:
             return
-        self._left = TURNS_AFTER_COLLISION
+        is_soon = self._without <= self._taken
+        self._taken = min(2 * self._taken, TURNS_MAX) if self._taken and is_soon else TURNS_AFTER_COLLISION
+        self._left = self._taken
+        self._without = 0
         if not self._has_turn:
             self._take()
 

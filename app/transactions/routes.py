@@ -125,6 +125,7 @@ def _read(read: Callable[[str], Account], text: str) -> Account | None:
 
 
 @bp.post("/create")
+@bp.within(service.about_to_post)
 @token_required
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -141,6 +142,7 @@ def create_transfer(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/initial-funds")
+@bp.within(service.about_to_post)
 @role_required(*MAY_FUND)
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -161,6 +163,7 @@ def fund_account(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/hold")
+@bp.within(service.about_to_post)
 @token_required
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -177,6 +180,7 @@ def create_hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/<id:hold_id>/capture")
+@bp.within(service.about_to_post)
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(CaptureHoldSchema(), example={"amount": 400, "idempotencyKey": "capture-2026-117"})
@@ -192,6 +196,7 @@ def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId)
 
 
 @bp.post("/<id:hold_id>/void")
+@bp.within(service.about_to_post)
 @token_required
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(VoidHoldSchema(), example={"idempotencyKey": "void-2026-117", "reason": "Out of stock"})
@@ -207,6 +212,7 @@ def void_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) ->
 
 
 @bp.post("/batch")
+@bp.within(service.about_to_post)
 @token_required
 @bp.reads_ahead(_numbers_ahead)
 @bp.arguments(DryRunSchema(), location="query")
@@ -225,6 +231,7 @@ def create_batch(query: dict[str, Any], body: dict[str, Any]) -> Any:
 
 
 @bp.post("/<id:transaction_id>/reverse")
+@bp.within(service.about_to_post)
 @role_required(*MAY_REVERSE)
 @bp.arguments(DryRunSchema(), location="query")
 @bp.keyed_arguments(ReverseTransactionSchema(), example=_REVERSE_EXAMPLE)

@@ -3,6 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -50,6 +51,11 @@ class Rehearsal:
 
     outcome: Outcome
     accounts: list[Account]
+
+
+def about_to_post() -> AbstractContextManager[None]:
+    """Return the context of a request that may post; see `ledger.about_to_post`."""
+    return ledger.about_to_post()
 
 
 def post(command: Command) -> Outcome:

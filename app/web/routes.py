@@ -1,5 +1,6 @@
 """The web page: one document for all its addresses, its files, and its own session."""
 
+from functools import cache
 from typing import Any
 
 from bson import ObjectId
@@ -16,7 +17,8 @@ from app.http.incoming import Incoming, current, current_id
 from app.http.parsing import BODY_PROBLEMS, Input, glance_at_body, query_of
 from app.outbox.events import EventType
 from app.web import cookies
-from app.web.assets import STYLE_SHEET, Assets, assets
+from app.web.assets import Asset, Assets, assets
+from app.web.document import Document, document
 from app.web.schemas import BrowserSessionSchema, LetterLinkSchema
 
 bp = PageBlueprint("web", __name__, template_folder="templates")
@@ -40,12 +42,6 @@ PLACES = (
     "webhooks",
 )
 _PLACE = f"/<any({', '.join(map(repr, PLACES))}):place>"
-# Everything comes from this server, nothing is inline, and text never becomes markup or code.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
 # The page reads its filters out of the address itself.
 _FILTERS = Input(frozenset({"query"}), lambda _: None)
 _FOR_GOOD = "public, max-age=31536000, immutable"
@@ -81,11 +77,9 @@ def _reads_filters(view: Any) -> Any:
 @_reads_filters
 def page(_filters: None, **_: str) -> Response:
     """Show the bank in a browser. The page itself finds out what is at the address."""
-    response = Response(
-        render_template("page.html", style_sheet=STYLE_SHEET, asset=_address_of),
-        mimetype="text/html",
-    )
-    response.headers["Content-Security-Policy"] = _POLICY
+    made = _document(current_app.config["DEFAULT_CURRENCY"])
+    response = _sent(made.file)
+    response.headers["Content-Security-Policy"] = made.policy
     response.cache_control.no_cache = True  # it names the files of this version
     return response
 
@@ -97,11 +91,7 @@ def asset(version: str, name: str) -> Response:
     file = made.files.get(name)
     if file is None or version != made.hash:
         raise NotFound("There is no such file, or the page has a newer version.")
-    is_gzip = request.accept_encodings["gzip"] > 0
-    response = Response(file.compressed if is_gzip else file.content, mimetype=file.mimetype)
-    if is_gzip:
-        response.headers["Content-Encoding"] = "gzip"
-    response.vary.add("Accept-Encoding")
+    response = _sent(file)
     response.headers["Cache-Control"] = _FOR_GOOD
     return response
 
@@ -146,6 +136,20 @@ def _letters_of(token: str) -> tuple[ObjectId, list[EventType]]:
     if found is None:
         raise NotFound("The link is incomplete or too old. Letters can be turned off in the settings.")
     return found
+
+
+def _sent(file: Asset) -> Response:
+    is_gzip = request.accept_encodings["gzip"] > 0
+    response = Response(file.compressed if is_gzip else file.content, mimetype=file.mimetype)
+    if is_gzip:
+        response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    return response
+
+
+@cache
+def _document(default_currency: str) -> Document:
+    return document(assets(default_currency), _address_of)
 
 
 def _assets() -> Assets:

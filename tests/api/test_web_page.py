@@ -1,6 +1,8 @@
 """The web page's document and files, as a browser gets them. tests/web drives the page in a browser."""
 
+import base64
 import gzip
+import hashlib
 import re
 
 import pytest
@@ -12,6 +14,7 @@ from tests.clients import Answer, InProcess
 
 LINES_MAX = 200
 WEIGHT_MAX = 100_000
+DOCUMENT_MAX = 5_000
 MARKUP_OR_CODE = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
 
 
@@ -20,7 +23,7 @@ def fetch(app: Flask, path: str, **headers: str) -> Answer:
 
 
 def addresses_in(page: Answer) -> list[str]:
-    return re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.content.decode())
+    return re.findall(r'(?:src|href|data-home)="(/assets/[^"]+)"', page.content.decode())
 
 
 @pytest.fixture
@@ -31,14 +34,36 @@ def page(app: Flask) -> Answer:
 def test_the_page_allows_nothing_that_is_not_its_own(page: Answer) -> None:
     policy = page.headers["content-security-policy"]
     assert page.status == 200
-    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    text = page.content.decode()
+    script, style = (inline_in(text, tag) for tag in ("script", "style"))
+    # Of what stands in the document, only these two are allowed, to the letter.
+    assert policy.startswith(f"default-src 'none'; script-src 'self' {script}; style-src 'self' {style}; img-src")
     assert "unsafe" not in policy
     assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
     assert page.headers["cache-control"] == "no-cache"
-    text = page.content.decode()
-    assert "style=" not in text
-    assert not re.search(r"<script(?![^>]*src=)", text)
-    assert not re.search(r"(?:src|href)=\"(?!/)", text), "Everything comes from this server."
+    assert not re.search(r"<[^>]* (?:style|on\w+)=", text)
+    assert not re.search(r"(?:src|href|action)=\"(?![/#])", text), "Everything comes from this server."
+
+
+def inline_in(text: str, tag: str) -> str:
+    """Return how a policy names the one element with this tag that is not a file."""
+    (content,) = re.findall(rf"<{tag}(?![^>]* src=)[^>]*>(.+?)</{tag}>", text, re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def test_the_document_is_compressed_and_small_because_it_is_sent_at_each_visit(app: Flask, page: Answer) -> None:
+    compressed = fetch(app, "/", **{"Accept-Encoding": "gzip"})
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert compressed.headers["vary"] == page.headers["vary"] == "Accept-Encoding"
+    assert gzip.decompress(compressed.content) == page.content
+    assert len(compressed.content) < DOCUMENT_MAX
+
+
+def test_no_password_can_get_into_an_address(app: Flask, page: Answer) -> None:
+    """Without any script either: the document's form is not shown then, and would be sent in a body, to nobody."""
+    (form,) = re.findall(r"<form [^>]*>", page.content.decode())
+    assert 'method="post"' in form
+    assert InProcess(app).send("POST", "/sign-in", {}, b"email=a&password=b").status in (405, 415)
 
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/accounts/new", "/accounts/FC64001277310949", "/pay?from=a&to=b"])

@@ -159,6 +159,95 @@ def test_who_comes_while_a_leader_waits_for_its_turn_shares_its_block() -> None:
     assert sizes == [3]
 
 
+class Sizes:
+    """Blocks that succeed at once. It keeps how many commands each had."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __call__(self, commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
+        self.seen.append(len(commands))
+        return [Outcome() for _ in commands]
+
+
+def about_to_post(group: GroupCommit, comes: threading.Event, *, posts: bool = True) -> None:
+    """Be about to post until the event, and then post, or do not."""
+    group.expect()
+    assert comes.wait(WAIT_S)
+    if posts:
+        group.post([COMMAND])
+    group.expect_no_more()
+
+
+def awaited(group: GroupCommit) -> int:
+    """Return for how many threads the leader waits."""
+    return len(group._siblings.threads)
+
+
+@pytest.mark.parametrize("posts", [True, False])
+def test_a_leader_waits_for_those_who_are_about_to_post(posts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "COMMIT_DELAY_MAX_S", WAIT_S)
+    block, comes = Sizes(), threading.Event()
+    group = GroupCommit(LedgerPolicy(timeout_ms=60_000), block)
+    with ThreadPoolExecutor(3) as threads:
+        others = [threads.submit(about_to_post, group, comes, posts=posts) for _ in range(2)]
+        assert holds_within(WAIT_S, lambda: len(group._coming) == 2)
+        leader = threads.submit(group.post, [COMMAND])
+        assert holds_within(WAIT_S, lambda: awaited(group) == 2)
+        assert not block.seen
+        comes.set()
+        leader.result(WAIT_S)
+        for other in others:
+            other.result(WAIT_S)
+
+    assert block.seen == [3 if posts else 1]
+
+
+def test_a_leader_waits_neither_for_itself_nor_for_a_single_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "COMMIT_DELAY_MAX_S", WAIT_S)
+    block, never, at_once = Sizes(), threading.Event(), threading.Event()
+    at_once.set()
+    group = GroupCommit(LedgerPolicy(timeout_ms=60_000), block)
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(about_to_post, group, never, posts=False)
+        assert holds_within(WAIT_S, lambda: len(group._coming) == 1)
+        threads.submit(about_to_post, group, at_once).result(WAIT_S)
+        assert not other.done()
+        never.set()
+
+    assert block.seen == [1]
+
+
+def test_whoever_does_not_come_in_time_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "COMMIT_DELAY_MAX_S", 0.01)
+    block, comes = Sizes(), threading.Event()
+    group = GroupCommit(LedgerPolicy(timeout_ms=60_000), block)
+    with ThreadPoolExecutor(2) as threads:
+        late = [threads.submit(about_to_post, group, comes) for _ in range(2)]
+        assert holds_within(WAIT_S, lambda: len(group._coming) == 2)
+        group.post([COMMAND])
+        monkeypatch.setattr(group_module, "COMMIT_DELAY_MAX_S", WAIT_S)
+        group.post([COMMAND])
+        assert block.seen == [1, 1]
+        comes.set()
+        for future in late:
+            future.result(WAIT_S)
+
+
+def test_a_full_block_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "COMMIT_DELAY_MAX_S", WAIT_S)
+    block, comes = Sizes(), threading.Event()
+    group = GroupCommit(LedgerPolicy(timeout_ms=60_000, batch_size_max=5), block)
+    with ThreadPoolExecutor(2) as threads:
+        others = [threads.submit(about_to_post, group, comes, posts=False) for _ in range(2)]
+        assert holds_within(WAIT_S, lambda: len(group._coming) == 2)
+        group.post([COMMAND] * 5)
+        assert not any(other.done() for other in others)
+        comes.set()
+
+    assert block.seen == [5]
+
+
 def test_an_error_that_cannot_be_copied_reaches_every_caller_of_the_block() -> None:
     opened = threading.Event()
 

@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from app.runtime import turns as turns_module
-from app.runtime.turns import GATE, TURN, TURNS_AFTER_COLLISION, Turns
+from app.runtime.turns import GATE, TURN, TURNS_AFTER_COLLISION, TURNS_MAX, Turns
 from local.processes import holds_within
 
 WAIT_S = 60
@@ -129,6 +129,29 @@ def test_whoever_met_another_has_its_next_turns_alone_and_then_no_more(file: IO[
         assert not is_free(outsider, TURN)
 
     assert taken == [True] * TURNS_AFTER_COLLISION + [False] * 2
+
+
+def turns_after_meeting(turns: Turns) -> int:
+    """Have it meet another, and return how many turns it takes after that."""
+    with turns:
+        turns.collided()
+    taken = 0
+    while True:
+        with turns:
+            if not turns._has_turn:
+                return taken
+            taken += 1
+
+
+def test_whoever_meets_another_again_and_again_takes_more_turns_each_time(file: IO[bytes]) -> None:
+    turns = Turns(file.fileno())
+    taken = [turns_after_meeting(turns) for _ in range(6)]
+    for _ in range(TURNS_MAX):
+        with turns:
+            pass
+
+    assert taken == [20, 40, 80, 160, TURNS_MAX, TURNS_MAX]
+    assert turns_after_meeting(turns) == TURNS_AFTER_COLLISION
 
 
 def test_a_turn_is_given_back_when_the_work_fails(file: IO[bytes]) -> None:

@@ -1,6 +1,6 @@
 """What else a holder can do in the page: holds, many payments at once, statements, and the accounts themselves."""
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.auth.languages import Language
 from tests.people import Bank, Person, new_key
@@ -69,13 +69,22 @@ def test_the_history_is_filtered_in_the_address_and_goes_on_from_where_it_was(
     assert person.post("/api/transactions/batch", {"idempotencyKey": new_key(), "transfers": transfers}).status == 201
     sign_in(page, person, f"/accounts/{account}")
     expect(page.locator("a.who")).to_have_count(30)
-    page.get_by_role("button", name="Show earlier movements").click()
+    page.get_by_role("button", name="Show earlier movements").dblclick()
     expect(page.locator("a.who")).to_have_count(41)
     page.locator("a.who").nth(35).click()
     expect(page.get_by_role("heading", name="Details")).to_be_visible()
     page.go_back()
     expect(page.locator("a.who")).to_have_count(41)
+    # What was chosen last is shown, though the answer to what was chosen before comes later.
+    late: list[Route] = []
+    page.route("**/api/transactions?direction=out*", lambda route: late.append(route))
+    with page.expect_request("**/api/transactions?direction=out*"):
+        page.get_by_role("button", name="Out", exact=True).click()
     page.get_by_role("button", name="In", exact=True).click()
+    expect(page.locator("a.who")).to_have_count(1)
+    with page.expect_response("**/api/transactions?direction=out*"):
+        late[0].continue_()
+    page.wait_for_load_state("networkidle")
     expect(page.locator("a.who")).to_have_count(1)
     page.reload()
     expect(page.locator("a.who")).to_have_count(1)

@@ -65,6 +65,14 @@ def test_what_is_paid_in_is_paid_in_once_though_the_answer_is_lost(
     page.get_by_role("button", name="Ask again").click()
     expect(page.get_by_role("button", name="Pay in")).to_be_visible()
     assert person.balance(account) == 225_000
+    # As from another tab that does not know of it.
+    page.get_by_role("button", name="Pay in").click()
+    page.get_by_label("Amount").fill("1,250")
+    page.get_by_role("button", name="Pay in ₹1,250.00").click()
+    expect(page.get_by_role("heading", name="Paid before")).to_be_focused()
+    page.get_by_role("button", name="Do not pay").click()
+    expect(page.get_by_role("button", name="Pay in")).to_be_visible()
+    assert person.balance(account) == 225_000
 
 
 def test_a_movement_is_reversed_from_its_page_once(

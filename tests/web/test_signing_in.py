@@ -167,6 +167,13 @@ def test_a_bank_that_is_away_is_said_and_found_again(page: Page, faults: Faults,
     page.route("**/api/**", lambda route: route.abort())
     page.get_by_role("link", name="All movements").click()
     expect(page.get_by_role("heading", name="The bank cannot be reached.")).to_be_visible()
+    # When the connection is there again, what failed and was left does not take the place of what is typed elsewhere.
+    page.get_by_role("link", name="Settings", exact=True).click()
+    page.get_by_label("Your name", exact=True).fill("Asha Rao Iyer")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.get_by_label("Your name", exact=True)).to_have_value("Asha Rao Iyer")
+    page.go_back()
+    expect(page.get_by_role("heading", name="The bank cannot be reached.")).to_be_visible()
     page.unroute("**/api/**")
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", name="Movements")).to_be_visible()

@@ -45,8 +45,9 @@ async function goOn() {
 
 // Somebody new does not wait for the answer that they have no session. Should there be one after all, it goes on.
 async function meet() {
+  const resumed = resume().catch(() => false);
   const shown = start();
-  const isKnown = await resume().catch(() => false);
+  const isKnown = await resumed;
   await shown;
   // Unless somebody is just signing in themselves.
   if (isKnown && currentUser() !== null && location.pathname === "/sign-in") await show();

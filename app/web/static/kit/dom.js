@@ -23,9 +23,10 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Replaces all children by these.
+// Replaces all children by these. Those that are there already stay as they are, with their focus.
 export function put(element, ...children) {
-  element.replaceChildren(...present(children));
+  const [wanted, there] = [present(children), element.childNodes];
+  if (wanted.length !== there.length || wanted.some((one, i) => one !== there[i])) element.replaceChildren(...wanted);
   return element;
 }
 

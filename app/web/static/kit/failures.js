@@ -19,6 +19,8 @@ export function failed(error, again) {
     return page(`${error.name} is signed in on this browser now.`, text, button("Go on as they", { class: "button main", onclick: () => location.assign("/") }));
   }
   if (error.kind === "expired") return page(title, text, button("Sign in", { class: "button main", onclick: () => location.assign("/sign-in") }));
-  if (error.kind === "offline") addEventListener("online", again, { once: true });
-  return page(title, text, button("Try again", { class: "button main", onclick: again }));
+  const shown = page(title, text, button("Try again", { class: "button main", onclick: again }));
+  // Unless the reader has gone elsewhere, and may be typing there.
+  if (error.kind === "offline") addEventListener("online", () => shown.element.isConnected && again(), { once: true });
+  return shown;
 }

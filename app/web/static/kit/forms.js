@@ -13,13 +13,25 @@ export function field({ label, name, hint = null, optional = null, control = nul
   input.setAttribute("name", name);
   input.setAttribute("aria-describedby", `${id}-hint ${id}-fault`);
   hintLine.hidden = hint === null;
+  const element = h("div", { class: "of-form" }, h("label", { for: id }, label, optional && h("span", { class: "soft light" }, ` (${optional})`)), wrap(input), hintLine, faultLine);
+  return working({ name, input, element, lines: [hintLine, faultLine], check, required });
+}
+
+// A field that stands in the document, in the same elements.
+function written(element, rules) {
+  const [input, show] = ["input", ".inside"].map((name) => element.querySelector(name));
+  show?.addEventListener("click", () => reveal(input, show));
+  return working({ name: input.name, input, element, lines: element.querySelectorAll(".hint"), ...rules[input.name] });
+}
+
+function working({ name, input, element, lines: [hintLine, faultLine], check = null, required = null }) {
   const made = {
     name,
     control: input,
     get value() {
       return input.value;
     },
-    element: h("div", { class: "of-form" }, h("label", { for: id }, label, optional && h("span", { class: "soft light" }, ` (${optional})`)), wrap(input), hintLine, faultLine),
+    element,
     hint(text) {
       hintLine.textContent = text ?? "";
       hintLine.hidden = !text;
@@ -43,14 +55,15 @@ export function field({ label, name, hint = null, optional = null, control = nul
 // A password can be shown, so that nobody has to type it twice.
 function around(input) {
   if (input.type !== "password") return input;
-  const button = h("button", { type: "button", class: "inside", "aria-pressed": "false" }, "Show");
-  button.addEventListener("click", () => {
-    const isShown = input.type === "text";
-    input.type = isShown ? "password" : "text";
-    button.textContent = isShown ? "Show" : "Hide";
-    button.setAttribute("aria-pressed", String(!isShown));
-  });
-  return h("div", { class: "with-inside" }, input, button);
+  const show = h("button", { type: "button", class: "inside", "aria-pressed": "false", onclick: () => reveal(input, show) }, "Show");
+  return h("div", { class: "with-inside" }, input, show);
+}
+
+function reveal(input, show) {
+  const isShown = input.type === "text";
+  input.type = isShown ? "password" : "text";
+  show.textContent = isShown ? "Show" : "Hide";
+  show.setAttribute("aria-pressed", String(!isShown));
 }
 
 export function select({ options, value, ...rest }) {
@@ -62,12 +75,33 @@ export function button(text, attributes = {}) {
   return h("button", { type: "button", class: "button", ...attributes }, text);
 }
 
+// Does what a button stands for, once at a time, and shows that it is under way.
+export async function once(control, work) {
+  if (control.getAttribute("aria-busy")) return;
+  control.setAttribute("aria-busy", "true");
+  try {
+    await work();
+  } finally {
+    control.removeAttribute("aria-busy");
+  }
+}
+
 // A form that checks its fields, shows what is wrong, and sends once. `send` gets the values by name; what it throws is
 // shown in the form. `faults` turns a Problem into { field name: words }, where the API's names differ from the form's.
-export function form({ fields, submit, send, cancel = null, faults = (problem) => problem.errors, before = [], after = [] }) {
+export function form({ fields, submit, send, cancel = null, faults, before = [], after = [] }) {
   const top = h("div", { class: "summary" });
   const main = h("button", { type: "submit", class: "button main" }, submit);
   const element = h("form", { class: "stack", novalidate: true }, top, before, fields.map((one) => one.element), h("div", { class: "row actions" }, main, cancel), after);
+  return sending(element, { top, main, fields, send, faults });
+}
+
+// A form that stands in the document, in the same elements. `rules` has `check` and `required` for each field's name.
+export function writtenForm(element, { rules, send, faults }) {
+  const fields = [...element.querySelectorAll(".of-form")].map((one) => written(one, rules));
+  return sending(element, { top: element.querySelector(".summary"), main: element.querySelector("[type=submit]"), fields, send, faults });
+}
+
+function sending(element, { top, main, fields, send, faults = (problem) => problem.errors }) {
   let isBusy = false;
 
   const show = (title, text, pairs) => {

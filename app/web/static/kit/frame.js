@@ -10,11 +10,10 @@ import { OPERATOR_TABS, TABS } from "../tabs.js";
 import { currentUser, isStaff } from "./session.js";
 
 const page = document.getElementById("page");
-let shown = null;
-
-export function brand() {
-  return h("span", { class: "brand" }, h("i", { "aria-hidden": "true" }), "Fincore");
-}
+const root = document.documentElement;
+// The document has the door, with the words on it, so that somebody new sees it before this runs.
+const [skip, connection, entrance] = [".skip", ".connection", ".door"].map((name) => page?.querySelector(name));
+let shown = root?.dataset.door === undefined ? null : { key: "door", main: entrance.querySelector("main") };
 
 // The frame for a signed-in user, or for one who is not known yet. Returns the element for the view.
 export function frame() {
@@ -35,7 +34,7 @@ function railOf(user) {
   return h(
     "nav",
     { class: "rail", "aria-label": "Main" },
-    h("a", { href: "/", class: "home", "aria-label": "Fincore, your accounts" }, brand()),
+    h("a", { href: "/", class: "home", "aria-label": "Fincore, your accounts" }, entrance.querySelector(".brand").cloneNode(true)),
     h("ul", {}, TABS.map((tab) => h("li", {}, entry(tab)))),
     isStaff() && OPERATOR_TABS.length > 0 && h("div", {}, h("p", { class: "group" }, "Operator"), h("ul", {}, OPERATOR_TABS.map((tab) => h("li", {}, entry(tab))))),
     user && h("div", { class: "me row small" }, initials(user.name), h("span", { class: "who-am-i" }, h("b", {}, name(user.name)), h("button", { type: "button", class: "quiet soft", onclick: out }, "Sign out"))),
@@ -48,13 +47,8 @@ const isShown = (key) => shown?.key === key && shown.main.isConnected;
 // The frame for somebody who is not signed in.
 export function door() {
   if (isShown("door")) return shown.main;
-  const main = h("main", { id: "main", class: "door-main", tabindex: "-1" });
-  const side = h(
-    "header",
-    { class: "side" },
-    h("div", { class: "stack" }, brand(), h("p", { class: "motto" }, "A bank whose books you can check yourself."), h("p", { class: "soft" }, "Every payment is two entries that nobody can change. Every receipt and statement carries the proof.")),
-  );
-  return place("door", main, h("div", { class: "door" }, side, main));
+  root.dataset.door = "";
+  return place("door", put(entrance.querySelector("main")), entrance);
 }
 
 function out() {
@@ -62,7 +56,7 @@ function out() {
 }
 
 function place(key, main, ...content) {
-  put(page, h("a", { href: "#main", class: "skip" }, "Skip to the content"), connection, content);
+  put(page, skip, connection, content);
   shown = { key, main };
   return main;
 }
@@ -84,7 +78,6 @@ export function markPlace(tab) {
   }
 }
 
-const connection = h("div", { class: "connection", role: "status" });
 let isSlow = false;
 
 function tellConnection() {

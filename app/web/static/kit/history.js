@@ -2,7 +2,7 @@
 
 import { h, put } from "./dom.js";
 import { get } from "./api.js";
-import { button } from "./forms.js";
+import { button, once } from "./forms.js";
 import { table } from "./movements.js";
 import { empty, notice, skeletonList } from "./parts.js";
 import { keepState, setQuery } from "./router.js";
@@ -20,27 +20,31 @@ function queryFor(show) {
 // `account`: the one whose movements these are, or null for all of one's own. `context` is that of `table`.
 export function history({ account, context, place, signal }) {
   const chosen = place.query.get("show");
-  const state = { show: chosen in FILTERS ? chosen : "all", pages: Math.max(1, place.state.pages ?? 1), list: [], cursor: null };
+  const state = { show: chosen in FILTERS ? chosen : "all", pages: Math.max(1, place.state.pages ?? 1), list: [], cursor: null, turn: 0 };
   const balances = account ? runningBalances(account, signal) : null;
   const box = h("div", { class: "stack" });
   const filters = h("div", { class: "filters", role: "group", "aria-label": "Show" });
 
   async function fill() {
     let pages = state.pages;
-    Object.assign(state, { list: [], cursor: null });
+    Object.assign(state, { list: [], cursor: null, turn: state.turn + 1 });
     do {
-      await more();
+      if (!(await more())) return;
       pages -= 1;
     } while (pages > 0 && state.cursor);
     draw();
   }
 
+  // Reads a page. Returns whether it is still wanted: what was chosen last is shown, whichever answer comes first.
   async function more() {
+    const { turn } = state;
     const query = { ...queryFor(state.show), account: account?.id, limit: PAGE, cursor: state.cursor };
     const page = await get("/api/transactions", query, { signal });
+    if (turn !== state.turn) return false;
     state.list.push(...page.transactions);
     state.cursor = page.nextCursor;
     if (state.list.length) await balances?.reach(state.list.at(-1).createdAt);
+    return turn === state.turn;
   }
 
   function draw() {
@@ -52,21 +56,19 @@ export function history({ account, context, place, signal }) {
       put(box, empty(state.show === "all" ? "Nothing has moved yet" : "Nothing of this kind", state.show === "all" ? "When somebody pays you or you pay somebody, it stands here." : "Choose another filter to see more."));
       return;
     }
-    const earlier = button("Show earlier movements", { class: "button wide", onclick: showEarlier });
+    const earlier = button("Show earlier movements", { class: "button wide", onclick: ({ target }) => once(target, showEarlier) });
     put(box, table(state.list, { ...context, balances: balances?.known }), state.cursor && earlier);
   }
 
-  async function showEarlier(event) {
+  function showEarlier() {
     const count = state.list.length;
-    event.target.setAttribute("aria-busy", "true");
-    await guarded(async () => {
-      await more();
+    return guarded(async () => {
+      if (!(await more())) return;
       state.pages += 1;
       keepState({ pages: state.pages });
       draw();
       box.querySelectorAll("a.who")[count]?.focus();
     });
-    event.target.removeAttribute("aria-busy");
   }
 
   async function choose(key) {
@@ -79,10 +81,12 @@ export function history({ account, context, place, signal }) {
   }
 
   async function guarded(work) {
+    const done = work();
+    const { turn } = state;
     try {
-      await work();
+      await done;
     } catch (error) {
-      if (!signal.aborted) put(box, notice("wrong", ...wordsOf(error)), button("Try again", { onclick: () => guarded(fill) }));
+      if (!signal.aborted && turn === state.turn) put(box, notice("wrong", ...wordsOf(error)), button("Try again", { onclick: () => guarded(fill) }));
     }
   }
 

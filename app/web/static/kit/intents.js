@@ -40,19 +40,32 @@ export function settle(intent, { isPaid }) {
   if (isPaid) write("paid", [...read("paid"), { digest: digestOf(intent.body), at: Date.now() }].slice(-RECENT_MAX));
 }
 
+// Sends an intent, one tab at a time. If the same one is open already, as by another tab or after a lost answer, that is
+// sent, with its key. What was paid a short while ago is sent if that is meant; otherwise `ask` gets the time.
+export function begin(intent, { send, ask, isMeant = false }) {
+  return alone(() => {
+    const same = isMeant ? null : sameOpen(intent.body);
+    const before = same || isMeant ? null : paidBefore(intent.body);
+    if (before !== null) return ask(before);
+    if (!same) keep(intent);
+    return send(same ?? intent);
+  });
+}
+
 // The time of the same payment from this browser a short while ago, or null.
-export function paidBefore(body) {
+function paidBefore(body) {
   const same = read("paid").filter((one) => one.digest === digestOf(body) && Date.now() - one.at < RECENT_MS);
   return same.length ? same.at(-1).at : null;
 }
 
 // The open intent for the same payment, as another tab may have sent it just now.
-export function sameOpen(body) {
+function sameOpen(body) {
   return read("open").find((one) => digestOf(one.body) === digestOf(body)) ?? null;
 }
 
-function digestOf({ fromAccount, toAccount, amount }) {
-  return [fromAccount, toAccount, amount].join(" ");
+// Who gets what from whom, of one payment or of many.
+function digestOf({ transfers, ...one }) {
+  return (transfers ?? [one]).map(({ fromAccount, toAccount, amount }) => [fromAccount, toAccount, amount].join(" ")).join("\n");
 }
 
 // Forgets everything about this person, except payments whose outcome is not known: without their keys they might be

@@ -1,7 +1,7 @@
 // The outcome of a payment: paid, not paid, or not known yet.
 
 import { h, name } from "./dom.js";
-import { button } from "./forms.js";
+import { button, once } from "./forms.js";
 import { format } from "./money.js";
 import { money } from "./figures.js";
 import { buttonLink, chip, notice, total } from "./parts.js";
@@ -34,22 +34,12 @@ export function notPaid({ body, shown, problem, available, onChange }) {
 
 // `heading`: "h2" where the view has a heading of its own.
 export function notKnown({ body, shown, onAsk, heading = "h1" }) {
-  const again = button("Ask again", { class: "button main" });
-  again.addEventListener("click", () => {
-    if (again.getAttribute("aria-busy")) return;
-    again.setAttribute("aria-busy", "true");
-    onAsk().finally(() => again.removeAttribute("aria-busy"));
-  });
+  const again = button("Ask again", { class: "button main", onclick: () => once(again, onAsk) });
   return within(heading, "Not known yet", "hold", money(body.amount, shown.currency, { hero: true }), h("p", {}, "to ", h("b", {}, name(shown.to)), ` from ${shown.from}.`), notice("hold", "The connection broke before we heard back.", "Ask again: if it was paid, nothing is paid twice."), h("div", { class: "row actions" }, again));
 }
 
-// The same was paid a short while ago, which may or may not be intended.
-export function paidAlready({ body, shown, when, onPay, onLeave }) {
-  return outcome(
-    "Paid before",
-    "hold",
-    money(body.amount, shown.currency, { hero: true }),
-    notice("hold", `You paid ${shown.to} ${format(body.amount, shown.currency)} ${when}.`, "This would be a second payment."),
-    h("div", { class: "row actions" }, button(`Pay ${format(body.amount, shown.currency)} once more`, { onclick: onPay }), button("Do not pay", { class: "button main", onclick: onLeave })),
-  );
+// The same was paid a short while ago, which may or may not be intended. `words` say what was paid, and what this would be.
+export function paidAlready({ amount, currency, words, onPay, onLeave, heading = "h1" }) {
+  const pay = button(`Pay ${format(amount, currency)} once more`, { onclick: () => once(pay, onPay) });
+  return within(heading, "Paid before", "hold", money(amount, currency, { hero: true }), notice("hold", ...words), h("div", { class: "row actions" }, pay, button("Do not pay", { class: "button main", onclick: onLeave })));
 }

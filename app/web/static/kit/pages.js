@@ -2,7 +2,7 @@
 
 import { h, put } from "./dom.js";
 import { get } from "./api.js";
-import { button } from "./forms.js";
+import { button, once } from "./forms.js";
 import { notice, skeletonList } from "./parts.js";
 import { wordsOf } from "./problems.js";
 import { keepState } from "./router.js";
@@ -31,13 +31,12 @@ export function pages({ path, key, query = {}, draw, none, more = "Show more", p
 
   function show() {
     // A search looks at a limited number of items at a time, so it may find none and still have more to look at.
-    const further = state.cursor && button(more, { class: "button wide", onclick: showMore });
+    const further = state.cursor && button(more, { class: "button wide", onclick: ({ target }) => once(target, showMore) });
     put(box, state.items.length ? draw(state.items) : state.cursor ? h("p", { class: "soft" }, "Nothing found so far.") : none, further);
   }
 
-  async function showMore(event) {
+  async function showMore() {
     const count = box.querySelectorAll("a.who").length;
-    event.target.setAttribute("aria-busy", "true");
     try {
       await next();
       state.pages += 1;

@@ -36,7 +36,7 @@ function follow(event) {
 }
 
 export function go(path, { replace = false } = {}) {
-  rememberScroll();
+  if (!replace) rememberScroll();
   history[replace ? "replaceState" : "pushState"]({}, "", path);
   return show();
 }
@@ -142,9 +142,10 @@ function screenOf(main, place, signal) {
   return screen;
 }
 
-// Puts the reader at the heading of the new view, or where they were before.
+// Puts the reader at the heading of the new view, or where they were before. At first they are at the top anyway, and
+// scrolling there would cost a layout of an unfinished page.
 function arrive(main, scroll = 0) {
-  scrollTo({ top: scroll, behavior: "instant" });
+  if (!isFirst || scroll > 0) scrollTo({ top: scroll, behavior: "instant" });
   if (!isFirst && scroll === 0) main.querySelector("h1")?.focus({ preventScroll: true });
   isFirst = false;
 }

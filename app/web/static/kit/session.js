@@ -5,7 +5,7 @@ import { Problem, problemOf } from "./problems.js";
 
 const OWN_PAGE = { "X-Requested-With": "fincore" };
 const EARLY_MS = 30_000;
-// Kept while this browser has a session. It does not say whose, and is only a hint: the cookie decides.
+// Kept while this browser has a session, for begin.js. It does not say whose, and is only a hint: the cookie decides.
 const MARK = "fincore.session";
 const channel = globalThis.BroadcastChannel ? new BroadcastChannel("fincore") : null;
 
@@ -30,13 +30,7 @@ export function onExpired(ask) {
 }
 
 // Whether it is worth waiting for `resume`, before anything is shown.
-export function mayBeKnown() {
-  try {
-    return localStorage.getItem(MARK) !== null;
-  } catch {
-    return true;
-  }
-}
+export const mayBeKnown = () => begun.mayBeKnown;
 
 function mark(isKnown) {
   try {
@@ -47,9 +41,11 @@ function mark(isKnown) {
   }
 }
 
-// Continues the browser's session, if there is one; returns whether there is.
+// Continues the browser's session, if there is one; returns whether there is. The document may have asked already.
 export function resume() {
-  resuming = ask("POST", "/session/refresh").then(taken);
+  const asked = begun.session;
+  begun.session = null;
+  resuming = ask("POST", "/session/refresh", null, asked).then(taken);
   return resuming;
 }
 
@@ -119,19 +115,23 @@ function locked(work) {
   return navigator.locks ? navigator.locks.request("fincore-session", work) : work();
 }
 
-async function ask(method, path, body) {
+async function ask(method, path, body = null, asked = null) {
   let answer;
   try {
-    answer = await fetch(path, {
-      method,
-      headers: body ? { ...OWN_PAGE, "Content-Type": "application/json" } : OWN_PAGE,
-      body: body && JSON.stringify(body),
-      signal: AbortSignal.timeout(30_000),
-      credentials: "same-origin",
-    });
+    answer = await (asked ?? sent(method, path, body));
   } catch (error) {
     throw new Problem(error.name === "TimeoutError" ? "slow" : "offline");
   }
   if (!answer.ok) throw await problemOf(answer);
   return answer;
+}
+
+function sent(method, path, body) {
+  return fetch(path, {
+    method,
+    headers: body ? { ...OWN_PAGE, "Content-Type": "application/json" } : OWN_PAGE,
+    body: body && JSON.stringify(body),
+    signal: AbortSignal.timeout(30_000),
+    credentials: "same-origin",
+  });
 }

@@ -2,7 +2,7 @@
 
 import { h, name } from "../kit/dom.js";
 import { get, post } from "../kit/api.js";
-import { button, field, form } from "../kit/forms.js";
+import { button, field, form, once } from "../kit/forms.js";
 import * as intents from "../kit/intents.js";
 import { format } from "../kit/money.js";
 import { amountOf, chipOf } from "../kit/movements.js";
@@ -105,5 +105,6 @@ async function send(intent) {
 }
 
 function asking(intent) {
-  return h("div", { class: "stack" }, notice("hold", "Not known yet.", "We did not hear whether it was reversed. Ask again: it is not done twice."), button("Ask again", { class: "button main wide", onclick: () => intents.alone(() => send(intent)).catch(() => show()) }));
+  const again = button("Ask again", { class: "button main wide", onclick: () => once(again, () => intents.alone(() => send(intent)).catch(() => show())) });
+  return h("div", { class: "stack" }, notice("hold", "Not known yet.", "We did not hear whether it was reversed. Ask again: it is not done twice."), again);
 }

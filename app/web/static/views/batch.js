@@ -6,13 +6,16 @@ import { readPayments, TEMPLATE } from "../kit/batch-file.js";
 import { previewTable, resultTable } from "../kit/batch-table.js";
 import { toCsv } from "../kit/csv.js";
 import { save } from "../kit/download.js";
-import { button, field, form, select } from "../kit/forms.js";
+import { button, field, form, once, select } from "../kit/forms.js";
 import * as intents from "../kit/intents.js";
 import { custom, format, formatNumber } from "../kit/money.js";
 import { money } from "../kit/figures.js";
 import { buttonLink, chip, empty, facts, head, notice, sheet, total } from "../kit/parts.js";
 import { acquainted, handle, nameOf } from "../kit/people.js";
+import { paidAlready } from "../kit/outcome.js";
 import { Problem, wordsOf } from "../kit/problems.js";
+import { show } from "../kit/router.js";
+import { relative } from "../kit/times.js";
 
 const PATH = "/api/transactions/batch";
 
@@ -72,19 +75,28 @@ async function preview(account, lines, screen) {
 
 const transferOf = (account, line) => ({ fromAccount: handle(account), toAccount: line.to, amount: Number(line.amount), description: line.note || undefined });
 
-async function begin({ account, fine, sum, screen }) {
+function begin({ account, fine, sum, screen }) {
   const body = { atomic: false, idempotencyKey: intents.newKey(), transfers: fine.map((line) => transferOf(account, line)) };
-  const intent = { path: PATH, body, shown: { from: nameOf(account), currency: account.currency, amount: String(sum), count: fine.length } };
-  await intents.alone(async () => {
-    intents.keep(intent);
-    await send(intent, screen);
+  return pay({ path: PATH, body, shown: { from: nameOf(account), currency: account.currency, amount: String(sum), count: fine.length } }, screen);
+}
+
+function pay(intent, screen, isMeant = false) {
+  const { amount, currency, count } = intent.shown;
+  return intents.begin(intent, {
+    isMeant,
+    send: (one) => send(one, screen),
+    ask: (before) => {
+      const words = [`You made ${count === 1 ? "this payment" : `these ${count} payments`} ${relative(before)}.`, count === 1 ? "This would be a second payment." : "All of them would be made a second time."];
+      screen.show("Paid before", paidAlready({ amount, currency, words, onPay: () => pay(intent, screen, true).catch((error) => screen.fail(error)), onLeave: show }));
+      document.querySelector("h1").focus();
+    },
   });
 }
 
 async function send(intent, screen) {
   try {
     const { results } = await post(PATH, intent.body);
-    intents.settle(intent, { isPaid: false });
+    intents.settle(intent, { isPaid: results.some((one) => !one.problem) });
     screen.show("Paid", ended(intent, results, screen.nameFor));
   } catch (error) {
     if (!(error instanceof Problem && error.isUnknown)) {
@@ -98,7 +110,7 @@ async function send(intent, screen) {
 
 function unknown(intent, screen) {
   const { count, amount, currency, from } = intent.shown;
-  const again = button("Ask again", { class: "button main", onclick: () => intents.alone(() => send(intent, screen)).catch((error) => screen.fail(error)) });
+  const again = button("Ask again", { class: "button main", onclick: () => once(again, () => intents.alone(() => send(intent, screen)).catch((error) => screen.fail(error))) });
   return h("section", { class: "sheet stack outcome", "aria-label": "Not known yet" }, h("h2", { class: "as-chip" }, chip("Not known yet", "hold")), money(amount, currency, { hero: true }), h("p", {}, `${count} payments from ${from}.`), notice("hold", "The connection broke before we heard back.", "Ask again: what was paid is not paid twice."), h("div", { class: "row" }, again));
 }
 

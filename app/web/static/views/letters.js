@@ -2,7 +2,7 @@
 
 import { h, name } from "../kit/dom.js";
 import { post } from "../kit/api.js";
-import { button } from "../kit/forms.js";
+import { button, once } from "../kit/forms.js";
 import { pages } from "../kit/pages.js";
 import { chip, empty, head, link, say } from "../kit/parts.js";
 import { wordsOf } from "../kit/problems.js";
@@ -37,7 +37,7 @@ function lines(messages, list) {
 }
 
 function line(message, list) {
-  const again = button("Send again", { onclick: () => retry(message, again, list) });
+  const again = button("Send again", { onclick: () => once(again, () => retry(message, list)) });
   const next = message.state === "PENDING" && message.nextAttemptAt && [" · next attempt ", when(message.nextAttemptAt)];
   return h(
     "li",
@@ -47,16 +47,12 @@ function line(message, list) {
   );
 }
 
-async function retry(message, control, list) {
-  if (control.getAttribute("aria-busy")) return;
-  control.setAttribute("aria-busy", "true");
+async function retry(message, list) {
   try {
     await post(`/api/admin/outbox/${message.id}/retry`);
     say("It is sent again now.");
     await list.again();
   } catch (error) {
     say(wordsOf(error).join(" "));
-  } finally {
-    control.removeAttribute("aria-busy");
   }
 }

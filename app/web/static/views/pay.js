@@ -99,17 +99,13 @@ async function refuseShort({ payer, amount }) {
   throw new Problem("refused", { code: "insufficient_funds", errors: { amount: `You can pay up to ${format(now.availableBalance, now.currency)} from ${nameOf(payer())}.` } });
 }
 
-// Pays, or repeats a payment. One tab at a time, and not what another tab has just paid, unless that is intended.
-async function pay(intent, { screen, back, isMeant = false }) {
-  await intents.alone(async () => {
-    const same = intents.sameOpen(intent.body);
-    const before = same || isMeant ? null : intents.paidBefore(intent.body);
-    if (before !== null) {
-      return arrived(screen, paidAlready({ ...intent, when: relative(before), onPay: () => pay(intent, { screen, back, isMeant: true }), onLeave: back }));
-    }
-    if (same && !isMeant) return send(same, { screen, back });
-    intents.keep(intent);
-    return send(intent, { screen, back });
+// Pays, or repeats a payment.
+function pay(intent, { screen, back, isMeant = false }) {
+  const { body: { amount }, shown: { to, currency } } = intent;
+  return intents.begin(intent, {
+    isMeant,
+    send: (one) => send(one, { screen, back }),
+    ask: (before) => arrived(screen, paidAlready({ amount, currency, words: [`You paid ${to} ${format(amount, currency)} ${relative(before)}.`, "This would be a second payment."], onPay: () => pay(intent, { screen, back, isMeant: true }).catch((error) => screen.fail(error)), onLeave: back })),
   });
 }
 

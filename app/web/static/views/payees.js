@@ -61,17 +61,25 @@ function adding(asked) {
   const found = h("div", { "aria-live": "polite" });
   const number = field({ name: "number", label: "Account number", autocomplete: "off", spellcheck: "false", placeholder: "FC00 0000 0000 0000", check: (text) => (text.trim() ? (readNumber(text).fault ?? null) : "Type the account number.") });
   const chosen = field({ name: "name", label: "Your name for them", maxlength: "100", autocomplete: "off", required: "Type a name." });
+  // The name that stands there because of another number must not stay.
+  let proposed = "";
+  const propose = (holder) => {
+    if (chosen.value === proposed) chosen.control.value = holder;
+    proposed = holder;
+  };
   const look = async () => {
     found.replaceChildren();
+    propose("");
     const read = readNumber(number.value);
     if (!read.number) return;
+    const isMeant = () => readNumber(number.value).number === read.number;
     try {
       const { holder, currency } = await get("/api/payees/lookup", { number: read.number });
-      if (readNumber(number.value).number !== read.number) return;
+      if (!isMeant()) return;
       found.replaceChildren(h("p", { class: "row" }, h("span", { class: "chip proof" }, icon("check"), "Name checked"), h("b", {}, name(holder)), chip(currency)));
-      if (!chosen.value) chosen.control.value = holder;
+      propose(holder);
     } catch (error) {
-      found.replaceChildren(notice("wrong", ...wordsOf(error)));
+      if (isMeant()) found.replaceChildren(notice("wrong", ...wordsOf(error)));
     }
   };
   number.control.addEventListener("input", look);

@@ -1,18 +1,41 @@
 // Sign in.
 
-import { h } from "../kit/dom.js";
-import { field, form } from "../kit/forms.js";
-import { link, notice } from "../kit/parts.js";
+import { writtenForm } from "../kit/forms.js";
+import { notice } from "../kit/parts.js";
 import { go, ownPath, placeAt } from "../kit/router.js";
 import { currentUser, signIn } from "../kit/session.js";
 
 export const isInstant = true;
 
+// The document has the form, so that it can be typed into before this runs. Whoever comes again gets an empty one.
+let first = document.getElementById("sign-in");
+const empty = first?.cloneNode(true);
+empty?.querySelector("form").reset();
+
+const TOLD = {
+  out: ["fine", "You are signed out."],
+  reset: ["fine", "Your new password is set.", " Sign in with it."],
+  left: ["hold", "Your session has ended.", " Sign in again to go on."],
+};
+
 export async function view(place, screen) {
   const next = ownPath(place.query.get("next"));
   const goOn = () => go(next, { replace: true });
   if (currentUser()) return goOn();
-  screen.show("Sign in", render(place.query, () => prepare(next), goOn));
+  const section = first ?? empty.cloneNode(true);
+  first = null;
+  const made = writtenForm(section.querySelector("form"), {
+    rules: { email: { required: "Type your e-mail address." }, password: { required: "Type your password." } },
+    send: async ({ email, password }) => {
+      prepare(next);
+      await signIn(email, password);
+      await goOn();
+    },
+  });
+  const told = TOLD[place.query.get("told")];
+  if (told) section.querySelector("h1").after(notice(...told));
+  screen.show("Sign in", section);
+  sendWhatWaits(made);
 }
 
 // Fetches the next view while the bank checks the password, which takes a while.
@@ -20,25 +43,10 @@ function prepare(next) {
   placeAt(new URL(next, location.origin).pathname)?.load().catch(() => {});
 }
 
-function render(query, onSend, onDone) {
-  const told = {
-    out: ["fine", "You are signed out."],
-    reset: ["fine", "Your new password is set.", " Sign in with it."],
-    left: ["hold", "Your session has ended.", " Sign in again to go on."],
-  }[query.get("told")];
-  const fields = [
-    field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", required: "Type your e-mail address." }),
-    field({ name: "password", label: "Password", type: "password", autocomplete: "current-password", required: "Type your password." }),
-  ];
-  const made = form({
-    fields,
-    submit: "Sign in",
-    send: async ({ email, password }) => {
-      onSend();
-      await signIn(email, password);
-      await onDone();
-    },
-    after: [h("div", { class: "row between small" }, link("/forgotten", "Forgot your password?"), link("/register", "Open an account"))],
-  });
-  return h("section", { class: "stack" }, h("h1", { tabindex: "-1" }, "Sign in"), told && notice(...told), made.element);
+// The button was pressed before this ran.
+function sendWhatWaits({ element, main }) {
+  if (!begun.isSent) return;
+  begun.isSent = false;
+  main.removeAttribute("aria-busy");
+  element.requestSubmit();
 }

@@ -2,7 +2,7 @@
 
 import { h, put } from "../kit/dom.js";
 import { download } from "../kit/download.js";
-import { button, field, form, select } from "../kit/forms.js";
+import { button, field, form, once, select } from "../kit/forms.js";
 import { buttonLink, empty, head, notice, sheet } from "../kit/parts.js";
 import { handle, nameOf, ownAccounts, shortNumber } from "../kit/people.js";
 import { wordsOf } from "../kit/problems.js";
@@ -68,17 +68,15 @@ function periodFault(from, to) {
   return days > DAYS_MAX ? "A statement covers at most a year. Choose a shorter period." : null;
 }
 
-async function fetchFile(control, fault, ...asked) {
-  if (control.getAttribute("aria-busy")) return;
-  control.setAttribute("aria-busy", "true");
-  put(fault);
-  try {
-    await statement(...asked);
-  } catch (error) {
-    put(fault, notice("wrong", ...wordsOf(error)));
-  } finally {
-    control.removeAttribute("aria-busy");
-  }
+function fetchFile(control, fault, ...asked) {
+  return once(control, async () => {
+    put(fault);
+    try {
+      await statement(...asked);
+    } catch (error) {
+      put(fault, notice("wrong", ...wordsOf(error)));
+    }
+  });
 }
 
 async function statement(account, kind, from, to, period) {

@@ -2,7 +2,7 @@
 
 import { h, name, put } from "../kit/dom.js";
 import { get, patch, post, remove } from "../kit/api.js";
-import { button, form } from "../kit/forms.js";
+import { button, form, once } from "../kit/forms.js";
 import { happened } from "../kit/happenings.js";
 import { addressField, noteField, reasonOf, saysAll, shownOnce, stateOf, toldOf, typesField } from "../kit/hooks.js";
 import { pages } from "../kit/pages.js";
@@ -46,19 +46,15 @@ function acting(webhook, path, list) {
 
 // A button's act: done once, said, and then shown.
 function doing(act, words, after) {
-  return async ({ currentTarget: control }) => {
-    if (control.getAttribute("aria-busy")) return;
-    control.setAttribute("aria-busy", "true");
+  return ({ currentTarget }) => once(currentTarget, async () => {
     try {
       await act();
       say(words);
       await after();
     } catch (error) {
       say(wordsOf(error).join(" "));
-    } finally {
-      control.removeAttribute("aria-busy");
     }
-  };
+  });
 }
 
 function changing(webhook, path, back) {
