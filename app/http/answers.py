@@ -37,7 +37,9 @@ class Answer(Response):
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """Take the headers, each checked as gunicorn does. Most answers have the same ones, and those are known."""
         for name, value in headers:
-            taken, length, is_upgrade = _checked(name, value)
+            # A cookie is a secret, and no two are the same. So it is not remembered.
+            check = _check if name == "Set-Cookie" else _checked
+            taken, length, is_upgrade = check(name, value)
             self.headers += taken
             if length is not None:
                 self.response_length = length
@@ -60,8 +62,7 @@ class Answer(Response):
         return [*super().default_headers(), f"Keep-Alive: timeout={self.cfg.keepalive}\r\n"]
 
 
-@lru_cache(HEADERS_KNOWN_MAX)
-def _checked(name: str, value: str) -> tuple[tuple[tuple[str, str], ...], int | None, bool]:
+def _check(name: str, value: str) -> tuple[tuple[tuple[str, str], ...], int | None, bool]:
     """Return what gunicorn makes of a header: what is sent, the body's length, whether it upgrades the connection.
 
     Raises as gunicorn does.
@@ -69,6 +70,9 @@ def _checked(name: str, value: str) -> tuple[tuple[tuple[str, str], ...], int | 
     scratch = Response(None, None, None)
     scratch.process_headers([(name, value)])
     return tuple(scratch.headers), scratch.response_length, scratch.upgrade
+
+
+_checked = lru_cache(HEADERS_KNOWN_MAX)(_check)
 
 
 def status_of(fault: errors.ParseException) -> HTTPStatus:

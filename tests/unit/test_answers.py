@@ -6,6 +6,7 @@ import pytest
 from gunicorn.http.errors import InvalidHeader, InvalidHeaderName
 from gunicorn.http.wsgi import Response
 
+from app.http import answers
 from app.http.answers import Answer
 
 HEADERS = [
@@ -45,3 +46,11 @@ def test_a_header_that_gunicorn_refuses_is_refused_each_time(header: Any, error:
     for _ in range(2):
         with pytest.raises(error):
             Answer(None, None, None, None).process_headers([header])  # type: ignore[arg-type] # no connection
+
+
+def test_no_cookie_is_remembered() -> None:
+    known = answers._checked.cache_info().currsize
+    for number in range(3):
+        taken(Answer(None, None, None, None), [("Set-Cookie", f"secret={number}")])  # type: ignore[arg-type] # no connection
+
+    assert answers._checked.cache_info().currsize == known
