@@ -30,9 +30,9 @@ KNOWN_FOR = timedelta(days=90)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How many failures are free, how long the delay may become, and when the failures are forgotten.
+    """From which failure on one has to wait, how long the delay may become, and when the failures are forgotten.
 
-    The first failure that is not free causes a delay of one second, and each further one doubles it. Failures are
+    The failure with the number `free` causes a delay of one second, and each further one doubles it. Failures are
     forgotten `memory` after the last one, or with `from_first` after the first one. With `of_many`, several people's
     failures are counted together; a refusal then always names `delay_max`, so that it does not tell how often others
     guessed.

@@ -2,11 +2,11 @@
 
 A session is one login. Each of its tokens contains the session's id (`sid`), so a logout revokes all
 of them with one row on the blocklist. Each also contains the session's generation (`gen`), so a change
-of the password revokes all sessions of earlier generations with one row. A refresh token is spent by
-its use; its own id is then on the blocklist.
+of the password revokes the sessions of earlier generations with one row, except the one that is told to stay. A
+refresh token is spent by its use; its own id is then on the blocklist.
 
-The successors of a refresh token are computed from its id, the time at which it was spent, and the bank's secret.
-So a second use within `sessions.REFRESH_GRACE` gets the same tokens, and no token needs to be stored.
+The tokens that follow a refresh token are computed, not random: from its id, the time at which it was spent, and the
+bank's secret. So a repeated refresh within `sessions.REFRESH_GRACE` gets the same tokens, and none needs to be stored.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ from app.settings.policies import REFRESH_LIFETIME_MAX, AuthPolicy
 
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"
-# The claim of an access token that says for how many seconds its session's refresh token was issued. The blocklist row
-# that ends the session is kept that long.
+# The claim of an access token that holds the lifetime, in seconds, of the refresh token issued with it. The blocklist
+# row that ends the session is kept that long.
 LASTS_CLAIM = "lasts"
 REFRESH = "refresh"
 SECURITY_SCHEME = "bearer"
@@ -80,7 +80,8 @@ def configure(app: Flask, policy: AuthPolicy) -> None:
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_TOKEN_LOCATION=["headers"],
-        # No token is in a cookie. Also, the CSRF claim would be random, and a token's successors have to be equal.
+        # The library reads tokens from the header only; the page's own routes read their cookie. The CSRF claim would
+        # be random, and a repeated refresh has to get equal tokens.
         JWT_COOKIE_CSRF_PROTECT=False,
         JWT_HEADER_TYPE=SCHEME,
         JWT_DECODE_LEEWAY=int(clock.LEEWAY.total_seconds()),
@@ -150,7 +151,7 @@ def _token_id(seed: str, use: str) -> str:
 
 
 def _session_lifetime(claims: dict[str, Any]) -> timedelta:
-    """Return the longest time that any token of the session may be valid, even if the policy has changed since."""
+    """Return the longest lifetime that a token of this session can have: as issued or by today's policy."""
     if claims["type"] == REFRESH:
         made_for = claims["exp"] - claims["iat"]
     else:
@@ -185,9 +186,10 @@ def session_token_required(view: View) -> View:
 
 
 def admit_refresh_token(incoming: Incoming, token: str, *, is_leaving: bool) -> None:
-    """Keep the claims of a refresh token that did not come in the header, or no claims if the token is not valid.
+    """Check a refresh token that came in a cookie, and keep its claims, or None if it is not valid.
 
-    A spent token is good enough to leave its session. The request is counted for its user either way.
+    A spent token is good enough to leave its session. The request is counted for the user of a valid token, and
+    otherwise for its address.
     """
     incoming.environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {token}"
     try:
@@ -222,14 +224,14 @@ def _guarded(view: View, access: str, admit: Callable[[Incoming], None]) -> View
 
 
 def _verify(incoming: Incoming, *, refresh: bool = False, ahead: routing.ReadsAhead | None = None) -> None:
-    """Raise unless the request has a valid token; count the request for its user, or without one for its address."""
+    """Raise unless the request has a valid token. Count it for the user of a valid token, otherwise for its address."""
     _count(incoming, lambda: _good_claims(incoming, refresh=refresh, ahead=ahead))
 
 
 def _good_claims(incoming: Incoming, *, refresh: bool, ahead: routing.ReadsAhead | None) -> dict[str, Any]:
     scheme, _, token = incoming.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     claims = jwt.remembered(token) if scheme == SCHEME else None
-    # Tokens that are not known to be valid go to the library, which finds out what is wrong with them.
+    # The library checks the tokens that we do not remember, and raises if one is bad.
     if claims is None or (claims["type"] == REFRESH) is not refresh:
         verify_jwt_in_request(refresh=refresh, skip_revocation_check=True)
         claims = get_jwt()
@@ -269,13 +271,13 @@ def _refuse_revoked(claims: dict[str, Any]) -> None:
 
 
 def _refuse_outlived(claims: dict[str, Any], lifetime: timedelta) -> None:
-    """Raise TokenExpired if the token is older than `lifetime`, which may have been longer when it was issued."""
+    """Raise TokenExpired if the token is older than today's `lifetime`, even if it was issued for longer."""
     if clock.now().timestamp() > claims["iat"] + (lifetime + clock.LEEWAY).total_seconds():
         raise TokenExpired
 
 
 def _count(incoming: Incoming, read_claims: Callable[[], dict[str, Any]]) -> None:
-    """Keep the claims of the request's token, and count the request for its user, or without one for its address."""
+    """Keep the claims of the request's token. Count it for the user of a valid token, otherwise for its address."""
     try:
         claims = read_claims()
     except (TokenExpired, TokenInvalid, TokenRevoked):

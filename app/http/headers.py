@@ -1,4 +1,7 @@
-"""Response headers that restrict what browsers do, and name the origins whose pages may call the API."""
+"""Response headers that restrict what browsers do, and name the origins whose pages may call the API.
+
+`requests.finish` adds the others that every answer has: the request's id and the limits.
+"""
 
 from collections.abc import Sequence
 
@@ -50,7 +53,7 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
             origins=list(cors_origins),
             allow_headers=_REQUEST_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
-            # A page sends its token in a header. There are no cookies.
+            # A page of another origin sends its token in a header. The cookie of the bank's own page is not for it.
             supports_credentials=False,
             max_age=CORS_MAX_AGE_S,
         )

@@ -1,4 +1,4 @@
-"""Request limits, shared by all workers and hosts.
+"""Request limits, shared by all workers and hosts. How many requests are allowed is in `settings.policies`.
 
 Requests are counted in fixed windows. MongoDB keeps the count, and each process leases
 a few numbers of it at a time, so most requests need no round trip. All processes together never exceed

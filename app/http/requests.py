@@ -85,7 +85,7 @@ def begin(incoming: Incoming) -> None:
 
 
 def finish(incoming: Incoming, response: Response) -> Response:
-    """Give the response the headers that all responses have, count it, and write the request's line in the log."""
+    """Add the headers that all responses of the application have, count it, and write its line in the log."""
     told = [(REQUEST_ID_HEADER, incoming.request_id), *rate_limits.headers(incoming)]
     if incoming.trace is not None:
         told.append((traces.RESPONSE_HEADER, str(incoming.trace)))

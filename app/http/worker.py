@@ -10,8 +10,8 @@ SMALL_BODY_BYTES_MAX, or the client asked to be told before it sends the body (`
 A few separate threads do this, so slow senders delay only each other.
 
 If the client or a timeout cuts a request off, it is never carried out. The client gets status 408, and
-nothing after the request is read. This file does that for small bodies, `connections.ArrivingBody` for those
-that are still arriving. `parsing` checks again, in case another server is used.
+nothing after the request is read. Small bodies that are cut off are refused here, and those that a thread reads while
+they arrive in `connections.ArrivingBody`. `parsing` checks again, in case another server is used.
 
 When a connection ends, our side closes first, and for a while we discard what the client still sends.
 If we closed the socket at once, the kernel would reset the connection and the client could lose the answer.
@@ -44,23 +44,24 @@ log = structlog.get_logger(__name__)
 
 # How often the deadlines of connections are checked.
 SWEEP_S = 0.5
-# If there is no room for another connection, a client that has been slow for this long gives way: its head is not
-# complete yet, or its body or the answer moves more slowly than `Pace` wants in the long run.
+# When there is no room for another connection, the slowest client is dropped, if it has been slow for this long: its
+# head is incomplete, or its body or its answer is behind the rate that `Pace` demands.
 GRACE_S = 1.0
 # After this many failed accepts in a row, the next one waits for a sweep.
 FAILED_ACCEPTS_MAX = 16
-# After the last answer a client may go on sending for LINGER_S, pause for LINGER_PAUSE_S, and send LINGER_BYTES_MAX.
+# After the last answer we discard what a client still sends, for LINGER_S and LINGER_BYTES_MAX at most, and stop
+# after a pause of LINGER_PAUSE_S.
 LINGER_S = 30.0
 LINGER_PAUSE_S = 5.0
 LINGER_BYTES_MAX = 16 * 1024**2
 # An idle connection is closed a little later than announced, because a request may be on its way.
 KEEP_ALIVE_LEEWAY_S = 1.0
-# For every THREADS_PER_ARRIVING_BODY threads there is one more, for bodies that are still arriving.
+# There is one extra thread for bodies that are still arriving for every THREADS_PER_ARRIVING_BODY threads, and so many
+# requests may wait for each of these.
 THREADS_PER_ARRIVING_BODY = 4
+ARRIVING_QUEUE_MAX = 4
 # For every THREADS_PER_SLOW_TAKER threads, one may wait for a client that takes a large answer slowly.
 THREADS_PER_SLOW_TAKER = 8
-# How many requests may wait for each of these extra threads.
-ARRIVING_QUEUE_MAX = 4
 # The errors of accept(2) when there is no room for another connection, and when none can ever be accepted again.
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
@@ -115,7 +116,7 @@ class PatientWorker(AnsweringWorker):
                     self._guard(connection, self._give_up)
 
     def _has_room(self) -> bool:
-        """Return whether one more connection can be accepted. If all are taken, close the oldest one that is idle."""
+        """Return whether there is room for a connection. If there is none, end an idle one, or else the slowest."""
         if time.monotonic() < self._accepts_again_at:
             return False
         return len(self.connections) < self.worker_connections or self._end_an_idle_one()
@@ -194,8 +195,8 @@ class PatientWorker(AnsweringWorker):
             case Stage.IDLE | Stage.HEAD | Stage.BODY:
                 self._on_readable(connection)
             case Stage.SERVED:
-                # The client sends before it has its answer. Few clients do, so this is cheaper than to stop watching
-                # sockets.
+                # The client sends before it has its answer. Few do, so we stop watching only now: to do so for every
+                # request would cost more.
                 self._unwatch(connection)
             case Stage.FLUSHING:
                 self._on_writable(connection)
@@ -254,7 +255,8 @@ class PatientWorker(AnsweringWorker):
             connection.stage = Stage.SERVED
             connection.handed_over_at = time.monotonic()
             connection.queued = self.arriving_pool.submit(self._answer, connection)
-            # Only now, because there may be no room for another thread. Then the connection is closed.
+            # Counted after `submit`, which raises if the system has no thread left. `_guard` then closes the
+            # connection.
             self.arriving += 1
             connection.queued.add_done_callback(
                 lambda future: self.method_queue.defer(self._guard, connection, self._finish_arriving, future)
@@ -319,7 +321,7 @@ class PatientWorker(AnsweringWorker):
             connection.deadline = connection.pace.deadline
             self._watch(connection, selectors.EVENT_WRITE)
         elif connection.keeps:
-            # A stopping worker does this too: the client may have been promised it before.
+            # A stopping worker keeps it too, because the answer may already have said so.
             self._keep(connection)
         else:
             self._linger(connection)

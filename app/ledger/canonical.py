@@ -1,4 +1,7 @@
-"""The bytes that the ledger's hashes cover. They never change, because every stored chain depends on them. No I/O."""
+"""The bytes that the ledger's hashes cover. They never change, because every stored chain depends on them.
+
+Which fields of a transaction they cover is in `records.Transaction.record_hash`. No I/O.
+"""
 
 import hashlib
 import json

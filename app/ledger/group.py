@@ -4,8 +4,9 @@ Each caller puts its commands into the queue. A caller that finds nobody posting
 the leader and posts a batch from the front of the queue. The others wait until a leader
 has posted their commands or hands them the lead. No thread is started, and a lone caller
 does not wait. If other requests are about to post, the leader waits for them for a moment,
-because a block costs as much as twenty transfers in it. PostgreSQL does so too, by the settings
-commit_delay and commit_siblings. Processes whose blocks meet at the same accounts take turns; see `runtime.turns`.
+because the fixed cost of a block is that of about twenty transfers. PostgreSQL's settings
+commit_delay and commit_siblings do the same. Processes whose blocks meet at the same accounts take turns; see
+`runtime.turns`.
 """
 
 import contextlib
@@ -31,14 +32,14 @@ log = structlog.get_logger(__name__)
 # Posts commands in one block within the given seconds; see `posting.post_block`.
 PostBlock = Callable[[Sequence[Command], float], list[Outcome]]
 
-# The cost model of a block: a fixed part, and a part for each transfer. The factor by which this machine is slower or
-# faster is measured; see `_pace`.
+# The cost model of a block: a fixed part, and a part for each transfer. How much slower or faster than
+# this the machine is, is measured; see `_pace`.
 BLOCK_COST_S = 0.010
 TRANSFER_COST_S = 0.0006
 # The weight of the newest block in the measured pace.
 PACE_WEIGHT = 0.2
 RETRY_AFTER_MAX_S = 30
-# How long a leader waits for requests that are about to post, and how many of them there must be.
+# How long a leader waits for threads that are about to post. It does not wait for fewer than COMMIT_SIBLINGS_MIN.
 COMMIT_DELAY_MAX_S = 0.06
 COMMIT_SIBLINGS_MIN = 2
 
@@ -97,7 +98,7 @@ class _Siblings:
         self._have_come.acquire(timeout=timeout_s)
 
     def remove(self, thread: int) -> None:
-        """Wait for this thread no longer. The group's mutex must be held."""
+        """Stop waiting for this thread. The group's mutex must be held."""
         if thread in self.threads:
             self.threads.remove(thread)
             if not self.threads:
@@ -109,8 +110,8 @@ class GroupCommit:
 
     At most `batch_size_max` transfers share a block; a single call is never split.
     A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to
-    succeed. A call is refused at once if, at the recent pace, it would not get its turn in
-    time, or if more than `queue_size_max` transfers would then be waiting.
+    succeed. While others wait, a call is refused at once if, at the recent pace, it would not
+    get its turn in time, or if more than `queue_size_max` transfers would then be waiting.
     """
 
     def __init__(self, policy: LedgerPolicy, post_block: PostBlock, turns: Turns | None = None) -> None:
@@ -134,7 +135,7 @@ class GroupCommit:
         self._coming.add(threading.get_ident())
 
     def expect_no_more(self) -> None:
-        """Note that this thread has posted, or is not going to. It may be done twice."""
+        """Note that this thread has posted, or will not post. Calling it again does no harm."""
         if threading.get_ident() in self._coming:
             with self._mutex:
                 self._expect_no_more(threading.get_ident())
@@ -146,7 +147,8 @@ class GroupCommit:
     def post(self, commands: Sequence[Command]) -> list[Outcome]:
         """Return the outcome of each command, in order, once they are durable.
 
-        An outcome with the error LedgerBusy was put off until the time ran out. Nothing was done for it.
+        There are two kinds of LedgerBusy. As the error of an outcome: this command was put off until the time ran out,
+        and was not done. Raised: nobody knows, unless its detail says that nothing was done.
 
         Raises LedgerBusy when the time runs out or would run out, PyMongoError when the
         database fails, ServiceUnavailable when this host's clock is off. After LedgerBusy or
@@ -169,7 +171,7 @@ class GroupCommit:
             if not ticket.leads and not ticket.wait(self._timeout_s):
                 if self._withdraw(ticket):
                     raise self._busy("The ledger did not get to this posting in time. Nothing was done.")
-                # It is in a block already. The time-out of that block bounds the rest of this wait.
+                # It is in a block already, which ends in time, and the block before it may still be running.
                 ticket.wait(2 * self._timeout_s)
             if ticket.leads:
                 self._lead(ticket)
@@ -201,9 +203,9 @@ class GroupCommit:
             return True
 
     def _leave(self, ticket: _Ticket) -> None:
-        """Remove a caller that is gone from the queue and the lead, and wake the callers whose commands it took.
+        """Take the ticket of a caller that has gone away out of the queue, and pass on its lead.
 
-        This does not undo commands that are in a block already.
+        It wakes the callers whose commands this one took. Commands that are in a block already are not undone.
         """
         with self._mutex:
             if ticket in self._queue:
@@ -230,7 +232,7 @@ class GroupCommit:
             self._finish(leader)
 
     def _await_siblings(self) -> None:
-        """Let those who are about to post come first. Nobody is waited for twice, such as a request that is stuck."""
+        """Wait for the threads that are about to post. One that does not come in time is not waited for again."""
         with self._mutex:
             if len(self._coming) < COMMIT_SIBLINGS_MIN or self._queued() >= self._batch_size_max:
                 return

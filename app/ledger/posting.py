@@ -1,4 +1,7 @@
-"""Posting: one atomic block reads what the commands need, decides them and writes the results."""
+"""Posting: one atomic block reads what the commands need, decides them and writes the results.
+
+`journal.decide` has the rules, also what becomes of an overdue hold.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -49,11 +52,11 @@ def post_block(
 ) -> list[Outcome]:
     """Decide the commands in order and write the results, in one atomic block; return their outcomes.
 
-    Expiries go first, because those holds ended before the other commands came. An outcome
-    with the error LedgerBusy was put off, because more overdue holds are in its way than one
-    block releases. Nothing was done for it; post it again.
+    Expiries go first, because those holds ended before the other commands came. A command whose
+    outcome has the error LedgerBusy was put off, because more overdue holds are in its way than
+    one block releases. It was not done; post it again.
 
-    Each witness writes in the same block. `roles` says who may act for the bank. On a conflict with another block,
+    Each witness writes in the same block. `roles` returns the users' roles. On a conflict with another block,
     `on_conflict` is called and the block runs again.
     Raises LedgerBusy or PyMongoError, after which the block may or may not have taken effect,
     and ServiceUnavailable if this host's clock is off.
@@ -99,7 +102,7 @@ def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Ac
         while True:
             decisions, state = _decide([command], state, at, session)
             outcome = decisions[-1].outcome
-            # A posting that was put off is posted again, after the block before it has released some holds.
+            # A real posting is tried again, block after block, until enough holds are released. So is this, in memory.
             if not isinstance(outcome.error, LedgerBusy):
                 return outcome, state.accounts
 
@@ -109,7 +112,8 @@ def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Ac
 def _decide(
     commands: Sequence[Command], state: State, at: datetime, session: ClientSession
 ) -> tuple[list[Decision], State]:
-    """Return the decisions and the state that they leave. `state` is used up.
+    """Return the decisions and the state that they leave. `state` is changed; use the one
+    that is returned.
 
     First come the releases of overdue holds that kept a debit or a close from succeeding,
     then the decisions for `commands`, in order.
@@ -128,7 +132,7 @@ def _decide(
 def _overdue_in_the_way(
     commands: Sequence[Command], decisions: Sequence[Decision], state: State, at: datetime, session: ClientSession
 ) -> tuple[list[ObjectId], set[ObjectId]]:
-    """Return up to EXPIRED_HOLDS_MAX overdue holds to release first, and the payers that have no others left then.
+    """Return up to EXPIRED_HOLDS_MAX overdue holds to release first, and the payers who will have none left.
 
     These are holds of payers that lacked funds, and of accounts that this block is to close.
     """
@@ -211,8 +215,8 @@ def _fold(
 ) -> list[Decision]:
     """Return a decision for each command, in order, and apply it to the state.
 
-    With `cleared`, a decline for lack of funds stands only if the payer is in it or has
-    nothing on hold. Any other payer may have overdue holds left, so the command is put off.
+    If `cleared` is given, a payer is declined for lack of funds only if it is listed there or
+    has nothing on hold. Any other payer may have overdue holds left, so the command is put off.
     """
     decisions = []
     for command in commands:

@@ -1,6 +1,7 @@
 """Reads journals for entries, balances and statements.
 
-The documents are the entries of `ledger_entries`; `ledger.documents.to_entry` reads their members. Every query
+Each entry holds the balance after it; `ledger.chain` makes it. The documents are those of `ledger_entries`;
+`ledger.documents.to_entry` reads their members. Every query
 seeks in one index and reads on from there, so its cost does not depend on the rest of the journal. Results come in
 the index's order, so nothing is sorted in memory.
 """

@@ -1,4 +1,4 @@
-"""The browser's session: its cookie, and who may use it.
+"""The browser's session: its cookie, and who may use it. docs/page.md lists what else the page keeps in a browser.
 
 A browser sends a cookie with every request to its site, whichever page caused the request. So each call that reads the
 cookie or sets it has to come from the bank's own page. Three things show that, and each is enough against a foreign
