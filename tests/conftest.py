@@ -32,6 +32,7 @@ from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 from tests.beside import Beside, server_beside
 from tests.clients import InProcess, OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank
+from tests.prepared import prepared
 from tests.server import JWT_SECRET, RECEIPT_KEY, children
 
 BCRYPT_ROUNDS_CHEAPEST = 4
@@ -129,9 +130,10 @@ def _leaves_no_process() -> Iterator[None]:
     yield
 
     def left() -> dict[int, str]:
-        # The press stays, so does what counts Python's own shared resources, and a server of several tests may have
-        # been started again.
-        new = {pid: command_of(pid) for pid in children(os.getpid()) if pid not in before and pid != press.pid}
+        # These stay: the press, the process from which others are started, and what counts Python's own shared
+        # resources. A server of several tests may have been started again.
+        stay = {press.pid, prepared.pid}
+        new = {pid: command_of(pid) for pid in children(os.getpid()) if pid not in before and pid not in stay}
         kept = set(before.values())
         return {pid: line for pid, line in new.items() if line not in kept and "resource_tracker" not in line}
 
@@ -140,7 +142,9 @@ def _leaves_no_process() -> Iterator[None]:
 
 def command_of(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        # What is started from the prepared process has its command line, and a name of its own.
+        return f"{Path(f'/proc/{pid}/comm').read_text()} {line}"
     except FileNotFoundError:
         return ""
 
