@@ -4,10 +4,13 @@ A test takes their text from here. So what is executed is what is shown, and a b
 wrong. `tests/api/test_documented_commands.py` insists that some test takes each block.
 """
 
+import os
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from config import ROOT
 
@@ -56,3 +59,8 @@ def commands(text: str) -> list[list[str]]:
     """Return the words of each command in a block for a shell, without its comments."""
     lines = text.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def with_this_python() -> dict[str, str]:
+    """Return an environment in which `python3` is this one. Whatever is first on PATH may be a slow script."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

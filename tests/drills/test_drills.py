@@ -20,7 +20,9 @@ from tests.drills.rounds import NotRun, Result, broken, close, directory_for, ju
 
 # The outages are a fifth of those of `make drill`.
 SHORT = 0.2
-THINK_S = 0.6
+# A fault meets what half as many clients have under way, who rest for a shorter time. Each outcome is asked for twice.
+CLIENTS = 8
+THINK_S = 0.4
 # What is broken shows the sooner the more there is to do.
 THINK_WHERE_BROKEN_S = 0.3
 # How many rounds a broken bank may get through unseen. Mostly it is one.
@@ -46,7 +48,7 @@ def stage(directory: Path, *, size: int) -> Iterator[Stage]:
     """A bank under load on which one drill after another is held, and which is closely looked at in the end."""
     mails = size == 1
     with open_house(directory, size=size, is_proxied=True, mails=mails) as house:
-        load = Load(house, think_s=THINK_S)
+        load = Load(house, clients=CLIENTS, think_s=THINK_S)
         yield house, load
         result = Result("the end")
         close(house, load, result, mails=mails)
