@@ -92,8 +92,7 @@ class Config:
     receipt_key: str | None = field(default=None, repr=False)
     # Lets Prometheus read /metrics from another machine.
     metrics_token: str | None = field(default=None, repr=False)
-    # Without it, no spans are made.
-    traces: TracePolicy | None = None
+    traces: TracePolicy = field(default_factory=TracePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,12 +343,12 @@ def _http(env: Env, *, limited: bool) -> HttpPolicy:
     )
 
 
-def _traces(env: Env) -> TracePolicy | None:
+def _traces(env: Env) -> TracePolicy:
     """Read OpenTelemetry's own variables. Its SDK reads the others that it knows by itself."""
     url = env.str("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", validate=or_blank(is_trace_collector))
     base = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "", validate=or_blank(is_trace_collector))
     if env.bool("OTEL_SDK_DISABLED", False) or not (url or base):
-        return None
+        return TracePolicy()
     return TracePolicy(
         url=url or f"{(base or '').rstrip('/')}/v1/traces", service_name=env.str("OTEL_SERVICE_NAME", "fincore")
     )

@@ -7,48 +7,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
+    from app.runtime.background import Task
     from config import Config
 
 __version__ = "0.1.0"
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """Return the application; raises ConfigError if the settings are wrong. By default the environment has them."""
-    # Imported here, so that code that needs a single module, such as the ledger's rules, does not load all of them.
+    """Return the application; raises ConfigError if the settings are wrong. They default to the environment's."""
+    # All modules are imported in functions here, so that code that needs only one, such as the ledger's rules, does not
+    # load the others.
     import config as settings
-    from app import audit, cli, ledger, logs, mongo
-    from app.accounts.routes import bp as accounts
-    from app.admin.routes import bp as admin
+    from app import audit, cli, ledger, mongo
     from app.auth import tokens
     from app.auth.roles import roles_of
-    from app.auth.routes import bp as auth
-    from app.background import Background, Task
-    from app.events import service as event_service
-    from app.events.routes import bp as events
+    from app.events import service as events
     from app.http import requests
-    from app.http.api import api
     from app.http.application import Application
     from app.http.routing import Numbers
     from app.ledger import numbers
     from app.ledger.proof import signatures
-    from app.mail.delivery import Deliverer
     from app.mail.smtp import mail
-    from app.mongo import pools
-    from app.operations.routes import bp as pages
-    from app.operations.routes import service as operations
     from app.outbox import repository as outbox
-    from app.payees.routes import bp as payees
     from app.runtime import heavy
+    from app.runtime.background import Background
     from app.statements.press import press
-    from app.statements.routes import bp as statements
-    from app.telemetry import spans
-    from app.transactions import service as transaction_service
-    from app.transactions.routes import bp as transactions
-    from app.web.routes import bp as web
-    from app.web.routes import session
-    from app.webhooks import service as webhook_service
-    from app.webhooks.dispatch import Dispatcher
-    from app.webhooks.routes import bp as webhooks
+    from app.telemetry import logs, spans
+    from app.webhooks import service as webhooks
 
     config = config or settings.load()
     app = Application(__name__, static_folder=None)
@@ -62,41 +47,64 @@ def create_app(config: Config | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
     )
     logs.configure(config.log_level)
-    spans.configure(config.traces, version=__version__)
+    spans.configure(config.traces.url, service_name=config.traces.service_name, version=__version__)
     heavy.configure(config.work)
-    event_service.configure(config.work)
-    webhook_service.configure(config.webhooks, bank_secrets=config.auth.secrets)
+    events.configure(config.work)
+    webhooks.configure(config.webhooks, bank_secrets=config.auth.secrets)
     mongo.connect(config.mongo)
     press.configure(config.mongo)
     ledger.configure(config.ledger, witnesses=(audit.record_acts, outbox.tell), roles=roles_of)
     requests.register(app, config.http, Numbers(numbers.ids_of, numbers.ahead))
     tokens.configure(app, config.auth)
     mail.configure(app, config.mail)
+    _register_routes(app)
+    cli.register(app)
+    app.extensions["background"] = Background(_tasks(app, config), is_outage=mongo.is_away)
+    return app
+
+
+def _register_routes(app: Flask) -> None:
+    from app.accounts.routes import bp as accounts
+    from app.admin.routes import bp as admin
+    from app.auth.routes import bp as auth
+    from app.events.routes import bp as events
+    from app.http.api import api
+    from app.operations.routes import bp as pages
+    from app.operations.routes import service as operations
+    from app.payees.routes import bp as payees
+    from app.statements.routes import bp as statements
+    from app.transactions.routes import bp as transactions
+    from app.web.routes import bp as web
+    from app.web.routes import session
+    from app.webhooks.routes import bp as webhooks
+
     api.init_app(app)
-    for blueprint in (
-        auth,
-        accounts,
-        payees,
-        transactions,
-        statements,
-        events,
-        webhooks,
-        admin,
-        operations,
-        session,
-    ):
+    # In the order in which the API's description lists them.
+    described = (
+        auth, accounts, payees, transactions, statements, events, webhooks, admin, operations, session,
+    )  # fmt: skip
+    for blueprint in described:
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(web)
-    cli.register(app)
+
+
+def _tasks(app: Flask, config: Config) -> list[Task]:
+    """Return what each worker does without being asked by a request."""
+    from app.events import service as events
+    from app.mail.delivery import Deliverer
+    from app.mongo import pools
+    from app.runtime.background import Task
+    from app.transactions import service as transactions
+    from app.webhooks.dispatch import Dispatcher
+
     dispatcher = Dispatcher(stands_in=True)
     tasks = [
-        Task("expired_holds", transaction_service.release_expired_holds),
-        Task("events", event_service.place_events),
+        Task("expired_holds", transactions.release_expired_holds),
+        Task("events", events.place_events),
         Task("connection_counts", pools.watch.note),
         Task("webhooks", dispatcher.turn, dispatcher.close),
     ]
     if config.mail.in_workers:
         tasks.append(Task("mail", Deliverer(app, stands_in=True).turn))
-    app.extensions["background"] = Background(tasks)
-    return app
+    return tasks

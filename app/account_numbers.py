@@ -1,7 +1,7 @@
 """Account numbers: how people name an account. `FC`, two check digits, twelve random digits.
 
-The check digits are those of ISO 7064 mod 97-10, calculated as in an IBAN. They find every single wrong digit, and
-nearly every pair of digits that changed places. A number is given once, never changes and is never given again.
+The check digits are those of ISO 7064 mod 97-10, calculated as in an IBAN. They reveal every single wrong digit, and
+nearly every swap of two digits. A number belongs to one account for ever.
 """
 
 import re
@@ -13,9 +13,9 @@ from stdnum.iso7064 import mod_97_10
 PREFIX = "FC"
 RANDOM_DIGITS = 12
 GROUP_LENGTH = 4
-# A request's numbers are looked at twice, and a batch may have a thousand.
+# The numbers of a request are checked twice, and a batch may have a thousand.
 CHECKED_KEPT_MAX = 10_000
-# As a person may write it: in groups, in small letters.
+# As people may write it: in groups, in small letters.
 PATTERN = r"\s*[Ff]\s*[Cc](\s*[0-9]){14}\s*"
 _NUMBER = re.compile(r"FC[0-9]{14}")
 
@@ -27,7 +27,7 @@ class AccountNumber(str):
 
 
 class WrongCheckDigits(ValueError):
-    """This would be an account's number, but for its check digits."""
+    """The text looks like an account number, but its check digits are wrong."""
 
     def __init__(self, written: str) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ class WrongCheckDigits(ValueError):
 
 
 def new_number() -> AccountNumber:
-    """Return a random number. Somebody may have it already: the index of the accounts decides."""
+    """Return a random number. Another account may have it already; the unique index decides."""
     digits = f"{randbelow(10**RANDOM_DIGITS):0{RANDOM_DIGITS}}"
     return AccountNumber(f"{PREFIX}{_check_digits(digits)}{digits}")
 
@@ -48,11 +48,11 @@ def _check_digits(digits: str) -> str:
 
 
 def read_number(text: str) -> AccountNumber | None:
-    """Return the number in `text`, or None if it looks like none; raises WrongCheckDigits."""
+    """Return the number in `text`, or None if it does not look like one; raises WrongCheckDigits."""
     written = "".join(text.split()).upper()
     if not _NUMBER.fullmatch(written):
         return None
-    # Not only a right sum: 01 and 98 give the same one, and only one of them is the number's.
+    # A right remainder is not enough: 01 and 98 give the same one, and only one of them belongs to the number.
     if written[2:4] != _check_digits(written[4:]):
         raise WrongCheckDigits(written)
     return AccountNumber(written)

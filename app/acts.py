@@ -21,7 +21,7 @@ class Act:
     roles: frozenset[str] = frozenset()
 
     def by_right_of(self, roles: Iterable[str]) -> "Act":
-        """Return the act as one that needs one of these roles."""
+        """Return a copy of the act that needs one of these roles."""
         return replace(self, roles=frozenset(roles))
 
 

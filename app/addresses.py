@@ -12,11 +12,11 @@ import idna
 
 # Longer text is refused before it is parsed. The standards allow 254 characters.
 EMAIL_LENGTH_MAX = 320
-# The start of an encoded word, by which mail headers write other scripts. It is legal in an address, but nobody has
-# one, and mail programs would decode it into another address.
+# The start of an encoded word, which mail headers use for other scripts. It is legal in an address, but nobody has one,
+# and mail programs would decode it into another address.
 ENCODED_WORD = "=?"
 
-# Domains of intranets and tests are accepted. If no mail gets there, the outbox shows it.
+# Domains of intranets and tests are accepted. If mail cannot be delivered there, the outbox shows it.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 

@@ -39,11 +39,12 @@ _ONE_LINE = f"^[^{_CONTROL}]*$"
 ONE_LINE_WITH_TEXT = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 
 
-# Times from the database have the driver's own UTC.
+# Times from the database are in the driver's own UTC.
 _UTC_ALREADY = (UTC, bson.tz_util.utc)
 
 # Stands for a malformed id in a path. It is never assigned, so a route answers that nothing was found.
-MALFORMED_ID = ObjectId("0" * 24)
+_MALFORMED = "0" * 24
+MALFORMED_ID = ObjectId(_MALFORMED)
 
 
 def camel_case(name: str) -> str:
@@ -53,18 +54,18 @@ def camel_case(name: str) -> str:
 
 
 class CamelSchema(Schema):
-    """The base schema: names are camelCase in JSON, unknown names are refused, and null in an optional field is the
-    same as leaving it out."""
+    """The base schema: names are camelCase in JSON, unknown names are refused, and null in an optional field counts as
+    left out."""
 
     class Meta:
         unknown = RAISE
 
-    # Whether the body may be left out, and its own size limit. None: the limit of all bodies.
+    # Whether the body may be left out, and its own size limit. None stands for the limit of all bodies.
     may_be_absent: ClassVar[bool] = False
     body_bytes_max: ClassVar[int | None] = None
     # Whether numbers with a point or an exponent are read as Decimal, so that no digit is lost.
     exact_numbers: ClassVar[bool] = False
-    # What the API's description shows for it.
+    # The example in the API's description.
     example: ClassVar[Any] = None
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
@@ -106,8 +107,7 @@ class Id(fields.Field[ObjectId]):
 
 def read_id(text: str) -> ObjectId | None:
     """Return the id in `text`, or None if `text` is no id or is MALFORMED_ID, which is never assigned."""
-    found = ObjectId(text) if _ID.fullmatch(text) else None
-    return None if found == MALFORMED_ID else found
+    return ObjectId(text) if text != _MALFORMED and _ID.fullmatch(text) else None
 
 
 class AccountNumberField(fields.Field[AccountNumber]):
@@ -258,11 +258,11 @@ def rfc3339(moment: datetime | DatetimeMS) -> str:
         second, milliseconds = divmod(int(moment), 1_000)
         return f"{_to_the_second(second)}.{milliseconds:03}Z"
     in_utc = moment if moment.tzinfo in _UTC_ALREADY else moment.astimezone(UTC)
-    # Without its zone, because the driver's zone is a class in Python that is asked for its offset each time.
+    # Without its zone, because the driver's zone is a Python class that is asked for the offset each time.
     return in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-@lru_cache(maxsize=1_024)  # the items of a page mostly have few seconds, or the same two times each
+@lru_cache(maxsize=1_024)  # the times on a page mostly share their seconds
 def _to_the_second(second: int) -> str:
     """Return the time that is this many seconds after the start of 1970, such as 2026-11-22T16:00:00."""
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
@@ -290,7 +290,7 @@ class Line(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         if text.isascii() and text.isprintable() and (self._blank_allowed or text.strip()):
-            # Most text is this, and then nothing below can be wrong with it.
+            # Most text is like this, and then passes all checks below.
             return text
         if any(unicodedata.category(character) in _BREAKING for character in text):
             raise self.make_error("control")
@@ -302,7 +302,7 @@ class Line(fields.String):
 
 
 def is_visible(character: str) -> bool:
-    """Tell whether a character is visible by itself. One that is too new for Python's tables counts as visible."""
+    """Tell whether a character is visible by itself. A character too new for Python's tables counts as visible."""
     return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
 
 

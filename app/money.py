@@ -76,9 +76,9 @@ def decimal_text(amount: int, currency: str) -> str:
 def format_amount(amount: int, currency: str, language: str = ENGLISH) -> str:
     """Return minor units for people to read: 12345678 INR is ₹1,23,456.78, 700 JPY ¥700, -1234567 KWD -KWD 1,234.567.
 
-    In English text the digits before the point are grouped as in the currency's own country; see `format_number`. In
-    any other language everything is as its readers write amounts of all currencies: 12345678 USD is $1,23,456.78 in
-    Hindi. Only the number of decimals is always the currency's.
+    In English text the digits before the point are grouped as in the currency's own country; see `format_number`. Other
+    languages write all currencies in their own way: 12345678 USD is $1,23,456.78 in Hindi. Only the number of decimals
+    is always the currency's.
     """
     before, after = _around(currency, language)
     sign = "-" if amount < 0 else ""
@@ -106,10 +106,10 @@ def format_number(amount: int, currency: str, language: str = ENGLISH) -> str:
 
 
 def custom(currency: str) -> tuple[int, str, int, int, str, str, str]:
-    """Return how amounts of the currency are written, for others who write them as `format_amount` does.
+    """Return how amounts of the currency are written, for programs that write them as `format_amount` does.
 
-    Digits after the point, what stands before the number, the size of the last group and of the others, the sign
-    between groups, and the names of one and of many units, as in English text.
+    These are the digits after the point, the text before the number, the size of the last group and of the others, the
+    sign between groups, and the names of one and of many units in English.
     """
     last, other, separator, _ = _grouping(currency, ENGLISH)
     one, many = (get_currency_name(currency, count=count, locale=ENGLISH) for count in (1, 2))
@@ -118,7 +118,7 @@ def custom(currency: str) -> tuple[int, str, int, int, str, str, str]:
 
 @functools.cache
 def _around(currency: str, language: str) -> tuple[str, str]:
-    """Return what stands before an amount, and what after it."""
+    """Return the text before an amount, and the text after it."""
     # Only the symbol and its place are from Babel, because its number of digits differs from ISO 4217 for some
     # currencies.
     symbol = get_currency_symbol(currency, locale=language)

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 # One customer usually has a whole /64 of IPv6 addresses, so it counts as one client.
 IPV6_PREFIX_BITS = 64
-# A server that listens on [::] sees IPv4 clients by mapped addresses: 203.0.113.5 as ::ffff:203.0.113.5.
+# A server that listens on [::] sees IPv4 clients with mapped addresses: 203.0.113.5 as ::ffff:203.0.113.5.
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -27,7 +27,7 @@ def client_network(text: str) -> str:
 
 @lru_cache(maxsize=4_096)  # a client sends many requests
 def parse_address(text: str) -> Address | None:
-    """Return the address, or None if `text` is none. A mapped address becomes IPv4; an interface's name is dropped."""
+    """Return the address, or None if `text` is not one. Mapped addresses become IPv4; interface names are dropped."""
     try:
         address = ip_address(text)
     except ValueError:

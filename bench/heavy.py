@@ -13,7 +13,7 @@ from typing import Any
 
 from app import mongo
 from app.auth.roles import Role
-from app.auth.service import register
+from app.auth.service import NewUser, register
 from app.fields import rfc3339
 from app.settings.policies import MongoPolicy
 from app.statements import queries
@@ -111,7 +111,7 @@ def compare(port: int, asked: dict[str, Streams], works: dict[str, Work], token:
 
 def run(uri: str) -> None:
     mongo.connect(MongoPolicy(uri))
-    owner = register(name="Bench", email=EMAIL, password=PASSWORD, policy=AUTH, role=Role.USER)["_id"]
+    owner = register(NewUser("Bench", EMAIL, PASSWORD), policy=AUTH, role=Role.USER)["_id"]
     account = fill(owner, accounts=2, transfers=ENTRIES)[0]
     newest = queries.find_entry_before(account, None)
     assert newest is not None

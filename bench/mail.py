@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from app.settings.policies import MongoPolicy
 from bench.bank import AUTH, own_replica_set
 from bench.cases import open_accounts, spread
 from bench.extent import extent
-from bench.load import Streams, measure
+from bench.load import measure
 from bench.mail_sink import RunningSink, running_sink
 from bench.sides import cpu_s
 from config import ROOT
@@ -77,19 +77,20 @@ def forget(database: Documents) -> None:
 
 
 def compare(
-    port: int, uri: str, streams: Streams, database: Documents, limits: list[int], *, rounds: int, seconds: float
+    load: Callable[[str], dict[str, Any]], uri: str, database: Documents, limits: list[int], rounds: int
 ) -> None:
+    """Compare rates without mail and with it. `load` makes load under a name and returns what it measured."""
     for limit in limits:
         without: list[float] = []
         during: list[float] = []
         with running_sink() as sink:
             for number in range(rounds):
                 forget(database)
-                without.append(measure(port, f"off {limit} {number}", streams, seconds)["per_second"])
+                without.append(load(f"off {limit} {number}")["per_second"])
                 forget(database)
                 with deliverer(uri, sink, limit, database) as pid:
                     taken, cpu = sink.taken(), cpu_s(pid)
-                    seen = measure(port, f"on {limit} {number}", streams, seconds)
+                    seen = load(f"on {limit} {number}")
                     during.append(seen["per_second"])
                     at_once = sink.taken() - taken
                     ended = time.monotonic()
@@ -125,7 +126,10 @@ def main() -> None:
             measure(port, "warm up", spread(customers), WARM_UP_S)
             database = admin[DATABASE_NAME]
             limits = LIMITS if options.limit is None else options.limit
-            compare(port, uri, spread(customers), database, limits, rounds=options.rounds, seconds=options.seconds)
+            streams = spread(customers)
+            compare(
+                lambda name: measure(port, name, streams, options.seconds), uri, database, limits, rounds=options.rounds
+            )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _package(filename: str) -> str:
 
 def answer(app: Flask, environ: dict[str, Any]) -> None:
     statuses: list[str] = []
-    parts = app(environ, lambda status, _headers: statuses.append(status))  # type: ignore[arg-type]
+    parts = app(environ, lambda status, _headers: statuses.append(status))  # type: ignore[arg-type] # nothing is written
     for _ in parts:
         pass
     if hasattr(parts, "close"):

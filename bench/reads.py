@@ -18,7 +18,7 @@ from bson import ObjectId
 
 from app import ledger, mongo
 from app.auth.roles import Role
-from app.auth.service import register
+from app.auth.service import NewUser, register
 from app.mongo.lists import Position
 from app.settings.policies import MongoPolicy
 from app.statements import pdf, queries, render, service
@@ -40,9 +40,9 @@ def main() -> None:
     transfers = argument(TRANSFERS, brief=200)
     with own_replica_set() as (_, uri):
         mongo.connect(MongoPolicy(uri, timeout_ms=TIMEOUT_MS))
-        owner = register(
-            name="Bench", email="bench@fincore.example", password="a long password", policy=AUTH, role=Role.USER
-        )["_id"]
+        owner = register(NewUser("Bench", "bench@fincore.example", "a long password"), policy=AUTH, role=Role.USER)[
+            "_id"
+        ]
         # The long one first: times never run backwards, and it begins long before the short one.
         long = fill(owner, accounts=2, transfers=transfers)[0]
         short = fill(ObjectId(), accounts=2, transfers=8)[0]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from clients.document import DOCUMENT
@@ -122,7 +123,7 @@ def _request(method: str, path: str, operation: Document) -> Document:
     token = _TOKENS.get(operation["operationId"], "systemToken" if "admin" in operation["tags"] else "token")
     answers = [int(status) for status in operation["responses"] if status.startswith("2")]
     keys = [_NEW_KEY] if body is not None and "{{key}}" in str(body) else []
-    return _item(
+    item = _Item(
         operation["summary"].rstrip("."),
         method,
         path,
@@ -135,6 +136,7 @@ def _request(method: str, path: str, operation: Document) -> Document:
         before=keys,
         tests=_tests(answers, has_json=_is_json(operation, answers)),
     )
+    return item.as_document()
 
 
 def _step(step: Step, method: str, path: str, operation: Document, *, is_first: bool) -> Document:
@@ -144,7 +146,7 @@ def _step(step: Step, method: str, path: str, operation: Document, *, is_first: 
         tests.append(f"pm.test({json.dumps(check)}, () => pm.expect({check}).to.be.true);")
     tests += [f"pm.environment.set({json.dumps(name)}, {value});" for name, value in step.keeps.items()]
     keys = [_NEW_KEY] if step.new_key and "{{key}}" in str(step.body) else []
-    return _item(
+    item = _Item(
         step.name,
         method,
         path,
@@ -157,6 +159,7 @@ def _step(step: Step, method: str, path: str, operation: Document, *, is_first: 
         before=[*([_NEW_EMAIL] if is_first else []), *keys],
         tests=tests,
     )
+    return item.as_document()
 
 
 def _is_json(operation: Document, statuses: list[int]) -> bool:
@@ -173,47 +176,50 @@ def _required_headers(operation: Document) -> list[Document]:
     ]
 
 
-def _item(
-    name: str,
-    method: str,
-    path: str,
-    *,
-    description: str,
-    body: Any,
-    query: list[Document],
-    path_values: dict[str, str],
-    token: str | None,
-    headers: list[Document],
-    before: list[str],
-    tests: list[str],
-) -> Document:
-    segments = re.sub(r"{(\w+)}", r":\1", path).strip("/").split("/")
-    values = {segment[1:]: _VARIABLES.get(segment[1:], "") for segment in segments if segment.startswith(":")}
-    sent = [f"{one['key']}={one['value']}" for one in query if not one.get("disabled")]
-    request: Document = {
-        "method": method.upper(),
-        "description": description,
-        "auth": _bearer(token) if token else {"type": "noauth"},
-        "header": headers,
-        "url": {
-            "raw": "{{baseUrl}}/" + "/".join(segments) + ("?" + "&".join(sent) if sent else ""),
-            "host": ["{{baseUrl}}"],
-            "path": segments,
-            "query": query,
-            "variable": [{"key": key, "value": value} for key, value in {**values, **path_values}.items()],
-        },
-    }
-    if body is not None:
-        request["header"] = [*headers, {"key": "Content-Type", "value": JSON}]
-        raw = re.sub(r'"{{#(\w+)}}"', r"{{\1}}", json.dumps(body, indent=2, ensure_ascii=False))
-        request["body"] = {"mode": "raw", "raw": raw, "options": {"raw": {"language": "json"}}}
-    scripts = {"prerequest": before, "test": tests}
-    events = [
-        {"listen": listen, "script": {"type": "text/javascript", "exec": lines}}
-        for listen, lines in scripts.items()
-        if lines
-    ]
-    return {"name": name, "event": events, "request": request, "response": []}
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A request of the collection. `before` and `tests` are scripts, a line each."""
+
+    name: str
+    method: str
+    path: str
+    description: str
+    body: Any
+    query: list[Document]
+    path_values: dict[str, str]
+    token: str | None
+    headers: list[Document]
+    before: list[str]
+    tests: list[str]
+
+    def as_document(self) -> Document:
+        segments = re.sub(r"{(\w+)}", r":\1", self.path).strip("/").split("/")
+        values = {segment[1:]: _VARIABLES.get(segment[1:], "") for segment in segments if segment.startswith(":")}
+        sent = [f"{one['key']}={one['value']}" for one in self.query if not one.get("disabled")]
+        request: Document = {
+            "method": self.method.upper(),
+            "description": self.description,
+            "auth": _bearer(self.token) if self.token else {"type": "noauth"},
+            "header": self.headers,
+            "url": {
+                "raw": "{{baseUrl}}/" + "/".join(segments) + ("?" + "&".join(sent) if sent else ""),
+                "host": ["{{baseUrl}}"],
+                "path": segments,
+                "query": self.query,
+                "variable": [{"key": key, "value": value} for key, value in {**values, **self.path_values}.items()],
+            },
+        }
+        if self.body is not None:
+            request["header"] = [*self.headers, {"key": "Content-Type", "value": JSON}]
+            raw = re.sub(r'"{{#(\w+)}}"', r"{{\1}}", json.dumps(self.body, indent=2, ensure_ascii=False))
+            request["body"] = {"mode": "raw", "raw": raw, "options": {"raw": {"language": "json"}}}
+        scripts = {"prerequest": self.before, "test": self.tests}
+        events = [
+            {"listen": listen, "script": {"type": "text/javascript", "exec": lines}}
+            for listen, lines in scripts.items()
+            if lines
+        ]
+        return {"name": self.name, "event": events, "request": request, "response": []}
 
 
 def _tests(statuses: list[int], *, has_json: bool) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from bson import ObjectId
 
-from app import create_app
-from app.background import Background, Task
+from app import create_app, mongo
 from app.events import service as events
+from app.runtime.background import Background, Task
 from app.webhooks.dispatch import Dispatcher
 
 GATE = os.environ["GATE"]
@@ -63,4 +63,6 @@ def gated_look(look: Callable[[Mapping[ObjectId, int]], set[ObjectId]]) -> Calla
 setattr(Dispatcher, "_serve", gated_deliveries(Dispatcher._serve))  # noqa: B010 -- to mypy it is a method
 setattr(events, "_who_has_news", gated_look(events._who_has_news))  # noqa: B010
 app = create_app()
-app.extensions["background"] = Background([gated(task) for task in app.extensions["background"]._tasks])
+app.extensions["background"] = Background(
+    [gated(task) for task in app.extensions["background"]._tasks], is_outage=mongo.is_away
+)

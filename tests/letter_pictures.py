@@ -13,9 +13,9 @@ from tempfile import NamedTemporaryFile
 from bson import ObjectId
 from playwright.sync_api import sync_playwright
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.mail import digests, letters
-from app.mail.letters import Letter
+from app.mail.mime import Letter
 from app.outbox.messages import MessageKind, OutboxMessage
 from config import ROOT
 from tests.letters import ACCOUNT, AT, FORMS, MONEY
@@ -70,7 +70,7 @@ def _letters(language: Language) -> Iterator[tuple[str, Letter]]:
         told += _told(kind)
     yield "digest", digests.render(told, reader="अशोक Rao", language=language)
     many = [each for _ in range(300) for each in _told(MessageKind.MONEY_SENT)]
-    yield "digest-long", digests.render(many, reader="अशोक Rao", language=language, deferred=True)
+    yield "digest-long", digests.render(many, reader="अशोक Rao", language=language, occasion=digests.Occasion.DEFERRED)
 
 
 def _told(kind: MessageKind) -> Iterator[OutboxMessage]:

@@ -20,7 +20,7 @@ EXAMPLE_ACCOUNT: dict[str, Any] = {
     "createdAt": "2026-11-02T09:30:00.000Z",
 }
 EXAMPLE_BALANCES = {"balance": 95_000, "availableBalance": 80_000}
-# What an administrator sees of it besides.
+# What an administrator sees in addition.
 EXAMPLE_OWNER = {"userId": "6560a1b2c3d4e5f601230001", "kind": "CUSTOMER"}
 
 
@@ -42,7 +42,7 @@ class Number(fields.String):
     """The number of an account, which people pay to."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # The release before opens accounts without one, until it is gone and `flask db finish` has run.
+        # The previous release opens accounts without a number, until it is gone and `flask db finish` has run.
         metadata = {
             "description": "FC and 14 digits, the first two of which check the others. Null only while an upgrade from "
             "a release without numbers is under way."

@@ -21,12 +21,11 @@ from app.mongo import Document, together
 from app.outbox import messages
 from app.outbox import repository as outbox
 
-# Bounds the cost of a user's lists and histories, which read all of their accounts. Closed ones count, because they
-# are read too.
+# Bounds the cost of a user's lists and histories, which read all of their accounts, closed ones too.
 ACCOUNTS_PER_USER_MAX = 1_000
 
-# Which accounts each user had when they were last listed. It only tells what to read along with the list, so that the
-# list takes one round trip. If a user has got another account since, the balances are read once more.
+# Which accounts each user had when they were last listed. This is only a guess at what to read together with the list,
+# so that the list takes one round trip. If a user has opened another account since, the balances are read again.
 GUESSES_MAX = 10_000
 GUESSED_ACCOUNTS_MAX = 20
 _listed_last: dict[ObjectId, tuple[ObjectId, ...]] = {}
@@ -38,7 +37,7 @@ def open_account(*, user_id: ObjectId, currency: str, name: str | None) -> Docum
     """Open an account and return it. The first account in a currency also opens the treasury of that currency.
 
     Raises ValidationFailed if the user has ACCOUNTS_PER_USER_MAX. Blocks that run at the same moment do not see each
-    other's accounts, so a user may get a few more. That does no harm, because the limit only keeps reads fast.
+    other's accounts, so a user may get a few more. That is harmless, because the limit only keeps reads fast.
     """
     account = _new_account(user_id, currency, name)
     _atomically(lambda session: _open_with_treasury(account, session))
@@ -51,8 +50,8 @@ def open_account_once(
     """Open an account under an idempotency key, if one is given.
 
     Return the account as it was first answered, and whether this is a repeat. `asked` are the fields of the request,
-    which must be the same in a repeat. Raises IdempotencyKeyReused if the key was used for anything else, and as
-    `open_account` does.
+    which must be the same in a repeat. Raises IdempotencyKeyReused if the key was used for anything else, and what
+    `open_account` raises.
     """
     if key is None:
         return open_account(user_id=user_id, currency=currency, name=name), False
@@ -71,7 +70,7 @@ def open_account_once(
     if opened is None:
         return account, False
     found = repository.find_account(opened)
-    # A key's use can be tampered with. An answer must not show a stranger's account even then.
+    # Even if somebody has tampered with the key use, the answer must not show a stranger's account.
     if found is None or found.get("user") != user_id:
         raise RuntimeError(f"A key of user {user_id} was spent on the account {opened}, which is not theirs.")
     return {**found, "name": name, "status": AccountStatus.ACTIVE.value}, True
@@ -79,7 +78,8 @@ def open_account_once(
 
 def _atomically(block: Callable[[ClientSession], Result]) -> Result:
     # The first two accounts in a currency may race to open its treasury, and two requests with one key may race to use
-    # it. The loser runs again and finds the treasury or the key. Whoever draws a number that is taken draws again.
+    # it. The loser runs again and finds the treasury or the key. A caller that draws a number that is taken draws
+    # again.
     return mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
 
 
@@ -114,7 +114,7 @@ def _open_with_treasury(account: Document, session: ClientSession) -> None:
 
 
 def _open(account: Document, session: ClientSession) -> None:
-    # Drawn here, so that a block that ran into somebody else's number draws another when it runs again.
+    # Drawn here, so that a block that met a taken number draws another one when it runs again.
     account["number"] = new_number()
     account["status"] = AccountStatus.ACTIVE.value
     account["created_at"] = ledger.begin_journal(
@@ -129,10 +129,10 @@ def _open(account: Document, session: ClientSession) -> None:
 
 
 def with_ids(requests: Sequence[Mapping[str, Any]], *fields: str) -> list[dict[str, Any]]:
-    """Return the requests with the accounts in these fields by their ids, also those that are named by their numbers.
+    """Return the requests with ids in these fields, also for accounts that are named by their numbers.
 
-    So a request is the same one, however it names an account. It costs a read only if there are numbers, and none if
-    they were read ahead. An account that does not exist gets an id that no account has.
+    So a request is the same, however it names an account. There is a read only if there are numbers that were not read
+    ahead. An account that does not exist gets an id that no account has.
     """
     named = {value for each in requests for field in fields if isinstance(value := each.get(field), AccountNumber)}
     if not named:
@@ -160,7 +160,7 @@ def balance_ahead(_user_id: ObjectId, account_id: ObjectId) -> list[together.Key
 
 
 def accounts_ahead(user_id: ObjectId) -> list[together.Key]:
-    """Return the keys of what `list_accounts` reads, as far as it can be guessed which accounts the user has."""
+    """Return the keys of what `list_accounts` reads, as far as the user's accounts can be guessed."""
     heads = [(ledger.HEADS, account) for account in _listed_last.get(user_id, ())]
     return [(repository.ACCOUNTS_OF_USERS, user_id), *role_ahead(user_id), *heads]
 
@@ -175,7 +175,7 @@ def readable_account(account_id: ObjectId, viewer: ObjectId) -> Document:
     account = repository.find_account(account_id)
     if account is not None and account.get("user") == viewer:
         return account
-    # Read for a missing account too, so that the time does not tell it from somebody else's.
+    # Read for a missing account too, so that the time does not tell a missing account from somebody else's.
     is_reader = reads_everything(viewer)
     if account is None or not is_reader:
         raise AccountNotFound
@@ -215,7 +215,7 @@ def change_status(account_id: ObjectId, status: AccountStatus, *, act: Act, owne
 
     Return the account as whoever makes the change may see it.
 
-    Raises AccountNotFound, InvalidStatusTransition, AccountNotEmpty, and as `GroupCommit.post` does.
+    Raises AccountNotFound, InvalidStatusTransition, AccountNotEmpty, and what `GroupCommit.post` raises.
     """
     # Read before the change. If it failed afterwards, the change would seem not to have happened.
     sees_all = owner is None or reads_everything(owner)

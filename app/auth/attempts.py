@@ -1,8 +1,8 @@
 """Wrong passwords: counted per client and per account, and answered with growing delays.
 
 Delays hit the guesser first: the client's address at this account, then that address at all accounts. The account
-itself gets a delay only after so many wrong guesses that many addresses must have made them, and even then not for
-addresses from which its owner has logged in before. So nobody can lock out an owner by guessing.
+itself gets a delay only after more wrong guesses than one address could make, and even then not for addresses from
+which its owner has logged in before. So nobody can lock out an owner by guessing.
 
 A delay only blocks the next check of a password. Existing sessions go on.
 """
@@ -24,7 +24,7 @@ from app.mongo import Document
 # After ALARM_FAILURES failures at one account within ALARM_WINDOW, the audit log tells the operators.
 ALARM_FAILURES = 5
 ALARM_WINDOW = timedelta(minutes=15)
-# How long an address stays known after a user last came from it.
+# How long an address stays known after its user last came from there.
 KNOWN_FOR = timedelta(days=90)
 
 
@@ -63,7 +63,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
-    """One client's guesses at one account.
+    """The guesses of one client at one account.
 
     `email` need not belong to a user. Without a network, guesses count only for the account, by the policy GUESSER.
     """
@@ -106,7 +106,7 @@ class Guesses:
 
     def know(self) -> None:
         """Remember that the account's owner came from this network."""
-        # The call has taken effect by now, so nothing here may make it look as if it had failed.
+        # The call has taken effect, so no failure here may make it look as if it had not.
         with suppress(PyMongoError):
             if self.network is not None:
                 repository.remember_known(self._known_id, clock.now() + KNOWN_FOR)

@@ -1,4 +1,4 @@
-"""The JWT extension as this bank uses it: with several secrets, and with a memory of verified tokens."""
+"""The JWT extension as this bank uses it: with several secrets, and with a memory for verified tokens."""
 
 import contextlib
 import threading
@@ -10,6 +10,8 @@ from flask import current_app, g
 from flask_jwt_extended import JWTManager
 from jwt.exceptions import InvalidSignatureError
 
+from app.http.incoming import application
+
 SESSION_CLAIM = "sid"
 GENERATION_CLAIM = "gen"
 # How many verified tokens are remembered, at about 400 bytes each. The least recently used one is dropped first.
@@ -17,7 +19,7 @@ VERIFIED_TOKENS_MAX = 10_000
 
 
 class RememberingManager(JWTManager):
-    """The JWT extension, with a memory of verified tokens of ours, so that no signature is verified twice.
+    """The JWT extension, with a memory for our verified tokens, so that no signature is verified twice.
 
     The same bytes and the same key give the same claims. Only the expiry can change the result, so it is
     checked each time, and so is the blocklist.
@@ -60,11 +62,11 @@ class RememberingManager(JWTManager):
 
 def _known(encoded_token: str) -> tuple[str, ...]:
     """Return what a token is remembered by. An application with other keys must not accept this one's tokens."""
-    return (encoded_token, *current_app.config["SECRETS"])
+    return (encoded_token, *application().config["SECRETS"])
 
 
 def secret_of_token(header: dict[str, Any], claims: dict[str, Any]) -> str:  # noqa: ARG001 (as the extension calls it)
-    """Return the secret that the token is being verified with."""
+    """Return the secret with which to verify the token."""
     secret: str = g.token_secret
     return secret
 

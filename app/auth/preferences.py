@@ -1,13 +1,13 @@
-"""How a user wants to be told: in which language, and each kind of letter at once, in a digest, or not at all. No I/O.
+"""How a user wants letters: in which language, and each kind at once, in a digest, or not at all. No I/O.
 
-A kind of letter is named by the type of event that it tells of. What a user never chose is as it is for everybody.
+A kind of letter has the name of the type of event that it reports. Users who chose nothing have the defaults.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.mongo import Document
 from app.outbox.events import EventType
 
@@ -21,7 +21,7 @@ class Frequency(StrEnum):
     OFF = "off"
 
 
-# Whoever has taken over a session could otherwise hide what he does from its owner.
+# Otherwise somebody who has taken over a session could hide their acts from its owner.
 SECURITY = frozenset(
     {
         EventType.ACCOUNT_FROZEN,
@@ -31,7 +31,7 @@ SECURITY = frozenset(
         EventType.USER_PASSWORD_RESET,
     }
 )
-# Only programs are told of these.
+# Only programs are told about these.
 _WITHOUT_LETTER = frozenset({EventType.ACCOUNT_RENAMED, EventType.PAYEE_ADDED})
 DEFAULTS: Mapping[EventType, Frequency] = {
     type_: Frequency.OFF if type_ in _WITHOUT_LETTER else Frequency.EACH for type_ in EventType
@@ -40,7 +40,7 @@ DEFAULTS: Mapping[EventType, Frequency] = {
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a user has chosen, or not changed: the language of letters, and when each kind of them goes."""
+    """A user's choices, or else the defaults: the language of letters, and when each kind goes."""
 
     language: Language = Language.ENGLISH
     kinds: Mapping[EventType, Frequency] = field(default_factory=lambda: DEFAULTS)
@@ -51,14 +51,14 @@ class Preferences:
 
 
 def preferences_of(user: Document) -> Preferences:
-    """Return what a user chose, given as the user's document."""
+    """Return the preferences in a user's document."""
     chosen = user.get("letters", {})
     kinds = {**DEFAULTS, **{type_: Frequency(chosen[name]) for name, type_ in _NAMED.items() if name in chosen}}
     return Preferences(_language_of(user), kinds)
 
 
 def shown(preferences: Preferences) -> Document:
-    """Return the preferences as an answer has them, with kinds as they are called in the database."""
+    """Return the preferences for an answer. Kinds have their names in the database."""
     return {
         "language": preferences.language,
         "kinds": {name: preferences.kinds[type_] for name, type_ in _NAMED.items()},
@@ -66,13 +66,13 @@ def shown(preferences: Preferences) -> Document:
 
 
 def changes_of(language: str | None, kinds: Mapping[str, str]) -> Document:
-    """Return what changes in the user's document; what was not chosen now stays as it is. `kinds` are as in `shown`."""
+    """Return the changes to the user's document; what is not chosen now stays as it is. `kinds` are as in `shown`."""
     chosen = {} if language is None else {"language": language}
     return {**chosen, **{f"letters.{name}": frequency for name, frequency in kinds.items()}}
 
 
 def stored_name(type_: EventType) -> str:
-    """Return how a type is called in the database, where a dot in a name would mean a member of a member."""
+    """Return the name of a type in the database, where a dot would mean a member of a member."""
     return type_.value.replace(".", "_")
 
 

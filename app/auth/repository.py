@@ -65,7 +65,7 @@ def find_users(ids: Collection[ObjectId]) -> list[Document]:
 
 
 def find_choosers(ids: Collection[ObjectId]) -> list[Document]:
-    """Return what those of these users chose who ever chose when letters go."""
+    """Return the choices of those of these users who ever chose when letters go."""
     if not ids:
         return []
     return list(database().users.find({"_id": {"$in": list(ids)}, "letters": {"$exists": True}}, ["letters"]))
@@ -87,8 +87,8 @@ def replace_password(
 ) -> Document | None:
     """Set the user's password and start their next generation of sessions; return the changed user.
 
-    Only the `spared` session stays valid. With `replaced_hash`, change nothing and return None if the user's hash is
-    another by now.
+    Only the `spared` session stays valid. If `replaced_hash` is given and is no longer the user's hash, change nothing
+    and return None.
     """
     still = {} if replaced_hash is None else {"password_hash": {"$eq": replaced_hash}}
     return _begin_generation({"_id": {"$eq": user_id}, **still}, {"password_hash": password_hash}, spared, session)

@@ -19,7 +19,7 @@ from app.settings.policies import AuthPolicy
 
 TOKEN_BYTES = 32
 TOKEN_LIFETIME = timedelta(minutes=30)
-# While the last token is younger than this, no other is mailed. So nobody can flood a mailbox, and whoever asks has a
+# No other token is mailed until the last one is this old. So nobody can flood a mailbox, and every user who asks has a
 # token that is valid for at least another 20 minutes.
 TOKEN_YOUTH = timedelta(minutes=10)
 
@@ -74,11 +74,11 @@ def _reset_token(seed: str, secret: str) -> str:
 def reset_password(*, token: str, new_password: str, policy: AuthPolicy, network: str | None) -> None:
     """Set a new password for the user to whom the token was mailed, and end all their sessions.
 
-    `network` is the client's; the user is known from there afterwards.
+    `network` is the client's. Afterwards it counts as one from which the user has come.
     Raises ResetTokenInvalid. Of two resets with one token, one succeeds.
     """
     token_hash = _token_hash(token.strip())
-    # Looked up before the slow hash, so that an invented token costs little. The block decides.
+    # Looked up before the slow hash, so that an invented token costs little. The block below decides.
     if repository.find_reset(token_hash, clock.now()) is None:
         raise ResetTokenInvalid
     password_hash = passwords.hash_password(new_password, policy.bcrypt_rounds)

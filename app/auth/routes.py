@@ -45,7 +45,7 @@ def register(body: dict[str, Any]) -> Any:
 
     The e-mail address is stored in lower case. The user gets a welcome by mail.
     """
-    user = service.register(**body, policy=tokens.policy(), network=tokens.current_network())
+    user = service.register(service.NewUser(**body), policy=tokens.policy(), network=tokens.current_network())
     return tokens.begin_session(user), HTTPStatus.CREATED, {"Location": url_for("auth.get_me")}
 
 

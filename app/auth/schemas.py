@@ -5,11 +5,11 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from app.addresses import normal_email
+from app.auth.languages import Language
 from app.auth.passwords import PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, fault_of
 from app.auth.preferences import DEFAULTS, SECURITY, Frequency, stored_name
 from app.auth.roles import Role
 from app.fields import CamelSchema, Choice, Id, Line, StrictBoolean, UtcDateTime
-from app.languages import Language
 
 NAME_LENGTH_MAX = 100
 

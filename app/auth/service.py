@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bson import ObjectId
 from pymongo.client_session import ClientSession
@@ -34,7 +34,7 @@ _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The addressee of a mail, and how they want to be told."""
+    """The addressee of a mail, and how they want letters."""
 
     name: str
     email: str
@@ -42,29 +42,36 @@ class Recipient:
 
 
 class NotTheSystemUser(Exception):
-    """The e-mail address for the bank's own user belongs to another user."""
+    """The e-mail address of the bank's own user belongs to somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """Who is to be registered. `email` is in its normal form."""
+
+    name: str
+    email: str
+    password: str = field(repr=False)
 
 
 def register(
+    new: NewUser,
     *,
-    name: str,
-    email: str,
-    password: str,
     policy: AuthPolicy,
     role: Role = Role.USER,
     act: Act | None = None,
     network: str | None = None,
 ) -> Document:
-    """Create a user and return it; raises EmailTaken. `email` is in its normal form, `network` is the client's.
+    """Create a user and return it; raises EmailTaken. `network` is the client's.
 
     If somebody else registers the user, `act` says who, and the audit log records it.
     """
     user: Document = {
         "_id": ObjectId(),
-        "email": email,
-        "name": name,
-        "name_key": name_key(name),
-        "password_hash": passwords.hash_password(password, policy.bcrypt_rounds),
+        "email": new.email,
+        "name": new.name,
+        "name_key": name_key(new.name),
+        "password_hash": passwords.hash_password(new.password, policy.bcrypt_rounds),
         "role": role.value,
         "created_at": clock.now(),
     }
@@ -74,7 +81,7 @@ def register(
         if role is not Role.SYSTEM:
             outbox.insert([messages.welcome(user)], session)
         if act is not None:
-            after = {"email": email, "role": role.value}
+            after = {"email": new.email, "role": role.value}
             record = audit_record(act, "user_created", user["_id"], at=user["created_at"], before=None, after=after)
             insert_audit_records([record], session)
 
@@ -82,7 +89,7 @@ def register(
         mongo.atomically(block)
     except DuplicateKeyError:
         raise EmailTaken from None
-    attempts.Guesses(email, network).know()
+    attempts.Guesses(new.email, network).know()
     return user
 
 
@@ -125,7 +132,7 @@ def ensure_system_user(*, email: str, password: str, policy: AuthPolicy) -> bool
     if _is_system_user(email):
         return False
     try:
-        register(name="Fincore", email=email, password=password, policy=policy, role=Role.SYSTEM)
+        register(NewUser("Fincore", email, password), policy=policy, role=Role.SYSTEM)
     except EmailTaken:
         return not _is_system_user(email)
     return True
@@ -146,10 +153,11 @@ def change_name(user_id: ObjectId, name: str) -> Document | None:
 def choose_notifications(
     user_id: ObjectId, *, language: str | None = None, kinds: Mapping[str, str] | None = None
 ) -> Preferences | None:
-    """Change how the user is told, and return how that is now; what is left out stays. None if there is no user.
+    """Change the user's preferences and return them; what is left out stays. Return None if there is no such user.
 
-    `kinds` are frequencies by the names that `preferences.stored_name` gives. What waits for a digest is decided about
-    again. If a deliverer keeps something for a digest at this very moment, that is decided about when the digest goes.
+    `kinds` maps names, as `preferences.stored_name` gives them, to frequencies. Messages that wait for a digest are
+    considered again. A message that a deliverer keeps for a digest at this very moment is considered when the digest
+    goes.
     """
     changes = preferences.changes_of(language, kinds or {})
     user = repository.change_preferences(user_id, changes) if changes else repository.find_user(user_id)
@@ -206,12 +214,12 @@ def change_password(
 
 
 def name_key(name: str) -> str:
-    """Return the form of the name that searches compare. It ignores case, width and the like."""
+    """Return the form of a name that searches compare. It ignores case, width and the like."""
     return unicodedata.normalize("NFKC", name).casefold()[:NAME_KEY_LENGTH_MAX]
 
 
 def find_user(id_or_email: str) -> Document | None:
-    """Return the user with this id or e-mail address, as a person typed it, or None."""
+    """Return the user with this id or e-mail address, or None. The text is as a person typed it."""
     name = id_or_email.strip()
     if _ID.fullmatch(name):
         return repository.find_user(ObjectId(name))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from bson import ObjectId
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 from flask_jwt_extended import create_access_token, create_refresh_token, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
@@ -31,7 +31,7 @@ from app.fields import read_id
 from app.http import rate_limits, routing
 from app.http.blueprint import Blueprint
 from app.http.contract import contract_of, declare
-from app.http.incoming import Incoming, current, current_id
+from app.http.incoming import Incoming, application, current, current_id
 from app.http.problems import problem_response
 from app.mongo import Document, together
 from app.networks import client_network
@@ -39,8 +39,8 @@ from app.settings.policies import REFRESH_LIFETIME_MAX, AuthPolicy
 
 ISSUER = "fincore"
 AUDIENCE = "fincore-api"
-# An access token says for how many seconds its session's refresh token was issued. The blocklist row that ends the
-# session is kept that long.
+# The claim of an access token that says for how many seconds its session's refresh token was issued. The blocklist row
+# that ends the session is kept that long.
 LASTS_CLAIM = "lasts"
 REFRESH = "refresh"
 SECURITY_SCHEME = "bearer"
@@ -161,7 +161,7 @@ def _session_lifetime(claims: dict[str, Any]) -> timedelta:
 
 def policy() -> AuthPolicy:
     """Return the auth policy of the current application."""
-    chosen: AuthPolicy = current_app.config["AUTH"]
+    chosen: AuthPolicy = application().config["AUTH"]
     return chosen
 
 
@@ -185,9 +185,9 @@ def session_token_required(view: View) -> View:
 
 
 def admit_refresh_token(incoming: Incoming, token: str, *, is_leaving: bool) -> None:
-    """Keep the claims of a refresh token that came in another place than the header, or none if it is not good.
+    """Keep the claims of a refresh token that did not come in the header, or no claims if the token is not valid.
 
-    A token that was spent is good enough to leave its session. The request is counted for its user either way.
+    A spent token is good enough to leave its session. The request is counted for its user either way.
     """
     incoming.environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {token}"
     try:
@@ -196,7 +196,7 @@ def admit_refresh_token(incoming: Incoming, token: str, *, is_leaving: bool) -> 
         else:
             _verify(incoming, refresh=True)
     except (TokenExpired, TokenInvalid, TokenRevoked, JWTExtendedException, PyJWTError):
-        incoming.claims = None
+        incoming.claims = incoming.user_id = None
 
 
 def role_required(*roles: Role) -> Callable[[View], View]:
@@ -229,7 +229,7 @@ def _verify(incoming: Incoming, *, refresh: bool = False, ahead: routing.ReadsAh
 def _good_claims(incoming: Incoming, *, refresh: bool, ahead: routing.ReadsAhead | None) -> dict[str, Any]:
     scheme, _, token = incoming.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     claims = jwt.remembered(token) if scheme == SCHEME else None
-    # What is not known to be good goes to the library, which finds out what is wrong with it.
+    # Tokens that are not known to be valid go to the library, which finds out what is wrong with them.
     if claims is None or (claims["type"] == REFRESH) is not refresh:
         verify_jwt_in_request(refresh=refresh, skip_revocation_check=True)
         claims = get_jwt()
@@ -270,7 +270,7 @@ def _refuse_revoked(claims: dict[str, Any]) -> None:
 
 def _refuse_outlived(claims: dict[str, Any], lifetime: timedelta) -> None:
     """Raise TokenExpired if the token is older than `lifetime`, which may have been longer when it was issued."""
-    if clock.now() > datetime.fromtimestamp(claims["iat"], UTC) + lifetime + clock.LEEWAY:
+    if clock.now().timestamp() > claims["iat"] + (lifetime + clock.LEEWAY).total_seconds():
         raise TokenExpired
 
 
@@ -287,7 +287,7 @@ def _count(incoming: Incoming, read_claims: Callable[[], dict[str, Any]]) -> Non
             # The libraries fail on a header of commas and blanks, and on very deeply nested claims.
             raise TokenInvalid from None
         raise
-    incoming.claims = claims
+    incoming.claims, incoming.user_id = claims, read_id(claims["sub"])
     # Counted here, because the user is known now.
     rate_limits.check_user(incoming, claims["sub"])
 
@@ -300,12 +300,13 @@ def current_claims() -> dict[str, Any]:
 
 
 def confirm_session() -> None:
-    """Insist once more that the request's session has not ended, if it took long; raises TokenRevoked."""
+    """Check again that the request's session has not ended, after something slow; raises TokenRevoked."""
     _refuse_revoked(current_claims())
 
 
 def current_user_id() -> ObjectId:
-    user_id = read_id(current_claims()["sub"])
+    current_claims()
+    user_id = current().user_id
     if user_id is None:
         raise TokenInvalid
     return user_id

@@ -1,8 +1,8 @@
 """Tokens of links by which a reader turns letters off without logging in.
 
-A token names a user and kinds of letters. It is encrypted and sealed under a key of its own, so it says nothing to
-others, nobody can make one, and it is good for nothing else. It does not expire, because letters are kept for years; it
-stops working when the bank's secret has changed twice. The same letter always has the same token.
+A token names a user and kinds of letters. It is encrypted and sealed under a key of its own, so nobody else can read or
+make one, and it can be used for nothing else. It does not expire, because people keep letters for years. It stops
+working when the bank's secret has changed twice. The same letter always has the same token.
 """
 
 import base64
@@ -24,7 +24,7 @@ _PURPOSE = b"fincore: links that turn letters off"
 _KEY_BYTES = 64
 _ID_BYTES = 12
 _MASK_BYTES = 4
-# A kind's place here is its bit in tokens that were sent, so it keeps it for good: new kinds come at the end.
+# A kind's place here is its bit in tokens that were sent, so it never changes. New kinds go to the end.
 _PLACES = (
     EventType.MONEY_SENT,
     EventType.MONEY_RECEIVED,
@@ -52,7 +52,7 @@ def token_for(user: ObjectId, types: Collection[EventType | None], secrets: Sequ
 
 
 def read_token(token: str, secrets: Sequence[str]) -> tuple[ObjectId, list[EventType]] | None:
-    """Return whose letters of which kinds a token turns off, or None if the bank did not make it."""
+    """Return the user and the kinds of letters that a token turns off, or None if the bank did not make it."""
     try:
         sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -46,7 +46,7 @@ def deliver(loop: bool) -> None:
     With --loop it also calls webhooks, whether or not there is a mail server. It takes what processor time others
     leave, and the workers leave mail and webhooks to it.
     """
-    deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined]
+    deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined] # only the proxy has it
     if loop:
         _deliver_on(deliverer)
         return

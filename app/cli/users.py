@@ -36,7 +36,7 @@ def create_user(email: str, name: str, role: str, password_stdin: bool, as_json:
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     user = auth_service.register(
-        **checked(RegisterSchema(), {"email": email, "name": name, "password": password}),
+        auth_service.NewUser(**checked(RegisterSchema(), {"email": email, "name": name, "password": password})),
         role=Role(role),
         policy=current_app.config["AUTH"],
         act=command_line_act(),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-# How much of the header is read. Real clients send less, and quotes that never end take quadratic time.
+# How much of the header is read. Real clients send less, and unclosed quotes take quadratic time.
 READ_CHARACTERS_MAX = 1_000
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 # A comma or a semicolon inside quotes is no separator.
@@ -16,8 +16,8 @@ _PARAMETER = re.compile(rf"(?:[^;\"]|{_QUOTED})+")
 def preferred(header: str, offered: Sequence[str]) -> str | None:
     """Return the `offered` media type that a client prefers, or None if it takes none of them.
 
-    The highest quality wins. Among equals it is the type that the client names more exactly, then the one it names
-    first, then the one offered first. Parameters of media types are ignored, and so is a part that cannot be read.
+    The highest quality wins; then the type that the client names more exactly, then the one it names first, then the
+    one offered first. Parameters of media types are ignored, and so is a part that cannot be read.
     """
     ranges = list(_ranges(header))
     best: tuple[Decimal, int, int, int] | None = None
@@ -35,7 +35,7 @@ def preferred(header: str, offered: Sequence[str]) -> str | None:
 
 
 def _exactness(media_range: str, media_type: str) -> int:
-    """Return how exactly a range names a media type: 3 by its full name, 2 as `type/*`, 1 as `*/*`, 0 not at all."""
+    """Return how exactly a range names a media type: 3 by its full name, 2 as `type/*`, 1 as `*/*`, 0 if not at all."""
     if media_range == media_type:
         return 3
     if media_range == f"{media_type.partition('/')[0]}/*":

@@ -1,4 +1,4 @@
-"""The server's part of an answer: headers about the connection, and refusals of what is not a valid request."""
+"""The server's part of an answer: headers about the connection, and refusals of invalid requests."""
 
 from http import HTTPStatus
 from typing import Any
@@ -19,7 +19,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
 
 
 class BrokenOff(Exception):
-    """An answer could not be completed after it had begun. The cause is in the log."""
+    """An answer could not be completed after its start had been sent. The cause is in the log."""
 
 
 class Answer(Response):
@@ -40,7 +40,7 @@ class Answer(Response):
 
     def default_headers(self) -> list[str]:
         if self.should_close():
-            # The client is told now, so it must stay so, even if the rest of the request is read later.
+            # The client is told now, so this must not change, even if the rest of the request is read later.
             self.force_close()
             return list(super().default_headers())
         return [*super().default_headers(), f"Keep-Alive: timeout={self.cfg.keepalive}\r\n"]

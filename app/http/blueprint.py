@@ -64,8 +64,8 @@ class PageBlueprint(flask.Blueprint):
 class Blueprint(flask_smorest.Blueprint):
     """A blueprint whose decorators state a route's input, output and refusals.
 
-    Its decorators return the view itself. They write into its contract what is done for each request, and keep of
-    the library's decorators only what these write for the API's description.
+    Its decorators return the view itself. They write into its contract what is done for each request. Of the
+    library's own decorators, they use only what these add to the API's description.
     """
 
     def add_url_rule(
@@ -110,7 +110,7 @@ class Blueprint(flask_smorest.Blueprint):
         return lambda view: declare(view, limit=limit)
 
     def response(self, status_code: int, schema: Any = None, **described: Any) -> Callable[[View], View]:
-        """Answer with the view's result as the schema writes it, unless the result is a response already."""
+        """Answer with the view's result as the schema dumps it, unless the result is a response already."""
         describe = super().response(status_code, schema, **{**answer_of(schema), **described})
         answer = json_answer(status_code, dumper_of(schema) if isinstance(schema, Schema) else None)
         return lambda view: _describe(declare(view, answer=answer), describe)
@@ -155,14 +155,14 @@ class Blueprint(flask_smorest.Blueprint):
 
 
 class _Written(dict[str, Any]):
-    """What decorators have written so far. The library's copy it, so as not to change that of the view they wrap."""
+    """What decorators have written so far. The library's decorators copy it, so that each view has its own."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
 
 def _describe(view: View, describe: Callable[[Any], Any]) -> View:
-    """Give the view the description that a decorator of the library writes, without the decorator's wrapper."""
+    """Give the view the description that one of the library's decorators writes, without the decorator's wrapper."""
     described: Any = view
     described._apidoc = _Written(getattr(view, "_apidoc", {}))
     described._apidoc = dict(describe(view)._apidoc)
@@ -175,7 +175,7 @@ def _with_input(view: View, read: Input) -> View:
 
 
 def _keyed(body: dict[str, Any], header: Mapping[str, str], *, is_required: bool) -> dict[str, Any]:
-    """Return the body with the idempotency key, wherever it came; raises ValidationFailed."""
+    """Return the body with the idempotency key from the body or the header; raises ValidationFailed."""
     in_body, in_header = body.get("idempotency_key"), header.get("idempotency_key")
     if in_body is not None and in_header is not None and in_body != in_header:
         raise ValidationFailed(

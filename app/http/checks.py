@@ -19,7 +19,7 @@ def is_sane_id(request_id: str) -> bool:
 def has_body(request: Request) -> bool:
     """Return whether the head announces a body. A chunked one may be empty."""
     head = request.environ
-    # Most requests without a body announce nothing, and asking Werkzeug costs more than all other checks.
+    # Most requests without a body announce nothing, and asking Werkzeug costs more than all other checks together.
     return "HTTP_TRANSFER_ENCODING" in head or (bool(head.get("CONTENT_LENGTH")) and bool(request.content_length))
 
 

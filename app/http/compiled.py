@@ -1,6 +1,6 @@
 """Schemas as plain functions.
 
-marshmallow interprets a schema for each object anew. The functions here are made once, when the application starts.
+marshmallow interprets a schema again for each object. The functions here are made once, when the application starts.
 They give the same results at a fraction of the cost; `tests/unit/test_compiled.py` compares both for every schema.
 """
 
@@ -15,10 +15,10 @@ from app.fields import Id, UtcDateTime, rfc3339
 Dump = Callable[[Any], Any]
 Load = Callable[[Any], Any]
 
-# The only preparation of input that `loader_of` knows. A schema with any other is left to marshmallow.
+# The only preprocessing of input that `loader_of` knows. A schema with any other is left to marshmallow.
 _KNOWN_PREPARATION = {"drop_nulls"}
 _LOAD_HOOKS = ("pre_load", "post_load", "validates", "validates_schema")
-# What these fields make of a `value` that is not None, as an expression.
+# The expressions by which these fields dump a `value` that is not None.
 _SIMPLE: dict[Any, str] = {
     fields.Field._serialize: "value",
     fields.String._serialize: "value if type(value) is str else text(value)",
@@ -43,8 +43,8 @@ _NAMES: Mapping[str, Any] = {
 def dumper_of(schema: Schema) -> Dump:
     """Return a function that dumps one object, a mapping or one with attributes, as `schema.dump` does.
 
-    It is written as the code that one would write for this schema by hand, one statement a field, because a loop over
-    the fields takes twice as long. Of each field it has:
+    It is compiled from the code that one would write by hand for this schema, because a loop over the fields takes
+    twice as long. For each field it has:
 
         value = read("created_at", missing)
         if value is not missing:
@@ -67,11 +67,11 @@ def dumper_of(schema: Schema) -> Dump:
         lines += [
             f"    value = {reading}",
             "    if value is not missing:",
-            # No field makes anything else of None.
+            # Every field dumps None as None.
             f"        shown[{key!r}] = None if value is None else {writing}",
         ]
     text = "\n".join([*lines, "    return shown"])
-    # It is made of the schema's own names alone.
+    # The code contains only the schema's own names.
     exec(text, names)  # noqa: S102  # nosec B102
     dump: Dump = names["dump"]
     return dump
@@ -95,7 +95,7 @@ def _read(field: fields.Field[Any], name: str, found: Any, schema: Any) -> Any:
 
 
 def _writing(number: int, field: fields.Field[Any]) -> tuple[str, dict[str, Any]]:
-    """Return an expression for what the field makes of a `value`, and the names in it."""
+    """Return an expression for how the field dumps a `value`, and the names in it."""
     simple = _simple(field)
     if simple is not None:
         return simple, {}
@@ -125,7 +125,7 @@ def _converter(field: fields.Field[Any]) -> Dump:
 def loader_of(schema: Schema) -> Load:
     """Return a function that loads one JSON object as `schema.load` does; raises ValidationError as that does.
 
-    Valid input takes the short way. All other input goes to `schema.load`, which names everything that is wrong.
+    Valid input takes a short cut. All other input goes to `schema.load`, which names everything that is wrong.
     """
     load = _short_way(schema)
     if load is None:
@@ -141,11 +141,11 @@ def loader_of(schema: Schema) -> Load:
 
 
 class _Doubt(Exception):
-    """The short way is not sure that the input is valid."""
+    """The short cut cannot tell whether the input is valid."""
 
 
 def _short_way(schema: Schema) -> Load | None:
-    """Return a function that loads valid input and raises ValidationError or _Doubt for other, or None."""
+    """Return a function that loads valid input and raises ValidationError or _Doubt for other input; or None."""
     hooks = {name for kind in _LOAD_HOOKS for name, *_ in schema._hooks[kind]}
     if hooks - _KNOWN_PREPARATION or schema.unknown != "raise" or schema.partial or schema.many:
         return None
@@ -176,7 +176,7 @@ def _loaded(name: str, field: fields.Field[Any]) -> tuple[str, str, Load, bool]:
 
 
 def _reader(field: fields.Field[Any]) -> Load:
-    """Return what `field.deserialize` does, with the short way for lists of objects."""
+    """Return `field.deserialize`, or a short cut that does the same for lists of objects."""
     inner = field.inner if type(field) is fields.List else None
     nested = _short_way(inner.schema) if isinstance(inner, fields.Nested) and not inner.many else None
     if nested is None:

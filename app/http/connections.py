@@ -39,8 +39,8 @@ class ClientAway(OSError):
 class IncompleteBody(ClientAway):
     """The client closed the connection, or paused too long, before it had sent the body that it announced.
 
-    `ArrivingBody` raises this for large bodies. `worker` refuses small ones, and `parsing` checks again, whatever the
-    server.
+    `ArrivingBody` raises this for large bodies. `worker` refuses small ones. `parsing` checks again, in case another
+    server is used.
     """
 
 
@@ -228,8 +228,8 @@ class Connection:
 class SlowTakers:
     """The connections whose threads are waiting for the client to take an answer: `places` of them at most.
 
-    One more is let in, and the connection that has been waiting longest is ended for it. So a client
-    that takes its answer quickly is never ended for the sake of slow ones.
+    If there is one too many, the connection that has been waiting longest is ended. So a client that takes its
+    answer quickly never has to make room for slow ones.
     """
 
     def __init__(self, places: int) -> None:

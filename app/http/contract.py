@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from flask import Request, Response
 
 from app.errors import ValidationFailed
-from app.fields import CamelSchema, read_id
+from app.fields import CamelSchema
 from app.http import checks, routing
 from app.http.incoming import Incoming, current
 from app.http.parsing import Input, body_of, query_of
@@ -31,9 +31,9 @@ class NothingSchema(CamelSchema):
 class Contract:
     """What a route declares: who may call it, which parts of a request it reads, and how its result is answered.
 
-    `access` describes the required token or role; None: anybody may call. `admit` raises unless the caller has it.
-    `ahead` names, by the caller and the path, what the view reads first; the check of the token brings it along.
-    `limit` names the limit under which calls are counted; None: the one for calls of this method.
+    `access` describes the required token or role, or is None if anybody may call. `admit` raises unless the caller has
+    it. `ahead` returns, from the caller and the path, the keys of what the view reads first. The query that checks the
+    token fetches it too. `limit` names the limit under which calls are counted, or is None for the limit of the method.
     The view gets what the `inputs` read, in their order. Without `answer`, Flask makes the response.
     """
 
@@ -45,6 +45,7 @@ class Contract:
     answer: Callable[[Any], Response] | None = None
 
 
+_NONE = Contract()
 _NOTHING = NothingSchema()
 _NO_QUERY, _NO_BODY = query_of(_NOTHING), body_of(_NOTHING)
 KEY_HEADER = "Idempotency-Key"
@@ -54,7 +55,7 @@ _ATTRIBUTE = "__contract__"
 
 def contract_of(view: Callable[..., Any]) -> Contract:
     """Return what has been declared about a view so far. Wrappers made with `functools.wraps` keep it."""
-    declared: Contract = getattr(view, _ATTRIBUTE, Contract())
+    declared: Contract = getattr(view, _ATTRIBUTE, _NONE)
     return declared
 
 
@@ -89,9 +90,8 @@ def hold_to_contract(view: View) -> View:
 def _by_ids(contract: Contract, request: Incoming, path: Mapping[str, Any]) -> dict[str, Any]:
     """Return the path with ids in place of account numbers, and expect what the view reads first of these accounts."""
     found = routing.with_ids(path)
-    user_id = None if request.claims is None else read_id(request.claims["sub"])
-    if contract.ahead is not None and user_id is not None:
-        together.expect(contract.ahead(user_id, **found))
+    if contract.ahead is not None and request.user_id is not None:
+        together.expect(contract.ahead(request.user_id, **found))
     return found
 
 

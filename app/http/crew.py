@@ -1,8 +1,8 @@
-"""Threads that answer, and how they call back the main thread.
+"""Threads that answer requests, and how they call back the main thread.
 
-They do as ThreadPoolExecutor and gunicorn's own queue do, with less: nobody waits for a future, and the main thread is
+They replace ThreadPoolExecutor and gunicorn's own queue and do less: nobody waits for a future, and the main thread is
 woken once for all calls that it has not seen yet. Each wake-up and each hand-over costs a request more than it seems,
-because the thread that goes on has to wait for the interpreter's lock.
+because the woken thread has to wait for the interpreter's lock.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ Work = Callable[[], None]
 
 
 class Crew:
-    """Up to `size` threads, as many as there was ever work for at one time. Only one thread gives them work."""
+    """Up to `size` threads. There are as many as ever had work at one time. Only one thread gives them work."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -27,13 +27,13 @@ class Crew:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
 
     def give(self, work: Work) -> None:
-        """Have a thread do this. What it raises is lost. Whoever gives it calls `end` when it is done."""
+        """Have a thread do this. What it raises is lost. The caller must call `end` when the work is done."""
         self._open += 1
         self._work.put(work)
         if self._threads < min(self._open, self._size):
-            # A process that ends does not wait for work that does not end.
+            # A process that ends does not wait for work that never ends.
             thread = threading.Thread(target=self._serve, name=f"answers-{self._threads}", daemon=True)
-            # If there is no room for a thread, those that there are do the work, or the next one that can be started.
+            # If no thread can be started, the existing ones do the work, or the next one that can be started.
             with contextlib.suppress(RuntimeError):
                 thread.start()
                 self._threads += 1
@@ -43,7 +43,7 @@ class Crew:
         self._open -= 1
 
     def shutdown(self, *, wait: bool = False) -> None:
-        """Let each thread end after what it does now. gunicorn calls this too; nobody waits for the threads."""
+        """Let each thread end after its present work. gunicorn calls this too; nobody waits for the threads."""
         assert not wait
         for _ in range(self._threads):
             self._work.put(None)
@@ -51,7 +51,7 @@ class Crew:
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
-            # Nothing ends a thread for good, not even that its own log cannot be written, as on a full disk.
+            # Nothing may end a thread, not even a failure to write the log, as on a full disk.
             with contextlib.suppress(BaseException):
                 work()
 
@@ -59,7 +59,7 @@ class Crew:
 class Calls:
     """Calls that other threads want the main thread to make. Its descriptor is readable when there are some.
 
-    It is used as gunicorn uses its own queue.
+    It has the interface of gunicorn's own queue.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Calls:
         return self._descriptor
 
     def defer(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Have the main thread make a call, and wake it unless it was woken and has not looked yet."""
+        """Have the main thread make a call. Wake it, unless it was woken already and has not looked yet."""
         self._calls.append(partial(call, *arguments))
         if not self._is_told:
             self._is_told = True
@@ -88,9 +88,9 @@ class Calls:
                 os.eventfd_write(self._descriptor, 1)
 
     def run_callbacks(self, _socket: Any = None) -> None:
-        """Make the calls that are there by now. Call it on the main thread when the descriptor is readable."""
+        """Make the waiting calls. Call this on the main thread when the descriptor is readable."""
         os.eventfd_read(self._descriptor)
-        # First this, then the look: whoever comes in between tells again.
+        # Reset before looking, so that a call that comes in between wakes the main thread again.
         self._is_told = False
         for _ in range(len(self._calls)):
             self._calls.popleft()()

@@ -1,6 +1,6 @@
-"""What the API's description says of every call alike, and how it says things so that generated clients read well.
+"""What the API's description says of all calls, and how it says things so that generated clients are pleasant to use.
 
-`field_as_described` adjusts what the library makes of a field, and `finish` what it makes of the whole.
+`field_as_described` adjusts how the library describes a field, and `finish` the whole document.
 """
 
 import re
@@ -101,10 +101,10 @@ ATTACHMENT = headers("Content-Disposition")
 
 def field_as_described(converter: Any, field: fields.Field[Any], *, ret: Document, **_: Any) -> Document:
     """Adjust the library's description of a field, `ret`. The library makes a method of its converter of this."""
-    # Generators take it for a reason to leave a required password out of requests.
+    # Generators would leave a required password out of requests.
     ret.pop("writeOnly", None)
     if isinstance(field, fields.Integer):
-        # Without a format, generated clients have 32 bits.
+        # Without a format, generated clients use 32 bits.
         ret.setdefault("format", "int64")
     elif isinstance(field, Metadata):
         ret.pop("maxLength", None)
@@ -145,7 +145,7 @@ def _named(field: fields.Field[Any]) -> tuple[str | None, Document]:
 
 
 def answer_of(schema: Any) -> Document:
-    """Return how a schema describes an answer of its own: what it is, and an example."""
+    """Return a schema's description of an answer: what it is, and an example."""
     if not isinstance(schema, Schema):
         return {}
     example = getattr(schema, "example", None)
@@ -164,8 +164,8 @@ def examples_of(problems: Iterable[type[DomainError]]) -> Document:
 def finish(document: Document, names: Mapping[tuple[str, str], str], schemas: Mapping[str, type[Schema]]) -> Document:
     """Return the finished document.
 
-    `names` has the name of the view of each (path, method), and `schemas` the class of each schema by its name in the
-    document.
+    `names` maps each (path, method) to the name of its view, and `schemas` each schema's name in the document to its
+    class.
     """
     components = document["components"]
     paths = {
@@ -251,7 +251,7 @@ def _operation(operation: Document, view: str) -> Document:
         **operation,
         "operationId": camel_case(view),
         "security": operation.get("security", []),
-        # The successes first, because clients make their `Accept` in this order.
+        # Successes first, because generated clients list the types in `Accept` in this order.
         "responses": {
             status: _response(status, response, is_keyed=is_keyed)
             for status, response in sorted(operation["responses"].items())

@@ -5,7 +5,7 @@ from typing import Any
 from app.errors import DomainError
 
 _DECLINED = {"transactionId": "6560a1b2c3d4e5f601234891"}
-# What an example says beyond its code, title and status.
+# What an example contains besides its code, title and status.
 _DETAILS: dict[str, dict[str, Any]] = {
     "malformed_json": {"detail": "The body is not valid JSON: unexpected end of data: line 1 column 18 (char 17)."},
     "forbidden": {"detail": "This needs the role SYSTEM."},

@@ -14,14 +14,14 @@ from gunicorn.http.body import CHUNK_EXT_RE
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import Unreader
 
-# gunicorn limits a request line to 4 kB and a field to 8 kB; no honest client needs more than this in all.
+# gunicorn limits a request line to 4 kB and a field to 8 kB. No honest client needs more than this in total.
 HEAD_BYTES_MAX = 64 * 1024
-# How many parsed heads a process keeps, and of which size: a few MB in all.
+# How many parsed heads a process keeps, and up to which size. Together they take a few MB.
 HEADS_KEPT_MAX = 1_000
 KEPT_HEAD_BYTES_MAX = 2_000
 CHUNK_LINE_BYTES_MAX = 1024
 TRAILERS_BYTES_MAX = 8 * 1024
-# Framing of a chunked body that is free. Beyond it, a body has no more framing than content.
+# How much framing a chunked body may always have. Beyond that, it may not have more framing than content.
 FRAMING_BYTES_FREE = 4 * 1024
 # The API reads one value of each of these headers. If one is sent twice, readers differ in which value they use.
 SINGLE_HEADERS = {
@@ -172,33 +172,33 @@ def parse_head(head: bytes, settings: Any, client: Any) -> Request:
     if any(option.strip(" \t") == "close" for value in fields["CONNECTION"] for option in value.lower().split(",")):
         request.force_close()
     if fields["UPGRADE"]:
-        # We support no other protocol, so the request goes on without its upgrade (RFC 9110, section 7.8).
+        # We support no other protocol, so the request is answered without an upgrade (RFC 9110, section 7.8).
         request.headers = [(name, value) for name, value in request.headers if name != "UPGRADE"]
     return request
 
 
 class PlainSettings:
-    """gunicorn's settings, each looked up once. They do not change, and gunicorn's own look-up takes a microsecond."""
+    """gunicorn's settings, each looked up only once, because they do not change and gunicorn's look-up is slow."""
 
     def __init__(self, settings: Any) -> None:
         self._settings = settings
 
     def __getattr__(self, name: str) -> Any:
-        # Only what is not kept yet comes here.
+        # This is called only for settings that are not kept yet.
         value = getattr(self._settings, name)
         setattr(self, name, value)
         return value
 
 
 class Heads:
-    """Parses heads, and remembers the latest of them, because clients repeat themselves.
+    """Parses heads and remembers the latest, because clients send the same head again and again.
 
-    The same bytes from the same host are the same head, and gunicorn's parser takes a fifth of what a request costs.
+    The same bytes from the same host give the same head, and parsing is a fifth of the cost of a request.
     """
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
-        self._parsed: dict[tuple[str, bytes], Request] = {}  # the latest used last
+        self._parsed: dict[tuple[str, bytes], Request] = {}  # the most recently used last
 
     def parse(self, head: bytes, client: Any) -> Request:
         """Return the request with this head, as `parse_head` does."""
@@ -210,7 +210,7 @@ class Heads:
         if len(self._parsed) >= HEADS_KEPT_MAX:
             del self._parsed[next(iter(self._parsed))]
         self._parsed[key] = request
-        # Whoever serves a request may change it. This copies as `copy.copy` does, in a third of its time.
+        # A copy, because whoever serves a request may change it. This takes a third of the time of `copy.copy`.
         once = object.__new__(Request)
         once.__dict__.update(request.__dict__, headers=list(request.headers), peer_addr=client, remote_addr=client)
         return once

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from flask import Flask, Request, Response
 from flask_cors import CORS
 
+from app.http.results import JsonResponse, add_headers
+
 HSTS_S = 365 * 24 * 3600
 CORS_MAX_AGE_S = 600
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -24,6 +26,8 @@ _ALWAYS = {
 _POLICY = "Content-Security-Policy"
 _PAGE = list(_ALWAYS.items())
 _OTHER = [*_ALWAYS.items(), (_POLICY, _API_POLICY)]
+_OF_TLS = [("Strict-Transport-Security", f"max-age={HSTS_S}; includeSubDomains")]
+_NOT_KEPT = [("Cache-Control", "no-store")]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "traceparent"]
 _EXPOSED_HEADERS = [
     "Content-Disposition",
@@ -54,19 +58,20 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
 
 def protect(request: Request, response: Response) -> None:
     """Add the protective headers to a response."""
-    if response.mimetype == "text/html":
-        response.headers.extend(_PAGE)
+    if not isinstance(response, JsonResponse) and response.mimetype == "text/html":
+        add_headers(response, _PAGE)
         # A page may have a stricter one of its own.
         response.headers.setdefault(_POLICY, _PAGE_POLICY)
     else:
-        response.headers.extend(_OTHER)
+        add_headers(response, _OTHER)
     if request.scheme == "https":
-        response.headers.add("Strict-Transport-Security", f"max-age={HSTS_S}; includeSubDomains")
+        add_headers(response, _OF_TLS)
     if _may_hold_secrets(request.path):
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.remove("Cache-Control")
+        add_headers(response, _NOT_KEPT)
 
 
 def _may_hold_secrets(path: str) -> bool:
-    # The API's description and Swagger UI's files are the same for everybody. All other answers may hold secrets.
+    # The API's description and Swagger UI's files are the same for everybody. All other answers may contain secrets.
     is_of_all = path.startswith(("/api/docs", "/api/openapi.json"))
     return path.startswith(("/api/", "/session")) and not is_of_all

@@ -1,12 +1,12 @@
-"""Which waiting request gets the next free thread, so that a crowd of one kind keeps nobody else waiting.
+"""Decides which waiting request gets the next free thread, so that a crowd of one kind delays only its own kind.
 
 Requests wait in lanes, one for each kind. Each lane has a few threads of its own, and all lanes share the others. So
-a kind goes on whatever becomes of all other kinds: postings may hold their threads for seconds while the database
-hangs, and so may reads at the same time. A kind that comes alone has `threads` threads, and kinds that come
-together share them evenly: a free thread takes from the lane that has the fewest just now.
+a kind is served whatever happens to the others: while the database hangs, postings and reads may hold their threads
+for seconds. If there is only one kind, it has `threads` threads. Several kinds share them evenly: a free thread takes
+from the lane that has the fewest threads just now.
 
-Who waits is refused at once if too many of its kind wait already, and later if it has waited for WAITING_MAX_S, because
-a request that waits for long is repeated and makes things worse.
+A request is refused at once if too many of its kind wait already, and later if it has waited for WAITING_MAX_S,
+because clients repeat requests that wait long, and make things worse.
 Only the worker's main thread uses this, so nothing is locked.
 """
 
@@ -18,13 +18,13 @@ from urllib.parse import unquote
 
 Item = TypeVar("Item")
 
-# How many requests of one kind may wait for each thread, and in all, because more threads do not answer faster. At the
-# slowest, a transfer waits about a second behind them. Those who wait in all lanes leave a worker room for connections.
+# How many requests of one kind may wait for each thread, and in total, because more threads do not answer faster. At
+# worst, a transfer waits about a second behind them. Even if all lanes are full, a worker has room for connections.
 WAITING_PER_THREAD = 4
 WAITING_MAX = 128
-# Longer than anybody waits in a crowd while the bank does its work. It is for a bank that does not, because it hangs.
+# Longer than any request waits in a crowd while the bank works. The limit is for a bank that hangs.
 WAITING_MAX_S = 5.0
-# For every so many threads, each lane has one of its own, but one at least.
+# For this many threads, each lane has one of its own, but it has at least one.
 THREADS_PER_OWN = 16
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -56,23 +56,23 @@ def lane_of(method: str, path: str) -> Lane:
 
 
 class Lanes(Generic[Item]):
-    """The requests that wait for a thread. A lane that comes alone has at most `threads`."""
+    """The requests that wait for a thread. If only one lane has requests, it has at most `threads` threads."""
 
     def __init__(self, threads: int) -> None:
         self._own = max(1, threads // THREADS_PER_OWN)
         self._shared = threads - self._own
         self._waiting_max = min(threads * WAITING_PER_THREAD, WAITING_MAX)
         self._lanes = {lane: _Lane[Item](lane) for lane in Lane}
-        # In all lanes: how many wait, and how many have started beyond what their lane has of its own.
+        # Over all lanes: how many wait, and how many have started beyond the threads of their own lane.
         self._waiting = self._sharing = 0
 
     @property
     def threads(self) -> int:
-        """How many threads there must be, so that who may start has one at once."""
+        """How many threads there must be, so that every request that may start finds one at once."""
         return self._shared + self._own * len(Lane)
 
     def join(self, lane: Lane, item: Item, now: float) -> bool:
-        """Let an item wait for its turn; return False if too many wait in its lane."""
+        """Let an item wait for its turn; return False if too many items wait in its lane already."""
         waiting = self._lanes[lane].waiting
         if len(waiting) >= self._waiting_max:
             return False
@@ -81,7 +81,7 @@ class Lanes(Generic[Item]):
         return True
 
     def start(self) -> tuple[Lane, Item] | None:
-        """Return whose turn it is, and count it as started; None if nobody waits or no thread is free."""
+        """Return the item whose turn it is, and count it as started; None if none waits or no thread is free."""
         if not self._waiting:
             return None
         is_shared = self._sharing < self._shared
@@ -101,7 +101,7 @@ class Lanes(Generic[Item]):
         ended.started -= 1
 
     def take_late(self, now: float) -> list[Item]:
-        """Return who has waited for too long, and let them wait no more."""
+        """Remove the items that have waited too long, and return them."""
         late = []
         for lane in self._lanes.values():
             while lane.waiting and lane.waiting[0][0] <= now - WAITING_MAX_S:
@@ -111,7 +111,7 @@ class Lanes(Generic[Item]):
 
 
 class _Lane(Generic[Item]):
-    """Who waits in a lane, since when, and how many have started."""
+    """The items that wait in a lane, since when, and how many have started."""
 
     def __init__(self, kind: Lane) -> None:
         self.kind = kind

@@ -109,7 +109,7 @@ class Page:
 
 
 def write_place(place: Any, list_name: str, **scope: Any) -> str:
-    """Return an opaque text for a place in a list that clients may go on from, with any filters."""
+    """Return an opaque text for a place in a list. Clients may continue there, with any filters."""
     return _cursor(place, orjson.dumps([list_name, scope], default=str, option=orjson.OPT_SORT_KEYS))
 
 
@@ -160,6 +160,6 @@ class _Bson:
 def _serializer(scope: bytes) -> URLSafeSerializer:
     # The 48 bytes of SHA-384 fill base64 without spare bits, so each cursor has only one spelling.
     signing = {"key_derivation": "hmac", "digest_method": hashlib.sha384}
-    # The last one signs.
+    # The last secret signs.
     secrets = list(reversed(current_app.config["SECRETS"]))
     return URLSafeSerializer(secrets, salt=_PURPOSE + scope, serializer=_Bson, signer_kwargs=signing)

@@ -27,9 +27,9 @@ NAMED_FIELD_LENGTH_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a view is given of a request: which `parts` it is taken from (query, json, headers), and how it is read.
+    """One input of a view: which `parts` of a request it comes from (query, json, headers), and how it is read.
 
-    `read` raises a problem if the parts are not as declared.
+    `read` raises a problem if these parts are not as declared.
     """
 
     parts: frozenset[str]
@@ -61,7 +61,7 @@ def body_of(schema: Schema) -> Input:
 
 
 def unparsed_body_of(schema: Schema) -> Input:
-    """Return the input that is the body as it came. Somebody else parses it, with `json_loader_of` the schema."""
+    """Return the input that is the unparsed body. Another process parses it, by `json_loader_of` the schema."""
     return Input(frozenset({"json"}), lambda request: _read_json_body(request, schema))
 
 
@@ -88,7 +88,7 @@ def header_of(name: str, schema: Schema) -> Input:
 
 
 def _loaded_from_nothing(schema: Schema) -> dict[str, Any] | None:
-    """Return what the schema makes of an empty query, or None if it refuses that."""
+    """Return what the schema loads from an empty query, or None if it refuses that."""
     try:
         loaded: dict[str, Any] = schema.load({})
     except ValidationError:
@@ -97,7 +97,7 @@ def _loaded_from_nothing(schema: Schema) -> dict[str, Any] | None:
 
 
 def _explaining(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return the loader with its errors as problems."""
+    """Return the loader, with its errors turned into problems."""
 
     def load_or_refuse(data: Any) -> Any:
         try:
@@ -129,7 +129,7 @@ def _bytes_max(schema: Schema) -> int:
 
 
 def _validation_failed(errors: dict[str, list[str]]) -> ValidationFailed:
-    """Return the refusal of these fields. Their number and length are cut, because the client chose the names."""
+    """Return the refusal of these fields. It cuts their number and length, because the client chose the names."""
     named = {_cut(name): errors[name] for name in sorted(errors)[:NAMED_FIELDS_MAX]}
     more = f" and {len(errors) - NAMED_FIELDS_MAX} more" if len(errors) > NAMED_FIELDS_MAX else ""
     return ValidationFailed(f"Invalid: {', '.join(named)}{more}.", errors=named)
@@ -140,7 +140,7 @@ def _cut(name: str) -> str:
 
 
 def read_json(body: bytes, *, is_exact: bool = False) -> Any:
-    """Return the body's value; raises MalformedJson unless it is JSON that every reader reads alike.
+    """Return the body's value; raises MalformedJson unless it is JSON that all readers understand in the same way.
 
     With `is_exact`, numbers with a point or an exponent become Decimals, so that no digit is lost.
 
@@ -167,13 +167,13 @@ def _read_body(request: Request, *, bytes_max: int) -> bytes:
     """Return the body.
 
     Raises BodyTooLarge; MalformedJson if the body's chunks are malformed; RequestTimeout if the body is shorter than
-    announced. The first part of a body may be valid JSON too, but the client did not mean it.
+    announced. The first part of a body may be valid JSON too, but it is not what the client meant.
 
     Our own server refuses short bodies: `worker` the small ones, `connections.ArrivingBody` the large ones. The length
-    is compared here again, because another server may not, and Werkzeug does not where the server sets
+    is compared again here, because another server may not do that, and Werkzeug does not if the server sets
     `wsgi.input_terminated`.
     """
-    # Werkzeug cuts off a chunked body at the limit and raises nothing. One byte more shows that there was more.
+    # Werkzeug silently cuts off a chunked body at the limit. Reading one byte more shows that there was more.
     request.max_content_length = bytes_max + 1
     try:
         body = request.get_data()
@@ -193,7 +193,7 @@ def _read_body(request: Request, *, bytes_max: int) -> bytes:
 
 
 def glance_at_body(request: Request, *, bytes_max: int) -> bytes:
-    """Return a short body before it is its turn to be read, or nothing. What is wrong with it is said when it is."""
+    """Return a short body before its turn to be read, or nothing. Faults in it are refused when its turn comes."""
     length = request.content_length
     if not length or length > bytes_max or "HTTP_TRANSFER_ENCODING" in request.environ:
         return b""

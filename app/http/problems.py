@@ -116,9 +116,9 @@ def _challenge(error: DomainError) -> str:
 
 def _on_http_exception(error: HTTPException) -> Response:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
-        return error.get_response()  # type: ignore[return-value]
+        return error.get_response()  # type: ignore[return-value] # without an environ it is a plain one
     if error.code == HTTPStatus.REQUEST_TIMEOUT:
-        # No problem of ours, but HTTP's own: the request was shorter than announced.
+        # Not one of our problems but plain HTTP: the request was shorter than announced.
         document = blank_problem(HTTPStatus.REQUEST_TIMEOUT, current_id())
         return json_response(document, error.code, content_type=PROBLEM_CONTENT_TYPE)
     kind = _HTTP_PROBLEMS.get(

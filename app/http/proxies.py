@@ -9,7 +9,7 @@ from app.networks import Address, Network, parse_address
 PEERS_KNOWN_MAX = 1_000
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
-# What proxies add to a request. If it has one of these, the peer is not who asks.
+# Headers that proxies add. A request that has one of these comes from somebody behind the peer.
 _OF_PROXIES = (FORWARDED_FOR, FORWARDED_PROTO, "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP")
 
 

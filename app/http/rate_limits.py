@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil
 
-from flask import Flask, Response, current_app
+from flask import Flask
 from limits import RateLimitItem, parse
 from pymongo import ReturnDocument
 from pymongo.write_concern import WriteConcern
 
 from app.errors import RateLimited
 from app.http.contract import contract_of
-from app.http.incoming import Incoming, Standing
+from app.http.incoming import Incoming, Standing, application
 from app.mongo import database
 from app.networks import client_network
 from app.settings.policies import HttpPolicy
@@ -120,23 +120,24 @@ def register(app: Flask, policy: HttpPolicy) -> None:
 
 
 def check_user(incoming: Incoming, user_id: str) -> None:
-    """Count the request, whose user is verified; raises RateLimited."""
+    """Count a request with a verified user; raises RateLimited."""
     _check(incoming, f"user:{user_id}")
 
 
 def check_address(incoming: Incoming) -> None:
-    """Count the request, which has no verified user, for its client's address; raises RateLimited."""
+    """Count a request without a verified user, for its client's address; raises RateLimited."""
     _check(incoming, f"address:{client_network(incoming.remote_addr or '')}")
 
 
 def check_anonymous(incoming: Incoming) -> None:
-    """Count a call of the API that needs no token. Where a token is needed, its check counts the call.
+    """Count a call of the API that needs no token. The check of the token counts all other calls.
 
     Health, documents and pages are not counted. Raises RateLimited.
     """
-    if incoming.blueprint in _UNCOUNTED or incoming.method == "OPTIONS":
+    if incoming.endpoint is None or incoming.method == "OPTIONS":
         return
-    if contract_of(current_app.view_functions[incoming.endpoint or ""]).access is None:
+    needs_no_token = contract_of(application().view_functions[incoming.endpoint]).access is None
+    if needs_no_token and incoming.blueprint not in _UNCOUNTED:
         check_address(incoming)
 
 
@@ -146,7 +147,7 @@ def _check(incoming: Incoming, key: str) -> None:
     If the database is away, the PyMongoError is raised and becomes a 503. The request needs
     the database anyway, so it would fail a moment later.
     """
-    limits = current_app.extensions[EXTENSION]
+    limits = application().extensions[EXTENSION]
     if not limits:
         return
     limit: _Limit = limits[_name_for(incoming)]
@@ -159,7 +160,7 @@ def _check(incoming: Incoming, key: str) -> None:
 
 
 def _name_for(incoming: Incoming) -> str:
-    own = contract_of(current_app.view_functions[incoming.endpoint or ""]).limit
+    own = contract_of(application().view_functions[incoming.endpoint or ""]).limit
     if own is not None:
         return own
     if incoming.method in ("GET", "HEAD"):
@@ -167,10 +168,13 @@ def _name_for(incoming: Incoming) -> str:
     return "auth" if incoming.blueprint in _OF_SESSIONS else "money"
 
 
-def add_headers(incoming: Incoming, response: Response) -> None:
-    """Tell the client how much of its limit is left, if its request was counted."""
+def headers(incoming: Incoming) -> list[tuple[str, str]]:
+    """Return the headers that tell the client how much of its limit is left, if its request was counted."""
     standing = incoming.standing
-    if standing is not None:
-        response.headers.add("RateLimit-Limit", str(standing.limit))
-        response.headers.add("RateLimit-Remaining", str(standing.remaining))
-        response.headers.add("RateLimit-Reset", str(standing.reset_s))
+    if standing is None:
+        return []
+    return [
+        ("RateLimit-Limit", str(standing.limit)),
+        ("RateLimit-Remaining", str(standing.remaining)),
+        ("RateLimit-Reset", str(standing.reset_s)),
+    ]

@@ -1,4 +1,4 @@
-"""What is said of requests that the server refuses before the application has seen them."""
+"""Counts and logs the requests that the server refuses before the application sees them."""
 
 import time
 from collections import Counter
@@ -8,23 +8,22 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# A crowd that is refused must not fill the log: of each reason one line is written in this time, and tells how many
-# there were.
+# A refused crowd must not fill the log. So each reason gets at most one line in this time, with the number of refusals.
 TELL_EVERY_S = 1.0
 
 
 class Refusals:
-    """Counts refused requests, and writes about them at a bounded pace. For one thread."""
+    """Counts refused requests, and logs them at a bounded pace. Only one thread may use it."""
 
     def __init__(self) -> None:
-        # When something was last written, for each event and reason, and how many were not told of since.
+        # For each event and reason: when it was last logged, and how many were not logged since.
         self._told_at: dict[tuple[str, str], float] = {}
         self._untold: Counter[tuple[str, str]] = Counter()
 
     def note(self, status: HTTPStatus, reason: str, *, address: str, request_id: str) -> None:
         """Count a refusal, and log it unless another one for this reason was logged just now.
 
-        `reason` is one of a few, which no client chooses.
+        `reason` is one of a few texts. Clients must not be able to choose it.
         """
         # A worker imports the application anew after the fork, and an earlier copy would count in vain.
         from app.telemetry.metrics import REQUESTS
@@ -40,7 +39,7 @@ class Refusals:
         log.warning(event, reason=reason, address=address, request_id=request_id, **({"more": more} if more else {}))
 
     def tell(self, now: float) -> None:
-        """Log how many refusals have not been told of for a while."""
+        """Log the refusals that have not been logged for a while."""
         for about in [about for about in self._untold if now - self._told_at[about] >= TELL_EVERY_S]:
             self._told_at[about] = now
             event, reason = about

@@ -1,6 +1,7 @@
-"""What every request gets: an id, a line in the log, and the headers of its answer. `application` calls it."""
+"""Gives every request an id, a line in the log, and the headers of its answer. `application` calls it."""
 
-import secrets
+import os
+import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -11,27 +12,36 @@ import structlog
 from flask import Flask, Response
 from flask.json.provider import JSONProvider
 from prometheus_client import Counter, Histogram
-from pymongo.errors import PyMongoError
 
-from app import logs, mongo
+from app import mongo
 from app.errors import ServiceUnavailable
 from app.http import checks, headers, problems, proxies, rate_limits, routing, traces
 from app.http.answers import BrokenOff
 from app.http.incoming import Incoming
-from app.http.results import json_response
+from app.http.results import add_headers, json_response
 from app.mongo import together
 from app.mongo.measures import seconds_of_thread
 from app.networks import parse_networks
 from app.settings.policies import HttpPolicy
-from app.telemetry import metrics
+from app.telemetry import logs, metrics
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID_IN_ENVIRON = "HTTP_X_REQUEST_ID"
 _TRACE_IN_ENVIRON = "HTTP_TRACEPARENT"
-REQUEST_ID_BYTES = 16
+REQUEST_ID_BITS = 128
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+
+
+# Ids of requests are no secrets, and to ask the kernel for each of them would let another thread run meanwhile.
+_chance = random.Random()  # nosec B311
+# It starts from the kernel's chance, also in a process that was forked.
+os.register_at_fork(after_in_child=_chance.seed)
+
+
+def _new_id() -> str:
+    return f"{_chance.getrandbits(REQUEST_ID_BITS):032x}"
 
 
 class OrjsonProvider(JSONProvider):
@@ -62,7 +72,7 @@ def register(app: Flask, policy: HttpPolicy, numbers: routing.Numbers) -> None:
 def begin(incoming: Incoming) -> None:
     """Give the request its id, and refuse what two readers could understand differently. Raises a problem."""
     offered = incoming.environ.get(_REQUEST_ID_IN_ENVIRON, "")
-    incoming.request_id = offered if checks.is_sane_id(offered) else secrets.token_hex(REQUEST_ID_BYTES)
+    incoming.request_id = offered if checks.is_sane_id(offered) else _new_id()
     incoming.database_begun = seconds_of_thread()
     if incoming.trace is None:  # with spans it has one already
         incoming.trace = traces.read(incoming.environ.get(_TRACE_IN_ENVIRON))
@@ -76,13 +86,13 @@ def begin(incoming: Incoming) -> None:
 
 def finish(incoming: Incoming, response: Response) -> Response:
     """Give the response the headers that all responses have, count it, and write the request's line in the log."""
-    response.headers.add(REQUEST_ID_HEADER, incoming.request_id)
+    told = [(REQUEST_ID_HEADER, incoming.request_id), *rate_limits.headers(incoming)]
+    if incoming.trace is not None:
+        told.append((traces.RESPONSE_HEADER, str(incoming.trace)))
+    add_headers(response, told)
     headers.protect(incoming, response)
     if incoming.method == "OPTIONS" and incoming.url_rule is not None:
         response.allow = routing.methods_of(incoming.url_rule.rule)
-    rate_limits.add_headers(incoming, response)
-    if incoming.trace is not None:
-        response.headers.add(traces.RESPONSE_HEADER, str(incoming.trace))
     line = _line(incoming, response)
     _count(incoming, response.status_code)
     if response.is_streamed and not response.direct_passthrough and incoming.method != "HEAD":
@@ -94,7 +104,7 @@ def finish(incoming: Incoming, response: Response) -> Response:
 
 
 def _line(incoming: Incoming, response: Response) -> dict[str, Any]:
-    """Return what the log says of a request. It names who asked by id, and nothing that was sent."""
+    """Return the log's line about a request. It has the caller's id, and nothing that the caller sent."""
     return {
         "method": incoming.method,
         "path": incoming.path,
@@ -110,20 +120,20 @@ def _route(incoming: Incoming) -> str | None:
 
 
 def _count(incoming: Incoming, status: int) -> None:
-    # A method is a word that clients choose, and each new one would be kept for good.
+    # Clients choose the method, and each new word would be kept for ever.
     method = incoming.method if incoming.method in METHODS else "other"
     count, seconds = _metrics(_route(incoming) or "none", method, status)
     count.inc()
     seconds.observe(time.perf_counter() - incoming.begun)
 
 
-@cache  # as many as there are routes, methods and statuses, because the library's own look-up costs more than the count
+@cache  # one for each route, method and status, because the library's own look-up costs more than counting
 def _metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return metrics.REQUESTS.labels(route, method, status), metrics.REQUEST_SECONDS.labels(route, method)
 
 
 class _Told:
-    """An answer that is made while it is sent. Its line in the log is written at the end.
+    """An answer that is produced while it is sent. Its line in the log is written at the end.
 
     `sent` in that line says whether all of it was sent, our side failed, or the client left.
     """
@@ -145,9 +155,8 @@ class _Told:
             raise
         except Exception as error:
             self._sent = "in part: broken off"
-            is_away = isinstance(error, PyMongoError) and mongo.is_away(error)
             known = {"request_id": self._line["request_id"], "error": type(error).__name__}
-            if is_away:
+            if mongo.is_away(error):
                 log.warning("database_away", **known)
             elif isinstance(error, ServiceUnavailable):
                 log.warning("answer_broken_off", **known)

@@ -17,14 +17,14 @@ from app.runtime.succession import Succession
 
 # How long a worker that stops waits for clients to take their last answers.
 STOP_LINGER_S = 1.0
-# How long it waits for the rest of a head or for the next request on an idle connection, if nobody comes after it.
+# How long it waits for the rest of a head or for the next request on an idle connection, if nothing replaces it.
 STOP_REST_S = 1.0
-# What is kept of graceful_timeout for the requests that come last. Longer than a posting takes at its default limit.
+# The part of graceful_timeout that is kept for the last requests. A posting takes less, with its default limit.
 LAST_ANSWER_S = 12.0
 
 
 class RetiringWorker(PatientWorker):
-    """Serves until it is told to stop, and then ends what it has begun."""
+    """Serves until it is told to stop, and then finishes what it has started."""
 
     # Given after the fork.
     succession = Succession()
@@ -36,7 +36,7 @@ class RetiringWorker(PatientWorker):
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
             self._serve_all()
-        # Also if it is the master that has gone: answers say from now on that their connection ends.
+        # This happens even if the master has died. From now on, answers say that their connection ends.
         self.alive = False
         self.end_waiting()
         stands_in_until = time.monotonic() + self.cfg.graceful_timeout
@@ -54,7 +54,7 @@ class RetiringWorker(PatientWorker):
 
     def _stop(self) -> None:
         """Finish the requests that have started, and answer the next one on each connection that is kept."""
-        # Now, so that who connects later is refused or comes to another worker, and does not wait for this one's end.
+        # Now, so that new connections are refused or go to another worker, and do not wait until this one ends.
         for listener in self.sockets:
             listener.close()
         begun_at = time.monotonic()
@@ -73,7 +73,7 @@ class RetiringWorker(PatientWorker):
         self.method_queue.close()
 
     def _shorten_rests(self, begun_at: float, ends_at: float) -> None:
-        """Limit how long is waited for requests of which nothing, or not even the head, has arrived."""
+        """Limit the wait for requests of which nothing or only a part of the head has arrived."""
         is_replaced = self.succession.is_replaced(self.generation)
         rests_until = max(begun_at, ends_at - LAST_ANSWER_S) if is_replaced else begun_at + STOP_REST_S
         for connection in self.connections:

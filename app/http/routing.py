@@ -20,14 +20,14 @@ ReadsAhead = Callable[..., Iterable[together.Key]]
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Who finds the accounts with these numbers: `ids_of` finds their ids, `ahead` names what it reads."""
+    """The functions that look account numbers up: `ids_of` finds the ids, `ahead` returns the keys of what it reads."""
 
     ids_of: Callable[[Collection[AccountNumber]], Mapping[AccountNumber, ObjectId]]
     ahead: Callable[[Collection[AccountNumber]], Iterable[together.Key]]
 
 
 class IdConverter(BaseConverter):
-    """An id in a path. Text that is no id becomes MALFORMED_ID, so the route answers that nothing was found."""
+    """An id in a path. Any other text becomes MALFORMED_ID, for which the route finds nothing."""
 
     def to_python(self, value: str) -> Any:
         return read_id(value) or MALFORMED_ID
@@ -39,7 +39,7 @@ class IdConverter(BaseConverter):
 class AccountConverter(IdConverter):
     """An account in a path, by its id or its number. A number with wrong check digits becomes its own refusal.
 
-    It is raised only when the caller has been admitted, so that nobody learns more of a route than of any other.
+    It is raised only after the caller was admitted, so that nobody learns more about this route than about others.
     """
 
     def to_python(self, value: str) -> Any:
@@ -51,15 +51,15 @@ class AccountConverter(IdConverter):
 
 
 def register(app: Flask, numbers: Numbers) -> None:
-    """Let the application's paths have ids and account numbers."""
+    """Let the application's paths contain ids and account numbers."""
     app.extensions[EXTENSION] = numbers
     app.url_map.converters.update(id=IdConverter, account=AccountConverter)
-    # Merging would redirect, and to whatever host the client named.
+    # Merging slashes would redirect to whatever host the client named.
     app.url_map.merge_slashes = False
 
 
 def keys_ahead(ahead: ReadsAhead | None, user_id: ObjectId, path: Mapping[str, Any]) -> Iterable[together.Key]:
-    """Return the keys of what is read first: the accounts that a path names by numbers, or what the route declares."""
+    """Return the keys of the first reads: the accounts that the path names by number, or what the route declares."""
     if any(isinstance(value, WrongCheckDigits) for value in path.values()):
         return ()
     numbers = [value for value in path.values() if isinstance(value, AccountNumber)]

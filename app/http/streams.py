@@ -1,6 +1,6 @@
-"""Large answers, sent while they are made.
+"""Large answers, sent while they are produced.
 
-The first READY_BYTES_MAX are made before anything is sent, so most failures can still be answered with a problem
+The first READY_BYTES_MAX are produced before anything is sent, so most failures can still be answered with a problem
 document. If a later piece fails, the connection breaks, so no client takes a part for the whole.
 """
 
@@ -18,11 +18,11 @@ SENT_AT_ONCE_BYTES = 64 * 1024
 
 
 def answer(pieces: Generator[bytes], work: Work, *, mimetype: str) -> Response:
-    """Return an answer of these pieces. They are made in the work's turns; the work is closed at the end.
+    """Return an answer of these pieces. They are produced in turns of `work`, which is closed at the end.
 
-    An answer of more than READY_BYTES_MAX is made and sent in chunks. If it breaks off, the last chunk is missing, and
-    the client can tell. HTTP/1.0 has no chunks, so there the whole answer is made first. Raises as `Work.turn` and
-    `pieces` do.
+    An answer of more than READY_BYTES_MAX is sent in chunks. If it breaks off, the last chunk is missing, so the client
+    can tell. HTTP/1.0 has no chunks, so there the whole answer is produced first. Raises what `Work.turn` and `pieces`
+    raise.
     """
     bytes_max = READY_BYTES_MAX if request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0" else None
     ready = SpooledTemporaryFile[bytes](MEMORY_BYTES_MAX)
@@ -37,7 +37,7 @@ def answer(pieces: Generator[bytes], work: Work, *, mimetype: str) -> Response:
     size = ready.tell()
     ready.seek(0)
     if is_whole:
-        # Closed now, so that a client that reads slowly does not keep others from working.
+        # Closed now, so that a client that reads slowly does not keep other work waiting.
         pieces.close()
         work.close()
     body = _read(ready) if is_whole else chain(_read(ready), _in_turns(pieces, work))

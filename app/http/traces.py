@@ -1,7 +1,7 @@
 """W3C Trace Context: the id under which a caller follows its request through many systems.
 
-https://www.w3.org/TR/trace-context/ for `traceparent`, and Level 2's draft for `traceresponse`. What a caller sends
-wrongly is passed over, as the standard asks, because no request should fail for it.
+https://www.w3.org/TR/trace-context/ defines `traceparent`, and the draft of Level 2 `traceresponse`. Invalid headers
+are ignored, as the standard demands, because no request should fail for them.
 """
 
 import re
@@ -29,7 +29,7 @@ class Trace:
 
 
 def read(traceparent: str | None) -> Trace | None:
-    """Return this request's part of the trace that the header names, or None without a right header."""
+    """Return this request's part of the trace that the header names, or None if the header is missing or invalid."""
     found = _PARENT.fullmatch(traceparent) if traceparent else None
     if found is None:
         return None

@@ -10,8 +10,8 @@ SMALL_BODY_BYTES_MAX, or the client asked to be told before it sends the body (`
 A few separate threads do this, so slow senders delay only each other.
 
 If the client or a timeout cuts a request off, it is never carried out. The client gets status 408, and
-nothing after the request is read. This file does so for small bodies, `connections.ArrivingBody` for those
-that are still arriving, and `parsing` checks again, whatever the server.
+nothing after the request is read. This file does that for small bodies, `connections.ArrivingBody` for those
+that are still arriving. `parsing` checks again, in case another server is used.
 
 When a connection ends, our side closes first, and for a while we discard what the client still sends.
 If we closed the socket at once, the kernel would reset the connection and the client could lose the answer.
@@ -44,10 +44,10 @@ log = structlog.get_logger(__name__)
 
 # How often the deadlines of connections are checked.
 SWEEP_S = 0.5
-# If there is no room for another connection, a client that has been behind for so long gives way: its head is not
+# If there is no room for another connection, a client that has been slow for this long gives way: its head is not
 # complete yet, or its body or the answer moves more slowly than `Pace` wants in the long run.
 GRACE_S = 1.0
-# After so many accepts in succession that failed, the next one waits for a sweep.
+# After this many failed accepts in a row, the next one waits for a sweep.
 FAILED_ACCEPTS_MAX = 16
 # After the last answer a client may go on sending for LINGER_S, pause for LINGER_PAUSE_S, and send LINGER_BYTES_MAX.
 LINGER_S = 30.0
@@ -61,7 +61,7 @@ THREADS_PER_ARRIVING_BODY = 4
 THREADS_PER_SLOW_TAKER = 8
 # How many requests may wait for each of these extra threads.
 ARRIVING_QUEUE_MAX = 4
-# What accept(2) says if there is no room for another connection, and if no connection can ever be accepted again.
+# The errors of accept(2) when there is no room for another connection, and when none can ever be accepted again.
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 
@@ -96,7 +96,7 @@ class PatientWorker(AnsweringWorker):
         return Crew(self.lanes.threads)
 
     def _turn(self) -> None:
-        """Handle the events that are there, or wait up to SWEEP_S for one. Then check the deadlines."""
+        """Handle the pending events, or wait up to SWEEP_S for one. Then check the deadlines."""
         self.wait_for_and_dispatch_events(SWEEP_S)
         now = time.monotonic()
         if now >= self._sweep_at:
@@ -126,7 +126,7 @@ class PatientWorker(AnsweringWorker):
                 self._guard(connection, self._close_if_idle if stage is Stage.IDLE else self._close)
                 if connection.stage is Stage.CLOSED:
                     return True
-        # None is idle. The client that is furthest behind gives way.
+        # None is idle, so the slowest client gives way.
         moving = (c for c in self.connections if c.stage in (Stage.HEAD, Stage.BODY, Stage.FLUSHING))
         slow = min(moving, key=lambda connection: connection.deadline, default=None)
         if slow is not None and slow.deadline < time.monotonic() + self.request_timeout_s - GRACE_S:
@@ -152,7 +152,7 @@ class PatientWorker(AnsweringWorker):
         self._guard(connection, self._meet)
 
     def _on_failed_accept(self, error: OSError) -> None:
-        """Go on accepting, unless the listener itself is broken. Most errors are those of one new connection."""
+        """Go on accepting, unless the listener itself is broken. Most errors concern one new connection only."""
         if error.errno in LISTENER_BROKEN:
             raise error
         if error.errno in (errno.EAGAIN, errno.EINTR):
@@ -170,7 +170,7 @@ class PatientWorker(AnsweringWorker):
 
     def _meet(self, connection: Connection) -> None:
         self._watch(connection, selectors.EVENT_READ)
-        # Most clients send at once.
+        # Most clients send a request at once.
         self._on_readable(connection)
 
     # One connection
@@ -194,7 +194,8 @@ class PatientWorker(AnsweringWorker):
             case Stage.IDLE | Stage.HEAD | Stage.BODY:
                 self._on_readable(connection)
             case Stage.SERVED:
-                # The client sends before it has its answer. Few do, so watching all sockets meanwhile is cheaper.
+                # The client sends before it has its answer. Few clients do, so this is cheaper than to stop watching
+                # sockets.
                 self._unwatch(connection)
             case Stage.FLUSHING:
                 self._on_writable(connection)
@@ -202,7 +203,7 @@ class PatientWorker(AnsweringWorker):
                 self._on_lingering(connection)
 
     def _guard(self, connection: Connection, react: Callable[..., None], *details: Any) -> None:
-        """Close a connection whose client is away or whose handling fails, so that the loop goes on for all others."""
+        """Close a connection if its client is away or its handling fails, so that the loop goes on for all others."""
         try:
             react(connection, *details)
         except ClientAway:
@@ -301,7 +302,7 @@ class PatientWorker(AnsweringWorker):
         self._flush(connection)
 
     def _finish_arriving(self, connection: Connection, future: Future[bool]) -> None:
-        """Take back a connection from the thread that answered while the body was arriving, or never came to it."""
+        """Take back a connection from a thread that answered while the body was arriving, or that never started to."""
         self.arriving -= 1
         connection.queued = None
         if future.cancelled():
@@ -318,7 +319,7 @@ class PatientWorker(AnsweringWorker):
             connection.deadline = connection.pace.deadline
             self._watch(connection, selectors.EVENT_WRITE)
         elif connection.keeps:
-            # Also by a worker that stops: the answer may have begun before, and then the client was promised this.
+            # A stopping worker does this too: the client may have been promised it before.
             self._keep(connection)
         else:
             self._linger(connection)
@@ -333,7 +334,7 @@ class PatientWorker(AnsweringWorker):
         """Wait for the next request. A part of it may have arrived already."""
         connection.expect_next()
         connection.stage = Stage.IDLE
-        # Behind those who have rested for longer.
+        # Behind those that have been idle for longer.
         del self.connections[connection]
         self.connections[connection] = None
         connection.deadline = time.monotonic() + self.settings.keepalive + KEEP_ALIVE_LEEWAY_S
@@ -357,7 +358,7 @@ class PatientWorker(AnsweringWorker):
             self._close(connection)
 
     def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
-        """Refuse bytes that are not a valid request, or a request that finds no room, and read nothing after them."""
+        """Refuse an invalid request or one for which there is no room, and read nothing after it."""
         request_id = uuid.uuid4().hex
         address = connection.client[0] if connection.client else ""
         # The log must not repeat what the client sent.

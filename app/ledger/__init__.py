@@ -62,7 +62,7 @@ def configure(policy: LedgerPolicy, *, witnesses: Sequence[Witness], roles: Role
 
 
 def take_turns(file: int) -> None:
-    """Let this process take turns with others, if their blocks meet. All of them have inherited the open `file`."""
+    """Make this process take turns with others when their blocks conflict. All of them inherited the open `file`."""
     _turns.file = file
 
 
@@ -154,7 +154,7 @@ def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How an account stood at a time: its newest `entry` by then, or None if its journal starts later.
+    """An account at a given time: its newest `entry` by then, or None if its journal starts later.
 
     `is_final`: no new entry can get that time or an earlier one. `ahead`: how far the time lies in the future.
     """
@@ -172,12 +172,12 @@ def settled_until(account: ObjectId) -> datetime:
 
 
 def _settled_until(head: Entry, now: datetime) -> datetime:
-    # A journal's times never run backwards, so nothing joins before the head. What shares its millisecond may.
+    # A journal's times never run backwards, so no entry can be added before the head. One may share its millisecond.
     return max(head.created_at - MILLISECOND, now - SETTLING)
 
 
 def standing_at(account: ObjectId, at: datetime) -> Standing:
-    """Return how the account stood at a time. A journal's times never run backwards, so one entry decides it."""
+    """Return the account at a given time. A journal's times never run backwards, so one entry decides it."""
     # Read the head first: once an entry after `at` is visible, all entries before it are visible too.
     heads, now = repository.find_heads_and_time([account])
     assert now is not None

@@ -52,7 +52,7 @@ def append(
 ) -> tuple[Account, Entry]:
     """Return the account after one more entry, and the entry.
 
-    `record_hash`, if it is known already, is that of the transaction.
+    `record_hash` is the hash of the transaction, if the caller has it already.
     """
     balance = account.balance + amount * BALANCE_EFFECT.get(type_, 0)
     held = account.held + amount * HELD_EFFECT.get(type_, 0)
@@ -75,7 +75,7 @@ def append(
         account.hash, account.id, sequence, type_, amount, balance, held, id_, counterparty, at, record_hash,
         description,
     )  # fmt: skip
-    # By position, because names take half as long again, and every posting makes two of each.
+    # Arguments by position, because named ones take half as long again, and every posting makes two of each.
     entry = Entry(
         account.id, sequence, type_, amount, balance, held, id_, counterparty, description, at, account.hash, hash_,
         HASH_VERSION, record_hash, identity,

@@ -79,9 +79,9 @@ class Reversal(Keyed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(Keyed):
-    """Several transfers of one user in order, under one key. Each may spend money that an earlier one brought.
+    """Several transfers of one user, in order and under one key. Each may spend what an earlier one brought in.
 
-    With `atomic`, all of them succeed or none does; without it, each stands alone. `item_key` makes the items' keys.
+    With `atomic`, all succeed or none does. Without it, each stands alone. `item_key` makes the keys of the items.
     """
 
     items: tuple[Transfer, ...]

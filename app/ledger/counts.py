@@ -1,4 +1,4 @@
-"""Counts for the operators what became of postings."""
+"""Counts the outcomes of postings, for the operators."""
 
 from collections import Counter
 from collections.abc import Sequence

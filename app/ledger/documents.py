@@ -36,7 +36,7 @@ _ABSENT = {each.name: None for each in fields(Transaction) if each.default is No
 
 
 def stored_bytes(value: Any) -> bytes:
-    """Return bytes that are stored; raises TypeError for anything else: `bytes` makes a number that many bytes."""
+    """Return a stored value that must be bytes; raises TypeError. `bytes` would make NULs of a forged number."""
     if not isinstance(value, bytes):
         raise TypeError(f"{type(value).__name__} is not bytes")
     return bytes(value)
@@ -67,16 +67,16 @@ def to_identity(document: Document) -> Identity:
 
 
 def identity_of(account: Document) -> Identity:
-    """Return the identity that an account's own document gives."""
+    """Return the identity in an account's own document."""
     return Identity(account.get("user"), AccountKind(account["kind"]), account["currency"], account.get("number"))
 
 
 def trusted_identity(account: Document, sealed: Identity | None) -> Identity:
-    """Return an account's identity by its own document and by its first entry."""
-    # The application's role can change an account's document but no entry, so the journal's identity is trusted first.
+    """Return an account's identity from its document and its first entry."""
+    # The application's role can change an account's document, but no entry. So the journal's identity comes first.
     if sealed is None:
         return identity_of(account)
-    # An account of before there were numbers got its number later, in its document.
+    # An account that is older than account numbers got its number later, in its document only.
     return sealed if sealed.number is not None else replace(sealed, number=account.get("number"))
 
 
@@ -106,7 +106,7 @@ def from_entry(entry: Entry) -> Document:
 
 
 def in_utc(stored: datetime) -> datetime:
-    """Return a time from the database in Python's own UTC. The driver's is asked in Python whenever times meet."""
+    """Return a time from the database in Python's own UTC. Times in the driver's UTC are slow to compare."""
     return stored.replace(tzinfo=UTC)
 
 
@@ -174,9 +174,9 @@ def to_transaction(document: Document) -> Transaction:
 
 
 def members_of(document: Document) -> Document:
-    """Return a transaction's members by name, only to be shown: it takes a tenth of what `to_transaction` takes.
+    """Return a transaction's members by name, for display only. This takes a tenth of the time of `to_transaction`.
 
-    They are those of `to_transaction`, but a kind and a status are text, and a failure is as it is stored.
+    Kind and status are plain text here, and a failure is as it is stored.
     """
     members = {**_ABSENT, **document, "id": document["_id"]}
     if "metadata" in document:
@@ -185,7 +185,7 @@ def members_of(document: Document) -> Document:
 
 
 def _from_metadata(metadata: Mapping[str, str] | None) -> list[list[str]] | None:
-    # Pairs of strings, because a client's name might mean something to the server or the driver as a field's name.
+    # Pairs of strings, because a name from a client might have a meaning to the server or the driver as a field name.
     return None if metadata is None else [[name, value] for name, value in metadata.items()]
 
 

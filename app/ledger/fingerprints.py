@@ -14,7 +14,7 @@ DIGEST_HEX_DIGITS = 32
 def fingerprint(call: str, request: Mapping[str, Any]) -> dict[str, str]:
     """Return a digest of each field of a request. The name `idempotencyKey` holds a digest of `call`.
 
-    Two requests are the same exactly if their fingerprints are. A field that was left out has no digest.
+    Two requests are the same if and only if their fingerprints are. A field that was left out has no digest.
     """
     values = {**request, "idempotency_key": call}
     return {camel_case(name): _digest(value) for name, value in values.items() if value is not None}

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import structlog
-from pymongo.errors import PyMongoError
 
 from app import mongo
 from app.errors import LedgerBusy, ServiceUnavailable
@@ -66,7 +65,7 @@ class _Ticket:
 
     def fail(self, error: Exception) -> None:
         self.error = error
-        # A copy, if there can be one, because raising an exception adds the raising thread's traceback to it.
+        # A copy if possible, because raising an exception adds the traceback of the raising thread to it.
         with contextlib.suppress(Exception):
             self.error = copy.copy(error)
             self.error.__cause__ = error
@@ -97,14 +96,14 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._queue: deque[_Ticket] = deque()
         self._leader: _Ticket | None = None
-        # The modelled cost of the leader's block, and how many times their modelled cost recent blocks have taken.
+        # The modelled cost of the leader's block, and the factor by which recent blocks took longer than modelled.
         self._leading_cost_s = 0.0
         self._pace = 1.0
 
     def post(self, commands: Sequence[Command]) -> list[Outcome]:
         """Return the outcome of each command, in order, once they are durable.
 
-        An outcome whose error is LedgerBusy was put off until the time ran out: nothing was done for it.
+        An outcome with the error LedgerBusy was put off until the time ran out. Nothing was done for it.
 
         Raises LedgerBusy when the time runs out or would run out, PyMongoError when the
         database fails, ServiceUnavailable when this host's clock is off. After LedgerBusy or
@@ -127,12 +126,12 @@ class GroupCommit:
             if not ticket.leads and not ticket.wait(self._timeout_s):
                 if self._withdraw(ticket):
                     raise self._busy("The ledger did not get to this posting in time. Nothing was done.")
-                # A block already has it, and that block's own time-out bounds the rest of this wait.
+                # It is in a block already. The time-out of that block bounds the rest of this wait.
                 ticket.wait(2 * self._timeout_s)
             if ticket.leads:
                 self._lead(ticket)
         except BaseException:
-            # Even if this thread is interrupted, the others must have a leader.
+            # The others need a leader even if this thread is interrupted.
             self._leave(ticket)
             raise
         return ticket.result()
@@ -158,9 +157,9 @@ class GroupCommit:
             return True
 
     def _leave(self, ticket: _Ticket) -> None:
-        """Remove a caller that is gone from the queue and the lead, and wake whose commands it took.
+        """Remove a caller that is gone from the queue and the lead, and wake the callers whose commands it took.
 
-        Commands that are in a block already are not undone.
+        This does not undo commands that are in a block already.
         """
         with self._mutex:
             if ticket in self._queue:
@@ -186,7 +185,7 @@ class GroupCommit:
             self._finish(leader)
 
     def _finish(self, leader: _Ticket) -> None:
-        """Hand on the lead, if this ticket has it, and wake whose commands it took. It may be done twice."""
+        """Hand on the lead, if this ticket has it, and wake the callers whose commands it took. Safe to call twice."""
         self._hand_on(leader)
         for ticket in leader.batch:
             if ticket is not leader:
@@ -202,7 +201,7 @@ class GroupCommit:
             if successor is not None:
                 successor.leads = True
                 successor.wake()
-            # Last, so that this is done again if this thread is interrupted here.
+            # Last, so that a second call repeats all of this if the thread is interrupted here.
             self._leader = successor
 
     def _seconds_to_turn(self) -> float:
@@ -219,7 +218,7 @@ class GroupCommit:
         return busy
 
     def _queued(self) -> int:
-        """Return how many transfers are waiting. There are no more tickets than threads, so they are counted anew."""
+        """Return how many transfers are waiting. Counting is cheap, because there are no more tickets than threads."""
         return sum(ticket.size for ticket in self._queue)
 
     def _take(self, batch: list[_Ticket]) -> None:
@@ -235,7 +234,8 @@ class GroupCommit:
             self._settle(batch)
         except Exception as error:  # noqa: BLE001 -- the error belongs to the callers, who wait in other threads
             if len(batch) > 1 and not is_for_everybody(error):
-                # The database refuses one of the commands. Posted alone, the other callers' commands still succeed.
+                # The database refuses one of the commands. The commands of other callers still succeed when posted
+                # alone.
                 log.error("posting_batch_failed", error=type(error).__name__, tickets=len(batch))
                 self._post_one_by_one(batch)
                 return
@@ -270,7 +270,5 @@ def _cost_s(size: int) -> float:
 
 
 def is_for_everybody(error: Exception) -> bool:
-    """Tell whether a posting failed for a reason that any other posting would have met too, such as an outage."""
-    return isinstance(error, LedgerBusy | ServiceUnavailable) or (
-        isinstance(error, PyMongoError) and mongo.is_away(error)
-    )
+    """Tell whether a posting failed for a reason that would fail any other posting too, such as an outage."""
+    return isinstance(error, LedgerBusy | ServiceUnavailable) or mongo.is_away(error)

@@ -1,7 +1,7 @@
 """The rules of the ledger, decided without any I/O.
 
-`decide` is a pure function of a command, the state it meets and a time. Posting folds
-it over a batch of commands. The laws of money are kept here and nowhere else.
+`decide` is a pure function of a command, the current state and a time. Posting folds it
+over a batch of commands. The laws of money are enforced here and nowhere else.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Finds accounts by their numbers.
 
-Whoever asks outside a block shares one query with others (`together`), so a request that names its numbers beforehand
-gets them with the check of its token.
+Outside a block, callers share one query (`together`). A request that says beforehand which numbers it needs gets their
+accounts in the same query that checks its token.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from bson import ObjectId
 from app.account_numbers import AccountNumber
 from app.mongo import Document, database, together
 
-# The application's role can change an account's document but no entry. So where the first entry seals the account's
-# number, that one counts: nobody can lead money astray by exchanging the numbers of two accounts.
+# The application's role can change an account's document, but no entry. So if the first entry seals a number, that
+# number counts, and nobody can redirect money by exchanging the numbers of two accounts.
 _FIRST: Document = {
     "$lookup": {
         "from": "ledger_entries",
@@ -35,7 +35,7 @@ NUMBERS = together.Kind("accounts", _stages)
 
 
 def ids_of(numbers: Collection[AccountNumber]) -> dict[AccountNumber, ObjectId]:
-    """Return the id of each number's account. For a number that no account has, it is an id that no account has."""
+    """Return the id of each number's account. An unknown number gets an id that no account has."""
     found = together.find(NUMBERS, numbers)
     return {number: _account(found.get(number)) or nobodys_id(number) for number in numbers}
 
@@ -48,17 +48,17 @@ def _account(found: Document | None) -> ObjectId | None:
 
 
 def numbers_of(accounts: Collection[ObjectId]) -> dict[ObjectId, str]:
-    """Return the numbers of these accounts, as far as they have one."""
+    """Return the numbers of those of these accounts that have one."""
     shown = {"number": {"$ifNull": [_SEALED, "$number"]}}
     found = database().accounts.aggregate([{"$match": {"_id": {"$in": list(accounts)}}}, _FIRST, {"$project": shown}])
     return {each["_id"]: each["number"] for each in found if each.get("number")}
 
 
 def nobodys_id(number: AccountNumber) -> ObjectId:
-    """Return the id by which a request with an unknown number goes on: always the same, so that repeats are repeats."""
+    """Return the id that stands for an unknown number: always the same one, so that repeats are recognised."""
     return ObjectId(hashlib.sha256(f"number:{number}".encode()).digest()[:12])
 
 
 def ahead(numbers: Collection[AccountNumber]) -> list[together.Key]:
-    """Return the keys of what `ids_of` reads."""
+    """Return the keys of what `ids_of` will read."""
     return [(NUMBERS, number) for number in numbers]

@@ -26,9 +26,10 @@ from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transact
 from app.ledger.state import Decided, Decision, State
 from app.mongo import clocks
 
-# Is called inside the block with all its decisions, and writes what follows from them, such as audit records and mail.
+# A function that is called inside the block with all its decisions, and writes what follows from them, such as audit
+# records and mail.
 Witness = Callable[[Decided, ClientSession], None]
-# Returns the roles of these users, read inside the block.
+# A function that returns the roles of these users, read inside the block.
 Roles = Callable[[Collection[ObjectId], ClientSession], Mapping[ObjectId, str]]
 
 # After a lost race on a unique index, the block runs again and finds the winner. It does so at most this often.
@@ -48,12 +49,12 @@ def post_block(
 ) -> list[Outcome]:
     """Decide the commands in order and write the results, in one atomic block; return their outcomes.
 
-    Expiries go first, because those holds were over before the other commands came. An
-    outcome whose error is LedgerBusy was put off, and nothing was done for it: more overdue
-    holds are in its way than one block releases. Post it again.
+    Expiries go first, because those holds ended before the other commands came. An outcome
+    with the error LedgerBusy was put off, because more overdue holds are in its way than one
+    block releases. Nothing was done for it; post it again.
 
-    Each witness writes in the same block. `roles` is asked there who may act for the bank. When another block gets in
-    the way, `on_conflict` is called, and then the block runs again.
+    Each witness writes in the same block. `roles` says who may act for the bank. On a conflict with another block,
+    `on_conflict` is called and the block runs again.
     Raises LedgerBusy or PyMongoError, after which the block may or may not have taken effect,
     and ServiceUnavailable if this host's clock is off.
     """
@@ -98,7 +99,7 @@ def rehearse(command: Command, roles: Roles) -> tuple[Outcome, dict[ObjectId, Ac
         while True:
             decisions, state = _decide([command], state, at, session)
             outcome = decisions[-1].outcome
-            # A posting that is put off is posted again, and meets what the block before it has released.
+            # A posting that was put off is posted again, after the block before it has released some holds.
             if not isinstance(outcome.error, LedgerBusy):
                 return outcome, state.accounts
 
@@ -110,8 +111,8 @@ def _decide(
 ) -> tuple[list[Decision], State]:
     """Return the decisions and the state that they leave. `state` is used up.
 
-    The last decisions are those for `commands`, in order. Before them come the releases of
-    overdue holds whose money a debit needed, or that kept a close from happening.
+    First come the releases of overdue holds that kept a debit or a close from succeeding,
+    then the decisions for `commands`, in order.
     """
     met = state.copy()
     decisions = _fold(commands, state, at)
@@ -129,7 +130,7 @@ def _overdue_in_the_way(
 ) -> tuple[list[ObjectId], set[ObjectId]]:
     """Return up to EXPIRED_HOLDS_MAX overdue holds to release first, and the payers that have no others left then.
 
-    They are holds of payers that lacked funds, and of accounts that are closed in this block.
+    These are holds of payers that lacked funds, and of accounts that this block is to close.
     """
     short: set[ObjectId] = set()
     for command, decision in zip(commands, decisions, strict=True):
@@ -158,7 +159,7 @@ def _overdue_in_the_way(
 
 
 def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
-    """Return the payers for whose lack of funds the command, or a part of it, was declined."""
+    """Return the payers whose lack of funds made the command, or a part of it, fail."""
     short: set[ObjectId] = set()
     for part in decision.flat():
         error = part.outcome.error
@@ -172,7 +173,7 @@ def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
 
 
 def _read_state(commands: Sequence[Command], session: ClientSession, roles: Roles) -> tuple[State, datetime]:
-    """Return the state that the commands meet, and the primary's time.
+    """Return the state before the commands, and the primary's time.
 
     Raises ServiceUnavailable if this host's clock is off.
     """

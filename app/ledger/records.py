@@ -21,7 +21,7 @@ from app.ledger.values import made_quickly
 GENESIS_HASH = bytes(32)
 # Keys that clients choose are printable, so no client's key can equal the key of a batch's item.
 _ITEM_KEY_SEPARATOR = "\x1f"
-# An atomic batch is refused with this status, whatever status the failing item would have got alone.
+# The HTTP status of a refused atomic batch, whatever status the failing item would have had alone.
 BATCH_REFUSED_STATUS = 422
 
 
@@ -105,7 +105,7 @@ class Account:
 class Identity:
     """The owner, kind, currency and number of an account. They never change, and its STATUS entries seal them.
 
-    `number` is None in entries of before accounts had numbers.
+    `number` is None in entries that are older than account numbers.
     """
 
     user: ObjectId | None
@@ -119,7 +119,7 @@ class Identity:
         return json_hash(["account", _hex(self.user), self.kind.value, self.currency, *number])
 
     def is_of(self, document: "Identity") -> bool:
-        """Tell whether an account's document, which says `document`, has what this seals."""
+        """Tell whether the identity in an account's document, `document`, is the one that this seals."""
         return self == (document if self.number is not None else replace(document, number=None))
 
 
@@ -128,8 +128,8 @@ class Identity:
 class Entry:
     """One entry in an account's journal; `balance` and `held` are the values after it.
 
-    Since version 2 of the hash, `record_hash` seals what the entry is about: the transaction
-    as it was recorded, or the account's `identity` in a STATUS entry.
+    Since version 2 of the hash, `record_hash` also seals the transaction as it was recorded,
+    or in a STATUS entry the account's `identity`.
     """
 
     account: ObjectId
@@ -182,7 +182,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a transaction FAILED or expired, or why a batch was refused; then `index` is the item that failed."""
+    """Why a transaction FAILED or expired, or a batch was refused. `index` is the item that failed the batch."""
 
     code: str
     detail: str
@@ -203,8 +203,8 @@ class Failure:
 class Transaction:
     """The bank's record of a movement of money, completed or not.
 
-    `salt` is random bytes, or None in records of version 1. The record's hash covers it, and nobody outside the bank
-    is shown it. So whoever sees the hash cannot confirm a guess of what the record hides from them.
+    `salt` is random bytes, or None in records of version 1. The record's hash covers it, and the bank never shows it.
+    So nobody who sees the hash can check guesses about what the record hides from them.
     """
 
     id: ObjectId
@@ -230,12 +230,12 @@ class Transaction:
 
     @property
     def is_hold(self) -> bool:
-        """Whether this transaction set money aside, even if that is over now. A declined hold never did."""
+        """Whether this transaction ever set money aside. A declined hold did not."""
         return self.kind is TransactionKind.HOLD and self.status is not TransactionStatus.FAILED
 
     def record_hash(self) -> bytes:
         """Return SHA-256 over all fields that never change. Raises TypeError if one of them has a wrong type."""
-        # A text of JavaScript from the database is a `str` too.
+        # BSON's JavaScript code is a `str` too.
         if self.description is not None and type(self.description) is not str:
             raise TypeError(f"The description is {type(self.description).__name__}.")
         first = self.held_amount if self.held_amount is not None else self.amount
@@ -251,11 +251,11 @@ class Transaction:
         )  # fmt: skip
 
     def is_overdue(self, at: datetime) -> bool:
-        """Tell whether this is an open hold whose time is over. It can only expire."""
+        """Tell whether this is an open hold whose time is over. Nothing but expiry can happen to it."""
         return self.status is TransactionStatus.PENDING and self.expires_at is not None and self.expires_at <= at
 
     def as_first_answered(self) -> "Transaction":
-        """Return the transaction as the first answer to its request showed it. A repeated request gets the same."""
+        """Return the transaction as the first answer to its request showed it. A repeated request gets this again."""
         if self.is_hold:
             assert self.held_amount is not None
             return replace(

@@ -27,7 +27,7 @@ from app.ledger.documents import (
 from app.ledger.records import Account, Entry, Identity, KeyUse, Transaction, TransactionStatus
 from app.mongo import Document, database, insert, together
 
-# One group per account, answered from the index (account, sequence) by a DISTINCT_SCAN: it costs one seek for each
+# One group for each account. A DISTINCT_SCAN of the index (account, sequence) answers it with one seek for each
 # account, however long its journal is.
 _HEAD_STAGES: list[Document] = [
     {"$sort": {"account": 1, "sequence": -1}},
@@ -38,10 +38,10 @@ _OF_ACCOUNT = {"user": 1, "kind": 1, "currency": 1, "status": 1, "number": 1}
 _OF_HEAD = {f"head.{name}": 1 for name in ("sequence", "balance", "held", "hash", "created_at")}
 _OF_FIRST = {"_id": 0, "account": 1, "identity": 1}
 
-# Counting walks an index. Beyond this many the exact number says no more.
+# Counting walks an index, and nobody needs the exact number beyond this.
 COUNTED_MAX = 100_000
-# The identities that this process has read. No entry ever changes, so they cannot become stale. With more than this in
-# memory, it is emptied, and they are read again.
+# The identities that this process has read. No entry ever changes, so they cannot become stale. When there are more
+# than this, all are forgotten and read again.
 IDENTITIES_KEPT_MAX = 20_000
 _identities: dict[ObjectId, Identity] = {}
 
@@ -110,7 +110,7 @@ def _to_identities(firsts: Iterable[Document]) -> dict[ObjectId, Identity]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found by one read, and the primary's time when it was read."""
+    """The result of one read, and the primary's time when it was read."""
 
     records: list[Transaction | KeyUse]
     accounts: list[Account]
@@ -149,7 +149,7 @@ def find_pipeline(
     ids: Collection[ObjectId],
     known: Collection[ObjectId],
 ) -> list[Document]:
-    """Return the aggregation over `schema` that `find` makes. The identities of the accounts in `known` are known."""
+    """Return the aggregation over `schema` that `find` makes. It leaves out the identities of accounts in `known`."""
     lookups = []
     if alternatives := _recorded(keys, ids):
         lookups.append(_lookup("records", "transactions", [{"$match": {"$or": alternatives}}]))
@@ -170,7 +170,7 @@ def _lookup(name: str, collection: str, pipeline: list[Document]) -> Document:
 
 
 def _recorded(keys: Iterable[tuple[ObjectId, str]], ids: Collection[ObjectId]) -> list[Document]:
-    """Return the alternatives that find the records with these (user, idempotency key) pairs or these ids."""
+    """Return the conditions that find the records with these (user, idempotency key) pairs or these ids."""
     by_user: dict[ObjectId, list[str]] = defaultdict(list)
     for user, key in keys:
         by_user[user].append(key)
@@ -194,7 +194,7 @@ def find_transactions(ids: Collection[ObjectId], session: ClientSession) -> list
 
 
 def has_open_hold(account: ObjectId, at: datetime, *, besides: Collection[ObjectId], session: ClientSession) -> bool:
-    """Tell whether the account is payer or payee of an open hold, neither overdue nor in `besides`: one seek."""
+    """Tell whether the account has an open hold, as payer or payee, that is neither overdue nor in `besides`."""
     query: Document = {
         "accounts": account,
         "status": TransactionStatus.PENDING.value,
@@ -213,9 +213,9 @@ def find_expired_holds(
     besides: Collection[ObjectId] = (),
     session: ClientSession | None = None,
 ) -> list[ObjectId]:
-    """Return up to `limit` overdue holds, other than `besides`, the longest overdue first.
+    """Return up to `limit` overdue holds that are not in `besides`, the longest overdue first.
 
-    `payers` and `parties`, if given, limit them to holds of these payers, or with one of these payers or payees.
+    `payers` limits them to holds of these payers, `parties` to holds with one of these payers or payees.
     """
     query: Document = {"status": TransactionStatus.PENDING.value, "expires_at": {"$lte": at}}
     if payers is not None:

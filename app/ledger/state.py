@@ -1,4 +1,4 @@
-"""The input and the output of `journal.decide`: the state that commands meet, and the decisions about them."""
+"""The input and the output of `journal.decide`: the state before a command, and the decision about it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app.ledger.values import made_quickly
 
 
 class State:
-    """The state that a batch of commands meets.
+    """The state before a batch of commands.
 
     `transactions` are the transactions that the commands are about. `held` names the
     accounts to be closed that have an open hold, as payer or payee, other than these
@@ -60,7 +60,7 @@ class State:
         return other
 
     def allows(self, act: Act) -> bool:
-        """Tell whether the actor has a role that the act needs. An actor that is no user, as on the CLI, always may."""
+        """Tell whether the actor has a role that the act needs. An actor on the CLI is no user, and always may."""
         return not act.roles or not isinstance(act.actor, ObjectId) or self.roles.get(act.actor) in act.roles
 
     def has_open_holds(self, account: ObjectId, at: datetime) -> bool:

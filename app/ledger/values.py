@@ -1,4 +1,4 @@
-"""Frozen dataclasses that are made by the thousand."""
+"""Makes frozen dataclasses quicker to create, for those that are created by the thousand."""
 
 import inspect
 from collections.abc import Callable
@@ -11,8 +11,9 @@ Value = TypeVar("Value", bound=type[Any])
 def made_quickly(cls: Value) -> Value:
     """Give a frozen dataclass with slots an `__init__` that takes the same arguments and half the time.
 
-    The one that `dataclass` writes calls `object.__setattr__` for each field, which looks for the slot and for whether
-    it may be set. This one calls the slots' own setters. The class has no `__post_init__` and no default factories.
+    The one that `dataclass` writes calls `object.__setattr__` for each field, which has to look up the slot and check
+    that it may be set. This one calls the setters of the slots. The class must have no `__post_init__` and no default
+    factories.
     """
     names = [field.name for field in fields(cls)]
     parameters = inspect.signature(cls.__init__).parameters
@@ -22,7 +23,7 @@ def made_quickly(cls: Value) -> Value:
     taken = ", ".join(["self", *(n for n in names if n not in by_name), *(["*", *by_name] if by_name else [])])
     body = "\n".join(f"    set_{name}(self, {name})" for name in names)
     namespace: dict[str, Any] = {f"set_{name}": getattr(cls, name).__set__ for name in names}
-    # Only names of fields are in it, as in what `dataclass` executes.
+    # The code contains only field names, like the code that `dataclass` executes.
     exec(f"def __init__({taken}):\n{body}", namespace)  # noqa: S102  # nosec B102
     made: Callable[..., None] = namespace["__init__"]
     made.__defaults__, made.__kwdefaults__ = cls.__init__.__defaults__, cls.__init__.__kwdefaults__

@@ -1,8 +1,7 @@
-"""What letters say, one catalogue a language: `texts/<language>.toml`. No Flask, database or clock.
+"""The texts of letters, one catalogue for each language: `texts/<language>.toml`. No Flask, database or clock.
 
-A text is one or more whole sentences with {placeholders}, because words that are put together in
-English order cannot be translated. Texts are read once, without a step that makes other files
-out of them.
+A text is one or more whole sentences with {placeholders}, because sentences that are assembled
+from pieces in English order cannot be translated. Texts are read once, straight from these files.
 """
 
 import functools
@@ -15,12 +14,12 @@ from typing import Any
 
 from babel import Locale
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.money import format_amount
 
 
 class Catalogue:
-    """The texts of one language by their dotted keys, and how it writes amounts, times and counted things."""
+    """The texts of one language by their dotted keys, and how it writes amounts, times and numbers of things."""
 
     def __init__(self, language: Language, texts: Mapping[str, str]) -> None:
         self.language = language
@@ -37,11 +36,11 @@ class Catalogue:
         return self.texts[key].format_map(values)
 
     def counted(self, key: str, count: int, **values: object) -> str:
-        """Return the text for so many things, by the language's rules for plurals. {count} stands for the number."""
+        """Return the text for this number of things, by the language's plural rules. {count} stands for the number."""
         return self.text(f"{key}.{self._plural_form(count)}", count=count, **values)
 
     def label(self, name: str) -> str:
-        """Return what stands before a value in the table of a letter."""
+        """Return the label before a value in the table of a letter."""
         return self.texts[f"label.{name}"]
 
     def amount(self, units: int, currency: str) -> str:
@@ -61,7 +60,7 @@ def catalogue(language: Language) -> Catalogue:
 
 
 def read(source: str) -> dict[str, str]:
-    """Return the texts in a catalogue's source, each in one line."""
+    """Return the texts in a catalogue's source, each as one line."""
     # Not str.split, because a no-break space must stay.
     return {key: re.sub(r"[ \n]+", " ", text).strip() for key, text in _flat(tomllib.loads(source))}
 

@@ -1,4 +1,4 @@
-"""What becomes of messages by their reader's choice: told at once, kept for a digest, or dropped. No I/O.
+"""What happens to messages by their reader's choice: sent at once, kept for a digest, or dropped. No I/O.
 
 Digests go at DIGEST_HOUR, UTC: daily ones every day, weekly ones on Mondays.
 """
@@ -14,25 +14,25 @@ from app.mongo import Document
 from app.outbox.events import TYPE_OF_KIND, EventType
 from app.outbox.messages import URGENT, MessageKind, News, OutboxMessage
 
-# Morning in India, and before work in Europe.
+# Morning in India, before work in Europe.
 DIGEST_HOUR = 3
 MONDAY = 0
-# What is decided later than this before a digest waits for the next one. A deliverer may take as long to note what it
-# decided, so a digest is complete when it becomes due.
+# A digest takes no more messages this long before it goes; later ones wait for the next. A deliverer may take this long
+# to note what it decided, so a digest is complete when it becomes due.
 CLOSES_BEFORE = timedelta(minutes=1)
 
 _MOVED = frozenset({MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED})
 
 
 def type_of(message: OutboxMessage) -> EventType | None:
-    """Return the kind of letter by which its reader chooses. None: there is no choice."""
+    """Return the kind of letter that the reader chooses for, or None if there is no choice."""
     if message.kind in _MOVED and message.payload.get("transaction_kind") == TransactionKind.REVERSAL:
         return EventType.TRANSACTION_REVERSED
     return TYPE_OF_KIND.get(message.kind)
 
 
 def next_digest(frequency: Frequency, now: datetime) -> datetime:
-    """Return when the next daily or weekly digest goes that is not closed yet."""
+    """Return when the next daily or weekly digest goes that still takes messages."""
     closed = now + CLOSES_BEFORE
     at = closed.replace(hour=DIGEST_HOUR, minute=0, second=0, microsecond=0)
     if at <= closed:
@@ -43,15 +43,15 @@ def next_digest(frequency: Frequency, now: datetime) -> datetime:
 
 
 def obey(parcel: Parcel, preferences: Preferences, now: datetime) -> datetime:
-    """Leave in the parcel what goes first, and return when that is: now, or at a digest.
+    """Leave in the parcel the messages that go first, and return when: now, or at a digest.
 
-    What goes later is `apart` then. What its reader does not want is gone, so nothing may be left.
+    Messages that go later are `apart` then. Those that the reader does not want are dropped, so none may be left.
     """
     is_due = parcel.digest_at is not None and parcel.digest_at <= now
     groups: dict[datetime | None, list[OutboxMessage]] = defaultdict(list)
     for message in parcel.messages:
         groups[_when(message, preferences, now, is_due=is_due)].append(message)
-    # A document that already stands for a part of its news must not become one that stands for all of it.
+    # A document that stands for a part of its news must not become one that stands for all of it.
     parcel.divided = parcel.divided or "only" in parcel.document or _is_divided(list(groups.values()))
     first, *later = sorted(at for at in groups if at is not None) or [now]
     parcel.messages = groups.get(first, [])
@@ -62,7 +62,7 @@ def obey(parcel: Parcel, preferences: Preferences, now: datetime) -> datetime:
 
 
 def kept_until(at: datetime) -> Document:
-    """Return what a document has that is kept for the digest of this time."""
+    """Return the fields of a document that is kept for the digest at this time."""
     return {"next_attempt_at": at, "digest_at": at, "deferred": True}
 
 
@@ -70,7 +70,7 @@ def _when(message: OutboxMessage, preferences: Preferences, now: datetime, *, is
     frequency = preferences.frequency(type_of(message))
     if frequency is Frequency.OFF:
         return None
-    # Whoever is welcomed late is not welcomed.
+    # A late welcome is worse than none.
     if is_due or frequency is Frequency.EACH or message.kind in URGENT:
         return now
     return next_digest(frequency, now)

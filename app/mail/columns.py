@@ -1,19 +1,19 @@
-"""Sets the text part of a letter, which programs show in a font of one width."""
+"""Lays out the text part of a letter, which mail programs show in a monospaced font."""
 
 import unicodedata
 
 
 def width(text: str) -> int:
-    """Return in how many columns a terminal shows the text.
+    """Return how many columns the text takes in a terminal.
 
     A mark above or below a letter takes none, a Chinese character two. A vowel sign beside its letter counts as one,
-    though some programs join it with the letter: better a short line than one that is too long.
+    although some programs join it with the letter: a short line is better than one that is too long.
     """
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def wrapped(text: str, columns: int) -> str:
-    """Return the words of the text in lines of at most so many columns. A longer word is not broken."""
+    """Return the text wrapped into lines of at most this many columns. A longer word is not broken."""
     lines: list[list[str]] = [[]]
     left = columns
     for word in text.split(" "):
@@ -27,7 +27,7 @@ def wrapped(text: str, columns: int) -> str:
 
 
 def padded(text: str, columns: int) -> str:
-    """Return the text with blanks up to so many columns."""
+    """Return the text padded with blanks to this many columns."""
     return text + " " * (columns - width(text))
 
 

@@ -2,8 +2,8 @@
 
 Any number of deliverers may run at the same time, on any number of machines, because they
 claim messages by leases. `flask mail deliver --loop` runs one. Each gunicorn worker has one
-in a thread, which stands in for it: it delivers only while no such process gives a sign of
-life, so that mail goes out even if nobody started one.
+in a thread as a stand-in, which delivers only while no such process gives a sign of life. So
+mail goes out even if nobody started one.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from app.mail import digests, letters, links
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.choices import type_of
 from app.mail.desk import ATTEMPTS_MAX, LEASE_S, Desk, jittered, reason_of, tell_unwritable
-from app.mail.rounds import Letter, Rounds
+from app.mail.digests import Occasion
+from app.mail.rounds import Parcels, Rounds
 from app.mail.smtp import Connection, Mail, MessageFailed, ServerAway, mail
 from app.mongo import leases
 from app.outbox import repository as outbox
@@ -36,12 +37,12 @@ from app.telemetry import spans
 
 log = structlog.get_logger(__name__)
 
-# A round ends after this time, however slow the server is. It bounds how long security mail waits for its turn, and how
-# much goes twice if the deliverer dies.
+# A round ends after this time, however slow the server is. This bounds how long security mail waits for its turn, and
+# how much mail goes twice if the deliverer dies.
 ROUND_S = 0.5
 IDLE_PAUSE_S = 1.0
-# A turn that reached all that was due is followed by this pause, so that what comes meanwhile costs one round together,
-# and shares letters if it is much.
+# The pause after a turn that reached all due messages. Messages that come meanwhile cost one round together, and share
+# letters if there are many.
 COLLECT_PAUSE_S = 2.0
 # After this many failures in a row that may be the server's fault, the server counts as away.
 GENERAL_FAILURES_MAX = 3
@@ -49,18 +50,18 @@ AWAY_PAUSE_BASE_S = 1.0
 AWAY_PAUSE_MAX_S = 60.0
 # A turn ends after this time, so that a worker that stops does not wait for the whole outbox.
 TURN_S = 2.0
-# A deliverer's process gives a sign of life so often, and counts as alive for so long after it.
+# How often the process of a deliverer gives a sign of life, and how long it counts as alive after one.
 SIGN_EVERY_S = 5.0
 SIGN_LASTS = timedelta(seconds=20)
 SIGN = "mail_deliverer"
-# How often those that stand in look for it.
+# How often stand-ins look for such a sign.
 STAND_IN_PAUSE_S = 3.0
-# Settings change only with a restart, so there is no hurry.
+# Settings only change with a restart, so there is no hurry.
 PAUSE_WITHOUT_SERVER_S = 3600.0
 
 
 class Deliverer:
-    """Delivers mail until it is stopped. If it stands in, it does so only while no deliverer's process is alive."""
+    """Delivers mail until it is stopped. A stand-in delivers only while no process of a deliverer is alive."""
 
     def __init__(self, app: Flask, *, stands_in: bool = False) -> None:
         self._app = app
@@ -132,7 +133,7 @@ class Deliverer:
         return sent
 
     def _give_sign(self) -> None:
-        # Not while the mail server is away, because others may reach it.
+        # No sign of life while the mail server is away, because other deliverers may reach it.
         if not self._stands_in and not self._away and time.monotonic() - self._sign_at > SIGN_EVERY_S:
             leases.give_sign(SIGN, SIGN_LASTS)
             self._sign_at = time.monotonic()
@@ -165,7 +166,7 @@ class Deliverer:
 
         Return how many messages were sent, whether there was anything to do, and whether there is probably more.
 
-        Letters that are not tried, for lack of time or because the server went away, are given back or stay on the
+        Letters that are not tried, because the time is over or the server went away, are given back or stay on the
         desk.
         """
         settings: MailPolicy = current_app.config["MAIL_SETTINGS"]
@@ -177,13 +178,13 @@ class Deliverer:
         )
         deadline = min(deadline, time.monotonic() + ROUND_S)
         sent = tried = 0
-        unsent: list[Letter] = []
+        unsent: list[Parcels] = []
         try:
             recipients = users.recipients({letter[0].reader for letter in turn.letters})
             for letter in turn.letters:
                 if not connection.is_open:
                     connection.reopen()
-                # However long the claim took, one letter is tried. Otherwise a claim that takes longer than a turn
+                # One letter is tried however long the claim took. Otherwise a claim that takes longer than a turn
                 # would be repeated for ever, and nothing would go.
                 if self._stopping.is_set() or desk.is_short() or (tried and self._is_over(deadline)):
                     break
@@ -202,7 +203,7 @@ class Deliverer:
             self._rounds.ended(tried)
         return sent, turn.found, turn.is_full or bool(untried)
 
-    def _try(self, letter: Letter, recipient: Recipient | None, desk: Desk, connection: Connection) -> int:
+    def _try(self, letter: Parcels, recipient: Recipient | None, desk: Desk, connection: Connection) -> int:
         """Return how many messages were sent; raises ServerAway if too many letters in a row failed."""
         letter = _sendable(letter, recipient, desk)
         if not letter or recipient is None:
@@ -226,8 +227,8 @@ class Deliverer:
         return sum(len(parcel.messages) for parcel in letter)
 
 
-def _sendable(letter: Letter, recipient: Recipient | None, desk: Desk) -> Letter:
-    """Return the letter without what cannot be sent at all, which is given up or put off."""
+def _sendable(letter: Parcels, recipient: Recipient | None, desk: Desk) -> Parcels:
+    """Return the letter without messages that cannot be sent at all. Those are given up or put off."""
     worn_out = [parcel for parcel in letter if not parcel.is_of_block and parcel.attempts > ATTEMPTS_MAX]
     if worn_out:
         desk.buried(worn_out, "Each deliverer that tried it died.")
@@ -262,7 +263,7 @@ def _row_error(message: OutboxMessage, texts: Catalogue) -> Exception | None:
     return None
 
 
-def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
+def _send(letter: Parcels, recipient: Recipient, connection: Connection) -> None:
     """Send one letter; raises MessageFailed."""
     first = letter[0].messages[0]
     if first.kind == MessageKind.PASSWORD_RESET and not connection.is_private:
@@ -276,7 +277,7 @@ def _send(letter: Letter, recipient: Recipient, connection: Connection) -> None:
     connection.send(mail_to_send)
 
 
-def _written(parcels: Letter, recipient: Recipient) -> Mail:
+def _written(parcels: Parcels, recipient: Recipient) -> Mail:
     told = [message for parcel in parcels for message in parcel.messages]
     identities = [identity for parcel in parcels for identity in parcel.identities()]
     (identity, *_) = identities
@@ -291,10 +292,8 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         "off_url": off_url,
     }
     if len(told) > 1:
-        chosen = any(parcel.is_kept for parcel in parcels)
-        deferred = any(parcel.document.get("deferred") for parcel in parcels)
-        letter = digests.render(told, deferred=deferred, chosen=chosen, **for_reader)
-        # The same messages always make the same id, in whatever order their documents were found.
+        letter = digests.render(told, occasion=_occasion_of(parcels), **for_reader)
+        # The same messages always have the same id, in whatever order their documents were found.
         identities.sort()
         identity = f"{identities[0]}.{hashlib.sha256(''.join(identities).encode()).hexdigest()[:16]}"
     else:
@@ -302,18 +301,14 @@ def _written(parcels: Letter, recipient: Recipient) -> Mail:
         if told[0].kind == MessageKind.PASSWORD_RESET:
             payload = {**payload, "token": resets.reset_token(payload["token"], policy=current_app.config["AUTH"])}
         letter = letters.render(told[0].kind, payload, **for_reader)
-    domain = current_app.config["MAIL_DEFAULT_SENDER"].rpartition("@")[2].strip("> ")
     moments = [message.payload["at"] for message in told]
-    # A digest is of its own hour. By the time of its last movement it would stand among mail of days ago.
+    # A digest has the time at which it is due. With the time of its last movement, it would be sorted among older mail.
     moments += [at for parcel in parcels if (at := parcel.digest_at) is not None and at <= clock.now()]
-    return Mail(
-        to=recipient.email,
-        # The same at every attempt, so that mail programs can recognise a repeat.
-        message_id=f"<{identity}@{domain}>",
-        boundary=identity,
-        subject=letter.subject,
-        body=letter.text,
-        html=letter.html,
-        off_url=off_url,
-        date=max(moments).timestamp(),
-    )
+    # The identity is the same at every attempt, so that mail programs can recognise a repeat.
+    return Mail(letter, to=recipient.email, identity=identity, date=max(moments).timestamp(), off_url=off_url)
+
+
+def _occasion_of(parcels: Parcels) -> Occasion:
+    if any(parcel.is_kept for parcel in parcels):
+        return Occasion.CHOSEN
+    return Occasion.DEFERRED if any(parcel.document.get("deferred") for parcel in parcels) else Occasion.TOGETHER

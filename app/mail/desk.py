@@ -1,8 +1,8 @@
-"""What one deliverer has claimed and is working on: blocks' documents, and documents of single readers.
+"""The documents that one deliverer has claimed and works on: those of blocks, and those of single readers.
 
-A block's document tells many readers. It stays claimed while their letters go one by one, and
-what is done is noted after each round: once for all blocks that are done, and by keys for
-those that are done in part. What fails or is put off leaves its block for a document of its own.
+The document of a block is for many readers. It stays claimed while their letters go one by one.
+After each round, what is done is noted: once for all finished blocks, and by keys for blocks that
+are done in part. Messages that fail or are put off move from their block to documents of their own.
 """
 
 import random
@@ -33,12 +33,13 @@ log = structlog.get_logger(__name__)
 
 LEASE_S = 40.0
 BACKOFF_BASE_S = 8.0
-# With less of its lease left than this, a deliverer starts no further message, because another one might start it too.
+# A deliverer starts no further message when less than this is left of its lease, because another one might start it
+# too.
 LEASE_LEFT_MIN_S = MESSAGE_TIMEOUT_S + 10.0
 ATTEMPTS_MAX = 12
-# What is suspect after this many deliverers died while they held it. It is then tried in a round of its own.
+# After this many deliverers died while they held a document, it is suspect, and is tried in a round of its own.
 LOST_MAX = 2
-# How many blocks, and how much news, are claimed at a time, and how many messages lie on the desk at most.
+# How many blocks, and how many pieces of news, are claimed at a time, and how many messages are on the desk at most.
 BLOCKS_MAX = 100
 NEWS_MAX = 1_000
 MESSAGES_MAX = 5_000
@@ -56,7 +57,7 @@ class Desk:
         self._waiting: dict[ObjectId, dict[tuple[ObjectId, str], Parcel]] = {}
         self._messages = 0
         self._is_full = False
-        # What was done since the last note, and the documents to be inserted with it.
+        # The work done since the last note, and the documents to be inserted with it.
         self._done: dict[ObjectId, list[str]] = defaultdict(list)
         self._sent: list[ObjectId] = []
         self._apart: list[Document] = []
@@ -73,18 +74,18 @@ class Desk:
         return self._is_full
 
     def parcels(self, reader: ObjectId) -> list[Parcel]:
-        """Return what waits here for a reader and is not about security."""
+        """Return the parcels that wait here for a reader and are not about security."""
         return [parcel for parcel in self._waiting.get(reader, {}).values() if not parcel.is_urgent]
 
     def urgent(self) -> list[Parcel]:
-        """Return what waits here and is about security."""
+        """Return the parcels that wait here and are about security."""
         return [parcel for of_reader in self._waiting.values() for parcel in of_reader.values() if parcel.is_urgent]
 
     def take_in(self, now: datetime, *, readers_wanted: int, bundles: bool) -> bool:
         """Claim due blocks, those with news about security first; return whether there were any.
 
-        If enough readers wait already, only those about security are claimed. With `bundles`, what a block tells one
-        reader is one parcel, but for what is about security; otherwise each message is one.
+        If enough readers wait already, only blocks with news about security are claimed. With `bundles`, all messages
+        of a block to one reader are one parcel, except those about security. Otherwise each message is one.
         """
         is_crowded = len(self._waiting) >= readers_wanted or self._messages >= MESSAGES_MAX
         chosen: list[ObjectId] = []
@@ -108,33 +109,33 @@ class Desk:
         return bool(chosen)
 
     def _open(self, block: Document, told: facts.Told, *, bundles: bool) -> list[Parcel]:
-        """Lay what a block tells on the desk, and return it, unless it is to be tried alone."""
+        """Put the parcels of a block on the desk, and return them, unless they are to be tried alone."""
         self._blocks[block["_id"]] = block
         parcels: dict[str, Parcel] = {}
         gone = set(block.get("told", ()))
         for message in told.messages:
-            # What is about security is never told together with the rest.
+            # Security mail never shares a letter with other messages.
             is_bundled = bundles and message.kind not in URGENT
             if gone and ((message.kind not in URGENT and str(message.user) in gone) or message.identity() in gone):
                 continue
             key = str(message.user) if is_bundled else message.identity()
             parcels.setdefault(key, Parcel(block, message.user, key=key)).messages.append(message)
         self._left[block["_id"]] = set(parcels)
-        # So that the note finds it, even if nobody is to be told.
+        # So that the note finds the block, even if nobody is to be told.
         self._done[block["_id"]] += []
         for parcel in parcels.values():
             self._waiting.setdefault(parcel.reader, {})[block["_id"], str(parcel.key)] = parcel
             self._messages += len(parcel.messages)
         self._open_unclear(block, [each for each in told.unclear if str(each[0].subject) not in gone])
         if block["lost"] >= LOST_MAX:
-            # Each part is tried alone from now on, so that only the one that kills its deliverers dies.
+            # From now on each part is tried alone, so that only the part that kills its deliverers is given up.
             for parcel in parcels.values():
                 self._leave_block([parcel], attempts=block["attempts"] - 1, lost=block["lost"])
             return []
         return list(parcels.values())
 
     def _obey_in_blocks(self, parcels: Sequence[Parcel], now: datetime) -> None:
-        """Let each reader's choice decide what becomes of what was opened. What is kept leaves its block."""
+        """Apply each reader's choice to the opened parcels. Messages that are kept leave their block."""
         choosers = users.chosen_preferences({parcel.reader for parcel in parcels})
         kept: dict[tuple[ObjectId, datetime], list[Parcel]] = defaultdict(list)
         for parcel in parcels:
@@ -151,7 +152,7 @@ class Desk:
             self._leave_block(of_reader, **choices.kept_until(at))
 
     def _open_unclear(self, block: Document, unclear: Sequence[tuple[News, Exception]]) -> None:
-        """Divide what cannot be told at all from the block; if that is all of it, its attempt failed."""
+        """Separate the news that no message can be made of; if that is all of the block's news, its attempt failed."""
         if not unclear:
             return
         news, error = unclear[0]
@@ -170,13 +171,13 @@ class Desk:
     def claim(self, parcels: Iterable[Parcel], now: datetime) -> None:
         """Claim the documents of single readers.
 
-        Those that somebody else claimed meanwhile get no messages, and neither do those that do not go now.
+        Documents that somebody else claimed meanwhile get no messages, nor do those that do not go now.
         """
         of_readers = {parcel.document["_id"]: parcel for parcel in parcels if not parcel.is_of_block}
         together = [id_ for id_, parcel in of_readers.items() if parcel.is_kept]
         apart = [id_ for id_, parcel in of_readers.items() if not parcel.is_kept]
         claimed = outbox.claim(apart, self.lease, now=now, until=self.until)
-        # If others stay in the way, it is theirs. A claim that took effect in spite of this ends with its time.
+        # If others keep interfering, they get it. A claim that took effect all the same ends with its lease.
         with suppress(LedgerBusy):
             claimed += outbox.claim_together(together, self.lease, now=now, until=self.until)
         told = facts.work_out(claimed)
@@ -198,7 +199,7 @@ class Desk:
         self._obey([of_readers[document["_id"]] for document in claimed], now)
 
     def _obey(self, parcels: Sequence[Parcel], now: datetime) -> None:
-        """Let each reader's choice decide what becomes of documents that were claimed."""
+        """Apply each reader's choice to the claimed documents."""
         choosers = users.chosen_preferences({parcel.reader for parcel in parcels if parcel.messages})
         kept: dict[datetime, list[ObjectId]] = defaultdict(list)
         for parcel in parcels:
@@ -217,7 +218,7 @@ class Desk:
             outbox.keep(ids, self.lease, until=at)
 
     def _replace(self, parcel: Parcel, at: datetime) -> None:
-        """Let documents of their own stand for what is left of a document, none of which goes now."""
+        """Replace a document, none of whose messages goes now, by documents of their own."""
         if parcel.messages:
             rest = document_for(parcel.reader, parcel.messages, at=parcel.at, divided=parcel.divided)
             self._apart.append({**rest, **choices.kept_until(at)})
@@ -225,7 +226,7 @@ class Desk:
         self._sent.append(parcel.document["_id"])
 
     def sent(self, letter: Sequence[Parcel]) -> None:
-        """Remember that the server took the letter; `note` writes it down."""
+        """Remember that the server took the letter; `note` writes that."""
         LETTERS.labels("sent").inc()
         for parcel in letter:
             if parcel.is_of_block:
@@ -235,13 +236,13 @@ class Desk:
                 self._apart += parcel.apart
 
     def failed(self, letter: Sequence[Parcel], reason: str) -> None:
-        """Note that an attempt failed. What had its last attempt is given up, the rest waits for its next one."""
+        """Note that an attempt failed. After the last one the message is given up; until then it waits for the next."""
         self.buried([parcel for parcel in letter if parcel.attempts >= ATTEMPTS_MAX], reason)
         later = [parcel for parcel in letter if parcel.attempts < ATTEMPTS_MAX]
         if not later:
             return
         LETTERS.labels("failed").inc()
-        # What failed together is tried again together.
+        # Messages that failed together are tried again together.
         attempts = max(parcel.attempts for parcel in later)
         next_attempt_at = clock.now() + timedelta(seconds=backoff_s(attempts))
         ids = [parcel.document["_id"] for parcel in later if not parcel.is_of_block]
@@ -277,13 +278,13 @@ class Desk:
         parcel.messages = [message for message in parcel.messages if id(message) not in gone]
 
     def defer(self, reader: ObjectId, until: datetime) -> None:
-        """Put off until then what waits here for a reader."""
+        """Put off until then the parcels that wait here for a reader."""
         self._leave_block(self.parcels(reader), next_attempt_at=until, deferred=True)
 
     def note(self, now: datetime) -> None:
-        """Write what was done since the last note. If this deliverer dies before, it is done again.
+        """Write what was done since the last note. If this deliverer dies before that, it will be done again.
 
-        If the lease was over, somebody else does the rest, and nothing is left here.
+        If the lease is over, somebody else does the rest, and nothing stays here.
         """
         finished = [block for block in self._done if not self._left[block]]
         told = {block: keys for block, keys in self._done.items() if keys and self._left[block]}
@@ -305,7 +306,7 @@ class Desk:
         self._apart.clear()
 
     def give_back(self) -> None:
-        """Note what was done, and give back the blocks of which something is left."""
+        """Note what was done, and give back the blocks that are not finished."""
         self.note(clock.now())
         outbox.release(list(self._blocks), self.lease)
 

@@ -3,22 +3,24 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from html import escape
 from typing import Any
 
 from bson import ObjectId
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.mail import letters, links
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.choices import type_of
-from app.mail.letters import Fact, Letter, fill, inert, other_account, own_account, reason_of
+from app.mail.letters import Content, Fact, fill, inert, other_account, own_account, reason_of
+from app.mail.mime import Letter
 from app.outbox.events import EventType
 from app.outbox.messages import MessageKind, OutboxMessage
 
 ROWS_MAX = 500
-# Gmail cuts a letter whose HTML is longer than 102 kB. This leaves 22 kB for all but the rows. In scripts other than
-# Latin a character takes two or three bytes.
+# Gmail cuts a letter whose HTML is longer than 102 kB. This leaves 22 kB for everything but the rows. Outside the Latin
+# script a character takes two or three bytes.
 ROWS_BYTES_MAX = 80_000
 ROW_MARKUP_BYTES = 70
 BALANCES_MAX = 10
@@ -38,12 +40,20 @@ _STATUSES = {
     MessageKind.ACCOUNT_UNFROZEN,
     MessageKind.ACCOUNT_CLOSED,
 }
-# What a digest can show. Every kind that may share a letter must be here.
+# The kinds that a digest can show. Every kind that may share a letter must be here.
 KINDS = _MOVED | _STEPS | _STATUSES
-# In which order a digest has its kinds, if its reader chose it.
+# The order of kinds in a digest that its reader chose.
 _ORDER = list(EventType)
 _OUT = {MessageKind.MONEY_SENT, MessageKind.HOLD_CAPTURED}
 _IN = {MessageKind.MONEY_RECEIVED, MessageKind.HOLD_CAPTURED}
+
+
+class Occasion(StrEnum):
+    """Why several messages are in one letter, as the catalogues name it."""
+
+    TOGETHER = "together"
+    DEFERRED = "deferred"  # the reader had had the most letters that one gets
+    CHOSEN = "chosen"  # the reader wants a digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +81,37 @@ def render(
     *,
     reader: str,
     language: Language = Language.ENGLISH,
-    deferred: bool = False,
-    chosen: bool = False,
+    occasion: Occasion = Occasion.TOGETHER,
     public_url: str | None = None,
     off_url: str | None = None,
 ) -> Letter:
     """Return one letter about the messages, all to one reader, the oldest first.
 
-    `deferred`: they exceeded the reader's letters. `chosen`: the reader wants them together; then those of one kind
-    come together, the oldest first. `public_url` is where browsers reach the bank, `off_url` where the reader
-    turns letters of all these kinds off.
+    If the reader chose a digest, those of one kind come together. `public_url` is where browsers reach the bank,
+    `off_url` where the reader turns letters of all these kinds off.
     """
     texts = catalogue(language)
-    if chosen:
+    if occasion is Occasion.CHOSEN:
         messages = sorted(messages, key=lambda message: message.payload["at"])
     balances = list(_balances(messages, texts))
-    if chosen:
+    if occasion is Occasion.CHOSEN:
         messages = sorted(messages, key=_place_of_kind)
-    occasion = "chosen" if chosen else "deferred" if deferred else "together"
     rows = _merged((row_of(message.kind, message.payload, texts) for message in messages), texts)
     moments = [row.at for row in rows]
     is_one_moment = min(moments) == max(moments)
     shown = _fitting(row if is_one_moment else _with_time(row, texts) for row in rows[:ROWS_MAX])
     left_out = len(rows) - len(shown)
     things = "transactions" if all(row.transaction for row in rows) else "events"
-    return fill(
-        texts,
-        reader=reader,
+    content = Content(
         subject=texts.counted(f"digest.subject.{things}", len(rows)),
         story=texts.text(f"digest.story.{occasion}"),
         advice=texts.text("digest.advice"),
         facts=[*_sums(rows, texts), *balances, *_period(moments, texts)],
         link=links.home(texts, public_url=public_url),
-        off_url=off_url,
         rows=shown,
         left_out=texts.counted("digest.left_out", left_out) if left_out else None,
     )
+    return fill(texts, content, reader=reader, off_url=off_url)
 
 
 def row_of(kind: str, payload: Mapping[str, Any], texts: Catalogue) -> Row:

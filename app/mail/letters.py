@@ -3,8 +3,8 @@
 The words are in the catalogues of their languages. layout.txt and layout.html are filled with the
 same words, so that both parts of a mail say the same.
 
-Mail programs want styles in each element. They are put there once, in the template. So that
-its statements survive that, they stand in comments: `<!--{% … %}-->`.
+Mail programs want styles in each element. They are put there once, in the template. The
+template's statements are in comments, so that they survive this: `<!--{% … %}-->`.
 """
 
 import re
@@ -17,11 +17,12 @@ import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from app.account_numbers import grouped
+from app.auth.languages import Language
 from app.errors import AccountNotActive
-from app.languages import Language
 from app.mail.catalogues import Catalogue, catalogue
 from app.mail.columns import padded, wrapped
 from app.mail.links import Link, link_of
+from app.mail.mime import Letter
 from app.outbox.messages import MessageKind
 
 TEXT_WIDTH = 72
@@ -40,36 +41,40 @@ _LINE_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Characters that change the direction of the text after them.
 _DIRECTIONS = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
-# The letters that differ by what the transaction was, or by why a webhook is off.
+# The letters that differ by the kind of transaction, or by the reason why a webhook was turned off.
 _CASES: dict[str, set[str]] = {
     MessageKind.MONEY_SENT: {"reversal"},
     MessageKind.MONEY_RECEIVED: {"funding", "reversal"},
     MessageKind.TRANSFER_DECLINED: {"hold", "reversal"},
     MessageKind.WEBHOOK_DISABLED: {"gone", "failing"},
 }
-# What the ledger says of an account that is not active, if it is the payer's.
+# How the ledger's detail names the account that is not active, if it is the payer's.
 _PAYERS = "paying account"
 # Letters about what readers do themselves. If it was not them, somebody has their password.
 _OWN_ACTS = {"money_sent.transfer", "transfer_declined.transfer", "transfer_declined.hold", "hold_placed.payer"}
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A rendered mail."""
-
-    subject: str
-    text: str
-    html: str
-
-
-@dataclass(frozen=True, slots=True)
 class Fact:
-    """A row of the table that letters have. `is_code` marks ids and the like, which readers copy."""
+    """A row in the table of a letter. `is_code` marks ids and the like, which readers copy."""
 
     label: str
     value: str
     is_code: bool = False
     is_main: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a letter says between greeting and footer. Only a digest has `rows`; `left_out` says how many it lacks."""
+
+    subject: str
+    story: str
+    advice: str
+    facts: Sequence[Fact]
+    link: Link | None
+    rows: Sequence[Any] | None = None
+    left_out: str | None = None
 
 
 def inert(text: str) -> str:
@@ -100,20 +105,18 @@ def render(
     link = link_of(kind, payload, texts, public_url=public_url)
     form = form_of(kind, payload, has_link=link is not None)
     values = _values(payload, texts)
-    return fill(
-        texts,
-        reader=reader,
+    content = Content(
         subject=texts.text(f"{form}.subject", **values),
         story=texts.text(f"{form}.story", **values),
         advice=texts.text(_advice_of(kind, form, payload)),
         facts=facts_of(payload, texts),
         link=link,
-        off_url=off_url,
     )
+    return fill(texts, content, reader=reader, off_url=off_url)
 
 
 def form_of(kind: str, payload: Mapping[str, Any], *, has_link: bool = False) -> str:
-    """Return which letter a message makes, as the catalogues name it: its kind, and the case if it has several."""
+    """Return the catalogues' name for the letter: the message's kind, and the case if the kind has several."""
     match kind:
         case MessageKind.MONEY_SENT | MessageKind.MONEY_RECEIVED | MessageKind.TRANSFER_DECLINED:
             case = str(payload["transaction_kind"]).lower()
@@ -139,36 +142,20 @@ def _advice_of(kind: str, form: str, payload: Mapping[str, Any]) -> str:
     return "advice.unexplained" if is_by_bank else f"{kind}.advice"
 
 
-def fill(
-    texts: Catalogue,
-    *,
-    reader: str,
-    subject: str,
-    story: str,
-    advice: str,
-    facts: Sequence[Fact],
-    link: Link | None,
-    off_url: str | None = None,
-    **more: Any,
-) -> Letter:
-    """Return the letter that the layouts make of these."""
+def fill(texts: Catalogue, content: Content, *, reader: str, off_url: str | None) -> Letter:
+    """Return the letter that the layouts make of the content."""
     shown = {
         "language": texts.language,
         "greeting": texts.text("frame.greeting", reader=inert(reader)),
         "footer": texts.text("frame.footer"),
-        "subject": subject,
-        "story": story,
-        "advice": advice,
-        "facts": facts,
-        "link": link,
+        "content": content,
         "off": None if off_url is None else Link(texts.text("frame.off"), off_url),
-        **more,
     }
-    return Letter(subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))
+    return Letter(content.subject, text=_TEXT.render(shown).strip() + "\n", html=_HTML.render(shown))
 
 
 def facts_of(payload: Mapping[str, Any], texts: Catalogue) -> list[Fact]:
-    """Return the rows for what the payload holds, in the order in which a reader looks for them."""
+    """Return the rows for the payload, in the order in which a reader looks for them."""
     facts = [*_money_facts(payload, texts), *_account_facts(payload, texts)]
     if "host" in payload:
         facts.append(Fact(texts.label("host"), inert(payload["host"])))
@@ -215,7 +202,7 @@ def _account_facts(payload: Mapping[str, Any], texts: Catalogue) -> Iterable[Fac
 
 
 def own_account(payload: Mapping[str, Any]) -> str:
-    """Return the reader's account as people know it. A message of before there were numbers names the id."""
+    """Return the reader's account as people know it. Messages older than account numbers name the id."""
     return grouped(payload.get("number") or str(payload["account"]))
 
 
@@ -234,13 +221,13 @@ def reason_of(failure: Mapping[str, str], texts: Catalogue) -> str:
     """
     key, detail = f"reason.{failure['code']}", failure["detail"]
     if failure["code"] == AccountNotActive.code:
-        # The reader is the payer. Which of the two accounts it is, only the detail tells.
+        # The reader is the payer. Only the detail tells which of the two accounts it is.
         key += ".payer" if _PAYERS in detail else ".payee"
     return texts.text(key if key in texts else "reason.unknown", detail=detail)
 
 
 def _values(payload: Mapping[str, Any], texts: Catalogue) -> dict[str, str]:
-    """Return what can stand in a letter's placeholders."""
+    """Return the values for a letter's placeholders."""
     values: dict[str, str] = {}
     if "currency" in payload:
         values["currency"] = payload["currency"]
@@ -266,7 +253,7 @@ class _StyledLoader(PackageLoader):
 def _layout(name: str, *, is_html: bool) -> Template:
     environment = Environment(  # nosec B701
         loader=_StyledLoader("app.mail"),
-        # Otherwise each letter would look whether a template's file has changed.
+        # Otherwise each letter would check whether the file of a template has changed.
         auto_reload=False,
         autoescape=is_html,  # noqa: S701 -- a mail's text part is not HTML
         undefined=StrictUndefined,
@@ -278,7 +265,7 @@ def _layout(name: str, *, is_html: bool) -> Template:
 
 
 def _hanging(text: str, indent: int) -> str:
-    """Return a paragraph whose first line starts after the indent; the others are indented."""
+    """Return a paragraph whose first line starts after the indent, and whose other lines are indented."""
     return wrapped(text, TEXT_WIDTH - indent).replace("\n", "\n" + " " * indent)
 
 

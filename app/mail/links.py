@@ -1,4 +1,4 @@
-"""Where a letter leads on the bank's page. Without the bank's public address, no letter has a link."""
+"""The links in letters to the bank's page. Without the bank's public address, no letter has a link."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from urllib.parse import quote
 from app.mail.catalogues import Catalogue
 from app.outbox.messages import MessageKind
 
-# Where links lead whose address does not depend on what the letter tells, and how the catalogues name their words.
+# The links whose address does not depend on the message: the catalogues' name for their words, and the path.
 _FIXED: dict[str, tuple[str, str]] = {
     MessageKind.WELCOME: ("bank", "/"),
     MessageKind.PASSWORD_CHANGED: ("reset", "/forgotten"),
@@ -33,8 +33,8 @@ def link_of(kind: str, payload: Mapping[str, Any], texts: Catalogue, *, public_u
 
 
 def turning_off(token: str | None, *, public_url: str | None) -> str | None:
-    """Return where the reader of a letter turns such letters off, if they can be, by the token that says which."""
-    # In the query, because the bank's log has paths.
+    """Return the address where a reader turns off the letters that the token names, or None if there is none."""
+    # In the query, because the bank logs paths but no queries.
     return None if token is None or public_url is None else f"{public_url}/unsubscribe?token={token}"
 
 
@@ -45,7 +45,7 @@ def home(texts: Catalogue, *, public_url: str | None) -> Link | None:
 
 def _way(kind: str, payload: Mapping[str, Any]) -> tuple[str, str]:
     if kind == MessageKind.PASSWORD_RESET:
-        # Browsers send no fragment, so the token is in no log of a server or proxy.
+        # Browsers do not send the fragment, so the token gets into no log of a server or proxy.
         return "new_password", f"/reset#token={quote(payload['token'], safe='')}"
     if "transaction" in payload:
         return "movement", f"/movements/{payload['transaction']}"

@@ -7,6 +7,7 @@ write, and the parser fails on some addresses, rewrites others, and is slow.
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 from email.utils import formataddr, formatdate, parseaddr
 from functools import lru_cache
 
@@ -15,14 +16,23 @@ from email_validator import validate_email
 _LINE_LENGTH_MAX = 76
 # SMTP's limit is 998.
 _SMTP_LINE_LENGTH_MAX = 900
-# So many bytes make an encoded word of 72 characters, and a subject's first line of 81; the limits are 75 and 998.
+# This many bytes make an encoded word of 72 characters, and a first line of 81; the limits are 75 and 998.
 _ENCODED_WORD_BYTES_MAX = 45
 _PLAIN_HEADER = re.compile(r"[\x20-\x7e]*")
-# An address in a header and in the SMTP dialogue: any characters but those that would end the address or the line.
+# An address in a header and in the SMTP dialogue: any characters except those that would end the address or the line.
 _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f-\x9f\u2028\u2029]+@[^\s<>@\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _DOT_ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*")
 _ENCODED_WORD = "=?"
 _ASCII = bytes(range(128))
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a mail says: its subject, and the same words as text and as HTML."""
+
+    subject: str
+    text: str
+    html: str
 
 
 def envelope_address(address: str) -> str:
@@ -46,40 +56,34 @@ def sender_header(sender: str) -> str:
     return formataddr((name, address)) if name else address
 
 
-def write(
-    *,
-    sender: str,
-    to: str,
-    subject: str,
-    date: float,
-    message_id: str,
-    boundary: str,
-    text: str,
-    html: str,
-    off_url: str | None = None,
-) -> bytes:
-    """Return the mail. `sender` and `to` come from the functions above. `off_url` turns such mails off by a POST.
+def message_id(identity: str, sender: str) -> str:
+    """Return the Message-ID of a mail from the sender."""
+    return f"<{identity}@{sender.rpartition('@')[2].strip('> ')}>"
 
-    The boundary starts with `=_`. A part in which that occurs is quoted-printable, and then it does not.
+
+def write(letter: Letter, *, sender: str, to: str, identity: str, date: float, off_url: str | None = None) -> bytes:
+    """Return the mail. `to` is as `envelope_address` returns it. A POST to `off_url` turns such mails off.
+
+    The boundary starts with `=_`. A part that contains that is sent as quoted-printable, where it cannot occur.
     """
     head = [
-        f"From: {sender}",
+        f"From: {sender_header(sender)}",
         f"To: {to}",
-        f"Subject: {_header(subject)}",
+        f"Subject: {_header(letter.subject)}",
         f"Date: {formatdate(date).removesuffix('-0000')}+0000",
-        f"Message-ID: {message_id}",
+        f"Message-ID: {message_id(identity, sender)}",
         "Auto-Submitted: auto-generated",
         *_unsubscribing(off_url),
         "MIME-Version: 1.0",
         "Content-Type: multipart/alternative;",
-        f' boundary="=_{boundary}"',
+        f' boundary="=_{identity}"',
     ]
-    page = html.encode()
+    page = letter.html.encode()
     if 50 * _foreign(page) < len(page):
-        # A character reference is the same character to whoever shows HTML, and needs no encoding. It is longer.
-        page = html.encode("ascii", "xmlcharrefreplace")
-    parts = [_part("plain", text.encode(), boundary), _part("html", page, boundary)]
-    return b"".join(["\r\n".join(head).encode(), b"\r\n\r\n", *parts, f"--=_{boundary}--\r\n".encode()])
+        # Programs that show HTML take a character reference for the character. It needs no encoding, but is longer.
+        page = letter.html.encode("ascii", "xmlcharrefreplace")
+    parts = [_part("plain", letter.text.encode(), identity), _part("html", page, identity)]
+    return b"".join(["\r\n".join(head).encode(), b"\r\n\r\n", *parts, f"--=_{identity}--\r\n".encode()])
 
 
 def _unsubscribing(off_url: str | None) -> list[str]:
@@ -96,8 +100,8 @@ def _part(subtype: str, text: bytes, boundary: str) -> bytes:
     if is_plain:
         encoding, body = "7bit", text
     elif 6 * _foreign(text) > len(text):
-        # Quoted-printable makes 3 bytes of each that is not ASCII, base64 makes 4 of any 3. What is encoded has the
-        # line breaks of a mail.
+        # Quoted-printable makes 3 bytes of each non-ASCII byte, base64 makes 4 of any 3. Encoded text must have
+        # the line breaks of a mail.
         encoding, body = "base64", base64.encodebytes(text.replace(b"\n", b"\r\n"))
     else:
         encoding, body = "quoted-printable", binascii.b2a_qp(text, istext=True)
@@ -116,7 +120,7 @@ def _foreign(text: bytes) -> int:
 
 
 def _header(text: str) -> str:
-    """Return a subject as it stands in a header, in encoded words if need be."""
+    """Return a subject for the header, in encoded words if necessary."""
     if _PLAIN_HEADER.fullmatch(text) and len(text) < _LINE_LENGTH_MAX and _ENCODED_WORD not in text:
         return text
     words, word = [], b""
@@ -131,7 +135,7 @@ def _header(text: str) -> str:
 
 
 def _quoted(local: str) -> str:
-    # Quotes keep mail programs from decoding what looks like an encoded word.
+    # Quotes keep mail programs from decoding a text that looks like an encoded word.
     if local.startswith('"') or (_DOT_ATOM.fullmatch(local) and _ENCODED_WORD not in local):
         return local
     escaped = local.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,4 +1,4 @@
-"""What one document of the outbox tells one reader. No I/O."""
+"""Parcels: the messages of one outbox document to one reader. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from app.outbox.messages import URGENT, OutboxMessage
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """What one document tells one reader. `document` is an outline until it is claimed.
+    """The messages of one document to one reader. `document` is an outline until it is claimed.
 
-    `key` is what is noted in a block's document once this part of it is told. The document of
-    a single reader has no key, and no messages until it is claimed. `apart` are documents for
-    those of its messages that cannot be written or go later; they are inserted when the others are done.
-    `divided`: its news also stand for messages to the same reader that are not in it.
+    `key` is noted in the document of a block once this part of it is sent. The document of a
+    single reader has no key, and no messages until it is claimed. `apart` are documents for
+    messages that cannot be written or go later; they are inserted when the others are done.
+    `divided` means that its news also stand for messages to the same reader that are not in it.
     """
 
     document: Document
@@ -34,7 +34,7 @@ class Parcel:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether it is about security, so that it goes first and alone. What a block tells is not mixed."""
+        """Whether it is about security, so that it goes first and alone. A block's parcels are all or not at all."""
         kind = self.messages[0].kind if self.is_of_block and self.messages else self.document["kind"]
         return kind in URGENT
 
@@ -45,13 +45,13 @@ class Parcel:
 
     @property
     def digest_at(self) -> datetime | None:
-        """When that digest goes, or went first."""
+        """When that digest goes, or first went."""
         digest_at: datetime | None = self.document.get("digest_at")
         return digest_at
 
     @property
     def size(self) -> int:
-        """How many messages it takes to be claimed, roughly. What a block tells was claimed with its block."""
+        """Roughly how many messages a claim of this takes. A parcel of a block was claimed with its block."""
         return 0 if self.is_of_block else max(1, int(self.document.get("size", 1)))
 
     @property
@@ -61,7 +61,7 @@ class Parcel:
 
     @property
     def at(self) -> datetime:
-        """When the block was committed whose news these are, roughly."""
+        """Roughly when the block of this news was committed."""
         at: datetime = self.document["at"]
         return at
 
@@ -76,9 +76,9 @@ class Parcel:
 
 
 def document_for(reader: ObjectId, told: Sequence[OutboxMessage], *, at: datetime, divided: bool = False) -> Document:
-    """Return a document of its own for these messages to one reader, all worked out from news.
+    """Return a separate document for these messages to one reader, all worked out from news.
 
-    `divided`: the news also stand for other messages to the reader.
+    `divided` means that the news also stand for other messages to the reader.
     """
     news = list(dict.fromkeys(message.news for message in told if message.news is not None))
     if len(told) > 1:

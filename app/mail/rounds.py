@@ -1,9 +1,9 @@
 """Decides whose turn it is, and which messages share a letter.
 
 Security mail goes first. Then each reader in turn gets one letter, so that a reader of many
-letters does not delay a reader of one. These share a letter: what one block tells one
-reader, a pile that grew while the server was away, everything beyond a reader's letters of a
-minute or a day, and what is due of a digest that the reader chose.
+letters does not delay a reader of one. These share a letter: all messages of one block to one
+reader, a pile that grew while the server was away, messages beyond a reader's limit for a
+minute or a day, and the due messages of a digest that the reader chose.
 """
 
 from collections import Counter
@@ -25,52 +25,52 @@ from app.outbox.letter_counts import Window
 LETTERS_PER_ROUND_MIN, LETTERS_PER_ROUND_MAX = 50, 500
 # If more letters than this wait for one reader, they become one.
 PILE_MAX = 10
-# How many documents of readers are looked at for a round, and so how many one letter may cover.
+# How many documents of readers a round looks at, which limits how many one letter may cover.
 DOCUMENTS_MAX = 2_000
-# How many messages a round claims with documents of readers, unless a single one has more. They are worked out before
-# the first letter goes, security mail too, and it takes 0.3 ms each.
+# How many messages a round claims with documents of readers, unless a single one has more. All are worked out before
+# the first letter goes, even security mail, at 0.3 ms each.
 MESSAGES_MAX = 2_000
 # Suspects get every tenth round; other messages get the rest.
 SUSPECTS_EVERY = 10
 
-# What goes together.
-Letter = Sequence[Parcel]
+# The parcels that go in one letter.
+Parcels = Sequence[Parcel]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
     """The claimed letters of one round, in the order in which they are sent.
 
-    `found` tells whether there was anything to claim, and `is_full` whether there may be more. `windows` are those
-    towards whose limits the letters count.
+    `found` tells whether there was anything to claim, and `is_full` whether there may be more. The letters count
+    towards the limits of the `windows`.
     """
 
-    letters: Sequence[Letter]
+    letters: Sequence[Parcels]
     found: bool
     is_full: bool
     windows: Sequence[Window]
 
-    def uncount(self, unsent: Iterable[Letter]) -> None:
+    def uncount(self, unsent: Iterable[Parcels]) -> None:
         """Subtract letters that were not sent from their readers' counts."""
         readers = Counter(letter[0].reader for letter in unsent if not _is_urgent(letter))
         letter_counts.return_letters(readers, self.windows)
 
 
 class Rounds:
-    """Goes round the readers. Each round starts where the last one ended."""
+    """Makes rounds of the readers. Each round starts where the last one ended."""
 
     def __init__(self) -> None:
         self._last: ObjectId | None = None
         self._count = 0
         self._size = LETTERS_PER_ROUND_MIN
-        # Whether more documents of readers were due than were looked at.
+        # Whether more documents of readers were due than the round looked at.
         self._left_out = False
 
     def claim(self, desk: Desk, *, now: datetime, letters_per_day: int, letters_per_minute: int = 0) -> Round:
         """Claim the letters of the next round.
 
-        If `letters_per_day` is 0, there is no limit and each message is a letter of its own; if `letters_per_minute` is
-        0, there is no limit of that.
+        If `letters_per_day` is 0, there is no limit, and each message is a letter of its own. If `letters_per_minute`
+        is 0, there is no limit for a minute.
         """
         bundles = letters_per_day > 0
         limits = {"letters_per_day": letters_per_day, "letters_per_minute": letters_per_minute}
@@ -91,14 +91,14 @@ class Rounds:
         unclaimed = [before for before, letter in zip(allowed, letters, strict=True) if not letter]
         turn.uncount(unclaimed)
         if unclaimed and all(map(_is_urgent, turn.letters)):
-            # Its turn is over, though what was claimed for it goes later or not at all.
+            # Its turn is over, although what was claimed for it goes later or not at all.
             self.went(unclaimed[-1])
         for reader, until in put_off.items():
             outbox.defer(reader, now=now, until=until)
             desk.defer(reader, until)
         return turn
 
-    def went(self, letter: Letter) -> None:
+    def went(self, letter: Parcels) -> None:
         """Note that the letter had its turn, so that the next round starts after its reader."""
         if not _is_urgent(letter):
             self._last = letter[0].reader
@@ -107,8 +107,8 @@ class Rounds:
         """Note how many letters the round tried, which decides how many the next one has."""
         self._size = min(max(2 * tried, LETTERS_PER_ROUND_MIN), LETTERS_PER_ROUND_MAX)
 
-    def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Letter]:
-        urgent: list[Letter] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
+    def _planned(self, desk: Desk, now: datetime, *, bundles: bool) -> list[Parcels]:
+        urgent: list[Parcels] = [[_outlined(found)] for found in outbox.find_urgent(now, self._size)]
         urgent += [[parcel] for parcel in desk.urgent()]
         with_documents = waiting.find_readers(now, after=self._last, size_max=self._size)
         outlines = waiting.find_waiting(with_documents, now, DOCUMENTS_MAX, after=self._last)
@@ -136,12 +136,12 @@ class Rounds:
         return sorted(readers, key=lambda reader: (reader <= last, reader))[: self._size]
 
 
-def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
-    """Return what waits for one reader grouped into letters. What was due first comes first, in the result too.
+def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Parcels]:
+    """Return one reader's waiting parcels grouped into letters, the first due first.
 
-    Without `bundles`, only what is kept for a digest shares a letter.
+    Without `bundles`, only parcels that are kept for a digest share a letter.
     """
-    alone: list[Letter] = []
+    alone: list[Parcels] = []
     together: dict[object, list[Parcel]] = {}
     for parcel in parcels:
         if _is_alone(parcel) or not (bundles or parcel.is_kept):
@@ -153,18 +153,18 @@ def letters_of(parcels: Iterable[Parcel], *, bundles: bool) -> Iterable[Letter]:
     return [*alone, *together.values()]
 
 
-def in_turn(queues: Iterable[Iterable[Letter]]) -> Iterator[Letter]:
+def in_turn(queues: Iterable[Iterable[Parcels]]) -> Iterator[Parcels]:
     """Yield the first letter of each queue, then the second of each, and so on."""
     turns = chain.from_iterable(zip_longest(*queues))
     return (letter for letter in turns if letter is not None)
 
 
-def within(messages_max: int, planned: Iterable[Letter]) -> list[Letter]:
-    """Return the first letters that together have at most so many messages.
+def within(messages_max: int, planned: Iterable[Parcels]) -> list[Parcels]:
+    """Return the first letters that together have at most this many messages.
 
-    If the first one that is not urgent has too many, it is cut: the rest is a letter of a later round.
+    If the first one that is not urgent has too many, it is cut: the rest goes in a later round.
     """
-    letters: list[Letter] = []
+    letters: list[Parcels] = []
     left = messages_max
     for letter in planned:
         left -= sum(parcel.size for parcel in letter)
@@ -177,8 +177,8 @@ def within(messages_max: int, planned: Iterable[Letter]) -> list[Letter]:
     return letters
 
 
-def _beginning(letter: Letter, messages_max: int) -> Letter:
-    """Return as many parcels of the letter as have at most so many messages, but at least one."""
+def _beginning(letter: Parcels, messages_max: int) -> Parcels:
+    """Return the first parcels of the letter that have at most this many messages, but at least one parcel."""
     sizes = accumulate(parcel.size for parcel in letter)
     return [
         parcel
@@ -188,12 +188,11 @@ def _beginning(letter: Letter, messages_max: int) -> Letter:
 
 
 def _within_limits(
-    planned: Sequence[Letter], windows: Sequence[Window]
-) -> tuple[list[Letter], dict[ObjectId, datetime]]:
-    """Count the letters, and return those within their readers' limits.
+    planned: Sequence[Parcels], windows: Sequence[Window]
+) -> tuple[list[Parcels], dict[ObjectId, datetime]]:
+    """Count the letters. Return those within their readers' limits, and until when other readers have to wait.
 
-    And for each reader who may get none, until when the rest waits. Who may get some is looked at again in the next
-    round.
+    Only readers who may get no letter at all have to wait. The others are considered again in the next round.
     """
     wanted = Counter(letter[0].reader for letter in planned if not _is_urgent(letter))
     shares = letter_counts.reserve_letters(wanted, windows)
@@ -235,5 +234,5 @@ def _is_suspect(parcel: Parcel) -> bool:
     return not parcel.is_of_block and int(document.get("lost", 0)) + ("lease" in document) >= LOST_MAX
 
 
-def _is_urgent(letter: Letter) -> bool:
+def _is_urgent(letter: Parcels) -> bool:
     return letter[0].is_urgent

@@ -19,7 +19,7 @@ from app.mail import mime
 from app.settings.policies import MailPolicy
 
 CONNECT_TIMEOUT_S = 10.0
-# For the whole conversation about one message. A deliverer's lease is longer.
+# For the whole exchange about one message. The lease of a deliverer is longer.
 MESSAGE_TIMEOUT_S = 15.0
 
 _TAKEN = 250
@@ -96,7 +96,8 @@ class Connection(flask_mail.Connection):
             self._begin_anew()
             is_general = not self.is_open or isinstance(error, smtplib.SMTPSenderRefused)
             raise MessageFailed(_told(error), is_general=is_general) from error
-        flask_mail.email_dispatched.send(current_app._get_current_object(), message=message)  # type: ignore[attr-defined]
+        sender = current_app._get_current_object()  # type: ignore[attr-defined] # only the proxy has it
+        flask_mail.email_dispatched.send(sender, message=message)
 
     def close(self) -> None:
         """Close the connection without QUIT."""
@@ -130,7 +131,7 @@ class Connection(flask_mail.Connection):
         if settings.secrets_in_clear:
             return self._greeted(None)
         try:
-            # As between any two mail servers, encryption without a checked certificate is better than none.
+            # As between mail servers in general, encryption without a checked certificate is better than none.
             return self._greeted(_context_for_anybody())
         except (smtplib.SMTPNotSupportedError, smtplib.SMTPResponseException, ssl.SSLError):
             return self._greeted(None)
@@ -180,38 +181,20 @@ class Mailer(flask_mail.Mail):
 class Mail(flask_mail.Message):
     """A mail to one recipient, whose address may be in any script. Its bytes are written at once.
 
-    Raises ValueError for an address that cannot be written into a mail.
+    `identity` becomes its Message-ID, at the sender's domain, and the boundary between its parts. Raises ValueError
+    for an address that cannot be written into a mail.
     """
 
-    def __init__(
-        self,
-        *,
-        to: str,
-        message_id: str,
-        boundary: str,
-        subject: str,
-        body: str,
-        html: str,
-        date: float,
-        off_url: str | None = None,
-    ) -> None:
+    def __init__(self, letter: mime.Letter, *, to: str, identity: str, date: float, off_url: str | None = None) -> None:
         # The base class's __init__ is not called, because it looks up this host's name for an id that is not needed.
         sender = current_app.extensions["mail"].default_sender
         self.sender = sender
-        self.subject = subject
-        self.msgId = message_id
+        self.subject = letter.subject
+        self.msgId = mime.message_id(identity, sender)
         self.to_address = mime.envelope_address(to)
         self.recipients = [self.to_address]
         self.content = mime.write(
-            sender=mime.sender_header(sender),
-            to=self.to_address,
-            subject=subject,
-            date=date,
-            message_id=message_id,
-            boundary=boundary,
-            text=body,
-            html=html,
-            off_url=off_url,
+            letter, sender=sender, to=self.to_address, identity=identity, date=date, off_url=off_url
         )
 
     def as_bytes(self) -> bytes:
@@ -329,7 +312,7 @@ def _address_of(sender: str) -> str:
 
 
 def _refusal(replies: Sequence[tuple[int, bytes]], sender: str, recipient: str) -> smtplib.SMTPException | None:
-    """Return what is wrong, judged by the replies so far to MAIL, RCPT and DATA; None if nothing is."""
+    """Return the fault that the replies to MAIL, RCPT and DATA show so far, or None."""
     for (code, reply), wanted in zip(replies, _ENVELOPE_TAKEN, strict=False):
         if code not in wanted:
             errors: tuple[smtplib.SMTPException, ...] = (

@@ -1,4 +1,4 @@
-"""Atomic blocks, which write all or nothing, and moments, which read everything as of one time.
+"""Atomic blocks, which write all or nothing, and moments, whose reads all see the same time.
 
 MongoDB's transactions are called *atomic blocks* here, because in a bank a transaction is
 something else.
@@ -59,7 +59,7 @@ def atomically(
     contended = False
     with spans.span("block"), client.database().client.start_session() as session:
         for attempt in itertools.count():
-            # `pymongo.timeout` replaces the client's own time-out, so that is applied here again.
+            # `pymongo.timeout` replaces the client's own time-out, so it has to be applied here again.
             allowance_s = max(min(limit_s - (time.monotonic() - begun), client.timeout_s()), 0.001)
             try:
                 with pymongo.timeout(allowance_s):
@@ -78,7 +78,7 @@ def atomically(
                 if not (_is_transient(error) or is_lost_race(error)):
                     raise
                 pause_s = random.uniform(0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempt, 16)))
-                # Wait for a failover too, but not as long as for conflicts, which others resolve by committing.
+                # Wait for a failover too, but not as long as for conflicts, which end when others commit.
                 away = isinstance(error, ConnectionFailure)
                 contended = not away
                 if time.monotonic() - begun + pause_s >= (min(limit_s, client.timeout_s()) if away else limit_s):
@@ -96,10 +96,10 @@ def atomically(
 
 
 def insert(collection: str, documents: Sequence[client.Document], session: ClientSession) -> None:
-    """Insert documents, which have their `_id`s, in an atomic block. They must fit into one command of 16 MB.
+    """Insert documents that have their `_id`s, in an atomic block. They must fit into one command of 16 MB.
 
-    It is one command and nothing else: `insert_many` prepares for much that cannot happen in a block, and takes half
-    as long again. Raises as `insert_many` does.
+    It sends one plain command: `insert_many` prepares for much that cannot happen in a block, and takes half as long
+    again. Raises what `insert_many` raises.
     """
     if not documents:
         return
@@ -121,8 +121,10 @@ def duplicate_key(error: PyMongoError) -> frozenset[str] | None:
     return frozenset(details.get("keyPattern", {}))
 
 
-def is_away(error: PyMongoError) -> bool:
+def is_away(error: Exception) -> bool:
     """Tell whether `error` means that the database cannot be reached or does not answer, rather than a bug."""
+    if not isinstance(error, PyMongoError):
+        return False
     if isinstance(error, ConnectionFailure) or error.timeout:
         return True
     # A primary that steps down, shuts down or recovers answers with one of these.
@@ -136,7 +138,7 @@ def _is_transient(error: PyMongoError) -> bool:
 
 
 def _commit(session: ClientSession) -> None:
-    # If the result is unknown, only the commit is tried again: it may have happened, and the block must not run twice.
+    # If the result is unknown, only the commit is tried again: it may have succeeded, and the block must not run twice.
     while True:
         try:
             session.commit_transaction()

@@ -17,11 +17,11 @@ from app.telemetry import spans
 Document = dict[str, Any]
 
 DATABASE_NAME_DEFAULT = "fincore"
-# As the database's own log and profile call this program.
+# The name of this program in the database's log and profile.
 APP_NAME = "fincore"
 HEARTBEAT_MS = 2_000
 POOL_SIZE_MAX = 200
-# For what may take long, such as building an index. With None, the client's own limit would still hold.
+# For work that may take long, such as building an index. None would leave the client's own limit in force.
 NO_LIMIT_S = 7 * 24 * 3_600
 
 
@@ -57,7 +57,7 @@ def use(database: Database[Document]) -> None:
 
 
 def close() -> None:
-    """Close this process's client, if it has one. The next use opens another."""
+    """Close this process's client, if it has one. The next use opens another one."""
     global _connection
     with _lock:
         if _connection is not None and _connection.pid == os.getpid():

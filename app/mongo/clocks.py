@@ -34,7 +34,7 @@ def check(primary: datetime, *, asked: datetime) -> None:
 
 
 def now(session: ClientSession) -> datetime:
-    """Return the primary's time, for an atomic block that makes no other read that could bring it along.
+    """Return the primary's time, for an atomic block without another read that could bring the time along.
 
     Raises ServiceUnavailable as `check` does.
     """
@@ -48,13 +48,13 @@ def now(session: ClientSession) -> datetime:
 
 
 def causal(session: ClientSession) -> Timestamp:
-    """Return the cluster time that an atomic block knows by now. One that has asked for nothing knows the beginning.
+    """Return the latest cluster time that an atomic block has seen; the zero time if it has read nothing yet.
 
-    If a block reads what another one wrote, its causal time is later than the other's, because the other's commit moved
-    the cluster's time on, and every answer of the database tells the time.
+    If a block reads what another one wrote, its causal time is later than the other's, because the other's commit
+    advanced the cluster's time, and every answer of the database carries that time.
     """
     told = session.cluster_time
-    # A server that cannot sign the cluster's time yet, just after the start of a new replica set, does not tell it.
+    # Just after the start of a new replica set, a server cannot sign the cluster's time yet, and does not send it.
     time = session.operation_time if told is None else told["clusterTime"]
     return _BEGINNING if time is None else Timestamp(time.time, time.inc)
 

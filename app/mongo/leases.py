@@ -1,4 +1,4 @@
-"""Leases: only one holder on all hosts has a lease of a given name at a time. And signs of life, which many may give.
+"""Leases, each of which only one process on all hosts holds at a time, and signs of life, which many may give.
 
 A document: {_id: the name, holder, until}. The primary's clock decides when a lease or a sign ends.
 """
@@ -38,7 +38,7 @@ def own_name() -> str:
 
 
 def shown(holder: str) -> str:
-    """Return a holder's name as operators know it."""
+    """Return a holder's name in the operators' words."""
     host, pid, _ = [*holder.split(" "), "", ""][:3]
     return f"process {pid} on {host}" if pid else holder
 
@@ -49,7 +49,7 @@ def acquire(name: str, duration: timedelta) -> bool:
 
 
 def holder_of(database: Database[Document], name: str) -> str | None:
-    """Return who holds the lease now, or None."""
+    """Return the present holder of the lease, or None."""
     is_running = {"$expr": {"$gt": ["$until", "$$NOW"]}}
     found = database.leases.find_one({"_id": name, **is_running})
     return found["holder"] if found else None
@@ -119,7 +119,7 @@ class _Keeper:
 
 
 def _take(database: Database[Document], name: str, duration: timedelta) -> str | None:
-    """Take or extend the lease if it is free or one's own; return who holds it, or None if that is not known."""
+    """Take the lease if it is free, or extend one's own. Return who holds it, or None if that is not known."""
     own = own_name()
     is_ours: Document = {"$or": [{"$eq": ["$holder", own]}, {"$lte": [{"$ifNull": ["$until", _LONG_AGO]}, "$$NOW"]}]}
     until = {"$add": ["$$NOW", int(duration.total_seconds() * 1000)]}
@@ -144,11 +144,11 @@ def _take(database: Database[Document], name: str, duration: timedelta) -> str |
 
 
 def give_sign(name: str, duration: timedelta) -> None:
-    """Say that a process of this kind is alive, and counts as such for `duration`. Any number of them may say so."""
+    """Give a sign of life that counts for `duration`. Any number of processes of this kind may give one."""
     until = {"$add": ["$$NOW", int(duration.total_seconds() * 1000)]}
     database().leases.update_one({"_id": name}, [{"$set": {"holder": own_name(), "until": until}}], upsert=True)
 
 
 def has_sign(name: str) -> bool:
-    """Tell whether a process of this kind counts as alive."""
+    """Tell whether any process of this kind counts as alive."""
     return holder_of(database(), name) is not None

@@ -16,15 +16,15 @@ from app.errors import InvalidCursor
 from app.mongo.client import Document
 from app.mongo.reads import aggregate
 
-# A page looks at no more items than this, which takes about a tenth of a second, whatever its filter rejects.
+# A page looks at no more items than this, which takes about a tenth of a second, however many its filter rejects.
 SEARCHED_MAX = 50_000
-# A page first looks at this many items for each that it may hold, because most filters reject few.
+# A page first looks at this many items for each one that it may hold, because most filters reject few.
 FIRST_LOOK = 3
 
 # The place of an item in a list: its time, and its id among items of the same time.
 Position = tuple[datetime | DatetimeMS, ObjectId]
 
-# How to read what is only to be shown: times as MongoDB has them.
+# How documents are read that are only shown: their times stay as MongoDB has them.
 AS_STORED: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
@@ -50,9 +50,9 @@ def behind(time: str, position: Position | None) -> list[Document]:
 def first_of_each(collection: str, parts: Sequence[tuple[Document, str]], *, time: str, limit: int) -> list[Document]:
     """Return the newest documents of several parts, up to `limit` of each, newest first, in one round trip.
 
-    A part is a query and the name of the index that answers it. Only the first part can be held to its index. So the
-    others must be queries that no other index answers. The documents are to be shown, so their times stay as MongoDB
-    has them: to make aware ones of them would be a third of the decoding.
+    A part is a query and the name of the index that answers it. Only the first part can be forced to use its index, so
+    the others must be queries that no other index answers. The documents are only shown, so their times stay as MongoDB
+    has them: converting them would be a third of the decoding.
     """
     order = dict(newest_first(time))
     (first, hint), *others = parts
@@ -61,7 +61,7 @@ def first_of_each(collection: str, parts: Sequence[tuple[Document, str]], *, tim
         pipeline: list[Document] = [{"$match": other}, {"$sort": order}, {"$limit": limit}]
         stages.append({"$unionWith": {"coll": collection, "pipeline": pipeline}})
     found = aggregate(collection, stages, codec=AS_STORED, hint=hint)
-    # Each part is in order, which makes this a merge.
+    # Each part is in order, so this is a merge.
     found.sort(key=lambda document: (int(document[time]), document["_id"]), reverse=True)
     return found
 
@@ -75,9 +75,9 @@ def search(
     limit: int,
     hint: str | None = None,
 ) -> tuple[list[Document], Position | None]:
-    """Return up to `limit` documents, newest first, and where to go on if the search stopped before it was through.
+    """Return up to `limit` documents, newest first, and where to go on if the search stopped early.
 
-    An index leads to the documents `among` which those `wanted` are searched for. Only SEARCHED_MAX are looked at.
+    An index finds the documents `among`; those that match `wanted` are returned. Only SEARCHED_MAX are looked at.
     """
     order = newest_first(time)
     source = collection.find(among).sort(order)
@@ -102,5 +102,5 @@ def search(
     last = next(source.skip(SEARCHED_MAX - 1).limit(1), None)
     if last is None:
         return found, None
-    # What was added between the two reads makes the second one stop sooner, but never before what was found.
+    # Documents that were added between the two reads make the second one stop sooner, but never before those found.
     return found, min((document[time], document["_id"]) for document in (last, *found[-1:]))

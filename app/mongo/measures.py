@@ -31,7 +31,7 @@ class CommandTimer(monitoring.CommandListener):
         self._histograms: dict[str, Histogram] = {}
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Pass over it. The answer tells how long the command took."""
+        """Do nothing. The answer tells how long the command took."""
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         self._add(event)

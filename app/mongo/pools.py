@@ -1,7 +1,7 @@
-"""Counts this process's connections to MongoDB, for Prometheus: how many there are, and how many were taken at once.
+"""Counts this process's connections to MongoDB, for Prometheus: how many there are, and how many were in use at once.
 
-The driver tells of each connection that is taken or given back, which is often. So that is only reckoned here, and a
-background task notes the result every few seconds.
+The driver reports each connection that is taken or given back, which is often. So this only counts, and a background
+task exports the result every few seconds.
 """
 
 import threading
@@ -23,7 +23,7 @@ class PoolWatch(monitoring.ConnectionPoolListener):
         self._taken_at_once = 0
 
     def note(self) -> float:
-        """Note the numbers since the last note, and return after how many seconds to call this again."""
+        """Export the numbers since the last call, and return after how many seconds to call this again."""
         with self._lock:
             taken_at_once, self._taken_at_once = self._taken_at_once, self._taken
         metrics.MONGO_CONNECTIONS.set(self._open)
@@ -49,16 +49,16 @@ class PoolWatch(monitoring.ConnectionPoolListener):
             self._taken -= 1
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
-        """Pass over it, as over all that follow: the connections tell enough."""
+        """Do nothing, as in all methods below: the events of the connections tell enough."""
 
     def pool_ready(self, event: monitoring.PoolReadyEvent) -> None:
         """Pass over it."""
 
     def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None:
-        """Pass over it. Each of its connections is closed, and says so."""
+        """Do nothing. Each of the connections is closed, and reports that."""
 
     def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
-        """Pass over it. Each of its connections is closed, and says so."""
+        """Do nothing. Each of the connections is closed, and reports that."""
 
     def connection_ready(self, event: monitoring.ConnectionReadyEvent) -> None:
         """Pass over it."""
@@ -67,7 +67,7 @@ class PoolWatch(monitoring.ConnectionPoolListener):
         """Pass over it."""
 
     def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
-        """Pass over it. The request that failed is counted."""
+        """Do nothing. The failed request is counted."""
 
 
 watch = PoolWatch()

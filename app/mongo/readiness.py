@@ -37,7 +37,7 @@ def check_database(uri: str, *, timeout_ms: int) -> None:
 def check_schema(database: Database[Document]) -> None:
     """Raise NotReady unless the schema is there, is at least as new as this program, and lets this program use it.
 
-    A newer schema lets the release before go on until `flask db finish`.
+    A newer schema admits the previous release until `flask db finish`.
     """
     try:
         documents = {each["_id"]: each for each in database["schema"].find({"_id": {"$in": ["version", "restore"]}})}
@@ -73,7 +73,7 @@ def check_schema(database: Database[Document]) -> None:
 
 
 def block_lifetime_s(client: MongoClient[Document]) -> int | None:
-    """Return after how long the server aborts an open atomic block by itself, or None if it does not tell."""
+    """Return after how long the server aborts an open atomic block by itself, or None if it does not say."""
     name = "transactionLifetimeLimitSeconds"
     with contextlib.suppress(OperationFailure):
         return int(client.admin.command({"getParameter": 1, name: 1})[name])

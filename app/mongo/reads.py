@@ -8,17 +8,17 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from app.mongo.client import Document, database
 
-# All that is found comes in the first answer, unless it is more than a message may have.
+# Everything comes in the first answer, unless it is too large for one message.
 FOUND_AT_ONCE_MAX = 100_000
 
 
 def aggregate(
     collection: str, stages: list[Document], *, codec: CodecOptions[Document] | None = None, hint: str | None = None
 ) -> list[Document]:
-    """Return what the aggregation finds, as it is committed on a majority.
+    """Return what the aggregation finds among the writes that a majority has.
 
-    It is asked for by a plain command, for which the driver does less than for a cursor. The driver would not repeat
-    that after a failover. So if it fails, or if there is more than an answer may have, a cursor asks once more.
+    It is sent as a plain command, for which the driver does less than for a cursor. But the driver does not repeat
+    commands after a failover. So if it fails, or if one answer is not enough, a cursor asks again.
     """
     options: dict[str, Any] = {} if hint is None else {"hint": hint}
     command = {
@@ -39,7 +39,7 @@ def aggregate(
         if not cursor["id"]:
             found: list[Document] = cursor["firstBatch"]
             return found
-        # The server ends it by itself too, only later.
+        # Otherwise the server ends it, only later.
         with contextlib.suppress(PyMongoError):
             source.command("killCursors", collection, cursors=[cursor["id"]])
     return list(source.get_collection(collection, codec_options=codec).aggregate(stages, **options))

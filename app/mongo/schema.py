@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 # Raise this by one with the first change below after a release, so that a newer program refuses an older database, and
-# add the migrations to it. What is added must not disturb the release before: `app/mongo/migrations/` says how.
+# add the migrations to it. Additions must not disturb the previous release: `app/mongo/migrations/` says how.
 SCHEMA_VERSION = 2
 ROLE = "fincore_app"
 
@@ -114,7 +114,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         },
         # `incoming_holds` counts the holds ever placed in the account's favour. Because each hold writes it, a hold and
         # a close that race conflict, and MongoDB lets only one through.
-        # The release before writes no `number`; an upgrade adds it.
+        # The previous release writes no `number`; an upgrade adds it.
         {"user": _ID, "name": _optional(_STRING), "incoming_holds": _MONEY, "number": _NUMBER},
     ),
     "payees": _document(
@@ -174,7 +174,7 @@ VALIDATORS: dict[str, dict[str, Any]] = {
         # Version 1 wrote `blocked_until`, and may still run while the database is brought up to date.
         {"last_failure_at": _DATE, "blocked_until": _DATE},
     ),
-    # From where a user came: a hash of both, which says neither.
+    # From which network a user came: a hash of both, which reveals neither.
     "known_clients": _document({"_id": _STRING, "expires_at": _DATE}),
     "rate_limits": _document({"_id": _STRING, "count": _COUNT, "expires_at": _DATE}),
     "outbox": _document(
@@ -341,12 +341,12 @@ INDEXES: dict[str, list[IndexModel]] = {
     "webhooks": [
         IndexModel([("user", ASCENDING), ("slot", ASCENDING)], unique=True),
         IndexModel("due_at", partialFilterExpression={"due_at": {"$exists": True}}),
-        # Whether anybody has one that is called.
+        # Whether anybody has an enabled webhook.
         IndexModel("status", partialFilterExpression={"status": "ACTIVE"}),
     ],
     "webhook_deliveries": [
         IndexModel([("webhook", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
-        # What is to be sent, in order, and when the next of it is due.
+        # The messages to send, in order, and when the next one is due.
         IndexModel(
             [("webhook", ASCENDING), ("number", ASCENDING), ("next_attempt_at", ASCENDING)],
             partialFilterExpression={"status": "PENDING"},
@@ -372,7 +372,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         ),
         IndexModel("position", partialFilterExpression={"position": {"$exists": True}}),
         IndexModel([("causal", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"unplaced": True}),
-        # Without a position a document is not in it, so that postings do not pay for it.
+        # A document without a position is not in it, so that postings do not pay for this index.
         IndexModel(
             [("readers", ASCENDING), ("position", ASCENDING)], partialFilterExpression={"position": {"$exists": True}}
         ),

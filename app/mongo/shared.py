@@ -1,8 +1,8 @@
 """Shared reads: threads that read the same kind of thing at the same time share one query.
 
 A caller that comes while a query is under way waits for the next query, so that it still
-sees everything committed before it asked. This is not a cache: answers are not kept. A lone
-caller does not wait.
+sees everything committed before it asked. This is not a cache, because answers are not kept.
+A lone caller does not wait.
 """
 
 import copy
@@ -50,7 +50,7 @@ class SharedRead(Generic[Key, Found]):
         self._is_busy = False
 
     def read(self, keys: Collection[Key]) -> dict[Key, Found]:
-        """Return what was found, by key; raises what `find` raises."""
+        """Return the found values by key; raises what `find` raises."""
         question: _Question[Key, Found] = _Question(keys)
         with self._mutex:
             self._waiting.append(question)
@@ -71,7 +71,7 @@ class SharedRead(Generic[Key, Found]):
         return question.answer
 
     def _leave(self, question: _Question[Key, Found]) -> None:
-        """Remove a caller that was interrupted while it waited from the queue, and from the lead."""
+        """Remove a caller that was interrupted while it waited, from the queue and from the lead."""
         with self._mutex:
             if question in self._waiting:
                 self._waiting.remove(question)
@@ -94,7 +94,7 @@ class SharedRead(Generic[Key, Found]):
             with self._mutex:
                 asked = self._take()
             self._ask(asked)
-        except Exception as error:  # noqa: BLE001 -- it belongs to all who asked, in their own threads
+        except Exception as error:  # noqa: BLE001 -- it belongs to all callers, in their own threads
             for question in asked:
                 question.error = error
         except BaseException:

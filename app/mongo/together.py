@@ -1,11 +1,11 @@
 """Small reads of several kinds in one query, shared by all threads that read at the same moment.
 
     find(USERS, [user_id])                                 documents by their keys
-    expect([(ACCOUNTS, id), (HEADS, id)]); find(…)         what this thread asks for next is read with it
+    expect([(ACCOUNTS, id), (HEADS, id)]); find(…)         reads the expected documents too, for later calls
 
-Each round trip costs more than what it brings. So a request names beforehand what it is about to read, and all of that
-comes with its first read, which is the check of its token. Nothing is kept: each document is handed out once, to
-the request that it was read for, and it was read after that request came. See `shared` for how threads share.
+A round trip costs more than the read itself. So a request says beforehand what it is about to read, and gets all of it
+with its first read, which checks its token. Nothing is cached: each document is handed out once, to the request for
+which it was read, and it was read after that request came. `shared` says how threads share a query.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from app.mongo.shared import SharedRead
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """What can be found in a collection: the stages of an aggregation that finds documents for some keys.
+    """A kind of document, given by the stages of an aggregation that finds such documents for some keys.
 
     There is at most one document for each key, which has the key as its `_id`.
     """
@@ -45,18 +45,18 @@ _brought: ContextVar[dict[Key, Document | None] | None] = ContextVar("brought", 
 
 
 def expect(keys: Iterable[Key]) -> None:
-    """Let this thread's next `find` bring what is found for these keys too, for later calls of `find`."""
+    """Make this thread's next `find` also read the documents with these keys, for later calls of `find`."""
     _expected.set(tuple(keys))
 
 
 def forget() -> None:
-    """Drop what was expected or brought and not asked for. A thread does so before each request."""
+    """Forget what was expected, or read but not asked for. A thread calls this before each request."""
     _expected.set(())
     _brought.set(None)
 
 
 def find(kind: Kind, keys: Collection[Any]) -> dict[Any, Document]:
-    """Return the documents that exist, by their keys, as they are committed when this is called, or were expected."""
+    """Return the existing documents by their keys. They are as of this call, or of the one that expected them."""
     if not keys:
         return {}
     asked = [(kind, key) for key in keys]
@@ -79,12 +79,12 @@ def _find_in_one_query(keys: Collection[Key]) -> dict[Key, Document]:
     by_kind: dict[Kind, list[Any]] = defaultdict(list)
     for kind, key in keys:
         by_kind[kind].append(key)
-    # By their names, so that accounts are read before entries, and an account's first entry is never missed.
+    # In the order of names, so that accounts are read before entries, and no account's first entry is missed.
     kinds = sorted(by_kind, key=lambda kind: kind.collection)
     first, *others = (kind.stages(by_kind[kind]) for kind in kinds)
     pipeline = list(first)
     for number, stages in enumerate(others, 1):
-        # Says of what kind a document is. To put the document into another one would cost more than all else here.
+        # Says which kind a document is. To wrap the document in another one would cost more than everything else here.
         marked = {"$set": {_KIND: {"$literal": number}}}
         pipeline.append({"$unionWith": {"coll": kinds[number].collection, "pipeline": [*stages, marked]}})
     found = aggregate(kinds[0].collection, pipeline)

@@ -19,12 +19,12 @@ from app.outbox import messages
 from app.outbox import repository as outbox
 from app.payees import repository
 
-# Bounds the cost of the list, which reads the accounts of all.
+# Bounds the cost of the list, which reads the accounts of all payees.
 PAYEES_PER_USER_MAX = 500
-# How much is shown of the first name, and of a name that is one word, in characters as people count them.
+# How many characters, as people count them, are shown of the first name, and of a name that is one word.
 FIRST_NAME_LENGTH_MAX = 20
 ONE_WORD_LENGTH_MAX = 4
-# No script puts more marks on one letter; more are meant to cover what stands around it.
+# No script puts more marks on one letter. More of them are meant to cover the text around it.
 MARKS_MAX = 4
 _CUT = "…"
 _JOINERS = "\u200c\u200d"
@@ -33,8 +33,8 @@ _JOINERS = "\u200c\u200d"
 def look_up(number: AccountNumber) -> Document:
     """Return the account's currency, and its holder as a payer may see them; raises PayeeNotFound.
 
-    Accounts that cannot be paid to are not found: those of the bank, and closed ones. Frozen ones are, because that an
-    account is frozen concerns its owner alone. The reads are the same whether it is found or not.
+    Accounts that cannot be paid to are not found: those of the bank, and closed ones. Frozen ones are found, because a
+    freeze concerns the owner alone. The reads are the same whether the account is found or not.
     """
     account_id = ledger.ids_of([number])[number]
     (shown,) = _as_seen([Document(account=account_id, number=number)])
@@ -49,10 +49,10 @@ def list_payees(*, user_id: ObjectId) -> list[Document]:
 
 
 def save_payee(*, user_id: ObjectId, number: AccountNumber, name: str) -> tuple[Document, bool]:
-    """Save a payee under a name of the user's own; return it, and whether it had been saved so before.
+    """Save a payee under a name of the user's own; return it, and whether it was saved under this name before.
 
     Raises PayeeNotFound as `look_up` does, and ValidationFailed if the number is saved under another name or the user
-    has saved PAYEES_PER_USER_MAX. Saves of the same moment do not see each other, so there may be a few more.
+    has saved PAYEES_PER_USER_MAX. Saves at the same moment do not see each other, so there may be a few more.
     """
     found = look_up(number)
     payee = {
@@ -76,7 +76,7 @@ def save_payee(*, user_id: ObjectId, number: AccountNumber, name: str) -> tuple[
             return {**found, **payee}, False
     except DuplicateKeyError:
         pass
-    # Read only after a refusal: the index decides, and what it refused is there.
+    # Read only after a refusal: the index decides, and the document that it found is there.
     saved = repository.find_payee_by_number(user_id, number)
     if saved is None:
         most = f"A user saves at most {PAYEES_PER_USER_MAX} payees. Delete one that you no longer pay."
@@ -106,7 +106,7 @@ def _as_seen(payees: Collection[Document]) -> list[Document]:
     """Return the payees with the `currency` and the `holder` of their accounts, and whether they are `closed`."""
     accounts = ledger.accounts({payee["account"] for payee in payees}) if payees else {}
     owners = {account.user for account in accounts.values() if account.user is not None}
-    # A lookup that finds nothing asks for somebody too, so that it does not answer sooner.
+    # A lookup that finds nothing asks for somebody too, so that it does not answer faster.
     people = recipients(owners or {payee["account"] for payee in payees})
     return [{**payee, **_holder(accounts.get(payee["account"]), people)} for payee in payees]
 
@@ -122,10 +122,10 @@ def _holder(account: Account | None, people: dict[ObjectId, Any]) -> Document:
 
 
 def shortened(name: str) -> str:
-    """Return a name so that who knows its bearer recognises it, and who does not learns little: `Asha R.`.
+    """Return a name shortened so that friends recognise it and strangers learn little: `Asha R.`.
 
-    Of several words it is the first one and the initial of the last. Of a single word, or if the first one looks like
-    an address or a telephone number, it is the first half of it, at most ONE_WORD_LENGTH_MAX characters.
+    Of several words, the first one and the initial of the last remain. Of a single word, or of a first word that looks
+    like an address or a telephone number, the first half remains, at most ONE_WORD_LENGTH_MAX characters.
     """
     parts = (list(_characters(word)) for word in unicodedata.normalize("NFC", name).split())
     words = [word for word in parts if word]
@@ -140,7 +140,7 @@ def shortened(name: str) -> str:
 
 
 def _characters(word: str) -> Iterator[str]:
-    """Yield the characters as people count them: each with its marks and with what joins it to the next one."""
+    """Yield the characters as people count them: each with its marks and with joiners to the next one."""
     character = ""
     for code_point in word:
         is_mark = unicodedata.category(code_point).startswith("M")

@@ -1,1 +1,1 @@
-"""The processes that the bank runs in: how much of them heavy work may take, and when they end."""
+"""The processes that the bank runs in: what they do unasked, how much heavy work they may do, and when they end."""

@@ -105,7 +105,7 @@ class MailPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TracePolicy:
-    """Where spans go, by OTLP over HTTP, and as whose."""
+    """Where spans go, by OTLP over HTTP, and under which name. Without a URL, no spans are made."""
 
-    url: str
+    url: str | None = None
     service_name: str = "fincore"

@@ -6,6 +6,7 @@
 import re
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
@@ -15,8 +16,9 @@ from pymongo.uri_parser import parse_uri
 from app.money import is_currency as is_currency_code
 from app.networks import parse_address, parse_networks
 from app.settings.secret_strength import fault_of_key, fault_of_secret
-from app.telemetry import spans
 
+# What `requirements-otel.txt` installs.
+_TRACING_PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _RATE = re.compile(r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)")
 _PUBLIC_URL = re.compile(
     r"(?P<scheme>https?)://(?:(?P<name>[a-z0-9][a-z0-9.-]*)|\[(?P<address>[0-9a-f:.]+)\])(?::(?P<port>[1-9]\d{0,4}))?/?"
@@ -117,8 +119,15 @@ def is_trace_collector(value: str) -> None:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValidationError("It is not the address of a collector, such as http://127.0.0.1:4318.")
-    if not spans.is_installed():
+    if not _can_trace():
         raise ValidationError(
             "It asks for traces, and OpenTelemetry is not installed. Install it (pip install --require-hashes -r "
             "requirements-otel.txt), or remove the variable."
         )
+
+
+def _can_trace() -> bool:
+    try:
+        return all(find_spec(name) for name in _TRACING_PACKAGES)
+    except ModuleNotFoundError:
+        return False

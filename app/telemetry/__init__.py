@@ -1,1 +1,1 @@
-"""What the bank counts and times, for those who watch over it."""
+"""What the bank logs, counts and times, for those who operate it."""

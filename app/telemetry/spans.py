@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http import HTTPStatus
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pymongo import monitoring
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
-    from app.settings.policies import TracePolicy
-
-# What `requirements-otel.txt` installs.
-_PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _NANOSECONDS_PER_MICROSECOND = 1_000
 # Commands that the driver sends by itself.
 _SILENT = frozenset({"hello", "ping", "endSessions", "killCursors"})
@@ -32,21 +27,13 @@ _provider: TracerProvider | None = None
 _tracer: Tracer | None = None
 
 
-def is_installed() -> bool:
-    """Tell whether the packages are there that spans need."""
-    try:
-        return all(find_spec(name) for name in _PACKAGES)
-    except ModuleNotFoundError:
-        return False
-
-
-def configure(policy: TracePolicy | None, *, version: str) -> None:
-    """Send spans as the policy says, or with None make none. Call it after a fork, because a thread sends them."""
+def configure(url: str | None, *, service_name: str = "fincore", version: str) -> None:
+    """Send spans to `url`, or make none if it is None. Call it after a fork, because a thread sends them."""
     global _provider, _tracer
     if _provider is not None:
         _provider.shutdown()
     _provider = _tracer = None
-    if policy is None:
+    if url is None:
         return
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
@@ -54,9 +41,9 @@ def configure(policy: TracePolicy | None, *, version: str) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     # The SDK reads the other variables of OpenTelemetry itself, such as headers and how many traces are kept.
-    resource = Resource.create({"service.name": policy.service_name, "service.version": version})
+    resource = Resource.create({"service.name": service_name, "service.version": version})
     _provider = TracerProvider(resource=resource)
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=policy.url)))
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
     _tracer = _provider.get_tracer("fincore", version)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.web import linking
 
 STATIC = Path(__file__).parent / "static"

@@ -123,7 +123,7 @@ def test_a_wrong_email_and_a_wrong_password_are_one_answer(bank: Bank) -> None:
 def test_a_wrong_email_and_a_wrong_password_take_the_same_time(app: Flask, database: Database[Document]) -> None:
     policy = AuthPolicy("a secret that signs nothing here", bcrypt_rounds=10, delays_guesses=False)
     given = registration()
-    service.register(name=given["name"], email=given["email"], password=given["password"], policy=policy)
+    service.register(service.NewUser(given["name"], given["email"], given["password"]), policy=policy)
 
     def seconds(email: str) -> float:
         # Of the processor, whoever else wants it meanwhile.

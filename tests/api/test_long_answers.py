@@ -13,13 +13,13 @@ from flask import Flask
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure
 
-from app import logs
 from app.http import requests, streams
 from app.http.answers import BrokenOff
 from app.mongo import Document
 from app.runtime import heavy
 from app.statements import printing, queries, service
 from app.statements.press import SILENCE_MAX_S, Press
+from app.telemetry import logs
 from tests.clients import InProcess
 from tests.journals import lengthen
 from tests.logs import let_tell

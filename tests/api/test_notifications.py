@@ -8,8 +8,8 @@ from bson import ObjectId
 from pymongo.database import Database
 from pymongo.errors import WriteError
 
+from app.auth.languages import Language
 from app.auth.service import recipients
-from app.languages import Language
 from app.mongo import Document
 from app.outbox.events import EventType
 from tests.people import Bank, Person

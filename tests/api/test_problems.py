@@ -10,12 +10,13 @@ import structlog
 from bson import Int64, ObjectId
 from pymongo.database import Database
 
-from app import ledger, logs, mongo
+from app import ledger, mongo
 from app.auth.roles import roles_of
 from app.errors import PROBLEMS
 from app.http import problems
 from app.mongo import Document
 from app.settings.policies import MongoPolicy
+from app.telemetry import logs
 from config import Config
 from tests.clients import Answer
 from tests.commands import WITNESSES

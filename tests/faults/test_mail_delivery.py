@@ -11,6 +11,7 @@ from app import mongo
 from app.auth.resets import reset_token
 from app.mail import delivery, desk, smtp
 from app.mail.delivery import Deliverer
+from app.mail.mime import Letter
 from app.mail.smtp import Mail, ServerAway, mail
 from app.mongo import Document, leases
 from app.outbox import messages
@@ -77,12 +78,9 @@ def test_a_line_that_is_a_dot_does_not_end_the_mail(
         with mail.connect() as connection:
             connection.send(
                 Mail(
+                    Letter("₹ and more " * 20, ".\n..\nthe end\n", "<p>.\n.</p>\n" + "long " * 300),
                     to=address,
-                    message_id="<dots@fincore.example>",
-                    boundary="dots",
-                    subject="₹ and more " * 20,
-                    body=".\n..\nthe end\n",
-                    html="<p>.\n.</p>\n" + "long " * 300,
+                    identity="dots",
                     date=0,
                 )
             )

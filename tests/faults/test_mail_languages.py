@@ -12,7 +12,7 @@ from pymongo.database import Database
 
 from app import mongo
 from app.auth import resets
-from app.languages import Language
+from app.auth.languages import Language
 from app.mail import letters
 from app.mail.smtp import mail
 from app.mongo import Document

@@ -11,6 +11,7 @@ import pytest
 from bson import ObjectId
 from markupsafe import escape
 
+from app.auth.languages import Language
 from app.errors import (
     AccountNotActive,
     BalanceLimitExceeded,
@@ -18,7 +19,6 @@ from app.errors import (
     DomainError,
     InsufficientFunds,
 )
-from app.languages import Language
 from app.ledger import chain, journal
 from app.ledger.commands import Transfer
 from app.ledger.journal import DECLINES

@@ -15,9 +15,8 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import logs
 from app.http import requests
-from app.telemetry import metrics
+from app.telemetry import logs, metrics
 from config import ROOT
 from tests.logs import let_tell
 from tests.people import PASSWORD, Bank, new_key

@@ -5,9 +5,13 @@ import threading
 import pytest
 from structlog.testing import CapturingLogger
 
-from app.background import Background, Task
+from app.runtime.background import Background, Task
 
 TIMEOUT_S = 30.0
+
+
+def never(error: Exception) -> bool:
+    return False
 
 
 def test_a_task_is_called_again_after_the_pause_it_asks_for() -> None:
@@ -21,7 +25,7 @@ def test_a_task_is_called_again_after_the_pause_it_asks_for() -> None:
             return 3600.0
         return 0.0
 
-    background = Background([Task("counting", run)])
+    background = Background([Task("counting", run)], is_outage=never)
     background.start()
 
     assert third_call.wait(TIMEOUT_S)
@@ -39,7 +43,7 @@ def test_stopping_waits_for_what_is_under_way_and_ends_the_threads() -> None:
         finished.append(True)
         return 0.0
 
-    background = Background([Task("slow", run)])
+    background = Background([Task("slow", run)], is_outage=never)
     background.start()
     assert begun.wait(TIMEOUT_S)
     threading.Timer(0.02, finish.set).start()
@@ -54,7 +58,7 @@ def test_stopping_tells_each_task_once() -> None:
     told: list[str] = []
     names = ("first", "second")
     tasks = [Task(name, lambda: 3600.0, lambda name=name: told.append(name)) for name in names]  # type: ignore[misc]
-    background = Background(tasks)
+    background = Background(tasks, is_outage=never)
     background.start()
 
     background.stop()
@@ -64,7 +68,7 @@ def test_stopping_tells_each_task_once() -> None:
 
 def test_a_row_of_failures_is_told_once_and_a_new_kind_of_failure_again(monkeypatch: pytest.MonkeyPatch) -> None:
     told = CapturingLogger()
-    monkeypatch.setattr("app.background.log", told)
+    monkeypatch.setattr("app.runtime.background.log", told)
     kinds: list[type[Exception]] = [ValueError, ValueError, KeyError, KeyError, ValueError]
     over = threading.Event()
 
@@ -74,7 +78,7 @@ def test_a_row_of_failures_is_told_once_and_a_new_kind_of_failure_again(monkeypa
             return 3600.0
         raise kinds.pop(0)
 
-    background = Background([Task("failing", run)], pause_after_failure_s=0)
+    background = Background([Task("failing", run)], is_outage=never, pause_after_failure_s=0)
     background.start()
     assert over.wait(TIMEOUT_S)
     background.stop()

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from bson import ObjectId
 
-from app.languages import Language
+from app.auth.languages import Language
 from app.ledger.journal import DECLINES, HOLD_EXPIRED
 from app.mail import digests, letters
 from app.mail.catalogues import catalogue, read
 from app.mail.columns import padded, width, wrapped
+from app.mail.mime import Letter
 from app.outbox.messages import MessageKind, OutboxMessage
 from tests.catalogues import LABEL_COLUMNS_MAX, faults
 from tests.letters import ACCOUNT, AT, FORMS, MONEY
@@ -40,7 +41,7 @@ class Remembered(dict[str, str]):
         return super().__getitem__(key)
 
 
-def digests_of_all(language: Language) -> Iterator[letters.Letter]:
+def digests_of_all(language: Language) -> Iterator[Letter]:
     """Yield digests of one and of many, with all the rows that there are."""
     frozen = [OutboxMessage("account_frozen", ObjectId(), {**ACCOUNT, "account": ObjectId()}) for _ in range(502)]
     both = [OutboxMessage("money_sent", ObjectId(), {**MONEY, "is_payer": is_payer}) for is_payer in (True, False)]
@@ -48,8 +49,10 @@ def digests_of_all(language: Language) -> Iterator[letters.Letter]:
         if kind in digests.KINDS:
             told = OutboxMessage(kind, ObjectId(), payload)
             yield digests.render([told], reader="Asha", language=language)
-            yield digests.render([told, frozen[0]], reader="Asha", language=language, deferred=True)
-            yield digests.render([told, frozen[0]], reader="Asha", language=language, chosen=True)
+            yield digests.render(
+                [told, frozen[0]], reader="Asha", language=language, occasion=digests.Occasion.DEFERRED
+            )
+            yield digests.render([told, frozen[0]], reader="Asha", language=language, occasion=digests.Occasion.CHOSEN)
     for count in (501, 502):
         yield digests.render(frozen[:count], reader="Asha", language=language)
     yield digests.render(both, reader="Asha", language=language, public_url="https://bank.example")

@@ -8,8 +8,8 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.auth.languages import Language
 from app.auth.preferences import DEFAULTS, SECURITY, Frequency, Preferences
-from app.languages import Language
 from app.mail.choices import CLOSES_BEFORE, DIGEST_HOUR, next_digest, obey, type_of
 from app.mail.parcels import Parcel
 from app.outbox.events import TYPE_OF_KIND, EventType

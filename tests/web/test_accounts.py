@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
-from app.languages import Language
+from app.auth.languages import Language
 from tests.people import Bank, Person, new_key
 from tests.web.conftest import sign_in
 

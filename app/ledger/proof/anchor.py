@@ -1,8 +1,8 @@
-"""Anchors: signed summaries of the ledger at a moment, to be kept where nobody who can write to the database can write.
+"""Anchors: signed summaries of the ledger at one moment. They are kept where no user of the database can write.
 
-Somebody who can change everything in the database can make a false ledger that is sound,
-for example by cutting a transfer off both journals or by removing a decline. An anchor shows
-it. Its first line is a JSON Web Signature over the counts of records and over a hash of the
+Somebody who can change everything in the database can make a false ledger that is consistent,
+for example by cutting a transfer off both journals or by removing a decline. An anchor reveals
+that. Its first line is a JSON Web Signature over the counts of records and over a hash of the
 lines that follow. Each of these has an account's id, and the sequence and hash of its head.
 """
 

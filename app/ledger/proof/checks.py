@@ -31,7 +31,7 @@ from app.ledger.records import (
 )
 from app.mongo import Document
 
-# A RELEASE is missing here, because money set aside is given back whatever the account's status is.
+# RELEASE is not here, because money that was set aside is given back whatever the account's status is.
 _NEEDS_ACTIVE = (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD)
 # What each type of entry does to the balance and to what is held, and whether it needs an ACTIVE account.
 _EFFECTS = {
@@ -47,9 +47,9 @@ _LINK_2 = struct.Struct(f">32s{CANONICAL_2.format[1:]}")
 
 
 class Upgrade(NamedTuple):
-    """The time in which the release before version 2 of the hash may have written beside the one with it.
+    """The period in which the release with version 1 of the hash may have run beside the one with version 2.
 
-    In milliseconds. `finished` is None as long as it still may.
+    In milliseconds. `finished` is None while it may still run.
     """
 
     begun: int
@@ -81,7 +81,8 @@ class JournalCheck:
         self._overdrawn = False
         # Set after an unreadable entry, because the next one cannot be compared with it.
         self._lost = False
-        # After a fault, the next entry may follow from what was written (above) or from what should have been (here).
+        # After a fault, the next entry may follow from what was written (above) or from what should have been written
+        # (here).
         self._other_hash: bytes | None = None
         self._other_balance: int | None = None
         self._other_held: int | None = None
@@ -105,10 +106,10 @@ class JournalCheck:
             position = self._follow_plain(entries, position + 1)
 
     def _follow_plain(self, entries: Sequence[Row | Document], begin: int) -> int:
-        """Follow the entries from a position on while there is plainly nothing wrong with them; return how far.
+        """Follow the entries from a position on for as long as they are plainly right; return the position reached.
 
-        Almost all entries are like this, so here are no calls that are not needed. `_look_closer` would find no
-        fault in any of them.
+        Almost all entries are, so this loop makes no call that it does not need. `_look_closer` would find no fault in
+        any of them.
         """
         if self._lost:
             return begin
@@ -200,7 +201,7 @@ class JournalCheck:
             self._other_hash = computed
             yield self._fault(FaultKind.HASH, sequence, computed.hex(), entry.hash.hex())
         if entry.version < self._version_due(at, self._version):
-            # An older hash seals less, so whoever goes back to it can change what the newer one sealed.
+            # An older hash seals less, so going back to it would let a forger change what only the newer one seals.
             expected = f"version {HASH_VERSION} of the hash"
             yield self._fault(FaultKind.HASH, sequence, expected, f"version {entry.version}")
         if at < self._at:
@@ -241,7 +242,7 @@ class JournalCheck:
     def _examine_status(self, entry: Entry, sealed: bytes | None) -> Iterator[Fault]:
         """Yield the faults of a change of status, and of the identity that the entry carries."""
         before, status = self.status, entry.description
-        # A forger may have written anything in its place, such as a text of JavaScript, which is a `str` too.
+        # A forger may have written anything in its place, such as BSON's JavaScript code, which is a `str` too.
         self.status = status if type(status) is str else ""
         if status is None or self.status not in set(AccountStatus):
             found = status if status is None or type(status) is str else type(status).__name__
@@ -282,7 +283,7 @@ class JournalCheck:
 
 
 def described(identity: Identity) -> str:
-    """Return the text by which a fault names an identity."""
+    """Return an identity as a fault shows it."""
     number = "" if identity.number is None else f", {identity.number}"
     return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}{number}"
 
@@ -297,7 +298,7 @@ def _hash_of(identity: Identity) -> bytes:
 def _may_become(before: str | None, status: str) -> bool:
     if before is None:
         return status == AccountStatus.ACTIVE
-    # If the status before is not a status, that fault has been named, and anything may follow.
+    # If the previous status is not a status, that fault has been named already, and any status may follow.
     return before not in set(AccountStatus) or AccountStatus(status) in TRANSITIONS[AccountStatus(before)]
 
 

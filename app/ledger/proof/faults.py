@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-# What reading a forged document may raise: its fields can have any type.
+# What reading a forged document may raise, because its fields can have any type.
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
 # Faults beyond this number are counted but not named.
 FAULTS_NAMED_MAX = 1_000

@@ -25,7 +25,7 @@ Identities = Mapping[ObjectId, Identity | None]
 
 
 class Leg(NamedTuple):
-    """An entry that a transaction must have. `at`, in milliseconds, is None if the record does not say when."""
+    """An entry that a transaction must have. `at` is in milliseconds, or None if the record does not say when."""
 
     account: ObjectId
     counterparty: ObjectId
@@ -79,7 +79,7 @@ def transaction_faults(
             )
         found += _key_use_faults(id_, transaction, uses)
     except UNREADABLE as error:
-        # If an entry is unreadable, the check of its journal has named it already.
+        # An unreadable entry was named already by the check of its journal.
         found = [_format_fault(id_, error)]
     yield from found
 
@@ -123,7 +123,7 @@ def _record_faults(transaction: Transaction, entries: list[Entry]) -> Iterator[F
                 expected=entry.record_hash.hex() if entry.record_hash else None,
                 found=digest.hex(),
             )
-            # All entries seal the same record, so one fault is enough.
+            # All entries seal the same record, so one fault says it all.
             break
     if transaction.kind is TransactionKind.HOLD and transaction.failure is not None and transaction.expires_at:
         for entry in entries:
@@ -181,7 +181,7 @@ def _take(missing: list[Leg], entry: Entry, transaction: Transaction | None, ide
     """Remove the leg that matches the entry from `missing`; tell whether there was one."""
     if transaction is None:
         return False
-    # The record of a hold does not say when and why it was released, so neither is compared.
+    # The record of a hold says neither when nor why it was released, so those are not compared.
     is_release = entry.type is EntryType.RELEASE
     at = None if is_release else milliseconds(entry.created_at)
     if entry.counterparty is None:

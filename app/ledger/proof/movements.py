@@ -2,7 +2,7 @@
 
 Three lists are read side by side in the order of the transactions' ids: the records, the
 entries, and the captures and voids. They are read at different moments, so a mismatch is
-only a suspicion. To settle it, all of it is read again as of one moment.
+only a suspicion. To settle it, all of these are read again in one snapshot.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,10 +60,10 @@ def check_movements(report: Report, identities: Identities, advanced: Callable[[
 
 
 class _Records:
-    """A batch of records: each movement of money with its id and its slip, and the documents of what is not plain.
+    """A batch of records: the id and the slip of each movement of money, and the documents that are not plain.
 
     `others` are all that could not be read as slips out of BSON, whether they moved money or not. `items` are the
-    ids, users and idempotency keys of those that say that they are items of a batch of transfers.
+    ids, users and idempotency keys of those that claim to be items of a batch of transfers.
     """
 
     def __init__(self, report: Report, batch: Iterable[bytes]) -> None:
@@ -116,21 +116,21 @@ def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId
 
 
 def _named_in(traces: Iterable[bytes | Document]) -> list[ObjectId]:
-    """Return the transactions that these truly name."""
+    """Return the transactions that these name when decoded."""
     found = (bson.decode(trace) if isinstance(trace, bytes) else trace for trace in traces)
     return sorted({trace["transaction"] for trace in found})
 
 
 def _named_by_use(use: Document) -> bytes:
-    # Only ids are named here, because the queries ask for values from the lowest id on.
+    # Only ids count, because the queries ask for values from the lowest id on.
     id_: bytes = use["transaction"].binary
     return id_
 
 
 class _Traces(Generic[Named]):
-    """What names a transaction, in the order of the transactions' ids.
+    """The documents that name a transaction, in the order of the transactions' ids.
 
-    `next_id` is the transaction that the next of them names, or `_AFTER_ALL`.
+    `next_id` is the transaction that the next document names, or `_AFTER_ALL`.
     """
 
     def __init__(self, batches: Iterator[list[Named]], named_by: Callable[[Named], bytes]) -> None:
@@ -143,12 +143,12 @@ class _Traces(Generic[Named]):
         self._move_to(0)
 
     def skip_to(self, id_: bytes) -> Iterator[Named]:
-        """Yield what names transactions before this one."""
+        """Yield the documents that name transactions before this one."""
         while self.next_id < id_:
             yield from self.take(self.next_id)
 
     def take(self, id_: bytes) -> list[Named]:
-        """Return what names this transaction, if it is next."""
+        """Return the documents that name this transaction, if they are next."""
         if self.next_id != id_:
             return []
         ids, begin = self._ids, self._at
@@ -157,7 +157,7 @@ class _Traces(Generic[Named]):
             end += 1
         taken = self._found[begin:end]
         self._move_to(end)
-        # The batch may have ended in the midst of them.
+        # The batch may have ended in the middle of them.
         return taken + self.take(id_) if end == len(ids) else taken
 
     def _move_to(self, at: int) -> None:
@@ -218,7 +218,7 @@ def _check_batches(report: Report, records: _Records) -> None:
             if batch is None:
                 report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected="the BATCH that it is an item of"))
             elif item not in results:
-                # If it is there at a wrong place, the check of the batch names that.
+                # If it is at a wrong place, the check of the batch names that.
                 expected = f"a place in the results of the batch {batch['_id']}"
                 report.add(Fault(kind=FaultKind.KEY_USE, transaction=item, expected=expected))
 

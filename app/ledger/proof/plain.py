@@ -1,4 +1,4 @@
-"""Recognises a transaction that is plainly right: quickly, and never one that is not.
+"""Recognises transactions that are plainly right: quickly, and never one that is not right.
 
 The entries of a transaction follow from its record, so they are compared as BSON with what they must be.
 What is not recognised here goes to `legs.transaction_faults`, which decides.
@@ -14,7 +14,7 @@ from app.ledger.proof.slips import Slip
 from app.ledger.records import EntryType, KeyUseKind, TransactionKind, TransactionStatus, treasury_id
 from app.mongo import Document
 
-# What an entry says of its transaction. MongoDB returns the fields in the order in which the bank writes them.
+# The fields of an entry that tell of its transaction. MongoDB returns them in the order in which the bank writes them.
 COMPARED = {
     "_id": 0, "account": 1, "type": 1, "amount": 1, "transaction": 1, "counterparty": 1, "description": 1,
     "created_at": 1, "record_hash": 1,
@@ -32,7 +32,7 @@ _UNSEALED = b"\0"
 
 
 class Owner(NamedTuple):
-    """What is compared of an account's identity."""
+    """The part of an account's identity that is compared."""
 
     user: bytes | None
     currency: str
@@ -57,7 +57,7 @@ _ID_AT = {
 
 
 def named_by(entry: bytes) -> bytes:
-    """Return the transaction that an entry seems to name, in the BSON of what it says (COMPARED).
+    """Return the transaction that an entry seems to name, from the BSON of its COMPARED fields.
 
     Only an entry in a forged form can name another, and no such entry is plainly right.
     """
@@ -68,8 +68,8 @@ def named_by(entry: bytes) -> bytes:
 def is_plainly_right(slip: Slip, entries: list[bytes], uses: Sequence[Document], owners: Mapping[bytes, Owner]) -> bool:
     """Tell whether a record agrees with its entries and key uses, and was its payer's to make.
 
-    `entries` are what all entries that name the transaction say of it (COMPARED), `uses` the captures and voids that
-    name it. `owners` has the owners of its two accounts, by the bytes of their ids.
+    `entries` are the COMPARED fields of all entries that name the transaction, `uses` the captures and voids that name
+    it. `owners` has the owners of its two accounts, by the bytes of their ids.
     """
     if not _may_pay(slip, owners) or ((uses or slip.kind == _HOLD) and not _agree(slip, uses)):
         return False
@@ -86,7 +86,7 @@ def is_plainly_right(slip: Slip, entries: list[bytes], uses: Sequence[Document],
             return True
         return _are_all(slip, [*entries], wanted, sealed)
     except (AttributeError, OverflowError, TypeError, struct.error):
-        # A value of the record has no type that could be sealed.
+        # A value in the record has a type that cannot be sealed.
         return False
 
 
@@ -121,7 +121,7 @@ def _entry(transaction: bytes, account: bytes, counterparty: bytes, type_and_amo
 
 
 def _are_all(slip: Slip, entries: list[bytes], wanted: list[bytes], sealed: bytes) -> bool:
-    """Tell whether these entries, of version 1 or 2, are those that are wanted, and the RELEASE of a hold."""
+    """Tell whether these entries, of version 1 or 2, are the wanted ones, and for a hold its RELEASE too."""
     for new, old in zip(wanted, _expected(slip, _UNSEALED), strict=True):
         if new in entries:
             entries.remove(new)

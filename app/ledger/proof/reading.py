@@ -27,10 +27,10 @@ from app.mongo.migrations.version_2 import REVERSALS_KEPT
 READ_AT_ONCE = 4_000
 # MongoDB applies a time limit to all reads of a cursor together, so a pass needs a long one.
 PASS_TIMEOUT_S = 24 * 3_600
-# With more than this in memory, it is emptied, and identities are read again.
+# When there are more identities than this in memory, all are forgotten and read again.
 IDENTITIES_KEPT_MAX = 100_000
 
-# Decodes faster, because no time is converted: they are DatetimeMS.
+# Decodes faster, because times are not converted: they stay DatetimeMS.
 QUICK: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 Order = list[tuple[str, int]]
 
@@ -93,7 +93,7 @@ def are_reversals_kept() -> bool:
 
 
 class Identities:
-    """Identities of accounts: from their journals if these have them, else from their documents. They never change."""
+    """Identities of accounts, from their journals or else from their documents. They never change."""
 
     def __init__(self) -> None:
         self._known: dict[ObjectId, Identity | None] = {}
@@ -111,7 +111,7 @@ class Identities:
         return {account: self._known.get(account) for account in accounts}
 
     def owners_of(self, accounts: Ids[bytes]) -> Mapping[bytes, Owner]:
-        """Return at least the owners of these accounts, by the bytes of their ids, without those that are missing."""
+        """Return at least the owners of those of these accounts that exist, by the bytes of their ids."""
         unknown = [account for account in accounts if account not in self._owners]
         if unknown and len(self._owners) > IDENTITIES_KEPT_MAX:
             self._owners.clear()
@@ -129,12 +129,12 @@ class Identities:
         try:
             return found | find_identities(accounts, session)
         except UNREADABLE:
-            # One of the entries is forged. The check of its journal has named it.
+            # One of the entries is forged. The check of its journal names it.
             return found
 
 
 def readable_identity(account: Document) -> Identity | None:
-    """Return the identity that an account's own document gives, or None if it is unreadable."""
+    """Return the identity in an account's own document, or None if it is unreadable."""
     try:
         identity = identity_of(account)
     except UNREADABLE:

@@ -15,7 +15,7 @@ from app.mongo import Document, moment
 
 
 def check_reversals(report: Report, movements: Sequence[Document]) -> None:
-    """Compare each reversal with its original, whichever of the two is in `movements`."""
+    """Compare each reversal with its original. `movements` has at least one of the two."""
     linked = [record for record in movements if _other_end(record) is not None]
     if not linked:
         return
@@ -40,7 +40,7 @@ def check_marks(report: Report) -> None:
     """Find marks of reversals that do not exist. Such a mark keeps a transaction from ever being reversed."""
     known = {fault.transaction for fault in report.faults if fault.kind is FaultKind.REVERSAL}
     for marks in read_all("reversals", {}, [("_id", 1)]):
-        # Read after the marks, so that every reversal is there that they name.
+        # Read after the marks, so that every reversal that they name exists by now.
         named: Document = {"_id": {"$in": [mark.get("by") for mark in marks]}}
         found = {record["_id"]: record for record in collection("transactions").find(named)}
         for mark in marks:
@@ -53,7 +53,7 @@ def check_marks(report: Report) -> None:
 
 
 def _marks(linked: Sequence[Document]) -> dict[Any, Any]:
-    """Return who reversed what, of these reversals, according to `reversals`."""
+    """Return which original each of these reversals reversed, according to `reversals`."""
     originals: Document = {"_id": {"$in": [record.get("reverses") for record in linked if _is_reversal(record)]}}
     return {mark["_id"]: mark.get("by") for mark in collection("reversals").find(originals)}
 

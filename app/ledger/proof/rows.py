@@ -1,4 +1,4 @@
-"""Entries straight out of BSON.
+"""Reads entries straight out of BSON, without decoding them.
 
 Entries of a transaction have one of the shapes below, whether of version 1 or 2. An entry in any other shape, among
 them STATUS entries, is decoded as usual.
@@ -17,7 +17,7 @@ from app.ledger.proof.shapes import LENGTH, Family, Shape
 from app.ledger.records import EntryType
 from app.mongo import Document
 
-# A time that no datetime can hold is a fault of one document. It must not end the run.
+# A time that no datetime can hold is a fault of one document and must not end the run.
 CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 # The times that a datetime can hold, in milliseconds.
 EARLIEST, LATEST = -62_135_596_800_000, 253_402_300_799_999
@@ -82,7 +82,7 @@ _NEW, _OLD = _family(HASH_VERSION), _family(1)
 def read_rows(batch: bytes) -> list[Row | Document]:
     """Return the entries of a batch of BSON documents: rows, and documents of those in another shape."""
     found: list[Row | Document] = []
-    # Local names and few calls, because this runs for every entry of a ledger, twice.
+    # Local names and few calls, because this runs twice for every entry of a ledger.
     size_at, as_number, shapes_of, make = LENGTH.unpack_from, int.from_bytes, _NEW, tuple.__new__
     position, end = 0, len(batch)
     while position < end:
@@ -111,7 +111,7 @@ def _with_no_text(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _read_old(raw: bytes) -> tuple[Any, ...] | None:
-    """Return the values of an entry of version 1, or None if it is none."""
+    """Return the values of an entry of version 1, or None for any other document."""
     shape = _OLD[len(raw), raw[_TYPE_LENGTH_AT : _TYPE_LENGTH_AT + 1]]
     values = None if shape is None else shape.read(raw)
     if values is None:

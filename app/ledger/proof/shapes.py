@@ -1,7 +1,7 @@
-"""Documents of a known shape, straight out of BSON: many times as fast as decoding them.
+"""Reads documents of a known shape straight out of BSON, many times as fast as decoding them.
 
 The bank writes each kind of document with the same fields in the same order, so if the lengths of its texts are
-known, every value has its place. What lies between the values is compared with what must be there, all at once.
+known, every value has its place. All bytes between the values are compared at once with what must be there.
 """
 
 import struct
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 LENGTH = struct.Struct("<i")
-# Longer texts than the bank writes are not worth a shape of their own.
+# The bank writes no longer texts, so those are not worth a shape of their own.
 _TEXT_BYTES_MAX = 1_000
 
 
@@ -26,7 +26,7 @@ def split(batch: bytes) -> list[bytes]:
 
 
 class Shape(NamedTuple):
-    """Where the values of a document are, and what must be in all other places.
+    """Where the values of a document are, and which bytes must be everywhere else.
 
     A document of `size` bytes has this shape if `int.from_bytes(document, "little") & mask == rest`.
     """
@@ -67,7 +67,7 @@ class Family(dict[tuple[int, bytes], Shape | None]):
 
 
 def shape(parts: Iterable[bytes | str]) -> Shape:
-    """Return the shape of what consists of these parts: bytes that are always the same, or values in struct's words."""
+    """Return the shape that consists of these parts: constant bytes, or values in the notation of `struct`."""
     layout, mask, rest = "<", b"", b""
     for part in parts:
         if isinstance(part, bytes):

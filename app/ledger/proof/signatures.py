@@ -1,7 +1,7 @@
 """The bank's signature under receipts and anchors: Ed25519, and the public halves of all keys that ever signed.
 
-They are in `receipt_keys`: {_id: the key's id, x: its public half in base64url, first_used_at}. The application can
-add keys but neither change nor remove them. So what an earlier key signed can be checked after it gave way to another.
+The halves are in `receipt_keys`: {_id: the key's id, x: its public half in base64url, first_used_at}. The application
+can add keys but neither change nor remove them. So what a replaced key signed can still be checked.
 """
 
 import base64
@@ -30,12 +30,12 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def begin_use(key: Ed25519PrivateKey) -> str:
-    """Record the key's public half and return its id. To be called before each signature, so that none is lost."""
+    """Record the key's public half and return its id. Call it before each signature, so that no key is lost."""
     public = key.public_key()
     id_ = key_id(public)
     if database().receipt_keys.find_one({"_id": id_}, projection=["_id"]) is None:
         row = {"_id": id_, "x": _base64url(public.public_bytes_raw()), "first_used_at": clock.now()}
-        # Another process may be faster.
+        # Another process may have recorded it first.
         with contextlib.suppress(DuplicateKeyError):
             database().receipt_keys.insert_one(row)
     return id_

@@ -23,10 +23,10 @@ from app.mongo import Document
 
 _SALT_BYTES = 16
 _CURRENCY_BYTES = 3
-# A call's fingerprints have the same names each time. More shapes than this are not the bank's.
+# The fingerprints of one call always have the same names. The bank does not write more shapes than this.
 _FINGERPRINTS_MAX = 1_000
 _COMPLETED = TransactionStatus.COMPLETED.value
-# Records of these kinds are read out of BSON. They are told from each other by the length of the word.
+# Records of these kinds are read out of BSON. The length of the word tells which kind it is.
 _KINDS = {bytes([len(kind) + 1]): kind for kind in (TransactionKind.TRANSFER, TransactionKind.FUNDING)}
 # A record with any other field is not made a slip.
 _FIELDS = frozenset(
@@ -59,7 +59,7 @@ class Slip(NamedTuple):
     said: list[Any]
 
     def record_hash(self) -> bytes:
-        """Return `Transaction.record_hash`, but sooner."""
+        """Return the same as `Transaction.record_hash`, but faster."""
         return json_hash(self.said)
 
 
@@ -146,7 +146,7 @@ def _read_tail(tail: bytes) -> tuple[Any, ...] | None:
 
 
 class _Fingerprints:
-    """Fingerprints as JSON, with sorted names. They are digests, so those of one call differ in nothing else."""
+    """Writes fingerprints as JSON with sorted names. Those of one call have equal names, and all values are digests."""
 
     def __init__(self) -> None:
         self._known: dict[int, list[tuple[Shape, Callable[[Any], Any], bytes]]] = {}
@@ -155,7 +155,7 @@ class _Fingerprints:
     def as_json(self, raw: bytes) -> orjson.Fragment:
         for shape, in_order, layout in self._known.get(len(raw), ()):
             digests = shape.read(raw)
-            # A digit needs no escape.
+            # Digests need no escapes.
             if digests is not None and b"".join(digests).isalnum():
                 return orjson.Fragment(layout % in_order(digests))
         fingerprint = bson.decode(raw)
@@ -184,7 +184,7 @@ _FINGERPRINTS = _Fingerprints()
 
 
 def slip_of(record: Document) -> Slip | None:
-    """Return a record out of a document whose times are DatetimeMS; None if it is not in the bank's form."""
+    """Return the slip of a document whose times are DatetimeMS, or None if the document is not in the bank's form."""
     if not record.keys() <= _FIELDS:
         return None
     try:

@@ -18,15 +18,15 @@ TRIAL_BALANCE_TIMEOUT_S = 120.0
 _SUMS = ("total_debits", "total_credits", "treasury_balance", "customer_balance", "accounts")
 _BALANCE_OF = {AccountKind.TREASURY.value: "treasury_balance", AccountKind.CUSTOMER.value: "customer_balance"}
 _TOTAL_OF = {EntryType.DEBIT.value: "total_debits", EntryType.CREDIT.value: "total_credits"}
-# Forged entries of an account that does not exist are counted here. XXX is ISO 4217's code for no currency.
+# The currency of forged entries whose account does not exist. XXX is ISO 4217's code for "no currency".
 _UNKNOWN_ACCOUNT: Document = {"account": None, "currency": "XXX", "kind": AccountKind.CUSTOMER.value}
 
 
 def trial_balance() -> Document:
     """Return the sums of the whole ledger by currency, all of one moment, and whether they balance.
 
-    It reads every entry, which takes about 3 seconds for a million of them, so it has its
-    own time limit. Raises PyMongoError beyond that.
+    It reads every entry, about 3 seconds for a million of them, so it has a time limit of
+    its own. Raises PyMongoError when that is over.
     """
     with mongo.moment() as session, pymongo.timeout(TRIAL_BALANCE_TIMEOUT_S):
         by_currency = _add_up(_read_accounts(session), _read_balances(session), _sum_entries(session))

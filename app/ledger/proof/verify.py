@@ -4,7 +4,7 @@ The passes run while the bank keeps working, so they read different documents at
 moments. Within one journal this is harmless, because an entry is never visible before the
 entries that precede it. A mismatch between two places (an account and its journal, a
 transaction and its entries, all balances and zero) may be a movement under way, so it is
-only a suspicion. To settle it, both places are read again in one snapshot: a fault is still there.
+only a suspicion. To settle it, both places are read again in one snapshot, where only a fault remains.
 """
 
 import gc
@@ -53,8 +53,8 @@ def verify(advanced: Callable[[int], None] = lambda _read: None) -> Report:
 def _no_collection() -> Iterator[None]:
     """Run a block without the garbage collector.
 
-    Nothing that is made for each entry refers to itself, so the collector would find nothing and take a quarter of the
-    time.
+    The objects made for an entry do not refer to themselves, so the collector would find nothing and take a quarter of
+    the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -109,7 +109,7 @@ def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
 
 
 def _end_of_journal(batch: list[Row | Document], begin: int, account: bytes) -> int:
-    """Return where the next account's entries begin in a batch, or where the batch ends."""
+    """Return the position in a batch where the next account's entries start, or where the batch ends."""
     for position in range(begin, len(batch)):
         if _account_of(batch[position]) != account:
             return position
@@ -135,7 +135,7 @@ def _begin(report: Report, account: Document, upgrade: Upgrade | None) -> Journa
 
 
 def _finish(report: Report, check: JournalCheck | None, accounts: "_Accounts", totals: dict[str, int]) -> None:
-    """Settle what is left of a journal when its last entry is checked; None before the first."""
+    """Make the last checks of a journal, after its last entry. `None` comes before the first journal."""
     if check is None:
         return
     report.accounts += 1
@@ -146,7 +146,7 @@ def _finish(report: Report, check: JournalCheck | None, accounts: "_Accounts", t
 
 
 class _Accounts:
-    """The accounts in the order of the journals, so that both are walked side by side."""
+    """The accounts in the order of the journals, so that both can be read side by side."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -171,7 +171,7 @@ class _Accounts:
         return _begin(self._report, account, self._upgrade)
 
     def skip_to(self, account_id: ObjectId | None) -> None:
-        """Skip the accounts before this one, or all for None. Each should have had a journal, so settle it."""
+        """Skip the accounts before this one, or all for None. Each should have had a journal, so check that."""
         while self._next is not None and (account_id is None or self._next["_id"] > account_id):
             _settle_account(self._report, self._next["_id"], None)
             self._next = next(self._documents, None)
@@ -186,7 +186,7 @@ def _settle_account(report: Report, account_id: ObjectId, check: JournalCheck | 
     if account is None:
         return
     if entry is None:
-        # If there is a journal without a STATUS entry, the check of the journal has named that.
+        # A journal without a STATUS entry was named already by the check of the journal.
         if check is None:
             report.add(Fault(kind=FaultKind.JOURNAL, account=account_id, sequence=0, expected="a journal"))
     elif entry.get("description") != account.get("status"):

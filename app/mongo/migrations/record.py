@@ -1,4 +1,4 @@
-"""What is recorded about a database's upgrades; the package describes the documents."""
+"""The record of a database's upgrades. The package's docstring describes the documents."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _DURABLE = WriteConcern(w="majority", j=True)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From when to when an older release may have written next to a newer one. No `finished_at`: it still may."""
+    """The time in which an older release may have written beside a newer one. Without `finished_at`, it still may."""
 
     version: int
     begun_at: datetime
@@ -126,7 +126,7 @@ def end(database: Database[Document], migration: Migration) -> None:
 
 
 def notes(database: Database[Document]) -> list[str]:
-    """Return what the operator has to decide, without what a later migration saw again."""
+    """Return what the operator has to decide, without what a later migration noted again."""
     found = find_migrations(database)
     return list(dict.fromkeys(text for number in sorted(found) for text in found[number].get("notes", ())))
 

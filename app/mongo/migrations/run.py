@@ -23,7 +23,7 @@ LEASE_DURATION = timedelta(seconds=20)
 # In the order of their numbers. Each version has at least one.
 MIGRATIONS: Sequence[Migration] = version_2.MIGRATIONS
 LATEST = MIGRATIONS[-1].version
-# Checks that the release before a version has gone. Each raises Refused if it has not.
+# For each version, the check that the previous release has gone. It raises Refused if it has not.
 GONE: dict[int, Callable[[Database[Document]], None]] = {2: version_2.refuse_while_version_1_posts}
 # Without any of these, the database is new. The others may have documents by accident, such as a lease.
 _TELLING = ("users", "accounts", "transactions", "ledger_entries", "audit_log")
@@ -43,7 +43,7 @@ NOBODY = _Nobody()
 
 
 def ensure_schema(database: Database[Document]) -> None:
-    """Make the schema, or bring it up to date and finish. For a database that no process of an older release uses."""
+    """Make the schema, or bring it up to date and finish. No process of an older release may be using the database."""
     version = (record.find_version(database) or {}).get("version")
     if version in (None, LATEST):
         create(database)
@@ -53,7 +53,7 @@ def ensure_schema(database: Database[Document]) -> None:
 
 
 def create(database: Database[Document], watch: Watch = NOBODY) -> bool:
-    """Make the schema in a new database; return False if it was there. What a database of this version lacks is added.
+    """Make the schema in a new database; return False if it was there. Add what a database of this version lacks.
 
     It needs an administrator's rights and a replica set. Raises Standalone without a replica set, and Refused if the
     database has the schema of another version, or documents but no schema.
@@ -82,7 +82,7 @@ def create(database: Database[Document], watch: Watch = NOBODY) -> bool:
 def upgrade(
     database: Database[Document], watch: Watch = NOBODY, migrations: Sequence[Migration] = MIGRATIONS
 ) -> list[Migration]:
-    """Run what is pending of the next version and leaves the old release what it needs; return what this call ran.
+    """Run the pending migrations of the next version that leave the old release what it needs; return those run now.
 
     It needs what `create` needs. It may be killed at any time; the next call goes on where it was. Raises Refused if
     there is no schema, if it is newer than this program, or if the upgrade before is not finished.
@@ -113,7 +113,7 @@ def upgrade(
 def finish(
     database: Database[Document], watch: Watch = NOBODY, migrations: Sequence[Migration] = MIGRATIONS
 ) -> list[Migration]:
-    """Write that the old release has gone, and run the migrations that need that; return what this call ran.
+    """Write that the old release has gone, and run the migrations that need that; return those run now.
 
     Raises Refused if the upgrade has not run, or if a process of the old release is seen to be at work.
     """
@@ -133,7 +133,7 @@ def finish(
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a database is on its way. `running` is who is at work on it."""
+    """The state of a database's upgrade. `running` is who works on it."""
 
     version: int | None
     oldest: int | None
@@ -150,7 +150,7 @@ class State:
 
 
 def state(database: Database[Document]) -> State:
-    """Return where the database is. The application's own role suffices."""
+    """Return the state of the upgrade. The application's own role is enough."""
     found = record.find_version(database) or {}
     holder = leases.holder_of(database, LEASE)
     return State(
@@ -166,10 +166,10 @@ def state(database: Database[Document]) -> State:
 
 @contextlib.contextmanager
 def _alone(database: Database[Document], watch: Watch) -> Iterator[Callable[[], None]]:
-    """Hold the lease, without a limit of time for what is done in it; yield the check that it is still held."""
-    # This asks within the usual time. A database that is away would otherwise be waited for without a limit.
+    """Hold the lease, with no time limit on the work done meanwhile; yield the check that it is still held."""
+    # This asks with the usual time limit. Otherwise we would wait for ever for a database that is away.
     refuse_standalone(database.client)
-    # To build an index takes longer than any other operation may.
+    # Building an index takes longer than any other operation may.
     with pymongo.timeout(NO_LIMIT_S):
         waits = lambda holder: watch.waits(leases.shown(holder))  # noqa: E731
         with leases.kept(database, LEASE, LEASE_DURATION, waits) as check:
@@ -190,7 +190,7 @@ def _known_version(database: Database[Document], migrations: Sequence[Migration]
 
 
 def _unfinished(database: Database[Document], version: int) -> list[int]:
-    """Return the versions up to this one that came while an older release was, and perhaps still is, in use."""
+    """Return the versions up to this one that came while an older release was in use, and perhaps still is."""
     return [each.version for each in record.windows(database) if each.version <= version and each.finished_at is None]
 
 

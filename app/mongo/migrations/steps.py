@@ -15,7 +15,7 @@ WALKED_AT_ONCE = 1_000
 
 
 class Refused(Exception):
-    """The database is not in the state for what was asked; the text says why and what to do. Nothing was done."""
+    """The database is not in the right state for this; the text says why and what to do. Nothing was done."""
 
 
 class Phase(StrEnum):
@@ -24,21 +24,21 @@ class Phase(StrEnum):
 
 
 class Watch(Protocol):
-    """Who follows an upgrade, such as a terminal."""
+    """An observer of an upgrade, such as a terminal."""
 
     def waits(self, holder: str) -> None:
-        """Be told that another process is at work, and that this one waits for it."""
+        """Show that another process is at work, and that this one waits for it."""
 
     def follows(self, title: str, length: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Follow one step; the function that is yielded is called with the number of documents done since last time."""
+        """Follow one step. The yielded function is called with the number of documents done since its last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One numbered change of the data, recorded once it is done.
 
-    `run` may be killed at any point and is run again then, from the position that it kept. So it must be idempotent.
-    `size` names the collection whose length is the length of the way.
+    `run` may be killed at any point, and then runs again from the position that it kept. So it must be idempotent.
+    `size` names the collection whose number of documents is the total for the progress bar.
     """
 
     number: int
@@ -51,7 +51,7 @@ class Migration:
 
 @dataclass(slots=True)
 class Step:
-    """What a running migration can use: the database, its place on the way, and the operator's ear."""
+    """What a running migration can use: the database, its position, and a way to tell the operator something."""
 
     database: Database[Document]
     position: Any
@@ -62,7 +62,7 @@ class Step:
     def walk(self, name: str, fields: list[str]) -> Iterator[list[Document]]:
         """Yield a collection's documents in the order of their ids, in batches, from where the last run stopped.
 
-        The place is kept after each batch, once the caller asks for the next one. Documents that others insert
+        The position is kept after each batch, once the caller asks for the next one. Documents that others insert
         meanwhile with smaller ids may be left out.
         """
         while True:

@@ -1,6 +1,6 @@
 """The migrations to version 2.
 
-Version 1 writes on while they run, and until `flask db finish`, which therefore converts once more.
+Version 1 goes on writing while they run, until `flask db finish`, which therefore converts once more.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from app.mongo.blocks import DUPLICATE_KEY_CODE
 from app.mongo.migrations.steps import WALKED_AT_ONCE, Migration, Phase, Refused, Step
 
 _INDEX_NOT_FOUND = 27
-# Whose places others have taken. Version 1 needs them, so they go last.
+# The indexes that others have replaced. Version 1 needs them, so they go last.
 _SUPERSEDED_INDEXES = (
     ("accounts", "user_1__id_1"),
     ("accounts", "status_1__id_1"),
@@ -110,7 +110,7 @@ def number_accounts(step: Step) -> None:
 
 
 def _number(database: Database[Document], accounts: list[ObjectId]) -> list[ObjectId]:
-    """Give these accounts numbers; return those whose number somebody has already, which draw again."""
+    """Give these accounts numbers; return those that drew a number that is taken. They draw again."""
     updates = [
         UpdateOne({"_id": account, "number": {"$exists": False}}, {"$set": {"number": new_number()}})
         for account in accounts
@@ -151,7 +151,7 @@ def _drop_index(database: Database[Document], collection: str, index: str) -> No
 
 
 def guard_reversals(step: Step) -> None:
-    """Have the index by which version 1 reverses once. Only a bank that was restored from a copy may lack it.
+    """Make sure of the index by which version 1 reverses only once. A bank restored from a copy may lack it.
 
     A block of either version writes the reversed transaction itself too, so two that race conflict in any case.
     """

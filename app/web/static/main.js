@@ -6,9 +6,10 @@ import { failed } from "./kit/failures.js";
 import { currentUser, mayBeKnown, onExpired, onOtherTab, resume } from "./kit/session.js";
 import { signInAgain } from "./kit/sign-in-again.js";
 import { Problem } from "./kit/problems.js";
-import { foreshadow, show, start } from "./kit/router.js";
+import { foreshadow, know, show, start } from "./kit/router.js";
 import { PLACES } from "./places.js";
 
+know(PLACES);
 onExpired(signInAgain);
 
 onOtherTab(({ kind, user }) => {

@@ -6,7 +6,7 @@ import { initials, say } from "./parts.js";
 import { leave } from "./leave.js";
 import { wordsOf } from "./problems.js";
 import { onSlow } from "./api.js";
-import { OPERATOR_TABS, TABS } from "../places.js";
+import { OPERATOR_TABS, TABS } from "../tabs.js";
 import { currentUser, isStaff } from "./session.js";
 
 const page = document.getElementById("page");

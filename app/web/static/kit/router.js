@@ -1,17 +1,21 @@
 // From an address to a view: real paths, with the history of the browser. Filters are in the address too.
 
 import { put } from "./dom.js";
-import { PLACES } from "../places.js";
 import { Problem } from "./problems.js";
 import { currentUser } from "./session.js";
 import { failed, nothingHere } from "./failures.js";
 import { skeletonPage, skeletonList } from "./parts.js";
 import { door, frame, markPlace } from "./frame.js";
 
-// What stands for an id or a number is letters and digits only, because it goes into the addresses of calls.
-const compiled = PLACES.map((place) => ({ ...place, pattern: new RegExp(`^${place.path.replace(/:(\w+)/g, "(?<$1>[\\w-]+)")}/?$`) }));
+let known = [];
 let leaving = new AbortController();
 let isFirst = true;
+
+// Says which places there are. The views import this module, so it cannot import the list of them.
+export function know(places) {
+  // What stands for an id or a number is letters and digits only, because it goes into the addresses of calls.
+  known = places.map((place) => ({ ...place, pattern: new RegExp(`^${place.path.replace(/:(\w+)/g, "(?<$1>[\\w-]+)")}/?$`) }));
+}
 
 export function start() {
   history.scrollRestoration = "manual";
@@ -69,7 +73,7 @@ function leaveNothing({ persisted }) {
 }
 
 export function placeAt(path) {
-  for (const place of compiled) {
+  for (const place of known) {
     const match = place.pattern.exec(path);
     if (match) return { ...place, params: { ...match.groups } };
   }

@@ -9,7 +9,7 @@ import { head, say, sheet } from "../kit/parts.js";
 import { currentUser, isStaff, rename } from "../kit/session.js";
 import { passwordFault } from "../kit/checks.js";
 import { show } from "../kit/router.js";
-import { MORE, OPERATOR_TABS, TABS } from "../places.js";
+import { MORE, OPERATOR_TABS, TABS } from "../tabs.js";
 
 export const isInstant = true;
 

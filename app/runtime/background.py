@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from pymongo.errors import PyMongoError
 
-from app import mongo
 from app.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -33,10 +31,17 @@ class Task:
 
 
 class Background:
-    """Runs tasks between `start` and `stop`."""
+    """Runs tasks between `start` and `stop`. For a failure that `is_outage`, the log has no traceback."""
 
-    def __init__(self, tasks: Sequence[Task], *, pause_after_failure_s: float = PAUSE_AFTER_FAILURE_S) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        *,
+        is_outage: Callable[[Exception], bool],
+        pause_after_failure_s: float = PAUSE_AFTER_FAILURE_S,
+    ) -> None:
         self._tasks = tasks
+        self._is_outage = is_outage
         self._pause_after_failure_s = pause_after_failure_s
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -72,7 +77,6 @@ class Background:
             except Exception as error:
                 # Log a repeated failure of the same type only once, because an outage would fill the log.
                 if type(error) is not told:
-                    away = isinstance(error, PyMongoError) and mongo.is_away(error)
-                    log.warning("task_failed", task=task.name, exc_info=None if away else error)
+                    log.warning("task_failed", task=task.name, exc_info=None if self._is_outage(error) else error)
                 told = type(error)
             self._stopping.wait(pause_s)
