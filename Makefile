@@ -18,7 +18,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
-.PHONY: help run test screenshots simulate drill bench lint openapi postman currencies clients audit format lock clean
+.PHONY: help run test tools screenshots simulate drill bench lint openapi postman currencies clients audit format lock clean
 
 help: ## say what can be done here
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -31,9 +31,11 @@ run: $(INSTALLED) ## install and start all that Fincore needs, and serve it on h
 CHROMIUM = command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y chromium >/dev/null 2>&1; } || \
 	echo "chromium is not installed, and the web page's tests need it. On Debian or Ubuntu: sudo apt-get install chromium" >&2
 
-test: $(INSTALLED) $(NPM_INSTALLED) ## run every test; some of them: make test ARGS='-k holds'
-	@$(CHROMIUM)
+test: tools ## run every test; some of them: make test ARGS='-k holds'
 	@.venv/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
+
+tools: $(INSTALLED) $(NPM_INSTALLED) ## install all that the tests need
+	@$(CHROMIUM)
 
 screenshots: $(INSTALLED) ## take a picture of every view of the web page into build/screenshots
 	@$(CHROMIUM)
