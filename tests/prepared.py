@@ -129,7 +129,7 @@ def serve(connection: socket.socket) -> dict[str, Any]:
         message, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_BYTES_MAX, 3)
         if not message:
             sys.exit()
-        told, tells = os.pipe()
+        (told, tells), (go, lets_go) = os.pipe(), os.pipe()
         between = os.fork()
         if not between:
             pid = os.fork()
@@ -137,16 +137,18 @@ def serve(connection: socket.socket) -> dict[str, Any]:
                 # By its end it hands the other one on to whoever asked.
                 os.write(tells, b"%d" % pid)
                 os._exit(0)
+            os.read(go, 1)
             for number, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, number)
-            for descriptor in (told, tells, *descriptors):
+            for descriptor in (told, tells, go, lets_go, *descriptors):
                 os.close(descriptor)
             connection.close()
             asked: dict[str, Any] = json.loads(message)
             return asked
         os.waitpid(between, 0)
+        os.write(lets_go, b".")
         connection.send(os.read(told, MESSAGE_BYTES_MAX))
-        for descriptor in (told, tells, *descriptors):
+        for descriptor in (told, tells, go, lets_go, *descriptors):
             os.close(descriptor)
 
 

@@ -125,7 +125,9 @@ class Load:
         self.acknowledged_at: list[float] = []
         # After these answers a client asks again.
         self.passing = PASSING
-        self._keeps_keys, self._think_s = keeps_keys, think_s
+        self._keeps_keys = keeps_keys
+        # How long a client rests, on average, between two of its wishes.
+        self.think_s = think_s
         self._settled = 0
         self._lost = random.Random(clients)
         self._customers = [self._customer() for _ in range(CUSTOMERS)]
@@ -212,7 +214,7 @@ class Load:
 
     def _run(self, chance: random.Random) -> None:
         while not self._over.is_set():
-            self._over.wait(chance.random() * 2 * self._think_s)
+            self._over.wait(chance.random() * 2 * self.think_s)
             match chance.choices(["transfer", "hold", "batch", "open", "decline"], [60, 20, 8, 6, 6])[0]:
                 case "hold":
                     self._hold_and_capture(chance)
