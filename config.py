@@ -46,7 +46,7 @@ from app.settings.validators import (
 )
 
 ROOT = Path(__file__).resolve().parent
-# The settings of mail. `make run` writes them into the file of settings that the operator's commands use.
+# The mail settings. `make run` writes them into the file of settings for the operator's commands.
 MAIL_VARIABLES = (
     "MAIL_SERVER",
     "MAIL_PORT",
@@ -105,7 +105,7 @@ class ServerConfig:
     threads: int
     request_timeout_s: int
     keep_alive_s: int
-    # Where the workers and the deliverer share what they count. None: gunicorn makes a place.
+    # The directory in which the workers and the deliverer share their counts. With None, gunicorn makes one.
     metrics_dir: Path | None
 
 
@@ -231,7 +231,7 @@ def load_local() -> LocalConfig:
         # Normalised as in registration, because a user with another spelling could never log in.
         system_email=normal_email(env.str("SYSTEM_EMAIL", "system@fincore.example", validate=_is_email) or "") or "",
         system_password=env.str("SYSTEM_PASSWORD", "", validate=or_blank(_is_password)) or None,
-        # If it is set and blank, that means none.
+        # Set but blank means none.
         webhook_allow=env.str("WEBHOOK_ALLOW", "" if "WEBHOOK_ALLOW" in os.environ else LOOPBACK_NETWORKS),
         public_url=_public_url(env),
     )
@@ -245,12 +245,12 @@ def export(variables: Mapping[str, str]) -> None:
 
 
 def environment_without(*names: str) -> dict[str, str]:
-    """Return the environment for a process that is started, without these variables."""
+    """Return the environment for a new process, without these variables."""
     return {name: value for name, value in os.environ.items() if name not in names}
 
 
 class _Environment(Env):
-    """The environment. A blank variable counts as one that is not set."""
+    """The environment. A blank variable counts as not set."""
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         value = super()._get_value(env_key, default)
@@ -313,8 +313,8 @@ def _server(env: Env) -> ServerConfig:
 def _work(server: ServerConfig) -> WorkPolicy:
     """Divide a worker's threads: a quarter for documents, half for passwords, and the rest for quick requests.
 
-    A quarter may wait for events. So quick requests never wait. Few documents run at once, because Python draws them up
-    and uses one processor in each worker.
+    A quarter may wait for events. So quick requests never wait. Few documents run at once, because drawing them up is
+    Python, which uses only one processor in each worker.
     """
     # A variable that was refused is None here, until all bad ones have been named.
     threads, workers = server.threads or 1, server.workers or 1

@@ -54,7 +54,7 @@ worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK) else None
 def on_starting(server: Arbiter) -> None:
     """Refuse to start, with one line and exit code 1, if the settings or the database are unfit.
 
-    TLS is refused with exit code 3, after which nobody tries again: our worker reads what clients send without it.
+    TLS settings are refused with exit code 3, after which nothing starts the server again. Our worker does no TLS.
     """
     if server.cfg.is_ssl:
         server.log.error("gunicorn's TLS settings (certfile, keyfile) are not supported: let a proxy in front do TLS.")
@@ -68,7 +68,7 @@ def on_starting(server: Arbiter) -> None:
 
 
 def _watch_signals(server: Arbiter) -> None:
-    """Check before a reload that it will succeed, and tell the workers whether others follow them."""
+    """Check before a reload that it will succeed, and tell the workers whether others will replace them."""
     succession = server.succession = Succession()
     reload_now, queue_signal, stop_now = server.handle_hup, server.signal, server.stop
 
@@ -86,7 +86,7 @@ def _watch_signals(server: Arbiter) -> None:
         queue_signal(number, frame)
 
     def stop(graceful: bool = True) -> None:
-        # Without a signal too, if the new workers of a reload cannot start.
+        # This is also called without a signal, if the new workers of a reload cannot start.
         succession.end()
         stop_now(graceful)
 
@@ -94,22 +94,22 @@ def _watch_signals(server: Arbiter) -> None:
 
 
 def on_exit(server: Arbiter) -> None:
-    """Remove what the workers counted, if the place was made for this run."""
+    """Remove the workers' counts, if the directory was made for this run."""
     if getattr(server, "are_counts_ours", False):
         shutil.rmtree(server.counts, ignore_errors=True)
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
-    """Drop a worker's present numbers, such as its queue's length, and keep what it counted."""
+    """Drop a worker's current values, such as the length of its queue, and keep its counts."""
     counts = getattr(server, "counts", None)
     if counts is not None:  # a master that an earlier release started has none
         files.forget_present(counts, worker.pid)
 
 
 def _share_counts(server: Arbiter) -> None:
-    """Name the directory where workers keep what they count; see app/telemetry/files.py.
+    """Return the directory in which workers keep their counts; see app/telemetry/files.py.
 
-    The master remembers it, because a reload runs this file anew, and what it knew is forgotten.
+    The master remembers it, because a reload runs this file again and forgets its variables.
     """
     server.are_counts_ours = _server.metrics_dir is None
     if _server.metrics_dir is None:
@@ -166,7 +166,7 @@ def _forget_imports() -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Make the page's files, start the background tasks, take turns, and tell the workers before it that it serves.
+    """Make the page's files, start the background tasks, take turns, and tell the former workers that this one serves.
 
     The tasks must start after the fork, because threads do not survive one.
     """
@@ -174,7 +174,7 @@ def post_worker_init(worker: Worker) -> None:
     from app.events import service as events
     from app.web.assets import assets
 
-    # Before the first visitor waits for them.
+    # Now, so that the first visitor does not wait for them.
     assets(worker.wsgi.config["DEFAULT_CURRENCY"])
     if worker.turns is not None:
         ledger.take_turns(worker.turns.fileno())
@@ -184,7 +184,7 @@ def post_worker_init(worker: Worker) -> None:
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 (as gunicorn calls it)
-    """Let the background tasks finish what they have under way."""
-    application = getattr(worker, "wsgi", None)  # none if it could not be loaded
+    """Let the background tasks finish their present runs."""
+    application = getattr(worker, "wsgi", None)  # there is none if it could not be loaded
     if application is not None:
         application.extensions["background"].stop()

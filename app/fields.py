@@ -22,7 +22,7 @@ from app.money import AMOUNT_MAX, is_currency
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 _ORJSON_INTEGER_MAX = 2**63
 _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
-# Control characters, and the line and paragraph separators that Unicode has besides them.
+# Control characters, and Unicode's other line and paragraph separators.
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # These show text in another order than it is stored in, so one name or description can look like another.
@@ -255,17 +255,17 @@ class UtcDateTime(fields.Field[datetime]):
 def rfc3339(moment: datetime | DatetimeMS) -> str:
     """Return the moment in UTC with milliseconds, such as 2026-11-22T16:00:00.123Z."""
     if isinstance(moment, DatetimeMS):
-        second, milliseconds = divmod(int(moment), 1_000)
-        return f"{_to_the_second(second)}.{milliseconds:03}Z"
+        return _since_1970(int(moment))
     in_utc = moment if moment.tzinfo in _UTC_ALREADY else moment.astimezone(UTC)
     # Without its zone, because the driver's zone is a Python class that is asked for the offset each time.
     return in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-@lru_cache(maxsize=1_024)  # the times on a page mostly share their seconds
-def _to_the_second(second: int) -> str:
-    """Return the time that is this many seconds after the start of 1970, such as 2026-11-22T16:00:00."""
-    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
+@lru_cache(maxsize=4_096)  # most transactions were completed when they were created, and clients read pages again
+def _since_1970(milliseconds: int) -> str:
+    """Return the time that is this long after the start of 1970, such as 2026-11-22T16:00:00.123Z."""
+    second, rest = divmod(milliseconds, 1_000)
+    return f"{datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()}.{rest:03}Z"
 
 
 class Line(fields.String):

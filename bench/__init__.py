@@ -1,1 +1,1 @@
-"""What is said to be fast, measured as ratios within one run."""
+"""Measures the bank's speed, as ratios within one run."""

@@ -1,4 +1,4 @@
-"""All that is said to be fast, over HTTP: python -m bench [--against REV] [--case NAME …]. See README.md."""
+"""Measures the bank's speed over HTTP: python -m bench [--against REV] [--case NAME …]. See README.md."""
 
 import argparse
 import os

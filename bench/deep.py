@@ -45,7 +45,7 @@ def depth(side: Side, options: argparse.Namespace) -> None:
 
 
 def cursor_at(person: Person, path: str, count: int) -> str:
-    """Follow a list until so many items are passed, and return the cursor to what comes after them."""
+    """Follow a list past this many items, and return the cursor to the next ones."""
     cursor, passed = "", 0
     while passed < count:
         answer = person.get(f"{path}&limit={PAGE_LIMIT}" + (f"&cursor={cursor}" if cursor else ""))

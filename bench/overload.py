@@ -1,4 +1,4 @@
-"""Ten times more clients than are served best: what becomes of throughput, waiting, memory, and of other work.
+"""Ten times more clients than the best number: how throughput, waiting, memory and other work suffer.
 
 Run it from the top of the project: `python -m bench.overload`.
 """

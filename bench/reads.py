@@ -74,11 +74,11 @@ def measure(owner: ObjectId, short: ObjectId, long: ObjectId) -> None:
     first, last = median_ms(lambda: entries(None)), median_ms(lambda: entries(deep))
     print(f"entries: page 1 {first:.2f} ms, page {PAGES:,} {last:.2f} ms, ratio {last / first:.2f}")
     for id_ in (short, long):
-        head = ledger.heads([id_])[id_]
-        (middle,) = queries.find_entries(id_, {}, after=head.sequence // 2 + 1, limit=1)[0]
+        funds = ledger.funds([id_])[id_]
+        (middle,) = queries.find_entries(id_, {}, after=funds.sequence // 2 + 1, limit=1)[0]
         at = middle["created_at"]
-        balance_ms, at_ms = median_ms(partial(ledger.heads, [id_])), median_ms(partial(ledger.standing_at, id_, at))
-        print(f"{head.sequence + 1:,} entries: balance {balance_ms:.2f} ms, at a time {at_ms:.2f} ms")
+        balance_ms, at_ms = median_ms(partial(ledger.funds, [id_])), median_ms(partial(ledger.standing_at, id_, at))
+        print(f"{funds.sequence + 1:,} entries: balance {balance_ms:.2f} ms, at a time {at_ms:.2f} ms")
     newest = queries.find_entry_before(long, now)
     assert newest is not None
     # What a process loads once, such as fonts, is not the statement's.

@@ -1,4 +1,4 @@
-"""A bank for the walks of generated clients: a new one, as `make run` starts it."""
+"""A new bank for the walks of generated clients, as `make run` starts it."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ _READY = "Fincore is ready."
 
 
 class NoBank(Exception):
-    """The bank did not start; the text is what it said."""
+    """The bank did not start; the text is its output."""
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def running_bank() -> Iterator[str]:
     """Serve a new bank until the block ends, and yield its address. Raises NoBank."""
     with TemporaryDirectory(prefix="fincore-clients-") as directory:
         port, said = free_port(), Path(directory) / "said"
-        # Nothing of what the caller has set: it may name a bank that has customers.
+        # None of the caller's settings, because they may name a bank that has customers.
         settings = {"ENV_FILE": os.devnull, "DATA_DIR": f"{directory}/var", "PORT": str(port), "LOG_LEVEL": "ERROR"}
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         with said.open("wb") as output:

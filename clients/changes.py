@@ -1,7 +1,7 @@
-"""What a new description would break for the clients of an older one.
+"""Finds what a new description would break for the clients of an older one.
 
-A client of ours passes over what it does not know: members, names in enumerations and codes may be added to answers.
-Nothing that it sends may be refused, and nothing that it reads may be missing or of another type.
+Our clients ignore what they do not know: members, names in enumerations and codes may be added to answers. Nothing that
+they send may be refused, and nothing that they read may be missing or of another type.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 Document = dict[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
-# Limits of requests, with whether a larger value allows more.
+# The limits of requests, and whether a larger value allows more.
 _LIMITS = {
     "maximum": True,
     "maxLength": True,
@@ -103,7 +103,7 @@ def _of_answers(call: str, old: tuple[Document, Document], new: tuple[Document, 
 
 
 def _narrowed(where: str, old: tuple[Document, Document], new: tuple[Document, Document]) -> Iterator[str]:
-    """Yield what was accepted in a request and no longer is."""
+    """Yield what requests could contain before and no longer can."""
     before, after = _plain(*old), _plain(*new)
     if lost := before["types"] - after["types"] - ({"null"} if "parameter" in where else set()):
         yield f"{where} can no longer be {_listed(lost)}"
@@ -131,7 +131,7 @@ def _tightened(where: str, before: Document, after: Document) -> Iterator[str]:
 
 
 def _widened(where: str, old: tuple[Document, Document], new: tuple[Document, Document]) -> Iterator[str]:
-    """Yield what clients could rely on in an answer and no longer can."""
+    """Yield what clients could rely on in answers before and no longer can."""
     before, after = _plain(*old), _plain(*new)
     if before["types"] and (more := (after["types"] or {"anything"}) - before["types"]):
         yield f"{where} may be {_listed(more)}"

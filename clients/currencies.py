@@ -7,7 +7,7 @@ from app.web.assets import CUSTOMS
 
 
 def table() -> str:
-    """Return the custom of every currency as JSON, one a line."""
+    """Return the custom of every currency as JSON, one on each line."""
     lines = (f"{json.dumps(code)}:{_compact(money.custom(code))}" for code in money.currencies())
     return "{" + ",\n".join(lines) + "}\n"
 

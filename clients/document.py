@@ -12,9 +12,9 @@ from app.settings.policies import AuthPolicy, MongoPolicy
 from config import ROOT, Config
 
 DOCUMENT = ROOT / "openapi.json"
-# The description in the last release, whose clients have to go on working.
+# The description of the last release, whose clients have to go on working.
 RELEASED = ROOT / "openapi.released.json"
-# Nothing listens there, and nothing is signed with this.
+# Nothing listens at this address, and nothing is signed with this secret.
 _NOWHERE = MongoPolicy("mongodb://127.0.0.1:1/fincore?replicaSet=none")
 _UNUSED = AuthPolicy("this-secret-signs-nothing-at-all")
 

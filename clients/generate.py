@@ -1,7 +1,7 @@
 """Generates clients in Java, Go and Rust from openapi.json, compiles them, and lets them walk: `make clients`.
 
-Each walks through a bank that is started for it. A language whose tools are not on this machine is left out, and that
-is said. It exits with 1 if anything fails. `python -m clients.generate NAME…` does some languages only.
+Each walks through a bank that is started for it. A language whose tools are not on this machine is left out, with a
+message. It exits with 1 if anything fails. `python -m clients.generate NAME…` makes only some languages.
 """
 
 import shutil
@@ -25,7 +25,7 @@ _JAR = _INSTALLED / "openapi_generator_cli" / "openapi-generator.jar"
 
 
 class Failed(Exception):
-    """A client was not made, or did not walk; the text says why."""
+    """A client could not be made, or its walk failed; the text says why."""
 
 
 def main(names: Sequence[str] = ()) -> int:

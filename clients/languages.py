@@ -12,16 +12,16 @@ JAVA = (
     *("--api-package", "example.fincore.api", "--model-package", "example.fincore.model"),
     *("--additional-properties", "hideGenerationTimestamp=true", *CODE_ALONE),
 )
-# With what it needs, so that the walk can be started without Maven.
+# With its dependencies, so that the walk can be started without Maven.
 MAVEN: tuple[Command, ...] = (("mvn", "--quiet", "--batch-mode", "compile", "dependency:copy-dependencies"),)
 RUN_JAVA = ("java", "-cp", "target/classes:target/dependency/*", "Walk")
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A client: the tools that it takes, the generator's switches, and its walk and the place of that among the code.
+    """A client: the tools that it needs, the generator's switches, its walk, and where the walk goes in the code.
 
-    `walking` is the command to which the bank's address and the system user's password are added.
+    `walking` is the command that starts the walk, without the bank's address and the system user's password.
     """
 
     name: str

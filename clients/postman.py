@@ -17,7 +17,7 @@ ENVIRONMENT = FOLDER / "fincore.postman_environment.json"
 METHODS = ("get", "post", "put", "patch", "delete")
 JSON = "application/json"
 _SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-# What the examples of the description become, so that a request can be sent after the journey.
+# The values that replace the description's examples, so that a request can be sent after the journey.
 _VARIABLES = {
     "accountId": "{{currentAccount}}",
     "transactionId": "{{transferId}}",
@@ -94,7 +94,7 @@ def collection(document: Document) -> Document:
 
 
 def environment() -> Document:
-    """Return the environment: where the bank is, whose passwords these are, and what the scripts keep."""
+    """Return the environment: the bank's address, the passwords, and the values that scripts keep."""
     kept = [name for step in JOURNEY for name in step.keeps]
     names = dict.fromkeys([*_KNOWN, "email", "key", *kept, *_SECRETS])
     return {
@@ -168,7 +168,7 @@ def _is_json(operation: Document, statuses: list[int]) -> bool:
 
 
 def _required_headers(operation: Document) -> list[Document]:
-    """Return the headers without which the call is refused, with the one value that each may have."""
+    """Return the headers that the call needs, each with its only possible value."""
     return [
         {"key": one["name"], "value": one["schema"]["enum"][0]}
         for one in operation.get("parameters", ())
@@ -178,7 +178,7 @@ def _required_headers(operation: Document) -> list[Document]:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A request of the collection. `before` and `tests` are scripts, a line each."""
+    """A request of the collection. `before` and `tests` are the lines of scripts."""
 
     name: str
     method: str
@@ -236,7 +236,7 @@ def _bearer(variable: str) -> Document:
 
 
 def _with_variables(example: Any) -> Any:
-    """Return an example with the ids, keys and secrets of the environment in place of its own."""
+    """Return an example with its ids, keys and secrets replaced by those of the environment."""
     if isinstance(example, list):
         return [_with_variables(member) for member in example]
     if not isinstance(example, dict):

@@ -1,7 +1,7 @@
-"""What the steps of the journey are made of.
+"""The steps of the journey.
 
-Each step is a call of the API's description with what it sends, what has to be answered, and what later steps need of
-it. `{{name}}` stands for a variable of the environment, and `{{#name}}` for one that is a number or JSON.
+Each step is a call from the API's description, with what it sends, the answer that it must get, and what later steps
+need from that. `{{name}}` stands for a variable of the environment, and `{{#name}}` for one that is a number or JSON.
 """
 
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ ID = "000000000000000000000000"
 class Step:
     """One request of the journey.
 
-    `token` names the variable with the bearer token; None: the call is open. `keeps` maps variables to where their
-    values are in the answer, as JavaScript. `checks` are further conditions in JavaScript; `body` is the answer there.
+    `token` names the variable with the bearer token, or is None for an open call. `keeps` maps variables to JavaScript
+    that finds their values in the answer. `checks` are further conditions in JavaScript, where `body` is the answer.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Step:
     query: dict[str, str] = field(default_factory=dict)
     keeps: dict[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
-    # Whether a new key is made before the request. A repeat has the key of the request before.
+    # Whether a new key is made before the request. A repeat uses the key of the previous request.
     new_key: bool = True
 
 

@@ -1,9 +1,9 @@
-"""The walks through the bank in docs/clients: one program a client, which do the same and print the same."""
+"""The walks through the bank in docs/clients: one program for each client. All do the same and print the same."""
 
 from config import ROOT
 
 WALKS = ROOT / "docs" / "clients"
-# What each walk prints, in this order; some languages write their booleans with a capital.
+# The lines that each walk prints, in this order. Some languages write booleans with a capital.
 PRINTED = (
     "Transferred.",
     "Declined: insufficient_funds",

@@ -1,4 +1,4 @@
-"""The part of the journey in which programs are told of events."""
+"""The part of the journey about webhooks."""
 
 from clients.steps import Step, refused, says
 

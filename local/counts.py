@@ -1,4 +1,4 @@
-"""Where the server and the deliverer of `make run` keep what they count: in memory, because a disk may be slow."""
+"""The directory with the counts of `make run`'s server and deliverer: in memory, because a disk may be slow."""
 
 import os
 import shutil

@@ -23,7 +23,7 @@ MONGOD_JOURNAL_FILE_MB = 20
 MONGOD_LOG_BYTES_MAX = 10 * 1024**2
 # How long a primary keeps serving after SIGTERM. MongoDB's default is 15 s, for the sake of remote clients.
 MONGOD_DRAIN_MS = 100
-# How long an atomic block that its client could not abort keeps its documents locked. MongoDB's default is 60 s. Our
+# How long an atomic block keeps its documents locked if its client could not abort it. MongoDB's default is 60 s. Our
 # blocks take at most MONGO_TIMEOUT_MS, whose default is half of this.
 MONGOD_BLOCK_LIFETIME_S = 8
 MONGOD_START_TIMEOUT_S = 60.0
@@ -111,7 +111,7 @@ class Mongod:
         return self.client(username="__system", password=read_private(self._key_file), authSource="local")
 
     def hello(self) -> Document:
-        """Return the member's answer to `hello`, which says its place in the set; {} if it does not answer."""
+        """Return the member's answer to `hello`, which tells its role in the set; {} if it does not answer."""
         with contextlib.suppress(PyMongoError), self.client() as client:
             return client.admin.command("hello")
         return {}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from local.private import check_program, open_private
 
-# The first that knows $in in the condition of a partial index.
+# The first version that knows $in in the condition of a partial index.
 MONGOD_VERSION_MIN = (6, 0)
 VERSION_TIMEOUT_S = 60.0
 

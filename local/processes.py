@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 # back, and a client that polls it can end up connected to itself.
 PORT_MIN, PORT_MAX = 20_000, 31_999
 PORT_ATTEMPTS_MAX = 200
-# Those that this process was told of. A server may take a while until it listens.
+# The ports that this process was given. A server may take a while until it listens.
 _told: set[int] = set()
 POLL_S = 0.02
 KILL_TIMEOUT_S = 10.0

@@ -76,7 +76,7 @@ class ReplicaSet:
             raise EmbeddedError(f"The members in {self.directory} do not follow the primary.")
 
     def primary(self, timeout_s: float = PRIMARY_TIMEOUT_S) -> Mongod:
-        """Return the primary, after an election if need be; raises EmbeddedError if there is none in time."""
+        """Return the primary, after an election if necessary; raises EmbeddedError if there is none in time."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             for member in self.members:

@@ -1,4 +1,4 @@
-"""When a server that ended may be started again."""
+"""Decides when a server that ended may be started again."""
 
 import time
 
@@ -8,7 +8,7 @@ STEADY_AFTER_S = 60.0
 
 
 class Restarts:
-    """When a server that ended is started again: at once, and then after pauses that double."""
+    """The times at which a server that ended is started again: at once, and then after pauses that double."""
 
     def __init__(self) -> None:
         self.pause_s = RESTART_PAUSE_MIN_S

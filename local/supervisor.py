@@ -212,7 +212,7 @@ class Supervisor:
             _say(f"System user {self._local.system_email} has the password {password} (shown only now; keep it).")
 
     def _share_counts(self) -> None:
-        # Not in the file of settings: commands come and go, and their counts would stay.
+        # Not in the file of settings, because each command would leave its counts there.
         if self._local.server.metrics_dir is None:
             self._counts_record = self._data_dir / "counts"
             config.export({"PROMETHEUS_MULTIPROC_DIR": str(counts.make(self._counts_record))})
@@ -253,7 +253,7 @@ class Supervisor:
             self._start_deliverer()
 
     def _start_deliverer(self) -> None:
-        # With wrong settings it would end at once. Mail waits then, as the guide says.
+        # With wrong settings it would end at once, so it is not started. Mail waits then, as the guide says.
         if config.load_mail().problem is None:
             command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver", "--loop"]
             self._deliverer = spawn(command, cwd=config.ROOT)

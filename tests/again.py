@@ -1,4 +1,4 @@
-"""What many tests begin with: made once by calls of the API, and put back as it was for those that come later."""
+"""The starting point of many tests: made once by calls of the API, and restored for later tests."""
 
 import copy
 import time
@@ -18,7 +18,7 @@ from tests.clients import Client
 from tests.people import Bank
 
 Made = TypeVar("Made")
-# Well below the life of an access token, and of all else that has its time.
+# Well below the lifetime of an access token, and of everything else that expires.
 FRESH_S = 120.0
 TAKEN = 11000
 # Deleting nothing takes nearly as long as deleting something, and most tests touch few collections.
@@ -33,7 +33,7 @@ WHAT_HOLDS_ANYTHING: list[Document] = [
 
 @dataclass(frozen=True)
 class Kept:
-    """What somebody made through this client, with all that the database had then."""
+    """The result of such calls through this client, with the contents of the database afterwards."""
 
     made: Any
     client: Client
@@ -46,12 +46,12 @@ _kept: dict[Callable[[Bank], Any], Kept] = {}
 
 
 def again(database: Database[Document], bank: Bank, make: Callable[[Bank], Made]) -> Made:
-    """Return what `make` makes in a bank in which nothing else has happened, for this test alone."""
+    """Return the result of `make` in a bank in which nothing else has happened, for this test alone."""
     kept, today = _kept.get(make), clock.now().date()
     # What was made today stands in a statement of today, so it is not kept beyond midnight.
     if kept is None or time.monotonic() - kept.made_at > FRESH_S or kept.made_on != today:
         made_at, made = time.monotonic(), make(bank)
-        # Users last: to write them waits until all can be read.
+        # Users last: writing them waits until everything can be read.
         names = [*sorted(VALIDATORS.keys() - {"schema", "users"}), "users"]
         found = {name: list(database[name].find()) for name in names}
         kept = _kept[make] = Kept(

@@ -1,4 +1,4 @@
-"""What a bank in this process asks of the database."""
+"""Shows what the bank in this process sends to the database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ def commands(database: Database[Document]) -> Iterator[list[Document]]:
         yield sent
     finally:
         database.command("profile", 0)
-        # The background of other servers is no part of a request. This process has none.
+        # The background work of other servers is not part of a request. This process has none.
         mine = {"appName": APP_NAME, "ns": {"$ne": f"{database.name}.system.profile"}}
         sent += database["system.profile"].find(mine)
         database.drop_collection("system.profile")

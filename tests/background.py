@@ -1,13 +1,13 @@
-"""What the servers that tests run do in the background, in the same database as the tests."""
+"""The background work that servers under test do in the tests' database."""
 
 from app.outbox import feed
 from app.webhooks import dispatch
 
 
 def settle() -> None:
-    """Do now what they would do soon with what was committed, so that they change nothing more of it.
+    """Do now what they would soon do about committed news, so that they change nothing more.
 
-    For tests that look whether anything in the database has changed.
+    This is for tests that compare the database before and after.
     """
     while feed.place():
         pass

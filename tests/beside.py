@@ -1,7 +1,7 @@
 """The server that all tests of a process share, in their database. It rests while a test does not use it.
 
-Otherwise it would release the holds that a test wants overdue, give events their places between two looks, call
-webhooks with secrets that only the test has, and so on, each time only if it happened to be at that moment.
+Otherwise it might release holds that a test wants overdue, give events their places between two looks, call webhooks
+with secrets that only the test has, and so on, depending on luck.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ class Beside:
         self._rests = False
 
     def rest(self) -> None:
-        """Wait until nothing of the background is under way, and let nothing begin. Remove what it has left behind."""
+        """Wait until no background work is under way, and let none start. Remove what it has left behind."""
         if not self._rests:
             fcntl.flock(self._gate, fcntl.LOCK_EX)
             self._rests = True
@@ -44,5 +44,5 @@ def server_beside(mongo_uri: str, gate: Path, empty: Callable[[], None], **setti
     with running_server(mongo_uri, application="tests.gated:app", GATE=str(gate), **settings) as port:
         beside = Beside(port, gate, empty)
         yield beside
-        # What still waits at the gate would keep the server from stopping.
+        # Work that waits at the gate would keep the server from stopping.
         beside.close()

@@ -1,4 +1,4 @@
-"""Says what a catalogue of letters lacks, or has too much, against the English one."""
+"""Finds what a catalogue of letters lacks, or has in excess, compared with the English one."""
 
 from collections.abc import Collection, Iterator, Mapping
 from string import Formatter
@@ -25,7 +25,7 @@ def faults(language: str, texts: Mapping[str, str], reference: Mapping[str, str]
 
 
 def placeholders(text: str) -> set[str]:
-    """Return the names in braces, with whatever else is there, which should be nothing."""
+    """Return the names in braces, with anything else inside the braces, which should be nothing."""
     found = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(text) if name is not None]
     return {
         name + (f":{spec}" if spec else "") + (f"!{conversion}" if conversion else "")
@@ -34,7 +34,7 @@ def placeholders(text: str) -> set[str]:
 
 
 def _wanted(reference: Mapping[str, str], plurals: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the reference's texts, with those of counted things for each plural of the language."""
+    """Yield the texts of the reference, and those about numbers for each plural of the language."""
     for key, text in reference.items():
         stem, _, last = key.rpartition(".")
         if last not in PLURALS:

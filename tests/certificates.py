@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate_for(name: str, directory: Path, *, has_expired: bool = False) -> Path:
-    """Make a certificate that vouches for itself, and return the file with it and its key."""
+    """Make a self-signed certificate, and return the file with it and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC) - (timedelta(days=1) if has_expired else timedelta())

@@ -1,4 +1,4 @@
-"""How tests reach the API: in process, or over HTTP. Both answer alike."""
+"""The ways in which tests call the API: in process, or over HTTP. Both answer alike."""
 
 import http.client
 import json
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from flask import Flask
 
 REQUEST_TIMEOUT_S = 60
-# Well below the server's patience with idle connections, for machines that are slow between the look and the request.
+# Well below the server's limit for idle connections, because a busy machine may pause between check and request.
 IDLE_MAX_S = 2.0
 
 
@@ -76,7 +76,7 @@ class OverHttp:
     def send(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Answer:
         connection = getattr(self._local, "connection", None)
         if connection is None or time.monotonic() - self._local.used_at > IDLE_MAX_S:
-            # The server closes what was idle for long, which may cross with our next request.
+            # The server closes idle connections, perhaps just when we send the next request.
             if connection is not None:
                 connection.close()
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_S)

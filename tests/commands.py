@@ -1,4 +1,4 @@
-"""Ledger commands as the services make them: a new id, a new key unless told, and a fingerprint of what was asked."""
+"""Ledger commands as the services make them: with a new id, by default a new key, and a fingerprint of the request."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,10 +13,10 @@ from app.ledger.commands import Batch, Capture, ChangeStatus, Command, Hold, Key
 from app.ledger.records import AccountStatus, TransactionKind, item_key, treasury_id
 from app.outbox import repository as outbox
 
-# Who writes in each block what follows from it, as in the application.
+# The witnesses of each block, as in the application.
 WITNESSES = (audit.record_acts, outbox.tell)
 STAFF = ObjectId("c" * 24)
-# A salt need not be random where nobody guesses.
+# Nobody guesses here, so the salt need not be random.
 SALT = b"s" * 16
 
 
@@ -76,7 +76,7 @@ def reversal(of: ObjectId, *, key: str | None = None, reason: str | None = "A mi
 
 
 def batch(user: ObjectId, items: Sequence[Transfer], *, key: str | None = None, atomic: bool = True) -> Batch:
-    """Return a batch of these transfers, which lose their own keys."""
+    """Return a batch of these transfers. Their own keys are dropped."""
     asked = keyed(user, key, transfers=[item.fingerprint for item in items], atomic=atomic)
     batch_key = asked["idempotency_key"]
     numbered = (

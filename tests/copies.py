@@ -1,4 +1,4 @@
-"""What the tests of backups share."""
+"""Shared by the tests of backups."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ COPIED = sorted(VALIDATORS.keys() - {"leases"})
 
 
 class Silent:
-    """A watch that keeps what it was told."""
+    """A watch that records what it is told."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -35,7 +35,7 @@ def content(database: Database[Document]) -> dict[str, list[Document]]:
 
 
 def as_restored(content: dict[str, list[Document]]) -> dict[str, list[Document]]:
-    """Return what a restore makes of this content: the same, but for the positions of the feed that it leaves out."""
+    """Return this content as a restore leaves it: unchanged, except for the positions of the feed that it skips."""
     positions = {each["_id"]: each["position"] for each in content["feed"]}
     positions["outbox"] = positions.get("outbox", 0) + POSITIONS_LEFT_OUT
     return {**content, "feed": [{"_id": name, "position": positions[name]} for name in sorted(positions)]}

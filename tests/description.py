@@ -1,4 +1,4 @@
-"""Ways through the API's description, for the tests that judge it."""
+"""Walks through the API's description, for the tests that check it."""
 
 import re
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def as_described(rule: str) -> str:
 
 
 def parts(part: Any, where: str = "") -> Iterator[tuple[str, Document]]:
-    """Yield every object in a part of the document, with its place. Examples are data and not looked into."""
+    """Yield every object in a part of the document, with its place. Examples are data, and are left out."""
     if isinstance(part, dict):
         yield where, part
         for name, value in part.items():
@@ -86,7 +86,7 @@ def resolved(document: Document, part: Document) -> Document:
 
 
 def closed(document: Document) -> Document:
-    """Return the components with every answer closed: as many members as are described, and no others."""
+    """Return the components with every answer closed to members that are not described."""
     schemas = {
         name: {"additionalProperties": False, **schema} if "properties" in schema and name != "Problem" else schema
         for name, schema in document["components"]["schemas"].items()

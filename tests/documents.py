@@ -1,7 +1,7 @@
 """The commands and programs that the documents show, for the tests that execute them.
 
-A test takes their text from here. So what is executed is what is shown, and a block that was changed fails where it is
-wrong. `tests/api/test_documented_commands.py` insists that some test takes each block.
+A test takes the text from here, so it executes exactly what the document shows. `tests/api/test_documented_commands.py`
+insists that some test executes each block.
 """
 
 import os
@@ -45,13 +45,13 @@ def found(document: str, begins: str) -> list[Block]:
 
 
 def block(document: str, begins: str) -> str:
-    """Return the text of the one block that begins like this. A document may have it twice."""
+    """Return the text of the one block that starts like this. A document may have it twice."""
     (only,) = {each.text for each in found(document, begins)}
     return only
 
 
 def script(document: str) -> str:
-    """Return all that a document tells its reader to type into a shell, in its order."""
+    """Return everything that a document tells its reader to type into a shell, in order."""
     return "\n".join(each.text for each in found(document, "") if each.language == SHELL)
 
 

@@ -1,4 +1,4 @@
-"""Events as their readers get them."""
+"""Events as their readers see them."""
 
 from collections.abc import Iterator
 from typing import Any

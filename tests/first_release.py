@@ -1,9 +1,10 @@
-"""A bank of the first release: how one is made by that release's own code, kept in a file, and put into a database.
+"""A bank of the first release: made by that release's own code, kept in a file, and put into a database.
 
     git worktree add /tmp/first-release 47a967e
     python -m tests.first_release /tmp/first-release
 
-makes `tests/fixtures/first_release/bank.jsonl.gz`: a line with what clients were told, then one line for each document.
+makes `tests/fixtures/first_release/bank.jsonl.gz`: a line with the answers that clients got, then one line for each
+document.
 """
 
 import gzip
@@ -34,7 +35,7 @@ BANK = ROOT / "tests" / "fixtures" / "first_release" / "bank.jsonl.gz"
 NEW_PASSWORD = "another long password"
 APP_PASSWORD = "application-password"
 HOLD_S = 30 * 24 * 3600
-# Without the limits of requests and the leases, which are forgotten within minutes anyway.
+# Without request limits and leases, which expire within minutes anyway.
 _KEPT = (
     "users", "accounts", "transactions", "ledger_entries", "audit_log", "revoked_tokens", "password_resets",
     "login_failures", "outbox", "schema",
@@ -96,7 +97,7 @@ def served(checkout: Path, mongo_uri: str, **settings: str) -> Iterator[int]:
 
 
 def live(bank: Bank) -> Document:
-    """Let people use the bank in every way, and return what they were told."""
+    """Let people use the bank in every way, and return the answers that they got."""
     asha = register(bank, "Asha Rao", "asha@fincore.example")
     ravi = register(bank, "Ravi Iyer", "ravi@fincore.example")
     joerg = register(bank, "Jörg Bäcker", "joerg@bücher.example")
@@ -217,7 +218,7 @@ def _shape(database: Database[Document]) -> Document:
 
 
 def what_was_told() -> Document:
-    """Return what the bank's clients were told."""
+    """Return the answers that the bank's clients got."""
     with gzip.open(BANK, "rt") as lines:
         told: Document = json_util.loads(next(lines), json_options=_OPTIONS)
         return told
@@ -226,7 +227,7 @@ def what_was_told() -> Document:
 def load(database: Database[Document]) -> None:
     """Put the bank into an empty database, with the first release's schema.
 
-    What expires is moved to now, as if the bank had been made just now. Nothing that the ledger proves is changed.
+    Expiry times are moved, as if the bank had been made just now. Nothing that the ledger proves is changed.
     """
     told = what_was_told()
     with gzip.open(BANK, "rt") as lines:

@@ -1,7 +1,7 @@
 """The bank for a server that tests share, whose background rests while its gate is closed: `gunicorn tests.gated:app`.
 
-The gate is a file, named by GATE in the environment. All that the server does without being asked for it passes with a
-shared lock; whoever has the exclusive lock keeps it from beginning, and has waited for what was under way.
+The gate is a file, named by GATE in the environment. All work that no request asks for passes it with a shared lock.
+The holder of the exclusive lock has waited for the work under way, and keeps other work from starting.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ def passing(*, waits: bool) -> Iterator[bool]:
 
 
 def gated(task: Task) -> Task:
-    # Each has a thread of its own. It sleeps at the gate: to look again and again costs as much as some tests do.
+    # Each task has a thread of its own, which sleeps at the gate: polling would cost as much as some tests.
     def run() -> float:
         with passing(waits=True):
             return task.run()
@@ -52,7 +52,7 @@ def gated_deliveries(serve: Callable[..., None]) -> Callable[..., None]:
 
 
 def gated_look(look: Callable[[Mapping[ObjectId, int]], set[ObjectId]]) -> Callable[..., set[ObjectId]]:
-    # Requests that wait for events go on for a while when their clients have gone.
+    # Requests that wait for events go on for a while after their clients have gone.
     def look_if_open(after: Mapping[ObjectId, int]) -> set[ObjectId]:
         with passing(waits=False) as is_open:
             return look(after) if is_open else set()

@@ -1,13 +1,14 @@
-"""Builds the image without Docker, and tries it: each step of the Dockerfile as it stands, in a clean Debian.
+"""Builds the image without Docker, and tries it: executes each step of the Dockerfile in a clean Debian.
 
     python -m tests.image DIRECTORY         # as root, with Debian's `debootstrap`; DIRECTORY keeps the clean Debian
 
 `FROM python:3.11-slim-bookworm` is Debian's smallest bookworm with its Python 3.11. A container is a chroot in mount
 and process namespaces of its own, without capabilities, and its root is mounted read-only. The network is this
-machine's. So what is left for Docker itself to show are its own base image, layers and networks.
+machine's. So only Docker's own base image, layers and networks remain untested.
 
-Then the image's user starts the image's command on a replica set of this machine, the image's own health check asks it,
-somebody opens an account and gets a statement, the doctor looks around, and nobody can write to the root.
+Then the image's user starts the image's command on a replica set of this machine. The image's own health check must
+find it healthy, somebody opens an account and gets a statement, the doctor finds no fault, and nobody can write to the
+root.
 """
 
 import json
@@ -33,7 +34,7 @@ from tests.people import Caller
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 PACKAGES = "python3,python3-venv,ca-certificates"
 START_TIMEOUT_S = 120.0
-# How pip here reaches its index, and by which authorities.
+# The settings by which pip reaches its index here, and which authorities it trusts.
 OF_PIP = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and "LINKS" not in name}
 TLS = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -60,7 +61,7 @@ class Stage:
         return ["chroot", str(self.root), *as_user, "env", "-i", *variables, *inside]
 
     def note(self, name: str, rest: str) -> None:
-        """Remember what an instruction says about the container."""
+        """Apply an instruction about the container."""
         match name:
             case "ENV":
                 for word in shlex.split(rest):
@@ -166,7 +167,7 @@ def read_only(stage: Stage) -> Iterator[None]:
 
 
 def attempt(stage: Stage) -> None:
-    """Serve a bank from the image, and see that it does what a container has to do."""
+    """Serve a bank from the image, and check that it does what a container has to do."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         members = ReplicaSet(Path(directory))
         members.start()

@@ -1,4 +1,4 @@
-"""Long journals in no time: entries that were written past the ledger, for tests of what reads them."""
+"""Makes long journals quickly: writes entries past the ledger, for tests of readers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every kind of letter tells of, in every form that the kind has."""
+"""Payloads for every kind of letter, in every form that the kind has."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A real SMTP server that can misbehave, and what it was given."""
+"""A real SMTP server that can misbehave, and the mails that it received."""
 
 import asyncio
 import email
@@ -62,7 +62,7 @@ class Received:
         return self._part("html")
 
     def _part(self, kind: str) -> str:
-        # Without reading the headers as `message` does, which takes far longer: some tests look into each of thousands.
+        # Without parsing the headers as `message` does, which takes far longer: some tests look at thousands of mails.
         (part,) = (each for each in self._outline.walk() if each.get_content_type() == f"text/{kind}")
         content = part.get_payload(decode=True)
         assert isinstance(content, bytes)
@@ -96,7 +96,7 @@ class _Controller(Controller):
         # Nobody else may come from here on, because nobody would end that conversation.
         if self.server is not None:
             self.server.close()
-        # Who has just connected gets a conversation in one of the loop's next turns.
+        # A client that has just connected gets a conversation in one of the loop's next turns.
         for _ in range(TURNS):
             await asyncio.sleep(0)
         for each in self._conversations:
@@ -133,7 +133,7 @@ class SmtpServer:
             self._controller = None
 
     def await_mail(self, count: int, timeout_s: float = ARRIVAL_TIMEOUT_S) -> list[Received]:
-        """Wait until so many mails are there, and return all there are."""
+        """Wait until this many mails have arrived, and return all that have."""
         assert holds_within(timeout_s, lambda: len(self.received) >= count), f"{len(self.received)} of {count} arrived."
         return list(self.received)
 
@@ -200,7 +200,7 @@ def use(app: Flask, port: int) -> Deliverer:
 
 
 def fill(database: Database[Document], count: int) -> list[str]:
-    """Put a welcome to each of so many users into the outbox, in order, and return their addresses."""
+    """Put a welcome to each of this many users into the outbox, in order, and return their addresses."""
     users = [
         {
             "_id": ObjectId(),
@@ -225,5 +225,5 @@ def told(database: Database[Document]) -> list[OutboxMessage]:
 
 
 def make_due(database: Database[Document]) -> None:
-    """Let all the time pass that unsent messages wait for, leases included."""
+    """Let all waiting times of unsent messages pass, including leases."""
     database.outbox.update_many({"state": "PENDING"}, {"$set": {"next_attempt_at": NOW}})

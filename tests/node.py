@@ -15,7 +15,7 @@ TIMEOUT_S = 240
 def run_node(
     *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run Node.js. Its output comes as one text, because tools differ in where they write what."""
+    """Run Node.js. Both outputs come as one text, because tools differ in which one they use."""
     return subprocess.run(
         [NODE, *arguments],
         cwd=cwd,

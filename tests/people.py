@@ -107,7 +107,7 @@ class Bank:
         return self._session("/api/auth/login", {"email": email, "password": password})
 
     def fund(self, account: str, amount: int, key: str | None = None) -> Answer:
-        """Credit initial funds and insist that it worked."""
+        """Credit initial funds, which must succeed."""
         body = {"toAccount": account, "amount": amount, "idempotencyKey": key or new_key()}
         answer = self.system.post("/api/transactions/initial-funds", body)
         assert answer.status in (200, 201), answer.content

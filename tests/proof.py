@@ -1,4 +1,4 @@
-"""The laws of money, held against what is in the database, read by an administrator and by no code that posts."""
+"""Checks the laws of money in the database, read as an administrator and without any code that posts."""
 
 from collections import Counter, defaultdict
 from itertools import groupby
@@ -12,7 +12,7 @@ from app.mongo import Document
 
 
 def assert_ledger_is_whole(database: Database[Document]) -> None:
-    """Insist that every journal is an unbroken chain, every transaction balanced and all there, and all money summed to
+    """Insist that every journal is an unbroken chain, every transaction balanced and complete, and all money adds up to
     zero in each currency."""
     accounts = {account["_id"]: account for account in database.accounts.find()}
     entries = [

@@ -1,4 +1,4 @@
-"""A webhook's receiver over HTTP that can misbehave, and what it was sent."""
+"""A receiver of webhooks over HTTP that can misbehave, and the requests that it got."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from local.processes import LOOPBACK
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in, its header names in small letters."""
+    """A request that came in, with its header names in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class Receiver:
 
 @contextmanager
 def receiving(host: str = LOOPBACK) -> Iterator[Receiver]:
-    """Have a receiver that takes everything until it is told otherwise."""
+    """Run a receiver that takes everything until it is told otherwise."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -3,9 +3,9 @@
     git worktree add /tmp/first-release 47a967e
     python -m tests.rehearsal /tmp/first-release
 
-Clients transfer, hold, capture, read and refresh all the time, at whichever server is up, and repeat what got no answer
-with the same key. They keep what was acknowledged. Meanwhile: the old release alone, `db upgrade`, both, the new
-one alone, `db finish`. Afterwards every acknowledged transfer is there once, and the ledger is sound.
+Clients transfer, hold, capture, read and refresh all the time, at any server that is up, and repeat requests without an
+answer under the same key. They record what was acknowledged. Meanwhile: the old release alone, `db upgrade`, both, the
+new one alone, `db finish`. In the end every acknowledged transfer must exist once, and the ledger must be sound.
 """
 
 import random
@@ -40,7 +40,7 @@ TRIES_MAX = 40
 
 @dataclass
 class Servers:
-    """Where clients may go, and what they saw there."""
+    """The servers that clients may use, and the answers that they got there."""
 
     ports: dict[str, int] = field(default_factory=dict)
     answers: Counter[tuple[str, str, int]] = field(default_factory=Counter)
@@ -51,7 +51,7 @@ class Servers:
 
 
 class Client:
-    """One customer with two accounts, who goes to any server and repeats what got no answer."""
+    """One customer with two accounts, who uses any server and repeats requests without an answer."""
 
     def __init__(self, servers: Servers, number: int) -> None:
         self.servers = servers
@@ -157,7 +157,7 @@ def main(checkout: Path) -> int:
             servers.ports = {"old": old_port, "new": new_port}
             time.sleep(2 * PHASE_S)
         with phase("the old release ends", servers):
-            # As a proxy does it: first no more requests, then SIGTERM.
+            # Like a proxy: first no more requests, then SIGTERM.
             servers.ports = {"new": new_port}
             time.sleep(0.2)
             old.close()

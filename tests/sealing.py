@@ -1,4 +1,4 @@
-"""Entries with their right hash, for tests that change them."""
+"""Gives entries their right hash, for tests that change them."""
 
 from dataclasses import replace
 
@@ -6,5 +6,5 @@ from app.ledger.records import Entry
 
 
 def sealed(entry: Entry) -> Entry:
-    """Return the entry with the hash that its fields give."""
+    """Return the entry with the hash of its fields."""
     return replace(entry, hash=entry.computed_hash())

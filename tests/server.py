@@ -69,9 +69,9 @@ def _command(application: str) -> list[str]:
 
 
 def copy_program(place: Path) -> None:
-    """Put a copy of the program there, which a test may change, without the tests."""
+    """Make a copy of the program without its tests, for a test to change."""
     for name in ("app", "local"):
-        # With what is compiled of it, so that it starts faster. Other tests may be compiling at this moment.
+        # With its compiled modules, so that it starts faster. Other tests may be compiling at this moment.
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     for name in ("config.py", "gunicorn.conf.py", "wsgi.py"):
         shutil.copy(ROOT / name, place / name)
@@ -92,7 +92,7 @@ def children(pid: int) -> list[int]:
     """Return the processes that a process has started, in any of its threads."""
     found = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        # A thread may end meanwhile, and hands its children on to another.
+        # A thread may end meanwhile, and its children then belong to another one.
         with suppress(FileNotFoundError, ProcessLookupError):
             found += [int(child) for child in file.read_text().split()]
     return found

@@ -49,7 +49,7 @@ def flask_process(
 
 
 def failed(mongo_uri: str, *arguments: str | bytes, stdout: IO[str] | int = subprocess.PIPE, **settings: str) -> str:
-    """Run a command that must end as not done, and return what it said: one line, and nothing of a traceback."""
+    """Run a command that must end as not done, and return its message: one line without a traceback."""
     with flask_process(mongo_uri, *arguments, stdout=stdout, **settings) as process:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said

@@ -1,4 +1,4 @@
-"""The layout of the code, asserted from its source: what lies where, and which way imports run."""
+"""The layout of the code, asserted from its source: where things are, and which way imports run."""
 
 import ast
 import re
@@ -32,7 +32,7 @@ FLOORS: list[set[str]] = [
     {"wsgi"},
 ]
 
-# Every domain package has these files and no others, but for what is its own.
+# Every domain package has these files and no others, except its own ones.
 FILES_OF_A_DOMAIN = {"__init__", "routes", "schemas", "service", "repository"}
 FILES_OF_ITS_OWN = {
     "operations": {"measures"},
@@ -66,7 +66,7 @@ FILES_OF_ITS_OWN = {
     "webhooks": {"attempts", "dispatch", "outgoing", "signing", "statuses", "targets"},
 }
 DOMAINS = FILES_OF_ITS_OWN.keys() | {"accounts", "admin", "payees"}
-# The rules of the ledger: no I/O, no clock, no chance.
+# The rules of the ledger: no I/O, no clock, no randomness.
 RULES = ("canonical", "chain", "commands", "journal", "records", "replay", "state", "values")
 PURE = {*(f"app.ledger.{name}" for name in RULES), "app.acts", "app.errors", "app.money"}
 PURE_LIBRARIES = {"babel", "bson", "iso4217", "orjson"}
@@ -75,7 +75,7 @@ FLASK = {"flask", "flask_cors", "flask_jwt_extended", "flask_smorest", "flask_li
 DATABASE = {"app.mongo", "app.mongo.client", "app.mongo.blocks", "app.mongo.readiness", "app.mongo.schema", "pymongo"}
 # Readiness is about the database itself.
 ROUTES_THAT_ASK_THE_DATABASE = {"app.operations.routes"}
-# What anybody may call without a token.
+# The calls that need no token.
 PUBLIC = {
     "auth.register",
     "auth.login",
@@ -149,7 +149,7 @@ def floor(name: str) -> int:
 
 
 def is_of_the_web(name: str) -> bool:
-    """Tell whether the module stands on Flask."""
+    """Tell whether the module depends on Flask."""
     is_http = name.startswith("app.http.") and name != "app.http.proxies"
     return is_http or name in FLASK | {"app.auth.manager", "app.auth.tokens"}
 
@@ -203,6 +203,31 @@ def test_every_package_says_what_its_one_job_is() -> None:
     for module, file in sources().items():
         if file.name == "__init__.py":
             assert ast.get_docstring(tree(module)), module
+
+
+def test_a_package_hands_on_only_what_other_packages_use() -> None:
+    for package, names in handed_on().items():
+        users = [tree(module) for module in sources() if not f"{module}.".startswith(f"{package}.")]
+        users.append(ast.parse((ROOT / "gunicorn.conf.py").read_text()))
+        nodes = [node for user in users for node in ast.walk(user)]
+        used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        used |= {
+            alias.name
+            for node in nodes
+            if isinstance(node, ast.ImportFrom) and node.module == package
+            for alias in node.names
+        }
+        assert names <= used, package
+
+
+def handed_on() -> dict[str, set[str]]:
+    """Return the names in `__all__` of the packages that have it."""
+    return {
+        module: set(ast.literal_eval(node.value))
+        for module in sources()
+        for node in tree(module).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    }
 
 
 def test_nothing_in_the_application_needs_what_only_tests_and_make_run_need(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +285,7 @@ def test_services_know_nothing_of_http() -> None:
 
 def test_no_domain_reaches_into_anothers_repository() -> None:
     for module in modules("service") + modules("repository") + modules("tokens"):
-        # Only the ledger and the outbox know how their records are kept, so they are asked to read and write them.
+        # Only the ledger and the outbox know how their records are stored, so others read and write them through these.
         others = of_other_domains(module, "repository") - {"app.ledger.repository", "app.outbox.repository"}
         assert not others, module
 
@@ -297,7 +322,7 @@ def test_the_ledger_knows_neither_the_web_nor_who_writes_what_follows_from_it() 
 def test_the_rules_of_the_ledger_are_pure() -> None:
     for module in PURE & sources().keys():
         libraries = {name for name in imports(module) - sources().keys() if not is_standard(name)}
-        # The clock's reckoning is pure; reading it is not.
+        # The clock's arithmetic is pure; reading the clock is not.
         assert imports(module) & sources().keys() <= PURE | {"app.clock"}, module
         assert libraries <= PURE_LIBRARIES, module
         assert not imports(module) & IMPURE_STANDARD_LIBRARIES, module
@@ -326,7 +351,7 @@ def test_the_environment_is_read_by_config_alone() -> None:
     for module in sources().keys() - {"config"}:
         assert not imports(module) & {"dotenv", "environs"}, module
         for node in ast.walk(tree(module)):
-            # As `os.environ`; `environ` alone, or a request's, is what WSGI calls the facts of a request.
+            # As in `os.environ`. `environ` alone, or of a request, is WSGI's name for the facts of a request.
             is_of_a_request = isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"request", "incoming"}
             name = node.attr if isinstance(node, ast.Attribute) and not is_of_a_request else ""
             assert name not in {"environ", "environb", "getenv", "getenvb"}, f"{module}:{getattr(node, 'lineno', '?')}"

@@ -121,6 +121,6 @@ def close_account(body: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
 def get_balance(query: dict[str, Any], account_id: ObjectId) -> dict[str, Any]:
     """Return the balance of an account.
 
-    It is the balance after the newest entry, or with `at` as it stood then.
+    It is the balance after the newest entry, or with `at` the balance at that time.
     """
     return service.get_balance(account_id, viewer=current_user_id(), **query)

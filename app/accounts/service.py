@@ -16,7 +16,7 @@ from app.clock import LEEWAY
 from app.errors import AccountNotFound, ValidationFailed
 from app.ledger.commands import ChangeStatus
 from app.ledger.fingerprints import fingerprint as fingerprint_of
-from app.ledger.records import AccountKind, AccountStatus, Entry, KeyUse, treasury_id
+from app.ledger.records import AccountKind, AccountStatus, KeyUse, treasury_id
 from app.mongo import Document, together
 from app.outbox import messages
 from app.outbox import repository as outbox
@@ -249,8 +249,8 @@ def own_account_ids(user_id: ObjectId) -> list[ObjectId]:
 
 def with_balances(accounts: list[Document]) -> list[Document]:
     """Return the accounts, each with `balance` and `available_balance` from its newest entry."""
-    heads = ledger.heads([account["_id"] for account in accounts])
-    return [{**account, **_money(heads[account["_id"]])} for account in accounts]
+    funds = ledger.funds([account["_id"] for account in accounts])
+    return [{**account, **_money(funds[account["_id"]])} for account in accounts]
 
 
 def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None = None) -> Document:
@@ -262,26 +262,26 @@ def get_balance(account_id: ObjectId, *, viewer: ObjectId, at: datetime | None =
     """
     account = readable_account(account_id, viewer)
     if at is None:
-        entry, said = ledger.heads([account_id])[account_id], Document(as_of=clock.now())
+        funds, said = ledger.funds([account_id])[account_id], Document(as_of=clock.now())
     else:
         standing = ledger.standing_at(account_id, at)
-        entry, said = _entry_of(standing), Document(as_of=at, final=standing.is_final)
+        funds, said = _funds_of(standing), Document(as_of=at, final=standing.is_final)
     return {
         "account_id": account_id,
         "currency": account["currency"],
-        "sequence": entry.sequence,
+        "sequence": funds.sequence,
         **said,
-        **_money(entry),
+        **_money(funds),
     }
 
 
-def _entry_of(standing: ledger.Standing) -> Entry:
+def _funds_of(standing: ledger.Standing) -> ledger.Funds:
     if standing.ahead > LEEWAY:
         raise ValidationFailed("The time is in the future.", errors={"at": ["In the future."]})
     if standing.entry is None:
         raise ValidationFailed("The account was not open then.", errors={"at": ["Before the account opened."]})
-    return standing.entry
+    return ledger.Funds(standing.entry.sequence, standing.entry.balance, standing.entry.held)
 
 
-def _money(entry: Entry) -> Document:
-    return {"balance": entry.balance, "available_balance": entry.balance - entry.held}
+def _money(funds: ledger.Funds) -> Document:
+    return {"balance": funds.balance, "available_balance": funds.balance - funds.held}

@@ -21,7 +21,7 @@ from app.clock import LEEWAY
 from app.mongo import Document, database
 from app.mongo.lists import Position, behind, newest_first, search
 
-# Looking at that many takes about a tenth of a second.
+# Looking at this many takes about a tenth of a second.
 POSTINGS_LOOKED_AT_MAX = 50_000
 
 _BY_ID = [("_id", ASCENDING)]
@@ -43,7 +43,7 @@ class Search:
 
 
 def search_users(search: Search, *, after: list[Any] | None, limit: int) -> list[Document]:
-    """Return the user with the id, then users whose name starts so, then users whose e-mail address does.
+    """Return the user with the id, then users whose name starts with the term, then those whose e-mail address does.
 
     `after` is the `search_position` of the previous page's last user. Each of the three
     is a range of an index, and each page seeks to where the previous one ended.
@@ -142,21 +142,21 @@ def find_audit_records(
 
 
 def count_users() -> int:
-    """Return how many users there are, by the collection's own count, which costs nothing."""
+    """Return how many users there are. The collection keeps this count, so it costs nothing."""
     return database().users.estimated_document_count()
 
 
 def count_accounts() -> int:
-    """Return how many accounts there are, the bank's own included, by the collection's own count."""
+    """Return how many accounts there are, including the bank's own. The collection keeps this count."""
     return database().accounts.estimated_document_count()
 
 
 def find_postings(since: datetime) -> tuple[list[Document], datetime | None]:
-    """Return what became of the postings since a time: [{_id: {minute, code}, count}]; `code` is why it was declined.
+    """Return the outcomes of postings since a time: [{_id: {minute, code}, count}]. `code` is the reason of a decline.
 
-    It counts transactions, captures and voids, and atomic batches that were declined as a whole. What was refused
-    without a record, it does not count. Only POSTINGS_LOOKED_AT_MAX records are looked at, the newest first; if there
-    were more, the second value is the time of the oldest of them.
+    It counts transactions, captures, voids, and atomic batches that were declined as a whole, but no refusals without a
+    record. Only the newest POSTINGS_LOOKED_AT_MAX records are looked at. If there are more, the second value is the
+    time of the oldest record that was looked at.
     """
     records = database().transactions
     recent: Document = {"_id": {"$gte": ObjectId.from_datetime(since - LEEWAY)}}
@@ -187,7 +187,7 @@ def find_postings(since: datetime) -> tuple[list[Document], datetime | None]:
 
 
 def _divided(filters: Document, indexed: Sequence[str], time: str, after: Position | None) -> tuple[Document, Document]:
-    """Divide the filters: the first that has an index leads to the documents, and the others choose among them."""
+    """Divide the filters: the first one with an index finds the documents, and the others select among them."""
     leading = next((name for name in indexed if name in filters), None)
     among = {name: value for name, value in filters.items() if name == leading or name not in indexed}
     wanted = {name: {"$eq": value} for name, value in filters.items() if name not in among}

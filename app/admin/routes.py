@@ -1,4 +1,4 @@
-"""Administer users and accounts, read the audit log, and add up the ledger."""
+"""Manage users and accounts, read the audit log, and add up the ledger."""
 
 from typing import Any
 
@@ -138,10 +138,10 @@ def list_audit_records(query: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, OutboxPageSchema())
 @bp.refusals(*ADMIN_PROBLEMS, *PAGE_PROBLEMS)
 def list_outbox(query: dict[str, Any]) -> dict[str, Any]:
-    """List what is to be told by mail, or was within 30 days.
+    """List the messages that wait for delivery by mail, or were sent within 30 days.
 
-    It comes newest first, and never with its text. What one block of postings tells is one message of the kind `block`,
-    for all of its readers, until something of it cannot be sent: that gets a message of its own.
+    They come newest first, and never with their text. All messages of one block of postings are one item of the kind
+    `block`, for all of its readers. Those that cannot be sent get items of their own.
     """
     page, filters = read_page("outbox", query)
     state = MessageState(filters["state"]) if "state" in filters else None
@@ -156,8 +156,8 @@ def list_outbox(query: dict[str, Any]) -> dict[str, Any]:
 def retry_message(message_id: ObjectId) -> Any:
     """Make a message due at once.
 
-    For one that waits or that was given up: its attempts are counted from zero. One that was sent, or is just being
-    sent, stays as it is. The retry is in the audit log.
+    A message that waits or was given up is tried again, with its attempts counted from zero. One that was sent, or is
+    just being sent, stays as it is. The retry is in the audit log.
     """
     return {"message": service.retry_message(message_id, act=current_act())}
 
@@ -167,9 +167,10 @@ def retry_message(message_id: ObjectId) -> Any:
 @bp.response(200, StatusSchema())
 @bp.refusals(*ADMIN_PROBLEMS)
 def get_status() -> dict[str, Any]:
-    """Return how the bank is doing.
+    """Return the state of the bank.
 
-    What was posted and declined in the last minutes, what waits, and how much there is.
+    It has the postings and declines of the last minutes, the mail and holds that wait, and the numbers of users and
+    accounts.
     """
     return {"version": current_app.config["API_VERSION"], **service.status()}
 

@@ -84,7 +84,7 @@ class AuditQuerySchema(PageSchema):
     subject = Line(
         length_min=1,
         length_max=SEARCH_LENGTH_MAX,
-        metadata={"description": "What was acted on: its id or name, or the number of an account."},
+        metadata={"description": "The thing acted on: its id or name, or the number of an account."},
     )
     actor = Line(length_min=1, length_max=SEARCH_LENGTH_MAX, metadata={"description": "The id or name of who acted."})
 
@@ -176,13 +176,13 @@ class OutboxQuerySchema(PageSchema):
 
 
 class MessageSchema(CamelSchema):
-    """Something that is to be told by mail, or was: how it stands, and never what it says."""
+    """A message that waits for delivery by mail or was sent: its state, but never its text."""
 
     id = Id(attribute="_id", required=True)
     kind = fields.String(
         required=True,
         metadata={
-            "description": "What it is about, such as `money_sent`. `block`: all that a block of postings tells; "
+            "description": "What it is about, such as `money_sent`. `block`: all messages of a block of postings; "
             "`digest`: several things for one reader."
         },
     )
@@ -193,10 +193,10 @@ class MessageSchema(CamelSchema):
         dump_default=None,
         metadata={"description": "Its only reader; null for a `block`, which may have many."},
     )
-    news = fields.Integer(required=True, metadata={"format": "int32", "description": "How many things it tells of."})
+    news = fields.Integer(required=True, metadata={"format": "int32", "description": "How many things it reports."})
     state = MessageStateName(required=True)
     attempts = fields.Integer(required=True, metadata={"format": "int32"})
-    next_attempt_at = UtcDateTime(required=True, metadata={"description": "Of no meaning once it is SENT or DEAD."})
+    next_attempt_at = UtcDateTime(required=True, metadata={"description": "Without meaning once it is SENT or DEAD."})
     error = fields.String(
         required=True, allow_none=True, dump_default=None, metadata={"description": "Why the last attempt failed."}
     )
@@ -234,9 +234,9 @@ class MessageAnswerSchema(CamelSchema):
 
 
 class PostingsSchema(CamelSchema):
-    """What became of the postings of a minute."""
+    """The outcomes of the postings of a minute."""
 
-    at = UtcDateTime(required=True, metadata={"description": "When the minute began."})
+    at = UtcDateTime(required=True, metadata={"description": "When the minute started."})
     posted = fields.Integer(required=True)
     declined = fields.Integer(required=True, metadata={"description": "For a business reason, with a record."})
 
@@ -274,7 +274,7 @@ class DatabaseStateSchema(CamelSchema):
 
 
 class StatusSchema(CamelSchema):
-    """How the bank is doing, for an operator's page."""
+    """The state of the bank, for an operator's page."""
 
     example = {
         "at": "2026-11-22T16:00:12.345Z",
@@ -309,5 +309,5 @@ class StatusSchema(CamelSchema):
     outbox = fields.Nested(OutboxStateSchema, required=True)
     holds = fields.Nested(HoldCountsSchema, required=True)
     users = fields.Integer(required=True)
-    accounts = fields.Integer(required=True, metadata={"description": "The bank's own included."})
+    accounts = fields.Integer(required=True, metadata={"description": "Including the bank's own."})
     database = fields.Nested(DatabaseStateSchema, required=True)

@@ -73,9 +73,9 @@ def _check_role(act: Act, roles: Sequence[Role], session: ClientSession) -> None
 
 
 def retry_message(message_id: ObjectId, *, act: Act) -> Document:
-    """Make a message that is waiting or dead due at once, its attempts counted from zero; return it as it is then.
+    """Make a waiting or dead message due at once, with its attempts counted from zero; return it as it is then.
 
-    One that was sent, or that a deliverer is just sending, stays as it is, so two operators may do the same. Raises
+    A message that was sent or is just being sent stays as it is, so two operators may do this at once. Raises
     NotFound, and Forbidden if the actor is no longer an administrator.
     """
 
@@ -100,13 +100,13 @@ def retry_message(message_id: ObjectId, *, act: Act) -> Document:
     mongo.atomically(block)
     found = overview.find_message(message_id)
     if found is None:
-        # It was sent 30 days ago, and removed just now.
+        # It was sent 30 days ago and has just been removed.
         raise NotFound("There is no such message in the outbox any more.")
     return found
 
 
 def status() -> Document:
-    """Return how the bank is doing: what an operator's page shows."""
+    """Return the state of the bank, as an operator's page shows it."""
     now = clock.now()
     waiting = outbox.find_oldest(MessageState.PENDING, 1)
     oldest_age = (now - waiting[0]["_id"].generation_time).total_seconds() if waiting else 0
@@ -132,9 +132,9 @@ def status() -> Document:
 
 
 def _postings(now: datetime) -> Document:
-    """Return the postings of each of the last minutes, and for which reasons there were declines.
+    """Return the number of postings in each of the last minutes, and the reasons of the declines.
 
-    A minute of which not everything was looked at is left out.
+    A minute is left out if not all of its records were looked at.
     """
     this_minute = now.replace(second=0, microsecond=0)
     minutes = [this_minute - timedelta(minutes=n) for n in range(POSTINGS_MINUTES, -1, -1)]
@@ -160,7 +160,7 @@ def search_for(text: str) -> repository.Search:
 
 
 def account_filters(filters: Document) -> Document:
-    """Return the filters of a list of accounts, with the id of a user who is given by id or e-mail address."""
+    """Return the filters of a list of accounts. The user may be given by id or e-mail address."""
     if "user" not in filters:
         return filters
     user = find_user(filters["user"])
@@ -169,7 +169,7 @@ def account_filters(filters: Document) -> Document:
 
 
 def audit_filters(filters: Document) -> Document:
-    """Return the filters of the audit log with ids as ObjectIds, also of accounts that are named by their numbers.
+    """Return the filters of the audit log with ids as ObjectIds, also for accounts named by their numbers.
 
     Other texts are names and stay as they are. Raises ValidationFailed for a number with wrong check digits.
     """

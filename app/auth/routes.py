@@ -96,9 +96,9 @@ def logout(body: dict[str, Any]) -> dict[str, str]:
 @bp.response(200, UserAnswerSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def get_me() -> dict[str, Any]:
-    """Return the user whose token it is.
+    """Return the user to whom the token belongs.
 
-    The role is the one of this moment.
+    The role is the present one.
     """
     return {"user": tokens.current_user()}
 
@@ -125,7 +125,7 @@ def rename_me(body: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, NotificationsSchema())
 @bp.refusals(*TOKEN_PROBLEMS)
 def get_notifications() -> dict[str, Any]:
-    """Return in which language the user gets letters, and when those of each kind go.
+    """Return the language of the user's letters, and when letters of each kind go.
 
     With `each` they go at once, with `daily` and `weekly` together in one digest, and with `off` not at all.
     """
@@ -138,9 +138,9 @@ def get_notifications() -> dict[str, Any]:
 @bp.response(200, NotificationsSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *BODY_PROBLEMS)
 def choose_notifications(body: dict[str, Any]) -> dict[str, Any]:
-    """Change the language of the user's letters, or when those of some kinds go; what is left out stays.
+    """Change the language of the user's letters, or when letters of some kinds go.
 
-    Letters about security go at once, whatever else is chosen.
+    Members that are left out stay. Letters about security always go at once.
     """
     chosen = service.choose_notifications(tokens.current_user_id(), **body)
     if chosen is None:

@@ -181,7 +181,7 @@ EXAMPLE_KINDS = {type_.value: frequency.value for type_, frequency in DEFAULTS.i
 
 
 class NotificationsSchema(CamelSchema):
-    """How a user is told what happens."""
+    """A user's preferences for letters."""
 
     example = {"language": "en", "kinds": {**EXAMPLE_KINDS, "money.received": "daily"}}
 
@@ -192,7 +192,7 @@ class NotificationsSchema(CamelSchema):
 
 
 class ChooseNotificationsSchema(CamelSchema):
-    """What is to change in how the user is told; the rest stays."""
+    """Changes to the preferences for letters; the rest stays."""
 
     language = LanguageName()
     kinds = fields.Nested(

@@ -47,7 +47,7 @@ class NotTheSystemUser(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """Who is to be registered. `email` is in its normal form."""
+    """A user to be registered. `email` is in its normal form."""
 
     name: str
     email: str

@@ -1,8 +1,8 @@
 """Proves a copy without a database: the ledger's own proof runs over its files.
 
 The proof asks for documents by their ids, by the transaction that they name and by key, in several orders. So the
-collections that it reads are put into a temporary SQLite database on disk, which has indexes for just that. What it is
-asked in MongoDB's words, it answers as MongoDB would; any other question is an error.
+collections that it reads are put into a temporary SQLite database on disk, with indexes for just that. The classes here
+answer the proof's MongoDB queries as MongoDB would, and raise an error for any other query.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from app.mongo import Document
 
 _CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 _PROVED = ("schema", "accounts", "transactions", ENTRIES, "reversals")
-# What copies of the first release do not have.
+# Collections that copies of the first release do not have.
 _NEWER = ("reversals",)
-# What can be asked for, and sorted by, without reading a whole collection.
+# The fields that can be queried and sorted by without reading a whole collection.
 _INDEXES = ('"_id"', '"account" DESC, "sequence"', '"transaction"', '"idempotency_key"')
 _COLUMNS = ("_id", "account", "sequence", "transaction", "idempotency_key")
 _READ_AT_ONCE = 1_000
@@ -38,7 +38,8 @@ _INSERTED_AT_ONCE = 5_000
 def prove(directory: Path, watch: Watch) -> Report:
     """Compare every file with the manifest, and every journal with the heads; return the ledger's proof.
 
-    Raises BadCopy if the copy is not whole. It needs room for the accounts, transactions and entries in `TMPDIR`.
+    Raises BadCopy if the copy is incomplete or damaged. It needs room for the accounts, transactions and entries in
+    `TMPDIR`.
     """
     manifest = read_manifest(directory)
     with tempfile.TemporaryDirectory(prefix="fincore-copy-") as temporary, _opened(Path(temporary)) as files:
@@ -63,7 +64,7 @@ def _asked_instead_of_mongodb(files: "FileDatabase") -> Iterator[None]:
 def _opened(directory: Path) -> Iterator["FileDatabase"]:
     connection = sqlite3.connect(directory / "copy.sqlite", isolation_level=None, check_same_thread=False)
     try:
-        # It is thrown away in any case.
+        # The database is thrown away in any case.
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         yield FileDatabase(connection)
@@ -72,7 +73,7 @@ def _opened(directory: Path) -> Iterator["FileDatabase"]:
 
 
 def _load(directory: Path, manifest: Manifest, files: "FileDatabase", watch: Watch) -> None:
-    """Compare the files with the manifest, and put what is proved into the temporary database."""
+    """Compare the files with the manifest, and put the collections that are proved into the temporary database."""
     with watch.follows("Reading files", manifest.size) as advanced:
         for name in _PROVED:
             files.make(name)
@@ -108,7 +109,7 @@ def _compare_heads(directory: Path, manifest: Manifest, files: "FileDatabase") -
 
 
 class FileDatabase:
-    """What the proof uses of PyMongo's Database."""
+    """The part of PyMongo's Database that the proof uses."""
 
     name = "a copy"
 
@@ -131,7 +132,7 @@ class FileDatabase:
         yield None
 
     def close(self) -> None:
-        """Whoever opened the files closes them."""
+        """Do nothing. The code that opened the files closes them."""
 
     def make(self, name: str) -> None:
         """Make an empty table for a collection."""
@@ -150,7 +151,7 @@ class FileDatabase:
         self._connection.execute("COMMIT")
 
     def make_indexes(self, name: str) -> None:
-        """Make a table quick to ask."""
+        """Make queries of a table quick."""
         for number, columns in enumerate(_INDEXES):
             self._connection.execute(f'CREATE INDEX "{name}_{number}" ON "{name}" ({columns})')
 
@@ -161,14 +162,14 @@ class FileDatabase:
 
 
 class FileCollection:
-    """What the proof uses of PyMongo's Collection."""
+    """The part of PyMongo's Collection that the proof uses."""
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
 
     def with_options(self, _options: Any) -> "FileCollection":
-        """Documents are always read as the proof wants them."""
+        """Return this. Documents are always read as the proof wants them."""
         return self
 
     def estimated_document_count(self) -> int:
@@ -179,7 +180,7 @@ class FileCollection:
     def find(
         self, query: Document, fields: Any = None, *, projection: Any = None, sort: Any = None, session: Any = None
     ) -> "_Found":
-        """Find documents. Fields are renamed where that is asked for, not left out, and there is one moment only."""
+        """Find documents. A projection renames fields but leaves none out. There is only one moment."""
         del session
         return _Found(self, query, list(sort or ()), fields or projection)
 
@@ -214,7 +215,7 @@ class FileCollection:
             yield {"account": newest["account"], "balance": newest["balance"]}
 
     def matching(self, query: Document, sort: list[tuple[str, int]]) -> Iterator[tuple[bytes, Document]]:
-        """Yield what matches a query, as BSON and decoded."""
+        """Yield the documents that match a query, as BSON and decoded."""
         conditions, values = _conditions(query)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         order = ", ".join(f'"{_column(name)}" {"ASC" if way > 0 else "DESC"}' for name, way in sort)
@@ -229,7 +230,7 @@ class FileCollection:
 
 
 class _Found:
-    """What the proof uses of PyMongo's Cursor."""
+    """The part of PyMongo's Cursor that the proof uses."""
 
     def __init__(self, collection: FileCollection, query: Document, sort: list[tuple[str, int]], fields: Any) -> None:
         self._collection = collection
@@ -266,7 +267,7 @@ def _fits(value: int | str) -> bool:
 
 
 def _conditions(query: Document) -> tuple[list[str], list[Any]]:
-    """Return the conditions of a query that an index can answer. `_matches` has the last word."""
+    """Return the conditions of a query that an index can answer. `_matches` decides in the end."""
     conditions: list[str] = []
     values: list[Any] = []
     for name, wanted in query.items():

@@ -38,9 +38,9 @@ from app.mongo.readiness import NotReady, refuse_standalone
 from app.mongo.schema import VALIDATORS
 
 ENTRIES = "ledger_entries"
-# `schema` first, because it says what the rest is.
+# `schema` first, because it describes the rest.
 OF_THE_MOMENT = ["schema", *(name for name in VALIDATORS if name not in ("schema", "leases", ENTRIES))]
-# How often the first step may begin again.
+# How often the first step may start again.
 TRIES_MAX = 3
 # SnapshotTooOld, SnapshotUnavailable: the history that the session needs is gone.
 HISTORY_GONE = frozenset({239, 246})
@@ -55,12 +55,12 @@ _HEADS: list[Document] = [
 
 
 def create(database: Database[Document], directory: Path, watch: Watch) -> Manifest:
-    """Make a copy of the bank in a new directory, or go on with one that was interrupted; return what it has.
+    """Make a copy of the bank in a new directory, or continue an interrupted one; return its manifest.
 
-    Raises BadCopy if the directory has anything else in it, NotReady if the database's history is too short, OSError if
-    a file cannot be written.
+    Raises BadCopy if there is anything else in the directory, NotReady if the database's history is too short, OSError
+    if a file cannot be written.
     """
-    # This asks within the usual time. A database that is away would otherwise be waited for without a limit.
+    # This asks with the usual time limit. Otherwise we would wait for ever for a database that is away.
     refuse_standalone(database.client)
     with pymongo.timeout(NO_LIMIT_S):
         if record.find_restore(database) is not None:
@@ -80,7 +80,7 @@ def _open(directory: Path) -> Manifest:
         return found
     if (directory / MANIFEST).exists():
         raise BadCopy(f"{directory} has a complete copy already. Choose another directory.")
-    # A run that was killed before its first mark may have left a file of this kind.
+    # A run that was killed before its first mark may have left such a file.
     if any(file.suffix != UNFINISHED for file in directory.iterdir()):
         raise BadCopy(f"{directory} is not empty. Choose another directory.")
     directory.chmod(0o700)
@@ -89,7 +89,7 @@ def _open(directory: Path) -> Manifest:
 
 
 def _copy_moment(database: Database[Document], directory: Path, watch: Watch) -> Manifest:
-    """Read what can change, and the heads, as of one time."""
+    """Read everything that can change, and the heads, as of one time."""
     for _ in range(TRIES_MAX):
         _remove_parts(directory)
         try:
@@ -167,7 +167,7 @@ class _Parts:
         self._writer: PartWriter | None = None
 
     def write(self, content: bytes, documents: int) -> bool:
-        """Add documents; return whether a file became complete by that."""
+        """Add documents; return whether that completed a file."""
         if documents == 0:
             return False
         if self._writer is None:
@@ -245,7 +245,7 @@ def _queries(
 
 
 def _up_to_heads(batch: bytes, heads: dict[ObjectId, int]) -> tuple[list[bytes], tuple[ObjectId, int]]:
-    """Return the entries that were there at the moment, and the place of the last one."""
+    """Return the entries that existed at the time of the copy, and the place of the last one."""
     kept, last = [], (ObjectId(bytes(12)), -1)
     for entry, raw in zip(bson.decode_all(batch, _CODEC), split(batch), strict=True):
         place = entry["account"], entry["sequence"]

@@ -1,4 +1,4 @@
-"""The files of a copy: parts that are complete or not there, and the manifest that lists them."""
+"""The files of a copy: parts, each of which is complete or missing, and the manifest that lists them."""
 
 import gzip
 import hashlib
@@ -17,7 +17,7 @@ INCOMPLETE = "incomplete.json"
 HEADS = "heads.gz"
 # The ending of a manifest that is being written.
 UNFINISHED = ".new"
-# Before compression. After an interruption, at most so much is read again.
+# Before compression. After an interruption, at most this much is read again.
 PART_BYTES_MAX = 64 * 1024**2
 # Higher levels take much more time and save little.
 COMPRESSION = 3
@@ -28,12 +28,12 @@ _DOCUMENT_BYTES_MAX = 17 * 1024**2
 
 
 class BadCopy(Exception):
-    """The directory is not a whole copy; the text says what is wrong."""
+    """The directory is not a complete, intact copy; the text says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A complete file: how many documents (or lines) it has, and the SHA-256 of the file as it lies there."""
+    """A complete file: how many documents (or lines) it has, and the SHA-256 of its bytes."""
 
     file: str
     documents: int
@@ -42,7 +42,7 @@ class Part:
 
 @dataclass(slots=True)
 class Manifest:
-    """What belongs to a copy, and while it is made, how far it is."""
+    """The contents of a copy, and while it is being made, how far it has come."""
 
     format: int = FORMAT
     database: str = ""
@@ -65,7 +65,7 @@ class Manifest:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Return the manifest of a whole copy; raises BadCopy."""
+    """Return the manifest of a complete copy; raises BadCopy."""
     if (directory / INCOMPLETE).exists():
         raise BadCopy(
             f"The copy in {directory} is not complete: run `flask --app wsgi backup create {directory}` again."
@@ -74,7 +74,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def read_incomplete(directory: Path) -> Manifest | None:
-    """Return how far an unfinished copy is, or None if there is none."""
+    """Return how far an unfinished copy has come, or None if there is none."""
     return _read(directory / INCOMPLETE) if (directory / INCOMPLETE).exists() else None
 
 
@@ -92,12 +92,12 @@ def _read(file: Path) -> Manifest:
 
 
 def write_progress(directory: Path, manifest: Manifest) -> None:
-    """Write how far the copy is, all or nothing."""
+    """Write how far the copy has come, all or nothing."""
     _replace(directory / INCOMPLETE, manifest)
 
 
 def complete(directory: Path, manifest: Manifest) -> None:
-    """Write the manifest; from then on the copy is whole."""
+    """Write the manifest, which completes the copy."""
     _replace(directory / MANIFEST, manifest)
     (directory / INCOMPLETE).unlink()
     _sync_directory(directory)
@@ -145,11 +145,11 @@ class PartWriter:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether another file should begin."""
+        """Tell whether to start another file."""
         return self.bytes >= PART_BYTES_MAX
 
     def end(self) -> Part:
-        """Make the file safe on the disk, and return what the manifest says of it."""
+        """Make the file safe on the disk, and return its entry for the manifest."""
         self._gzip.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -170,7 +170,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_part(directory: Path, part: Part) -> None:
-    """Raise BadCopy unless the file is what the manifest says."""
+    """Raise BadCopy unless the file is as the manifest says."""
     path = directory / part.file
     if path.name != part.file or not path.is_file():
         raise BadCopy(f"{part.file} is missing.")

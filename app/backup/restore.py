@@ -1,4 +1,4 @@
-"""Puts a copy into an empty database, and proves what is there then."""
+"""Puts a copy into an empty database, and proves the ledger there."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -38,7 +38,7 @@ _POSITIONS_LEFT_OUT = Int64(10**12)
 _INSERTED_AT_ONCE = 2_000
 _DUPLICATE_KEY = 11000
 _HEADS_AT_ONCE = 500
-# MongoDB removes expired documents of these by itself, as soon as it has the indexes.
+# Collections from which MongoDB removes expired documents by itself, as soon as they have their indexes.
 _EXPIRING = [
     name for name, indexes in INDEXES.items() if any("expireAfterSeconds" in index.document for index in indexes)
 ]
@@ -46,16 +46,17 @@ _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocumen
 
 
 def restore(database: Database[Document], directory: Path, watch: Watch) -> Report:
-    """Put a copy into the database, or go on with what was interrupted; return what a proof of the ledger says.
+    """Put a copy into the database, or continue an interrupted restore; return the report of the ledger's proof.
 
-    Until it is done, no process of Fincore starts on the database. Raises BadCopy if the copy is not whole, Refused if
-    the database is not empty, and what the proof's reading raises. `app.mongo.database()` must be this database.
+    Until it is done, no process of Fincore starts on the database. Raises BadCopy if the copy is incomplete or
+    damaged, Refused if the database is not empty, and what the proof raises. `app.mongo.database()` must be this
+    database.
     """
     manifest = read_manifest(directory)
     if manifest.schema_version > SCHEMA_VERSION:
         raise BadCopy(f"The copy has version {manifest.schema_version} of the schema. Use the newer program.")
     _check_files(directory, manifest, watch)
-    # This asks within the usual time. A database that is away would otherwise be waited for without a limit.
+    # This asks with the usual time limit. Otherwise we would wait for ever for a database that is away.
     refuse_standalone(database.client)
     with pymongo.timeout(NO_LIMIT_S):
         waits = lambda holder: watch.says(f"Waiting for {leases.shown(holder)}.")  # noqa: E731
@@ -90,7 +91,7 @@ def _check_files(directory: Path, manifest: Manifest, watch: Watch) -> None:
 
 
 def _begin(database: Database[Document], copy: str) -> list[str]:
-    """Mark the database as incomplete; return which files an interrupted restore of the same copy has put in."""
+    """Mark the database as incomplete; return the files that an interrupted restore of the same copy has put in."""
     found = record.find_restore(database)
     if found is not None:
         if found["copy"] != copy:
@@ -105,7 +106,7 @@ def _begin(database: Database[Document], copy: str) -> list[str]:
 
 
 def _in_order(manifest: Manifest) -> Iterator[tuple[str, Part]]:
-    """Yield the files to put in. What `schema` says comes last, once the rest is proved."""
+    """Yield the files to put in. `schema` comes last, once the rest is proved."""
     for name, parts in manifest.parts.items():
         if name not in VALIDATORS:
             raise BadCopy(f"The copy has a collection {name!r}, which this program does not know.")
@@ -159,7 +160,7 @@ def _compare(database: Database[Document], directory: Path, manifest: Manifest) 
 
 def _end(database: Database[Document], directory: Path, manifest: Manifest) -> None:
     """Let processes start on the database."""
-    # Clients may have seen positions of the feed that were given after the copy. Nothing new may come before those.
+    # Clients may have seen positions of the feed that were given after the copy. Nothing new may get a smaller one.
     database["feed"].update_one({"_id": "outbox"}, {"$inc": {"position": _POSITIONS_LEFT_OUT}}, upsert=True)
     database["schema"].delete_many({"_id": {"$ne": record.RESTORE}})
     for part in manifest.parts["schema"]:

@@ -1,4 +1,4 @@
-"""Who follows the making, proving or restoring of a copy, such as a terminal."""
+"""The observer of the making, proving or restoring of a copy, such as a terminal."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Watch(Protocol):
-    """Is told how it goes."""
+    """An observer of a long task."""
 
     def says(self, text: str) -> None:
-        """Be told something that the operator should know."""
+        """Show something that the operator should know."""
 
     def follows(self, title: str, length: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Follow one step; the function that is yielded is called with the number of documents done since last time."""
+        """Follow one step. The yielded function is called with the number of documents done since its last call."""

@@ -1,7 +1,7 @@
-"""What `flask doctor` looks at, one subject a function. None of it changes anything.
+"""The checks of `flask doctor`, one function for each subject. None of them changes anything.
 
-Each function yields its findings, and none of them needs what another one found out. So a bank that cannot start is
-still looked at as far as possible.
+Each function yields its findings, and none depends on another one. So even a bank that cannot start is checked as far
+as possible.
 """
 
 import os
@@ -30,13 +30,13 @@ from app.mongo.schema import INDEXES, ROLE, VALIDATORS
 from app.settings.policies import MongoPolicy
 
 SERVER_OLDEST = (6, 0)
-# Below these, something stops soon: MongoDB refuses to write, or a statement finds no room for its file.
+# Below these, something will fail soon: MongoDB refuses to write, or there is no room for the file of a statement.
 FREE_FRACTION_MIN = 0.1
 FREE_BYTES_MIN = 2 * 1024**3
 BLOCK_LIFETIME_MAX_S = 10
-# Of an id that nothing has, so that what is tried here changes nothing even where it is allowed.
+# An id that nothing has, so that the attempts here change nothing even if they are allowed.
 _NOBODY = {"_id": ObjectId("0" * 24)}
-# What the ledger's evidence lies in: nobody but an administrator may change or remove it.
+# The collections with the ledger's evidence, which only an administrator may change or remove.
 _APPEND_ONLY = ("ledger_entries", "audit_log", "reversals")
 _NOT_REMOVED = (*_APPEND_ONLY, "transactions", "accounts", "users", "outbox")
 _UPGRADE = "Run `flask --app wsgi db upgrade` with an administrator's MONGO_URI."
@@ -51,7 +51,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what it is about, how it stands, and what to do if it does not stand well."""
+    """The result of one check: its subject, its state, and what to do if something is wrong."""
 
     subject: str
     state: State
@@ -217,7 +217,7 @@ def schema(database: Database[Document]) -> Findings:
 
 
 def rights(database: Database[Document]) -> Findings:
-    """Whether the application's user really cannot change what must never change. It is tried on nothing."""
+    """Whether the application's user really cannot change what must never change. It tries that on nothing."""
     entry = {"$set": {"hash": None}}
     may = [f"change {name}" for name in _APPEND_ONLY if _may(database[name].update_one, _NOBODY, entry)]
     may += [f"remove {name}" for name in _NOT_REMOVED if _may(database[name].delete_one, _NOBODY)]
@@ -269,7 +269,7 @@ def mail_server() -> Findings:
 
 
 def disks(database: Database[Document] | None) -> Findings:
-    """How much room is left here and where MongoDB writes."""
+    """How much disk space is left here and where MongoDB writes."""
     place = Path(tempfile.gettempdir())
     usage = shutil.disk_usage(place)
     yield _room(f"{place} on this host", usage.free, usage.total)
@@ -309,12 +309,12 @@ def processors() -> Findings:
 
 
 def examine() -> Findings:
-    """Look at everything, and go on after each part that fails."""
+    """Run all checks, and go on after each one that fails."""
     yield from settings()
     try:
         uri = config.mongo_uri()
     except config.ConfigError:
-        # The file of settings cannot be read, as the first finding says. There is nothing else to look at.
+        # The file of settings cannot be read, as the first finding says. Nothing else can be checked.
         return
     yield from processors()
     if uri is None:

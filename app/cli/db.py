@@ -59,28 +59,28 @@ def init() -> None:
 
 @group.command("upgrade")
 def upgrade() -> None:
-    """Prepare the database for this version, while the version before goes on serving.
+    """Prepare the database for this version, while the previous version goes on serving.
 
     Run it with an administrator's MONGO_URI before the first process of this version
     starts. If other hosts run it too, one does the work and the others wait for it. If it
-    is interrupted, run it again: it goes on where it was.
+    is interrupted, run it again: it continues where it stopped.
     """
     with _refusing():
         done = run.upgrade(mongo.database(), Progress())
     _say_done(done)
     if not run.state(mongo.database()).is_finished:
         click.echo(
-            "Now start this version, stop every process of the version before, and run `flask --app wsgi db finish`. "
-            "Until then the version before can still be used."
+            "Now start this version, stop every process of the previous version, and run `flask --app wsgi db finish`. "
+            "Until then the previous version can still be used."
         )
     _say_notes()
 
 
 @group.command("finish")
 def finish() -> None:
-    """Say that no process of the version before runs any more, and do what had to wait for that.
+    """Confirm that no process of the previous version runs any more, and do the work that had to wait for that.
 
-    Run it with an administrator's MONGO_URI. After it, the version before no longer starts.
+    Run it with an administrator's MONGO_URI. After it, the previous version no longer starts.
     """
     with _refusing():
         done = run.finish(mongo.database(), Progress())

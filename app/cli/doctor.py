@@ -1,4 +1,4 @@
-"""`flask --app wsgi doctor`: says what is wrong with an installation, also where the bank refuses to start."""
+"""`flask --app wsgi doctor`: says what is wrong with an installation, even if the bank refuses to start."""
 
 import sys
 from dataclasses import asdict
@@ -16,7 +16,7 @@ _WIDTH = max(map(len, State))
 @click.command("doctor", epilog=DOCTOR_EXIT_CODES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding and line.")
 def doctor(as_json: bool) -> None:
-    """Look at the settings, the database, the rights, the clock, mail and disks, and say what to do.
+    """Check the settings, the database, the rights, the clock, mail and disks, and say what to do.
 
     It changes nothing, and may run at any time. With the application's own MONGO_URI it shows what
     the bank itself can do; with an administrator's, it also compares indexes and validators.

@@ -95,7 +95,7 @@ def _signing_key() -> Ed25519PrivateKey:
 
 
 def _kept_keys(file: TextIO | None) -> dict[str, Ed25519PublicKey]:
-    """Return the keys, by their ids, of which the operator knows that they are the bank's."""
+    """Return the keys, by their ids, that the operator knows to be the bank's."""
     key: Ed25519PrivateKey | None = current_app.config["RECEIPT_KEY"]
     kept = {} if key is None else {signatures.key_id(key.public_key()): key.public_key()}
     return kept if file is None else kept | _read_keys(file)

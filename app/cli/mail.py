@@ -27,7 +27,7 @@ from app.webhooks.dispatch import Dispatcher
 
 DEAD_SHOWN_MAX = 20
 UNTOLD_SHOWN_MAX = 20
-# What was sent is deleted after 30 days.
+# Sent messages are deleted after 30 days.
 DAYS_MAX = 29
 # Requests go first.
 NICENESS = 10
@@ -43,8 +43,8 @@ group = OperatorGroup("mail", help="Deliver mail to users, and see what waits.")
 def deliver(loop: bool) -> None:
     """Deliver the mail that is due. Any number of deliverers may run at the same time.
 
-    With --loop it also calls webhooks, whether or not there is a mail server. It takes what processor time others
-    leave, and the workers leave mail and webhooks to it.
+    With --loop it also calls webhooks, whether or not there is a mail server. It uses only spare processor time, and
+    the workers leave mail and webhooks to it.
     """
     deliverer = Deliverer(current_app._get_current_object())  # type: ignore[attr-defined] # only the proxy has it
     if loop:
@@ -102,8 +102,8 @@ def status() -> None:
 @group.command("verify")
 @click.option("--days", type=click.IntRange(1, DAYS_MAX), default=1, show_default=True, help="How far to look back.")
 def verify(days: int) -> None:
-    """Check that the outbox tells of all that happened in the ledger. Registrations and passwords are not checked."""
-    # Ids have whole seconds, and may be of a host whose clock is ahead.
+    """Check that the outbox reports all events of the ledger. Registrations and passwords are not checked."""
+    # Ids have whole seconds, and may come from a host whose clock is ahead.
     until = clock.now() + clock.LEEWAY
     found = list(islice(completeness.untold(until - timedelta(days=days), until), UNTOLD_SHOWN_MAX + 1))
     for trace in found[:UNTOLD_SHOWN_MAX]:

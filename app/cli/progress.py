@@ -1,4 +1,4 @@
-"""Shows on standard error how a long command goes on, with a progress bar if that is a terminal."""
+"""Shows the progress of a long command on standard error, with a progress bar if that is a terminal."""
 
 import contextlib
 import sys
@@ -11,11 +11,11 @@ class Progress:
     """Follows upgrades and copies for the operator."""
 
     def waits(self, holder: str) -> None:
-        """Say for whom this command waits."""
+        """Say which process this command waits for."""
         self.says(f"Waiting for {holder}, which is at work on the schema.")
 
     def says(self, text: str) -> None:
-        """Say something that is not the command's result."""
+        """Print something that is not the command's result."""
         click.echo(text, err=True)
 
     @contextlib.contextmanager

@@ -90,7 +90,7 @@ def _end(line: str, code: int = EXIT_NOT_DONE) -> None:
 
 
 def database_says(error: PyMongoError) -> str:
-    """Return what is wrong with the database, without the address, which may carry a password."""
+    """Return what is wrong with the database, without its address, which may contain a password."""
     if mongo.is_away(error):
         return "The database cannot be reached."
     if getattr(error, "code", None) in NOT_ALLOWED:
@@ -202,7 +202,7 @@ def _text(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text without what would act on a terminal."""
+    """Return the text without characters that would act on a terminal."""
     # Users wrote much of this text. Escape sequences would act on the operator's terminal, and direction marks would
     # show text in another order.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,1 +1,1 @@
-"""Events: what programs are told of a user's accounts, oldest first."""
+"""Events: what programs can read about a user's accounts, oldest first."""

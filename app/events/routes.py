@@ -21,8 +21,8 @@ bp = Blueprint("events", __name__, url_prefix="/api/events", description="What p
 def list_events(query: dict[str, Any]) -> dict[str, Any]:
     """List the user's events.
 
-    They come oldest first, and are kept for 30 days. With `wait`, the answer comes when there is an event, or after so
-    many seconds. If too many requests wait already, it comes at once.
+    They come oldest first, and are kept for 30 days. With `wait`, the answer comes when there is an event, or after
+    that many seconds. If too many requests wait already, it comes at once.
     """
     user = current_user_id()
     after = service.as_place(read_place(query["after"], "events", user=user)) if query.get("after") else Place()

@@ -15,14 +15,14 @@ from app.outbox.events import Event, events_of
 from app.settings.policies import WorkPolicy
 
 WAIT_MAX_S = 25
-# A page looks at no more than this many pieces of news, whatever its types reject.
+# A page looks at no more than this many pieces of news, however many its types reject.
 LOOKED_AT_MAX = 1_000
 PLACE_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A place in a user's events: the last event before it is of this piece of news, and so many of its events are."""
+    """A place in a user's events: the piece of news before it, and how many events of that piece are before it."""
 
     position: int = 0
     number: int = 0
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events, and the place behind the last one that was looked at. `is_last`: there was nothing behind it."""
+    """Events, and the place after the last one looked at. `is_last` tells whether there was nothing after it."""
 
     events: list[Event]
     place: Place
@@ -45,21 +45,21 @@ def configure(policy: WorkPolicy) -> None:
 
 
 def end_waiting() -> None:
-    """Answer all requests of this process that wait for events, and let no more wait, because the process stops."""
+    """Answer all requests of this process that wait for events, and let none wait any more. The process is stopping."""
     _room.close()
 
 
 def place_events() -> float:
     """Give places to new events; return after how many seconds to call this again.
 
-    Whoever asks for events gives them their places at once. This only keeps what waits for that from becoming much. So
-    it lets many blocks gather, because a round of it costs as much as a block.
+    Requests for events do this at once for themselves. This only keeps the backlog small. So it lets many blocks
+    gather, because a round costs as much as a block.
     """
     return 0.0 if feed.place() >= feed.PLACED_AT_ONCE_MAX else PLACE_EVERY_S
 
 
 def as_place(written: Any) -> Place:
-    """Return the place that a cursor holds; raises InvalidCursor."""
+    """Return the place that a cursor stands for; raises InvalidCursor."""
     match written:
         case [int() as position, int() as number, int() as event]:
             return Place(position, number, event)
@@ -68,12 +68,12 @@ def as_place(written: Any) -> Place:
 
 
 def read(user: ObjectId, after: Place, *, types: Collection[str], limit: int, wait_s: int = 0) -> Page:
-    """Return up to `limit` of the user's events of these types, in order. None: all types.
+    """Return up to `limit` of the user's events of these types, or of all types for None, in order.
 
-    If there are none, wait for them up to `wait_s`, unless as many requests wait already as may, of all users or of
-    this one, or the process stops.
+    If there are none, wait for them up to `wait_s`, unless too many requests wait already, of all users or of this one,
+    or the process stops.
     """
-    # A process that was killed while it gave places may keep others from it for a minute. What has its place is told.
+    # A process that was killed while it gave places may block others for a minute. Events with places are answered.
     with contextlib.suppress(LedgerBusy):
         feed.place_together()
     page = look(user, after, types, limit)
@@ -87,7 +87,7 @@ def read(user: ObjectId, after: Place, *, types: Collection[str], limit: int, wa
 
 
 def look(user: ObjectId, after: Place, types: Collection[str], limit: int) -> Page:
-    """Return up to `limit` events of those that have their places already. None: all types."""
+    """Return up to `limit` events that have their places already, of these types, or of all types for None."""
     events: list[Event] = []
     place = after
     looked_at = 0

@@ -1,7 +1,6 @@
 """Requests that wait until there is something new for their users.
 
-Each holds a thread, so only some may wait, and of one user half as many. One of them asks the database for all, again
-and again.
+Each holds a thread, so only some may wait, and half as many of one user. One of them polls the database for all.
 """
 
 import threading
@@ -16,24 +15,24 @@ LOOK_EVERY_S = 0.25
 
 
 class WaitingRoom:
-    """Lets up to `seats` threads wait at a time. `look` returns which users have something new behind a position."""
+    """Lets up to `seats` threads wait at a time. `look` returns which users have something new after a position."""
 
     def __init__(self, seats: int, look: Callable[[Mapping[ObjectId, int]], set[ObjectId]]) -> None:
         self._free = seats
-        # At least one, or nobody could wait where there is one seat.
+        # At least one, or nobody could wait if there is only one seat.
         self._per_user_max = max(1, seats // 2)
         self._taken_by: Counter[ObjectId] = Counter()
         self._is_closed = False
         self._look = look
         self._changed = threading.Condition()
-        # Behind which position each user's requests wait. Several requests of one user count from the first position.
+        # The position after which each user's requests wait. Several requests of one user share the smallest position.
         self._behind: dict[ObjectId, dict[object, int]] = defaultdict(dict)
         self._woken: set[object] = set()
         self._looks_again_at = 0.0
         self._is_looking = False
 
     def close(self) -> None:
-        """Let nobody wait any more: all who do are told that there is nothing."""
+        """Let nobody wait any more. All waiting threads return with nothing."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -51,14 +50,14 @@ class WaitingRoom:
             with self._changed:
                 self._free += has_seat
                 self._taken_by[user] -= has_seat
-                # A user who waits no more is not kept in mind.
+                # Forget a user who no longer waits.
                 self._taken_by += Counter()
 
     def wait(self, user: ObjectId, position: int, *, until: float) -> bool:
-        """Wait until there is something behind the position, or until a time of the monotonic clock.
+        """Wait until there is something after the position, or until a time of the monotonic clock.
 
-        Return whether there is something; False at once in a room that is closed. Raises what `look` raises, if this
-        thread is the one that looks.
+        Return whether there is something; False at once if the room is closed. Raises what `look` raises, if this
+        thread is the one that polls.
         """
         me = object()
         with self._changed:

@@ -1,5 +1,6 @@
 """The server's part of an answer: headers about the connection, and refusals of invalid requests."""
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,8 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
 }
+# Each answer has a few that no other has, such as its request's id, and a dozen that all have.
+HEADERS_KNOWN_MAX = 1_000
 
 
 class BrokenOff(Exception):
@@ -25,9 +28,20 @@ class BrokenOff(Exception):
 class Answer(Response):
     """gunicorn's response. It also tells the client whether the connection is kept, and for how long."""
 
+    upgrade: bool
+
     def __init__(self, request: Any, sock: Any, settings: Any, connection: Connection) -> None:
         super().__init__(request, connection, settings)
         self._connection = connection
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Take the headers, each checked as gunicorn does. Most answers have the same ones, and those are known."""
+        for name, value in headers:
+            taken, length, is_upgrade = _checked(name, value)
+            self.headers += taken
+            if length is not None:
+                self.response_length = length
+            self.upgrade = self.upgrade or is_upgrade
 
     def should_close(self) -> bool:
         """Also close if a part of the request is unread, because nobody knows where the next one starts."""
@@ -44,6 +58,17 @@ class Answer(Response):
             self.force_close()
             return list(super().default_headers())
         return [*super().default_headers(), f"Keep-Alive: timeout={self.cfg.keepalive}\r\n"]
+
+
+@lru_cache(HEADERS_KNOWN_MAX)
+def _checked(name: str, value: str) -> tuple[tuple[tuple[str, str], ...], int | None, bool]:
+    """Return what gunicorn makes of a header: what is sent, the body's length, whether it upgrades the connection.
+
+    Raises as gunicorn does.
+    """
+    scratch = Response(None, None, None)
+    scratch.process_headers([(name, value)])
+    return tuple(scratch.headers), scratch.response_length, scratch.upgrade
 
 
 def status_of(fault: errors.ParseException) -> HTTPStatus:

@@ -17,9 +17,9 @@ append-only ledger.
 - **Idempotency.** A call that moves money takes a key. A repeat with the same key never moves it twice. Without an
   answer, or after a 503, send the same request again.
 - **Refusals** are problem documents (RFC 9457). `type` is the address of a page about it, such as
-  `/problems/insufficient_funds`. An address that is none of these answers 404 `not_found`, and a method that it does
-  not have 405 `method_not_allowed`, with the header `Allow`.
-- **Answers may grow**: pass over members, names in enumerations and codes that you do not know.
+  `/problems/insufficient_funds`. An unknown address answers 404 `not_found`, and a wrong method 405
+  `method_not_allowed`, with the header `Allow`.
+- **Answers may grow**: ignore members, names in enumerations and codes that you do not know.
 """
 _INFO: Document = {
     "summary": "A small bank with a ledger that can prove itself right.",

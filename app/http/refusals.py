@@ -25,7 +25,7 @@ class Refusals:
 
         `reason` is one of a few texts. Clients must not be able to choose it.
         """
-        # A worker imports the application anew after the fork, and an earlier copy would count in vain.
+        # A worker imports the application again after the fork, and an earlier copy would count for nobody.
         from app.telemetry.metrics import REQUESTS
 
         REQUESTS.labels("none", "none", str(status.value)).inc()

@@ -8,7 +8,6 @@ import re
 import secrets
 from dataclasses import dataclass
 
-REQUEST_HEADER = "traceparent"
 RESPONSE_HEADER = "traceresponse"
 
 _VERSION = "00"

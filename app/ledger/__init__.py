@@ -15,24 +15,24 @@ from app.clock import MILLISECOND, SETTLING
 from app.ledger import chain, counts, posting, replay, repository
 from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, is_for_everybody
-from app.ledger.numbers import NUMBERS, ids_of, numbers_of
+from app.ledger.numbers import ids_of, numbers_of
 from app.ledger.posting import Roles, Witness
 from app.ledger.records import Account, AccountKind, Entry, KeyUse, KeyUseKind, Outcome, Transaction
-from app.ledger.repository import HEADS
+from app.ledger.repository import HEADS, Funds
 from app.mongo import clocks
 from app.runtime.turns import Turns
 from app.settings.policies import LedgerPolicy
 
 __all__ = [
     "HEADS",
-    "NUMBERS",
+    "Funds",
     "Standing",
     "accounts",
     "begin_journal",
     "configure",
     "count_holds",
     "expired_holds",
-    "heads",
+    "funds",
     "ids_of",
     "is_for_everybody",
     "numbers_of",
@@ -147,9 +147,9 @@ def spend_key(
     repository.insert_records([use], session)
 
 
-def heads(accounts: Collection[ObjectId]) -> dict[ObjectId, Entry]:
-    """Return the newest entry of each account, which holds the account's balance."""
-    return repository.find_heads(accounts)
+def funds(accounts: Collection[ObjectId]) -> dict[ObjectId, Funds]:
+    """Return what the newest entry of each account says of its money."""
+    return repository.find_funds(accounts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from app.ledger.values import made_quickly
 
 GENESIS_HASH = bytes(32)
 # Keys that clients choose are printable, so no client's key can equal the key of a batch's item.
-_ITEM_KEY_SEPARATOR = "\x1f"
+ITEM_KEY_SEPARATOR = "\x1f"
 # The HTTP status of a refused atomic batch, whatever status the failing item would have had alone.
 BATCH_REFUSED_STATUS = 422
 
@@ -332,12 +332,12 @@ def treasury_id(currency: str) -> ObjectId:
 
 def item_key(batch_key: str, index: int) -> str:
     """Return the idempotency key of an item of a batch."""
-    return f"{batch_key}{_ITEM_KEY_SEPARATOR}{index}"
+    return f"{batch_key}{ITEM_KEY_SEPARATOR}{index}"
 
 
 def chosen_key(idempotency_key: str) -> str:
     """Return the key that the client chose. For an item of a batch it is the key of the batch."""
-    return idempotency_key.partition(_ITEM_KEY_SEPARATOR)[0]
+    return idempotency_key.partition(ITEM_KEY_SEPARATOR)[0]
 
 
 def _hex(id_: ObjectId | None) -> str | None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from bson import Int64, ObjectId
 from pymongo import UpdateOne
@@ -56,17 +57,24 @@ def head_pipeline(accounts: Collection[ObjectId] | None) -> list[Document]:
 HEADS = together.Kind("ledger_entries", head_pipeline)
 
 
-def find_heads(accounts: Collection[ObjectId], session: ClientSession | None = None) -> dict[ObjectId, Entry]:
-    """Return the newest entry of each account that has a journal.
+class Funds(NamedTuple):
+    """What an account's newest entry says of its money, and the entry's sequence."""
 
-    Outside a block, callers that ask at the same time share one query.
+    sequence: int
+    balance: int
+    held: int
+
+
+def find_funds(accounts: Collection[ObjectId]) -> dict[ObjectId, Funds]:
+    """Return the funds of each account that has a journal. Callers that ask at the same time share one query.
+
+    No entry is made of what was found, because nothing is decided by it, and an entry takes longer than all else here.
     """
-    found = (
-        together.find(HEADS, accounts).values()
-        if session is None
-        else database().ledger_entries.aggregate(head_pipeline(accounts), session=session)
-    )
-    return {group["_id"]: to_entry(group["head"]) for group in found}
+    funds = {}
+    for account, group in together.find(HEADS, accounts).items():
+        head = group["head"]
+        funds[account] = Funds(head["sequence"], head["balance"], head["held"])
+    return funds
 
 
 def find_heads_and_time(

@@ -61,9 +61,8 @@ def find(kind: Kind, keys: Collection[Any]) -> dict[Any, Document]:
         return {}
     asked = [(kind, key) for key in keys]
     brought = _brought.get()
-    if brought and all(key in brought for key in asked):
-        found = {key: brought.pop(key) for key in asked}
-        return {key[1]: document for key, document in found.items() if document is not None}
+    if brought and all(map(brought.__contains__, asked)):
+        return {key[1]: document for key in asked if (document := brought.pop(key)) is not None}
     expected = _expected.get()
     if expected:
         _expected.set(())

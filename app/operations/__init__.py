@@ -1,1 +1,1 @@
-"""What operators and programs look up: health, readiness, the API's description, pages on problems."""
+"""Pages for operators and programs: health, readiness, measures, the API's description, explanations of problems."""

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: the numbers of all workers, and what only the database knows."""
+"""The measures that Prometheus scrapes: the numbers of all workers, and those that only the database knows."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,14 +14,14 @@ from app.telemetry import metrics
 
 
 def exposition(version: str) -> bytes:
-    """Return all measures in Prometheus' text format. If the database is away, those of the workers and that fact."""
+    """Return all measures in Prometheus' text format; without the database, only the workers' and that it is away."""
     asked = CollectorRegistry()
     asked.register(_Asked(version))
     return generate_latest(metrics.of_all_workers()) + generate_latest(asked)
 
 
 class _Asked:
-    """Measures that are asked for at each scrape. No worker keeps them, so none of them has a worker's label."""
+    """Measures that are read at each scrape. No worker keeps them, so none of them has a worker's label."""
 
     def __init__(self, version: str) -> None:
         self._version = version

@@ -35,7 +35,7 @@ _SWAGGER_UI_FILES = f"{next(iter(flask_swagger_ui.__path__))}/dist"
 def get_health() -> dict[str, str]:
     """Answer as long as this process serves requests.
 
-    It asks nobody else: a load balancer may restart a process that does not answer.
+    It depends on nothing else, so a load balancer may restart a process that does not answer.
     """
     return {"status": "ok"}
 
@@ -47,7 +47,7 @@ def get_readiness() -> dict[str, str]:
     """Tell whether this process can do its work.
 
     It is ready if the database's primary can be reached, has the schema and agrees on the time. Otherwise the answer is
-    503: a load balancer sends it no requests until it is.
+    503, so that a load balancer sends it no requests.
     """
     clocks.check_host()
     check_schema(mongo.database())
@@ -62,11 +62,11 @@ def get_readiness() -> dict[str, str]:
 def get_metrics() -> Response:
     """Return all measures.
 
-    For Prometheus: a caller on this machine gets them, or one with the token `METRICS_TOKEN` of the settings. For
-    everybody else there is nothing at this address.
+    They are for Prometheus, on this machine or with the token `METRICS_TOKEN` of the settings. For everybody else there
+    is nothing at this address.
     """
     if not (is_local(request.environ) or _has_metrics_token()):
-        # As if it did not exist, because a stranger has no use for knowing better.
+        # As if it did not exist, because strangers need not know that it does.
         raise NotFound
     return Response(measures.exposition(current_app.config["API_VERSION"]), content_type=CONTENT_TYPE_LATEST)
 
@@ -81,9 +81,9 @@ def _has_metrics_token() -> bool:
 @service.response(200, JsonWebKeySetSchema())
 @service.refusals()
 def get_receipt_keys() -> dict[str, list[dict[str, str]]]:
-    """Return the public keys for checking receipts, also those of earlier keys.
+    """Return the public keys for checking receipts, including earlier ones.
 
-    The key that signs now comes first. Whoever keeps a copy can check receipts without the bank.
+    The key that signs now comes first. With a copy of them, anybody can check receipts without the bank.
     """
     return {"keys": signatures.public_keys(current_app.config["RECEIPT_KEY"])}
 

@@ -1,4 +1,4 @@
-"""The answers of the routes for operators and for whoever checks a receipt."""
+"""The answers of the routes for operators and for people who check receipts."""
 
 from marshmallow import fields
 
@@ -22,7 +22,7 @@ class ReadinessSchema(CamelSchema):
 
 
 class JsonWebKeySchema(CamelSchema):
-    """A public key (RFC 7517) of the bank, which checks receipts."""
+    """A public key (RFC 7517) of the bank, for checking receipts."""
 
     kty = fields.String(required=True, metadata={"description": "The kind of key: `OKP`."})
     crv = fields.String(required=True, metadata={"description": "The curve: `Ed25519`."})
@@ -33,7 +33,7 @@ class JsonWebKeySchema(CamelSchema):
 
 
 class JsonWebKeySetSchema(CamelSchema):
-    """The keys of this bank. None: it signs no receipts."""
+    """The keys of this bank. Without any, it signs no receipts."""
 
     example = {
         "keys": [

@@ -1,1 +1,1 @@
-"""The outbox: messages that are written in the block of what they report, and wait there to be sent."""
+"""The outbox: news and messages that are written in the block that they report, and wait to be sent."""

@@ -1,4 +1,4 @@
-"""Compares the ledger with the outbox: does a document tell of everything that happened?
+"""Compares the ledger with the outbox: does some document report everything that happened?
 
 Nothing deletes what was not sent, and what was sent is kept for 30 days, so a missing document
 was deleted by somebody with an administrator's rights. Only the ledger is compared: for
@@ -18,13 +18,13 @@ from app.outbox.messages import Happening, MessageKind, News
 from app.outbox.news import news_in
 from app.outbox.repository import BLOCK
 
-# The ids of both sides are made in the same block. This is more than a block takes, and more than clocks may differ.
+# The ids of both sides are made in the same block. This is longer than a block takes, and more than clocks may differ.
 SLACK = timedelta(minutes=10)
-# What is compared at a time, so that memory stays bounded.
+# How much is compared at a time, so that memory stays bounded.
 STEP = timedelta(hours=1)
 
 _OPENED, _DECLINED = "OPENED", "DECLINED"
-# What an event leaves in the ledger: entries of these types, or a record.
+# The traces of an event in the ledger: entries of these types, or a record.
 _TRACES: dict[str, tuple[str, ...]] = {
     Happening.MOVED: (EntryType.DEBIT,),
     Happening.DECLINED: (_DECLINED,),
@@ -44,7 +44,7 @@ _TRACES: dict[str, tuple[str, ...]] = {
 
 
 class Trace(NamedTuple):
-    """What something left in the ledger. `at` is the time of a change of status, in milliseconds."""
+    """The trace of an event in the ledger. `at` is the time of a change of status, in milliseconds."""
 
     type: str
     subject: ObjectId
@@ -52,10 +52,10 @@ class Trace(NamedTuple):
 
 
 def untold(since: datetime, until: datetime) -> Iterator[Trace]:
-    """Yield what happened between these times and no document of the outbox tells of."""
+    """Yield the events between these times that no document of the outbox reports."""
     while since < until:
         end = min(since + STEP, until)
-        # First the ledger: what is in it now has its document now.
+        # The ledger is read first: what is in it now has its document by now.
         happened = set(_happened(since, end))
         yield from sorted(happened - set(_told(since - SLACK, end + SLACK)))
         since = end
@@ -78,7 +78,7 @@ def _happened(since: datetime, until: datetime) -> Iterator[Trace]:
 
 
 def _told(since: datetime, until: datetime) -> Iterator[Trace]:
-    # What the deliverer sets apart for one reader says nothing about the others.
+    # A document that the deliverer made for one reader says nothing about the others.
     originals = {**_made(since, until), "$or": [{"kind": BLOCK}, {"payload": {"$exists": True}}]}
     for document in database().outbox.find(originals, projection=["kind", "news", "payload"]):
         if "payload" in document:

@@ -1,4 +1,4 @@
-"""What programs are told: the events that outbox messages stand for. No I/O.
+"""The events that programs get, made from outbox messages. No I/O.
 
 Each message makes one event, except that a reversal also makes one for the transaction that it
 reverses. An event is thin: ids, an amount and a time, and nothing of the other party.
@@ -14,7 +14,7 @@ from typing import Any
 from app.ledger.records import TransactionKind
 from app.outbox.messages import MessageKind, OutboxMessage, SilentKind
 
-# As all ids of the API.
+# Like all ids of the API.
 _ID_LENGTH = 24
 
 

@@ -24,14 +24,14 @@ _identities: dict[ObjectId, Identity] = {}
 
 @dataclass(slots=True)
 class Told:
-    """What one document tells: its messages, in order, and the news of which none could be made, with the reason."""
+    """The messages of one document, in order, and the news of which none could be made, with the reason."""
 
     messages: list[OutboxMessage] = field(default_factory=list)
     unclear: list[tuple[News, Exception]] = field(default_factory=list)
 
 
 def work_out(found: Sequence[Document]) -> dict[ObjectId, Told]:
-    """Return what the documents tell, by their ids. A reader's document tells its own reader only.
+    """Return the messages of the documents, by their ids. A reader's document is for its own reader only.
 
     It makes one query for each collection, however many documents there are.
     """
@@ -47,7 +47,7 @@ def work_out(found: Sequence[Document]) -> dict[ObjectId, Told]:
         for each in news[document["_id"]]:
             try:
                 told.messages += _about(each, transactions, entries, identities)
-            except Exception as error:  # noqa: BLE001 -- whatever is wrong with it, the other news go
+            except Exception as error:  # noqa: BLE001 -- whatever is wrong with it, the other news are sent
                 told.unclear.append((each, error))
         if "user" in document:
             told.messages = [message for message in told.messages if _is_for(message, document)]
@@ -55,7 +55,7 @@ def work_out(found: Sequence[Document]) -> dict[ObjectId, Told]:
 
 
 def work_out_each(news: Sequence[News], reader: ObjectId) -> list[list[OutboxMessage]]:
-    """Return what each piece of news tells this reader. If nothing can be made of it, that is logged."""
+    """Return the messages of each piece of news to this reader. News of which none can be made are logged."""
     transactions, entries = _read({each.subject for each in news if each.event not in OF_ACCOUNTS})
     identities = _identities_of(_accounts_of(news, transactions))
     told = []
@@ -117,7 +117,7 @@ def _identities_of(accounts: Collection[ObjectId]) -> Mapping[ObjectId, Identity
         fresh = {each["_id"]: documents.trusted_identity(each, sealed.get(each["_id"])) for each in own}
         if len(_identities) + len(fresh) > IDENTITIES_KEPT_MAX:
             _identities.clear()
-        # An account that the release before has just opened gets its number in the course of the upgrade.
+        # An account that the previous release has just opened gets its number during the upgrade.
         _identities.update({account: identity for account, identity in fresh.items() if identity.number is not None})
         known |= fresh
     return known

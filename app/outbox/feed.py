@@ -1,15 +1,15 @@
-"""The feed: in which order the documents of the outbox are told to programs, each to its readers, exactly once.
+"""The feed: the order in which programs get the documents of the outbox, each exactly once.
 
-A document becomes visible when its block commits, and blocks that overlap commit in any order. So a place that is
-known before the commit, such as a time, may be behind a reader who was there already. Therefore a document gets its
-`position` afterwards: whoever needs the feed first gives the next numbers to all documents that are visible and have
-none. Numbers are given in an atomic block that writes the counter, so nobody ever sees one before all smaller ones.
+A document becomes visible when its block commits, and blocks that overlap commit in any order. So a position that is
+set before the commit, such as a time, may be behind a reader who has been there already. Therefore a document gets its
+`position` afterwards: the first process that needs the feed numbers all visible documents without a position. It does
+so in an atomic block that writes the counter, so nobody ever sees a position before all smaller ones.
 
-Documents that get their numbers together are in the order of `causal`, the database's cluster time as the block knew
-it. If a block read what another one wrote, its time is later, whatever the clocks say. So the news of one account is in
-the order of its journal.
+Documents that get their positions together are in the order of `causal`, the cluster time that the block had seen. If
+a block read what another one wrote, its time is later, whatever the clocks say. So the news of one account is in the
+order of its journal.
 
-- readers: who is told. They are indexed together with the position, when there is one.
+- readers: who gets it. They are indexed together with the position, when there is one.
 - sides: which of a block's news is whose; see `messages.readers_of`
 - unplaced: it has no position yet
 """
@@ -31,10 +31,10 @@ from app.outbox.news import news_in
 
 # How many documents get their positions in one atomic block. Each may have hundreds of readers.
 PLACED_MAX = 100
-# How many of these blocks one call makes. If there is more, the next call goes on.
+# How many of these blocks one call makes. If there is more to do, the next call goes on.
 ROUNDS_MAX = 20
 PLACED_AT_ONCE_MAX = ROUNDS_MAX * PLACED_MAX
-# How much of the feed is read at a time.
+# How many documents of the feed are read at a time.
 DOCUMENTS_AT_ONCE = 50
 NEWS_AT_ONCE = 100
 _COUNTER = "outbox"
@@ -43,7 +43,7 @@ _BY_READER = "readers_1_position_1"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one piece of news tells a reader. Its place in the feed is (position, number)."""
+    """The messages of one piece of news to a reader. Its place in the feed is (position, number)."""
 
     position: int
     number: int
@@ -52,20 +52,20 @@ class Told:
 
 
 def to_be_placed(readers: Sequence[ObjectId], session: ClientSession) -> Document:
-    """Return the members of a new document that will be told to these readers, if there are any."""
+    """Return the feed's fields for a new document for these readers, or none without readers."""
     if not readers:
         return {}
     return {"readers": list(readers), "causal": clocks.causal(session), "unplaced": True}
 
 
 def place() -> int:
-    """Give positions to documents that are visible and have none, and return to how many.
+    """Give positions to the visible documents that have none, and return how many got one.
 
-    All that was committed before has its position then, unless it is more than PLACED_AT_ONCE_MAX.
+    All documents that were committed before have positions then, unless there are more than PLACED_AT_ONCE_MAX.
     """
     placed = 0
     for _ in range(ROUNDS_MAX):
-        # Mostly there is nothing to do, and this is less than a block.
+        # Mostly there is nothing to do, and asking costs less than a block.
         if database().outbox.find_one({"unplaced": True}, projection=["_id"]) is None:
             break
         number = mongo.atomically(_place, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
@@ -76,12 +76,12 @@ def place() -> int:
 
 
 def place_together() -> None:
-    """Do as `place` does, together with the threads of this process that want it at the same moment."""
+    """Do the same as `place`, once for all threads of this process that want it at the same moment."""
     _shared.read((None,))
 
 
 def walk(reader: ObjectId, *, position: int, number: int) -> Iterator[Told]:
-    """Yield what the reader is told, in order, from the place (position, number) on."""
+    """Yield the reader's messages, in order, from the place (position, number) on."""
     while True:
         found = list(
             database()
@@ -113,22 +113,22 @@ def _told_by(document: Document, reader: ObjectId, first: int) -> Iterator[Told]
 
 
 def readers_with_news(after: Mapping[ObjectId, int]) -> set[ObjectId]:
-    """Return those of the readers for whom there is something behind a position."""
+    """Return those of the readers who have something after a position."""
     first, *others = (_after(reader, position) for reader, position in after.items())
     pipeline = [*first, *({"$unionWith": {"coll": "outbox", "pipeline": each}} for each in others)]
     return {found["reader"] for found in database().outbox.aggregate(pipeline)}
 
 
 def end(session: ClientSession | None = None) -> int:
-    """Return the last position that was given."""
+    """Return the newest position."""
     counter = database().feed.find_one({"_id": _COUNTER}, session=session)
     return counter["position"] if counter else 0
 
 
 def end_of_next(number: int, *, after: int, until: int) -> int:
-    """Return the position of so many documents behind `after`, or `until` if there are fewer up to there.
+    """Return the position of the document this many documents after `after`, or `until` if there are fewer.
 
-    A restore leaves out more positions than anybody could count through.
+    It counts documents, because a restore leaves a huge gap in the positions.
     """
     behind = {"position": {"$gt": after, "$lte": until}}
     last = database().outbox.find_one(behind, projection=["position"], sort=[("position", 1)], skip=number - 1)
@@ -136,7 +136,7 @@ def end_of_next(number: int, *, after: int, until: int) -> int:
 
 
 def readers_between(after: int, until: int) -> set[ObjectId]:
-    """Return whom the documents behind a position, up to another one, are told to."""
+    """Return the readers of the documents after a position, up to another one."""
     found = database().outbox.find({"position": {"$gt": after, "$lte": until}}, projection=["readers"])
     return {reader for document in found for reader in document["readers"]}
 

@@ -1,4 +1,4 @@
-"""The collection `letter_counts`: how many letters a reader got in a while."""
+"""The collection `letter_counts`: how many letters a reader got in a window of time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from app.outbox.repository import hasty
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A while, such as a day, in which a reader gets at most `letters_max` letters."""
+    """A window of time, such as a day, in which a reader gets at most `letters_max` letters."""
 
     name: str
     ends_at: datetime
@@ -23,7 +23,7 @@ class Window:
 
 @dataclass(slots=True)
 class Share:
-    """How many letters a reader may still get. If that is fewer than were wanted, the others wait until a time."""
+    """How many letters a reader may still get, and until when letters beyond that wait."""
 
     letters: int
     until: datetime | None = None
@@ -43,12 +43,12 @@ def windows_of(now: datetime, *, letters_per_day: int, letters_per_minute: int) 
 def reserve_letters(wanted: Mapping[ObjectId, int], windows: Sequence[Window]) -> dict[ObjectId, Share]:
     """Count the wanted letters to each reader, and return how many of them are within the limits of all windows.
 
-    If several deliverers ask for the last ones at once, the limits still hold, but perhaps none of them gets any.
+    If several deliverers ask for the last ones at once, the limits hold, but perhaps none of them gets any.
     """
     shares = {reader: Share(letters) for reader, letters in wanted.items()}
     if not wanted or not windows:
         return shares
-    # To wait for a majority would cost more than a letter too many after a failover.
+    # Waiting for a majority would cost more than an extra letter after a failover.
     collection = hasty(database().letter_counts)
     changes = []
     for reader, letters in wanted.items():

@@ -1,9 +1,8 @@
 """Decides what is news, and who gets which message about it. No I/O.
 
-A block of the ledger writes its news, which are ids. The messages are worked out from the
-ledger when they are sent. A message names its reader by user id and carries the facts that
-its mail shows. About the other party of a transaction it carries the account's id and
-number and nothing else.
+A block of the ledger writes its news, as ids. The messages are worked out from the ledger when
+they are sent. A message names its reader by user id and has the facts that its mail shows. Of
+the other party of a transaction it has only the account's id and number.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ from app.ledger.records import (
 )
 from app.ledger.state import Decided, Decision
 
-# Stands for no reader in the numbers that say who is told of what.
+# Stands for no reader in `sides`.
 NOBODY = 0xFFFF
 
 
@@ -55,7 +54,7 @@ class MessageKind(StrEnum):
 
 
 class SilentKind(StrEnum):
-    """What a message without a mail is about. Only programs are told of it."""
+    """What a message without a mail is about. Only programs get it."""
 
     ACCOUNT_RENAMED = "account_renamed"
     PAYEE_ADDED = "payee_added"
@@ -102,7 +101,7 @@ _EVENT_OF_STATUS = {
     AccountStatus.FROZEN: Happening.ACCOUNT_FROZEN,
     AccountStatus.CLOSED: Happening.ACCOUNT_CLOSED,
 }
-# What is about an account. All other events are about a transaction.
+# The events about an account. All others are about a transaction.
 OF_ACCOUNTS = frozenset(_EVENT_OF_STATUS.values())
 # The kinds of message that the payer and the payee get.
 _KINDS: dict[Happening, tuple[MessageKind, MessageKind | None]] = {
@@ -135,10 +134,10 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A message to be sent as mail. `payload` holds the facts that its template shows, and `at`, when it happened.
+    """A message to be sent as mail. `payload` has the facts that its letter shows, and `at`, the time of the event.
 
-    `kind` is a MessageKind or a SilentKind, unless a newer version wrote the message. `news` is what it was worked out
-    from, if it was.
+    `kind` is a MessageKind or a SilentKind, unless a newer version wrote the message. `news` is the news from which it
+    was worked out, if any.
     """
 
     kind: str
@@ -147,7 +146,7 @@ class OutboxMessage:
     news: News | None = None
 
     def identity(self) -> str:
-        """Return an id of a message that was worked out from news. It is always the same."""
+        """Return the id of a message that was worked out from news. It is always the same."""
         payload = self.payload
         what = (self.kind, payload.get("transaction", ""), payload["account"], milliseconds(payload["at"]))
         return hashlib.sha256("/".join(map(str, what)).encode()).hexdigest()[:32]
@@ -217,10 +216,10 @@ def news_of(decisions: Iterable[Decision]) -> list[News]:
 
 
 def readers_of(decided: Decided) -> tuple[list[ObjectId], bytes]:
-    """Return who is told of a block's news, and for each piece of news whose it is.
+    """Return the readers of a block's news, and for each piece of news which of them it is for.
 
-    For each piece there are two numbers of two bytes each: where in the list its payer's owner is, or the account's,
-    and where its payee's. NOBODY stands for a treasury's, and for who is not told.
+    Each piece has two numbers of two bytes: the indexes, in the list of readers, of the owner of its payer (or of its
+    account) and of its payee. NOBODY stands for the owner of a treasury and for one who is not told.
     """
     numbers: dict[ObjectId | None, int] = {None: NOBODY}
     sides = array("H")
@@ -242,7 +241,7 @@ def readers_of(decided: Decided) -> tuple[list[ObjectId], bytes]:
 
 
 def own_news(news: Sequence[News], reader_number: int, sides: bytes) -> Iterator[tuple[int, News]]:
-    """Yield the pieces of a block's news of which this reader is told, each with its number in the block."""
+    """Yield the pieces of a block's news for this reader, each with its number in the block."""
     whose = array("H", sides)
     if sys.byteorder == "big":
         whose.byteswap()
@@ -278,7 +277,7 @@ def about_account(news: News, identity: Identity) -> list[OutboxMessage]:
 def about_transaction(
     news: News, transaction: Transaction, entries: Sequence[Entry], parties: Mapping[ObjectId, Identity]
 ) -> list[OutboxMessage]:
-    """Return the messages about a transaction, as it was when it happened, whatever became of it since.
+    """Return the messages about a transaction as it was at the event, whatever happened to it since.
 
     `entries` are all of the transaction, and `parties` are its accounts. Treasuries get no message.
     """
@@ -306,7 +305,7 @@ def _facts(
     numbers: tuple[str | None, str | None],
     own: Entry | None,
 ) -> dict[str, Any]:
-    """Return what the owner of `account` is told, with the balance that the event left there.
+    """Return the facts for the owner of `account`, with the balance that the event left there.
 
     `numbers` are those of the account and of the counterparty.
     """

@@ -8,7 +8,7 @@ from app.outbox.messages import Happening, News
 
 
 def news_in(document: Document) -> list[News]:
-    """Return the news of a block's or a reader's document, in order; a message has none."""
+    """Return the news in the document of a block or a reader, in order. A message has none."""
     return [
         News(Happening(run["event"]), subject, run.get("at"))
         for run in document.get("news", ())

@@ -1,4 +1,4 @@
-"""The outbox as an operator sees it: how it stands, document by document, and never what it tells."""
+"""The outbox as an operator sees it: the state of each document, and never what its messages say."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from app.mongo import Document, database
 from app.mongo.lists import SEARCHED_MAX
 from app.outbox.messages import MessageState
 
-# Up to this many in a state are found by the state. If there are more, they are found among all, the newest first.
+# Up to this many documents in a state are found by their state. If there are more, they are found among all documents,
+# the newest first.
 FEW = 10_000
 _BY_STATE = "state_1_next_attempt_at_1"
 # How many pieces of news a document stands for. A message stands for itself.
@@ -36,8 +37,8 @@ def find_messages(
 ) -> tuple[list[Document], ObjectId | None]:
     """Return up to `limit` documents, the newest first, and where to go on if the search stopped.
 
-    The order is that of the ids, which is that of the seconds in which they were made. Each has {_id, kind, user,
-    state, attempts, next_attempt_at, error, news, created_at}; `news` is how many pieces of news it stands for. Only
+    They are in the order of their ids, and so of the seconds in which they were made. Each has {_id, kind, user, state,
+    attempts, next_attempt_at, error, news, created_at}, where `news` is how many pieces of news it stands for. Only
     SEARCHED_MAX documents are looked at, so a page costs the same however many messages the outbox keeps.
     """
     outbox = database().outbox
@@ -54,5 +55,5 @@ def find_messages(
     if len(found) == limit:
         return found, None
     last: Any = next(outbox.find(earlier, ["_id"]).sort("_id", DESCENDING).skip(SEARCHED_MAX - 1).limit(1), None)
-    # What was added between the two reads makes the second one stop sooner, but never before what was found.
+    # Documents that were added between the two reads make the second one stop sooner, but never before those found.
     return found, None if last is None else min(each["_id"] for each in (last, *found[-1:]))

@@ -1,11 +1,11 @@
-"""The collection `outbox`: what is to be told, from its atomic block until it is SENT or DEAD.
+"""The collection `outbox`: news and messages, from their atomic block until they are SENT or DEAD.
 
 There are three kinds of documents:
 
-- of a block: {kind: "block", at, news} and, once a part of it was told, `told`: keys that say which part. It has no
+- of a block: {kind: "block", at, news} and, once a part of it was sent, `told`: keys that say which part. It has no
   `user`, because its readers are worked out from the ledger.
-- of one reader: {kind, user, at, news}, made by the deliverer: what it could not send with its block.
-- a message: {kind, user, payload}, written by what is not a posting, and by version 1.
+- of one reader: {kind, user, at, news}, made by the deliverer for news that it could not send with its block.
+- a message: {kind, user, payload}, written by anything but a posting, and by version 1.
 
 `news` is a list of {event, subjects} or {event, subjects, at}, in order. A reader's document about one side of a
 transaction has its `account`. All documents have {state, attempts, next_attempt_at}, and as needed {sent_at, error} and
@@ -16,7 +16,7 @@ transaction has its `account`. All documents have {state, attempts, next_attempt
 - lost: how many deliverers died while they held it
 - deferred: it waits for a digest, because its reader chose that or got too many letters
 - digest_at: when the digest goes that its reader chose
-- only: the identities of the messages that it stands for, if its news stand for more to its reader
+- only: the identities of its messages, if its news stand for other messages to its reader too
 - readers, sides, causal, unplaced, position: see `feed`
 
 A deliverer claims documents by a lease: it writes its random id into them and moves
@@ -52,7 +52,7 @@ DIGEST = "digest"
 OUTLINE = ["kind", "user", "moment", "attempts", "lost", "lease", "deferred", "digest_at", "next_attempt_at"]
 
 _SILENT = frozenset(SilentKind)
-# What is there for the feed alone.
+# The fields that only the feed needs.
 _OF_FEED = {"readers": 0, "sides": 0}
 BY_READER = "state_1_user_1_next_attempt_at_1"
 
@@ -103,7 +103,7 @@ def block_document(news: Sequence[News], *, at: datetime) -> Document:
 
 
 def reader_document(user: ObjectId, kind: str, news: Sequence[News], *, at: datetime) -> Document:
-    """Return a document of its own for one reader. The caller may change when it is due, and how it stands."""
+    """Return a separate document for one reader. The caller may change its state and when it is due."""
     urgent = {"urgent": True} if kind in URGENT else {}
     return {"_id": ObjectId(), "kind": kind, "user": user, "at": at, "news": packed(news), **urgent, **_unsent(at)}
 
@@ -146,10 +146,9 @@ def claim(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: d
 
 
 def claim_together(ids: Collection[ObjectId], lease: ObjectId, *, now: datetime, until: datetime) -> list[Document]:
-    """Do as `claim` does, but of documents that others claim at the same moment, all or none.
+    """Do the same as `claim`, but if others claim some of the documents at the same moment, claim all or none.
 
-    So what belongs together does not become letters of two deliverers. Raises LedgerBusy if they stay in each other's
-    way.
+    So messages that belong together are not split between two deliverers. Raises LedgerBusy if they keep conflicting.
     """
     if not ids:
         return []
@@ -185,7 +184,7 @@ def keep(ids: Collection[ObjectId], lease: ObjectId, *, until: datetime) -> None
 
 
 def wake(reader: ObjectId, now: datetime) -> None:
-    """Make due what is kept for a reader's digests, so that it is decided about again."""
+    """Make due the documents that are kept for a reader's digests, so that their choice is applied again."""
     kept = {"user": reader, "state": MessageState.PENDING.value, "digest_at": {"$gt": now}, "lease": {"$exists": False}}
     database().outbox.update_many(kept, {"$set": {"next_attempt_at": now}})
 
@@ -193,7 +192,7 @@ def wake(reader: ObjectId, now: datetime) -> None:
 def release(ids: Collection[ObjectId], lease: ObjectId) -> None:
     """Give back claimed documents that were not tried. They are due as before, and the attempt does not count.
 
-    It waits until a majority has this, and with it all notes that did not wait, even if there is nothing to give back.
+    It waits until a majority has this and all earlier notes, even if there is nothing to give back.
     """
     changes = {"next_attempt_at": "$was_due_at", "attempts": {"$subtract": ["$attempts", 1]}}
     database().outbox.update_many(
@@ -237,9 +236,9 @@ def set_apart(
     lease: ObjectId,
     now: datetime,
 ) -> None:
-    """Insert documents of their own for what was not sent with the others, and note what was.
+    """Insert separate documents for messages that were not sent with the others, and note those that were.
 
-    All of it is written or, if LeaseLost is raised, none.
+    All of this is written or, if LeaseLost is raised, none of it.
     """
     updates = [_told_update(block, keys, lease) for block, keys in told.items()]
     unset = {**_UNLEASED, **_SECRET}
@@ -263,7 +262,7 @@ def defer(reader: ObjectId, *, now: datetime, until: datetime) -> None:
 def revive(selection: Document, *, now: datetime, session: ClientSession | None = None) -> int:
     """Make the selected documents due now, with no attempts counted; return how many there were.
 
-    What was sent or is claimed stays as it is.
+    Sent and claimed documents stay as they are.
     """
     unsent = {"$in": [MessageState.PENDING.value, MessageState.DEAD.value]}
     revived = database().outbox.update_many(
@@ -283,7 +282,7 @@ def count(state: MessageState, *, is_deferred: bool | None = None) -> int:
 
 
 def longest_due(now: datetime) -> datetime | None:
-    """Return since when the message has been due that was due first, or None if none is due."""
+    """Return since when the oldest due message has been due, or None if none is due."""
     found = database().outbox.find_one(due_by(now), projection=["next_attempt_at"], sort=[("next_attempt_at", 1)])
     return found["next_attempt_at"] if found else None
 
@@ -293,7 +292,7 @@ def count_sent_since(moment: datetime) -> int:
 
 
 def find_oldest(state: MessageState, size_max: int, *, is_deferred: bool | None = None) -> list[Document]:
-    """Return the oldest documents in the state, without what they tell."""
+    """Return the oldest documents in the state, without their contents."""
     without = {"payload": 0, "news": 0, "told": 0, **_OF_FEED}
     found = database().outbox.find(_in_state(state, is_deferred), projection=without)
     return list(found.sort("_id", 1).limit(size_max))
@@ -311,7 +310,7 @@ def _in_state(state: MessageState, is_deferred: bool | None) -> Document:
 
 
 def due_by(now: datetime) -> dict[str, Any]:
-    """Return the filter of what is due."""
+    """Return the filter for due documents."""
     return {"state": MessageState.PENDING.value, "next_attempt_at": {"$lte": now}}
 
 

@@ -1,4 +1,4 @@
-"""Finds for whom documents of the outbox are due, and which. Nobody claims anything here."""
+"""Finds the readers with due documents, and these documents. Nothing is claimed here."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -11,8 +11,8 @@ from app.outbox.messages import MessageState
 from app.outbox.overview import SIZE
 from app.outbox.repository import BY_READER, OUTLINE, due_by
 
-# If no more documents than this are due, their readers are read from them. Otherwise each reader is looked at for whom
-# something is kept, and that may be everybody who chose digests.
+# If no more documents than this are due, their readers are read from them. Otherwise every reader with a waiting
+# document is looked at, which may be everybody who chose digests.
 FEW = 1_000
 _BY_TIME = "state_1_next_attempt_at_1"
 # Before all ids.
@@ -48,13 +48,14 @@ def find_waiting(
     for message in found[:size_max]:
         by_reader.setdefault(message["user"], []).append(message)
     if len(found) > size_max and len(by_reader) > 1:
-        # The last reader may have more messages than were read.
+        # The last reader may have more documents than were read.
         by_reader.popitem()
     return by_reader
 
 
 def _outlines(readers: Collection[ObjectId], now: datetime, size_max: int) -> list[Document]:
-    # All that `find_urgent` leaves, so that nothing is left out. Security mail of version 1 has no `urgent`.
+    # Everything that `find_urgent` does not find, so that nothing is left out. Security mail of version 1 has no
+    # `urgent`.
     waiting = {"user": {"$in": list(readers)}, **due_by(now), "urgent": {"$ne": True}}
     order = [("user", 1), ("next_attempt_at", 1)]
     outline = {**dict.fromkeys(OUTLINE, 1), "size": SIZE}

@@ -31,7 +31,7 @@ class LookupQuerySchema(CamelSchema):
 
 
 class PayeeLookupSchema(CamelSchema):
-    """Whom a payment to a number would reach, as far as a payer may know."""
+    """The holder of an account number, as far as a payer may know."""
 
     example = EXAMPLE_LOOKUP
 

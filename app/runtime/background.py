@@ -22,7 +22,7 @@ PAUSE_AFTER_FAILURE_S = 2.0
 class Task:
     """A named task. `run` does some of the work and returns after how many seconds to call it again.
 
-    `stop` makes what it does on other threads end soon.
+    `stop` makes its work on other threads end soon.
     """
 
     name: str

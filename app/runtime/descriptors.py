@@ -2,16 +2,16 @@
 
 import resource
 
-# Descriptors of a worker that are not connections of clients: files, logs, and connections to the database, of which
-# each thread may have one.
+# The descriptors of a worker that are not connections of clients: files, logs, and connections to the database, one for
+# each thread.
 RESERVED = 100
 
 
 def clients_max(wanted: int, *, threads: int) -> int:
     """Return how many clients may be connected at a time, at most `wanted`.
 
-    If clients could take all descriptors by doing nothing but connect, requests would fail for want of files and
-    connections to the database.
+    If clients could take all descriptors just by connecting, requests would fail for lack of files and connections to
+    the database.
     """
     reserved = RESERVED + 2 * threads
     return max(1, min(wanted, allow(wanted + reserved) - reserved))

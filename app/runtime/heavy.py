@@ -1,7 +1,7 @@
 """Limits work that needs much processor time, so that it cannot slow down everything else.
 
 A `Share` limits one kind of work in one process. A piece of work is admitted or refused at
-once. Admitted work waits for a turn, runs, and now and then pauses to let others go first.
+once. Admitted work waits for a turn, runs, and pauses now and then to let others go first.
 Requests without heavy work never wait here.
 """
 
@@ -43,7 +43,7 @@ class Share:
         self._admitted_of: Counter[Hashable] = Counter()
         self._running = 0
         self._running_of: Counter[Hashable] = Counter()
-        # The users who wait for a turn, by number, in the order in which they came.
+        # The waiting users by their numbers in the queue, in the order in which they came.
         self._waiting: dict[int, Hashable | None] = {}
         self._numbers = count()
 
@@ -188,8 +188,7 @@ documents = Share(
 # Requests that hash passwords, which is slow by design and open to anybody. They have a share of their own, so that
 # statements do not keep people from logging in.
 passwords = Share(admitted_max=_usual.passwords_max, at_once=_usual.passwords_at_once)
-# Requests that look up the name of a host, for which perhaps nobody answers. They need no processor time, but each
-# keeps a thread.
+# Requests that look up the name of a host, which may take long. They need no processor time, but each holds a thread.
 names = Share(admitted_max=NAMES_MAX, at_once=NAMES_MAX)
 
 

@@ -1,4 +1,4 @@
-"""What a server's processes know of those who come after them, in memory that all of them share."""
+"""Tells the processes of a server whether others will replace them, in memory that all of them share."""
 
 import mmap
 
@@ -6,12 +6,12 @@ import mmap
 class Succession:
     """Counts a server's generations of workers: each reload begins a new one.
 
-    It is made in the master and inherited by its workers. Only the master begins a generation or says that all is
-    over. A worker of a new generation says that it serves.
+    It is made in the master and inherited by its workers. Only the master starts a generation or ends the succession. A
+    worker of a new generation says that it serves.
     """
 
     def __init__(self) -> None:
-        # The newest generation, the newest of which one worker serves, and whether nobody will follow.
+        # The newest generation, the newest one with a worker that serves, and whether no other will follow.
         self._numbers = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
 
     @property
@@ -37,5 +37,5 @@ class Succession:
         return self.newest > generation and not self.is_over
 
     def awaits_successor(self, generation: int) -> bool:
-        """Return whether this generation is replaced by one that does not serve yet."""
+        """Return whether this generation is being replaced by one that does not serve yet."""
         return self.is_replaced(generation) and self._numbers[1] <= generation

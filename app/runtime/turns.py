@@ -1,13 +1,13 @@
-"""Turns: the processes of a host that get in each other's way do their work one after another.
+"""Turns: processes of a host whose work conflicts do it one after another.
 
-It only saves work that would be in vain. Whatever is correct must be so without it, because nobody waits for long:
-a process that holds its turn for more than WAIT_MAX_S, because it was stopped or is stuck, is passed over, and for the
-next WAIT_AGAIN_S nobody who passed it over waits for it again.
+This only avoids wasted work. Nothing may depend on it for correctness, because nobody waits for long: a process that
+holds its turn for more than WAIT_MAX_S, because it was stopped or is stuck, is passed over, and for the next
+WAIT_AGAIN_S those who passed it over do not wait for it again.
 
-A turn is the lock on a byte of a file, which the system takes from a process that ends, however it ends. Such a lock
-cannot be waited for with a limit, so it is tried again and again. That alone would be unfair, because whoever gives a
-turn back and wants the next one would try first. So whoever waits for the turn holds the lock on another byte, the
-GATE, and everybody else waits behind it.
+A turn is the lock on a byte of a file, which the system takes from a process that ends, however it ends. There is no
+way to wait for such a lock with a time limit, so it is polled. That alone would be unfair, because a process that gives
+a turn back and wants the next one would try first. So the next process in line holds the lock on another byte, the
+GATE, and all others wait for that.
 """
 
 import fcntl
@@ -17,21 +17,21 @@ from types import TracebackType
 from typing import Self
 
 GATE, TURN = 0, 1
-# Whoever met another takes turns for so many pieces of work. With more, they meet less often; with fewer, processes
-# that seldom meet wait less often for nothing.
+# After a conflict, a process takes turns for this many pieces of work. With more, there are fewer conflicts; with
+# fewer, processes that seldom conflict wait less often for nothing.
 TURNS_AFTER_COLLISION = 20
-# The wait for a turn, and how long a process that has waited so long in vain does not wait again.
+# How long to wait for a turn, and how long not to wait again after that was in vain.
 WAIT_MAX_S = 0.5
 WAIT_AGAIN_S = 5.0
-# How often a lock is tried. Each time takes some 10 µs of the processor.
+# How often a lock is tried. Each try takes about 10 µs of the processor.
 PAUSE_S = 0.001
 
 
 class Turns:
     """One process's part in the turns. Enter it for each piece of work, in one thread at a time.
 
-    `file` is the number of an open file that all these processes have inherited. Without one, or while nothing
-    collides, entering does nothing.
+    `file` is the descriptor of an open file that all these processes have inherited. Without one, or as long as there
+    are no conflicts, entering does nothing.
     """
 
     def __init__(self, file: int | None = None) -> None:
@@ -54,7 +54,7 @@ class Turns:
             self._unlock(TURN)
 
     def collided(self) -> None:
-        """Note that another process got in the way, and take a turn for the rest of this piece of work."""
+        """Note a conflict with another process, and take a turn for the rest of this piece of work."""
         if self.file is None:
             return
         self._left = TURNS_AFTER_COLLISION
@@ -80,7 +80,7 @@ class Turns:
                 fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte, os.SEEK_SET)
                 return True
             except OSError:
-                # Somebody has it, or the system has no lock to give.
+                # Another process has it, or the system has run out of locks.
                 if time.monotonic() >= until:
                     return False
             time.sleep(PAUSE_S)

@@ -30,7 +30,7 @@ class LedgerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """How tokens are signed, how long sessions live, how costly password hashes are, and if guesses are delayed."""
+    """How tokens are signed, how long sessions live, what password hashes cost, and whether guesses are delayed."""
 
     secret: str = field(repr=False)
     # What it signed is still accepted, but it signs nothing.
@@ -62,7 +62,7 @@ class HttpPolicy:
 
 @dataclass(frozen=True, slots=True)
 class WorkPolicy:
-    """How many requests with heavy work a process takes, including waiting ones, and how many of them run at once."""
+    """How many requests with heavy work a process admits, including waiting ones, and how many of them run at once."""
 
     documents_max: int = 8
     documents_at_once: int = 2
@@ -75,7 +75,7 @@ class WorkPolicy:
 
 @dataclass(frozen=True, slots=True)
 class WebhookPolicy:
-    """Which networks webhooks may reach besides public addresses, over http too."""
+    """Which networks webhooks may reach in addition to public addresses, over http too."""
 
     allowed: tuple[str, ...] = ()
 

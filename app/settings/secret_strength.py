@@ -70,5 +70,5 @@ def fault_of_key(value: str) -> str | None:
 
 
 def _is_repetition(value: str) -> bool:
-    # A string repeats a shorter one exactly if it occurs inside itself written twice.
+    # A text repeats a shorter one if and only if it occurs inside two copies of itself, other than at their starts.
     return value in (value + value)[1:-1]

@@ -81,7 +81,7 @@ def is_mongo_uri(value: str) -> None:
     if not value.startswith(("mongodb://", "mongodb+srv://")):
         raise ValidationError(f"{advice}.")
     if value.startswith("mongodb+srv://"):
-        # To parse it, the driver would ask a name server. It says what is wrong when it connects.
+        # Parsing it would ask a name server. The driver says what is wrong when it connects.
         return
     try:
         with warnings.catch_warnings():

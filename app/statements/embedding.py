@@ -19,8 +19,8 @@ _TABLES = {"glyf", "loca", "head", "hhea", "hmtx", "maxp", "CFF "} | {"CFF2", "f
 _CAP_HEIGHT, _STEM = 714, {Weight.REGULAR: 90, Weight.BOLD: 150}
 _SYMBOLIC = 4
 _MAPPINGS_AT_ONCE = 100
-# A code has two bytes, so a font has at most 65,535. This many may be used for pairs of a glyph and a text, because
-# there is no limit to such pairs. The rest is enough for glyphs without text: these fonts have at most 10,000.
+# A code has two bytes, so a font has at most 65,535 codes. Pairs of a glyph and a text may use this many, because there
+# is no limit to such pairs. The rest is enough for glyphs without text: these fonts have at most 10,000.
 CODES_WITH_TEXT_MAX = 40_000
 # PDF readers accept no more letters than this for one code.
 CODE_TEXT_MAX = 8
@@ -196,7 +196,7 @@ class _EmbeddedFont:
         # The font's own advance width for the glyph, in thousandths of the size.
         return float(self._typeface.font.get_glyph_h_advance(glyph)) * self._typeface.per_mille
 
-    def addObjects(self, document: Any) -> None:  # noqa: N802 -- the library calls it so
+    def addObjects(self, document: Any) -> None:  # noqa: N802 -- the library's name for it
         """Add the font to the document, with only the glyphs that were shown."""
         typeface = self._typeface
         font_name = PDFName(f"{_tag(self._glyphs.items())}+{typeface.name}")

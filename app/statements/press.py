@@ -1,12 +1,12 @@
 """The press: a process beside each worker that draws up long statements, so that no thread of the worker has to.
 
 It writes them as PDF, CSV or JSON, and judges long statements that clients send. The worker decides whose order is
-carried out and who waits (`app.runtime.heavy`), and passes on the bytes that the press sends. `printing` has what the
-press does.
+carried out and who waits (`app.runtime.heavy`), and passes on the bytes that the press sends. `printing` is the code
+that runs in the press.
 
-It starts when it is first needed. It ends when the worker's end of their socket closes, which the kernel does however
-the worker ends. If a press is lost, the requests that waited for it are refused with ServiceUnavailable, and the next
-order starts a new one.
+It starts when it is first needed. It ends when the worker's end of their socket closes, which happens however the
+worker ends. If a press is lost, the requests that waited for it are refused with ServiceUnavailable, and the next order
+starts a new one.
 """
 
 import os
@@ -42,11 +42,11 @@ PIECE_BYTES_MAX = 64 * 1024
 # An order has an account and two entries, the report of a bug a traceback, a refusal up to 100 names of fields.
 MESSAGE_BYTES_MAX = 128 * 1024
 
-# What the press says.
+# Messages from the press.
 TAKEN, PAUSE, PIECE, DONE, AWAY, REFUSED, FAULT = b"T", b"P", b"B", b"D", b"A", b"R", b"F"
-# What the worker says.
+# Messages from the worker.
 GO_ON = b"G"
-# The refusals that the press finds reasons for.
+# The refusals that the press can ask for.
 REFUSALS: dict[str, type[DomainError]] = {
     kind.code: kind for kind in (AccountNotFound, MalformedJson, ValidationFailed)
 }
@@ -57,7 +57,7 @@ _PROGRAM = (
 
 
 class PrintingFailed(Exception):
-    """There is a bug in what the press does; the text is its traceback."""
+    """There is a bug in the code of the press; the text is its traceback."""
 
 
 class Press:
@@ -87,9 +87,9 @@ class Press:
     def statement(self, form: str, period: Period, pause: Callable[[], None]) -> Generator[bytes]:
         """Yield a period's statement as pdf, csv or json. Calls `pause` regularly, so that others can go first.
 
-        A PDF is complete before its first piece. The others are drawn up while they are read; if nobody reads on, the
-        press waits. Raises ValidationFailed for a PDF of too many entries, ServiceUnavailable if the press is lost,
-        AutoReconnect if its database is away, and PrintingFailed for a bug; all but the first may come late.
+        A PDF is complete before its first piece. The others are drawn up while they are read, and the press waits for a
+        slow reader. Raises ValidationFailed for a PDF of too many entries, ServiceUnavailable if the press is lost,
+        AutoReconnect if its database is away, and PrintingFailed for a bug. All but the first may come after pieces.
         """
         if form == "pdf" and period.span.size > PDF_ENTRIES_MAX:
             raise ValidationFailed(
@@ -101,8 +101,8 @@ class Press:
         return self._carried_out(statement_order(form, period), pause)
 
     def verdict(self, body: bytes, viewer: ObjectId, pause: Callable[[], None]) -> bytes:
-        """Return the verdict on a statement as `verdicts.judge` does. Raises its refusals, and as `statement` does."""
-        # In memory, and gone when the last one closes it.
+        """Return the verdict on a statement as `verdicts.judge` does. Raises what that and `statement` raise."""
+        # In memory. It is gone when the last process closes it.
         with open(os.memfd_create("statement"), "w+b") as file:
             file.write(body)
             file.flush()
@@ -126,7 +126,7 @@ class Press:
                     yield content
                 elif kind == PAUSE:
                     pause()
-                    with suppress(OSError):  # then the next message is missing too
+                    with suppress(OSError):  # the next message is missing then too
                         answers.send(GO_ON)
                 elif kind == DONE:
                     return
@@ -166,17 +166,17 @@ class Press:
             with theirs:
                 # A new program, because a fork would copy locks that other threads hold. It is not told to end with
                 # its parent by `app.runtime.leash`, because the kernel would end it with the thread that starts it.
-                self._process = subprocess.Popen(  # noqa: S603 -- no argument is from outside
+                self._process = subprocess.Popen(  # noqa: S603 -- no argument comes from outside
                     [sys.executable, "-P", "-c", _PROGRAM, str(_ROOT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    # The press counts nothing; with this variable it would leave files of counters behind.
+                    # The press counts nothing. With this variable it would leave files of counters behind.
                     env=config.environment_without("PROMETHEUS_MULTIPROC_DIR"),
                     pass_fds=[theirs.fileno()],
                 )
             self._orders = ours
             ours.settimeout(SILENCE_MAX_S)
-            # Not on the command line, because everybody on this machine can read it.
+            # Not on the command line, which everybody on this machine can read.
             ours.send(bson.encode({"uri": self._policy.uri, "timeout_ms": self._policy.timeout_ms}))
         return self._process, self._orders
 

@@ -1,6 +1,6 @@
-"""What the press does, in its own process: carries out the orders that its worker sends.
+"""The program of the press: carries out the orders that its worker sends.
 
-`press` is the worker's side, and has the messages that both sides exchange.
+`press` is the worker's side, and defines the messages that both sides exchange.
 """
 
 import gc
@@ -101,7 +101,7 @@ def _fault() -> bytes:
 
 
 def _read(handle: int) -> bytes:
-    # Another order may have read it before, so it is not at its begin.
+    # Another order may have read it before, so go to its start.
     with open(handle, "rb") as file:
         file.seek(0)
         return file.read()
@@ -115,7 +115,7 @@ def _result(order: Document, body: bytes, pause: Callable[[], None]) -> Iterator
 
 
 def _as_pdf(statement: Statement) -> Iterator[bytes]:
-    # Imported when it is first needed: the fonts and the library take 20 MB and half a second.
+    # Imported only when needed, because the fonts and the library take 20 MB and half a second.
     from app.statements import pdf
 
     with TemporaryFile() as file:

@@ -132,7 +132,7 @@ def read_sealed_span(account_id: ObjectId, span: Span, pause: Callable[[], None]
 def find_balances(account_id: ObjectId, moments: Sequence[datetime]) -> list[int]:
     """Return the balance at each of these moments, which must be in ascending order; 0 before the account opened.
 
-    The search looks between two moments only if the balance's entry differs, so an account without new entries costs
+    The search looks between two moments only if their newest entries differ. So an account without new entries costs
     two seeks, however many moments there are.
     """
     balances = [0] * len(moments)

@@ -83,8 +83,8 @@ def get_balance_history(query: dict[str, Any], account_id: ObjectId) -> dict[str
 def get_statement(query: dict[str, Any], account_id: ObjectId) -> Response:
     """Return the statement of a period.
 
-    By default the period is this calendar month until now. Whoever calls by hand may also ask here for CSV or PDF, by
-    `?format=csv` and `?format=pdf` or by `Accept`; generated clients have calls of their own for these files.
+    By default the period is this calendar month until now. Calls by hand can also get CSV or PDF here, by
+    `?format=csv` and `?format=pdf` or by `Accept`. Generated clients have separate calls for these files.
     """
     media_type = preferred(request.headers.get("Accept", ""), list(_BY_MEDIA_TYPE)) or "application/json"
     return _statement(query.pop("format", None) or _BY_MEDIA_TYPE[media_type], query, account_id)

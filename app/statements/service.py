@@ -26,11 +26,11 @@ _DAWN = datetime.min.replace(tzinfo=UTC)
 
 
 def never_pause() -> None:
-    """Go on: nobody is kept waiting."""
+    """Do nothing. It stands for a pause where nobody is kept waiting."""
 
 
 def named(account: Document) -> str:
-    """Return how people know an account: by its number, or by its id as long as it has none."""
+    """Return an account's name for people: its number, or its id as long as it has no number."""
     return str(account.get("number") or account["_id"])
 
 
@@ -125,7 +125,7 @@ def find_period_again(
     is the hash of the account's newest entry at that time. Entries can join later only in the last `SETTLING` before
     the period's end; older ones always belong to the returned period.
 
-    Raises as `find_period` does, and ValidationFailed if the period has more than VERIFIED_ENTRIES_MAX entries.
+    Raises what `find_period` raises, and ValidationFailed if the period has more than VERIFIED_ENTRIES_MAX entries.
     """
     account = readable_account(account_id, viewer)
     # The host that drew up the statement may have a clock that is ahead of this one.
@@ -189,7 +189,7 @@ def balance_history(
         raise _ends_before_it_begins(to_time)
     length = to_time - from_time
     moments = sorted({whole_milliseconds(from_time + length * n / (points - 1)) for n in range(points)})
-    # Read first: what is settled before the balances are read is settled in them.
+    # Read first: entries that are settled before the balances are read are settled in the balances.
     settled = ledger.settled_until(account_id)
     balances = queries.find_balances(account_id, moments)
     return {

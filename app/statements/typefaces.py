@@ -152,7 +152,8 @@ def _has(family: str, character: str) -> bool:
 def _east_asian_language(text: str) -> int:
     """Return the index of the likely language of a text.
 
-    Kana mean Japanese and Hangul Korean. For Han characters alone it is the first language whose charset has them all.
+    Kana mean Japanese, Hangul means Korean. For Han characters alone it is the first language whose charset has them
+    all.
     """
     scripts = {script_of(character) for character in text}
     if scripts & {"Hira", "Kana"}:

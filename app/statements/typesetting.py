@@ -272,7 +272,7 @@ def _legible(text: str) -> str:
     for character in showable(text):
         found = family_for(character, family)
         if character.isspace():
-            # No font has all kinds of spaces, and none of them is visible, so a plain one will do.
+            # No font has all kinds of spaces. They are invisible, so a plain one will do.
             parts.append(character if found or character == "\n" else " ")
         elif found is None:
             note = f"[no font for {name_of_script(character[0])}]"

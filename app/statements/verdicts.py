@@ -13,7 +13,7 @@ from app.statements import render, service, verification
 from app.statements.schemas import ClaimedStatementSchema, VerdictSchema
 from app.statements.service import Period
 
-# Up to this much, the comparison takes a few hundredths of a second. More than that is for the press.
+# Up to this size, the comparison takes a few hundredths of a second. The press judges larger statements.
 LIGHT_BODY_BYTES_MAX = 128 * 1024
 LIGHT_ENTRIES_MAX = 250
 
@@ -40,7 +40,7 @@ def judge_if_light(body: bytes, viewer: ObjectId) -> bytes | None:
 
 
 def _read_claim(body: bytes) -> Mapping[str, Any]:
-    """Return the claim with its account by the id, as statements have it, also if the client named it by the number."""
+    """Return the claim with the account's id, as statements have it, even if the client named the account by number."""
     loaded = _load_claim(body)
     (claim,) = with_ids([loaded], "account_id")
     if claim["account_id"] != loaded["account_id"]:

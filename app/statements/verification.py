@@ -42,8 +42,9 @@ class Difference:
 class Verdict:
     """The result of a comparison.
 
-    `genuine`: everything in the statement is right, except what is `unchecked`. `complete`: no entry of its period is
-    missing. `joined_later`: how many entries follow its last one; they may have been added after it was drawn up.
+    `genuine` means that everything in the statement is right, except what is `unchecked`; `complete` that no entry of
+    its period is missing. `joined_later` is how many entries follow its last one, perhaps because they were added after
+    it was drawn up.
     """
 
     genuine: bool
@@ -138,7 +139,7 @@ def _differences(sequence: int | None, claimed: Json, true: Json) -> Iterator[Di
 
 
 def _says_version_1(name: str, found: Any) -> bool:
-    """Tell whether a member that an entry of hash version 1 does not have says just that, as typed clients do."""
+    """Tell whether a member that entries of hash version 1 lack has the value by which typed clients write that."""
     return (name == "hashVersion" and (found is None or _integer(found) == 1)) or (
         name == "recordHash" and found is None
     )

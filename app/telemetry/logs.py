@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-# What lines say about the request that is being answered: its id, and its trace's, if it has one.
+# The fields of every line about the request that is being answered: its id, and that of its trace, if any.
 about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 # How many lines are left to the thread that writes. Beyond that nobody reads the log, and everybody waits.
@@ -85,8 +85,4 @@ def _as_line(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, method, event)
     line = {**about.get(), **event, "level": method, "at": datetime.now(UTC)}
-    return orjson.dumps(line, default=_text, option=orjson.OPT_UTC_Z)
-
-
-def _text(value: Any) -> str:
-    return str(value)
+    return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)

@@ -1,9 +1,9 @@
-"""What is counted and timed, for Prometheus.
+"""Counts and times for Prometheus.
 
-Several workers serve one bank, and a deliverer sends its mail, so a scrape adds up what all of them counted: a
-variable names a directory, in which each of these processes keeps its numbers in files that survive it. Without the
-directory, such as in commands and tests, the numbers are in memory. No label has a value that clients choose, because
-each new value would cost memory for good.
+Several workers serve one bank, and a deliverer sends its mail, so a scrape adds up the numbers of all of them. A
+variable names a directory in which each of these processes keeps its numbers, in files that survive it. Without the
+directory, as in commands and tests, the numbers are in memory. No label has a value that clients choose, because each
+new value would take memory for ever.
 """
 
 import os
@@ -17,12 +17,12 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _TRANSFERS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 _registry = CollectorRegistry()
-# When a counter was made says nothing here, and doubles the number of series.
+# When a counter was created is useless here, and would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types there
 
 
 class _Name:
-    """This process's name in the names of its files. It is asked for at each count, so it is kept ready."""
+    """The name of this process in the names of its files. It is asked for at each count, so it is kept ready."""
 
     def __init__(self) -> None:
         self._renew()
@@ -47,7 +47,7 @@ REQUESTS = Counter(
 )
 REQUEST_SECONDS = Histogram(
     "fincore_http_request_duration_seconds",
-    "From a request's begin in the application to the begin of its answer.",
+    "From the start of a request in the application to the start of its answer.",
     ("route", "method"),
     buckets=_SECONDS,
     registry=_registry,
@@ -80,7 +80,7 @@ BLOCK_RERUNS = Counter(
 )
 QUEUE_SECONDS = Histogram(
     "fincore_queue_wait_seconds",
-    "How long a posting waited for its block to begin.",
+    "How long a posting waited for its block to start.",
     buckets=_SECONDS,
     registry=_registry,
 )
@@ -131,7 +131,7 @@ TASK_SUCCESS = Gauge(
 
 
 def of_all_workers() -> CollectorRegistry:
-    """Return what all workers counted; without a shared directory, what this process counted."""
+    """Return the numbers of all workers, or without a shared directory those of this process."""
     if values.ValueClass is values.MutexValue:
         return _registry
     registry = CollectorRegistry()

@@ -1,7 +1,7 @@
 """Spans for OpenTelemetry: how long requests, blocks, commands to MongoDB and letters took, and which is part of which.
 
-This is an extra: without a place to send spans to, nothing of OpenTelemetry is imported, and `span` gives one object
-that does nothing. No span holds what was sent, a name, an address or a token.
+This is optional: without an address to send spans to, nothing of OpenTelemetry is imported, and `span` returns an
+object that does nothing. No span contains anything that a client sent, a name, an address or a token.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def is_on() -> bool:
 
 
 def span(name: str) -> AbstractContextManager[Span | None]:
-    """Return a context that is measured as part of what surrounds it. It gives the span, or None without spans."""
+    """Return a context that is measured as part of the one around it. It yields the span, or None without spans."""
     if _tracer is None:
         return _NOTHING
     return _measured(_tracer, name)
@@ -85,7 +85,7 @@ def answered(span: Span, *, method: str, route: str | None, status: int, request
 
 @contextmanager
 def _measured(tracer: Tracer, name: str, **more: Any) -> Iterator[Span]:
-    # The library would keep an error's text, which may have an address, such as of a reader whom a server refuses.
+    # The library would keep the error's text, which may contain an address, such as one that a mail server refused.
     from opentelemetry.trace import StatusCode
 
     with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False, **more) as made:
@@ -106,7 +106,7 @@ class CommandSpans(monitoring.CommandListener):
     """Makes a span of each command to MongoDB that is part of another span."""
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Pass over it. The span is made when the command's length is known."""
+        """Do nothing. The span is made when the duration of the command is known."""
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         self._add(event)

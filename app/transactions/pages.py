@@ -1,7 +1,7 @@
-"""First pages of histories, by one query for all who ask for one at the same moment.
+"""First pages of histories, by one query for all requests of the same moment.
 
-A query costs as much as many transactions. So those who come while one is under way share the next one (see `shared`):
-each page has all that was committed before it was asked for, and none is kept.
+A query costs as much as many transactions. So requests that come while one is under way share the next one (see
+`mongo.shared`). Each page has everything that was committed before it was asked for, and none is cached.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from app.mongo.lists import AS_STORED, first_of_each, newest_first
 from app.mongo.reads import aggregate
 from app.mongo.shared import SharedRead
 
-# So many pages share a query. More would keep the first of them waiting for the last.
+# At most this many pages share a query. With more, the first of them would wait too long for the last.
 PAGES_MAX = 12
 # Pages of more accounts are read alone: beyond 200 ranges of an index, MongoDB does not merge them in order.
 ACCOUNTS_MAX = 16
@@ -27,7 +27,7 @@ _DECLINED = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """The newest `limit` transactions of some accounts, of the declined ones only those that `user` initiated.
+    """The newest `limit` transactions of some accounts. Of the declined ones it has only those that `user` initiated.
 
     `parts` are the queries for the declined ones and for the others, each with its index.
     """
@@ -41,7 +41,7 @@ class Page:
 def read(page: Page) -> list[Document]:
     """Return the page's documents as `lists.first_of_each` does."""
     found = _shared.read([page]).get(page)
-    # In this thread, so that nobody else waits for it.
+    # Read in this thread, so that nobody else waits for it.
     return _alone(page) if found is None else found
 
 
@@ -55,16 +55,16 @@ def find(pages: Collection[Page]) -> dict[Page, list[Document]]:
     for document in aggregate("transactions", _stages(in_order, limit), codec=AS_STORED, hint=in_order[0].parts[0][1]):
         found[document[_MARK]].append(document)
     declined = found[_DECLINED]
-    # All declined ones from here on are known. Mostly there are few, and all are known.
+    # All declined transactions newer than this are known. Mostly there are few, and all of them are known.
     horizon = _position(declined[-1]) if len(declined) == limit else None
     made = {page: _complete(page, found[number], declined, horizon) for number, page in enumerate(in_order)}
     return {page: whole for page, whole in made.items() if whole is not None}
 
 
 def _stages(pages: Sequence[Page], limit: int) -> list[Document]:
-    """Return the aggregation that finds all pages: first what their users had declined, then the rest of each page."""
+    """Return the aggregation that finds all pages: first their users' declined transactions, then the rest of each."""
     declined: list[Document] = [page.parts[0][0] for page in pages]
-    # All of these in one walk, because mostly it finds nothing, and only the first walk can be held to its index.
+    # All of these in one walk, because it mostly finds nothing, and only the first walk can be forced to use its index.
     stages: list[Document] = [{"$match": {"$or": declined}}, {"$sort": _ORDER}, {"$limit": limit}, _marked(_DECLINED)]
     for number, page in enumerate(pages):
         rest = [{"$match": page.parts[1][0]}, {"$sort": _ORDER}, {"$limit": page.limit}, _marked(number)]
@@ -79,12 +79,13 @@ def _marked(number: int) -> Document:
 def _complete(
     page: Page, rest: list[Document], declined: list[Document], horizon: tuple[int, ObjectId] | None
 ) -> list[Document] | None:
-    """Return the page, put together of what was found for it and of the declined ones that belong to it.
+    """Return the page, merged from its own transactions and its declined ones.
 
-    None if it may reach behind the horizon, up to which all declined ones were found.
+    Return None if it may go beyond the horizon, down to which all declined ones are known.
     """
     own = [each for each in declined if each["user"] == page.user and not page.accounts.isdisjoint(each["accounts"])]
-    found = sorted([*own, *rest], key=_position, reverse=True)[: page.limit]
+    # Mostly there are none, and then the rest is in order already.
+    found = sorted([*own, *rest], key=_position, reverse=True)[: page.limit] if own else rest
     if horizon is not None and (len(found) < page.limit or _position(found[-1]) < horizon):
         return None
     return found

@@ -39,8 +39,8 @@ def find_history(
 ) -> tuple[Iterator[Document], Position | None]:
     """Return up to `limit` transactions of these accounts, newest first, and where to go on if the search stopped.
 
-    Each is what `documents.members_of` returns. The search stops where a filter has rejected so many that the next page
-    must go on (see `lists.search`).
+    They are as `documents.members_of` returns them. The search stops when a filter has rejected too many (see
+    `lists.search`).
     `filters` may have direction, status, kind, from_time and to_time. The times are compared with created_at;
     to_time is exclusive. Declined transactions are listed only if the user `declines_of` initiated them; None: all are.
     """
@@ -52,7 +52,7 @@ def find_history(
         return map(members_of, found), None
     groups = [accounts[first : first + MERGED_ACCOUNTS_MAX] for first in range(0, len(accounts), MERGED_ACCOUNTS_MAX)]
     walks = [walk for group in groups for walk in _walks(group, parts, among, wanted, limit)]
-    # Where one walk stopped, the page stops. What the others found behind that place is found again from there.
+    # The page stops where the first walk stopped. What other walks found beyond that place will be found again.
     stop = max((stopped for _, stopped in walks if stopped is not None), default=None)
     merged = heapq.merge(*(found for found, _ in walks), key=_position, reverse=True)
     # A transfer between accounts of two groups is found in both.
@@ -61,17 +61,17 @@ def find_history(
 
 
 def first_page(accounts: Sequence[ObjectId], *, user: ObjectId, limit: int) -> pages.Page:
-    """Return what finds the newest transactions of these accounts, which are the user's own."""
+    """Return the page with the newest transactions of these accounts, which are the user's own."""
     return pages.Page(frozenset(accounts), user, limit, _queries(accounts, list(_parts(None, user)), {}))
 
 
 def _parts(status: str | None, declines_of: ObjectId | None) -> Iterator[tuple[Document, str]]:
-    """Yield the queries that together find what `find_history` lists, each with the name of the index to walk.
+    """Yield the queries that together find what `find_history` lists, each with the name of the index to use.
 
-    One query on one index would have to look at every transfer that a stranger tried in vain.
+    One query on one index would have to look at every declined transfer that a stranger tried.
     """
     declined = TransactionStatus.FAILED.value
-    # Declined ones come first, because two indexes have them, and the first part is held to its index.
+    # Declined ones come first, because two indexes have them, and only the first part can be forced to use its index.
     if status in (None, declined):
         if declines_of is None:
             yield {"status": declined}, "declined"
@@ -93,10 +93,10 @@ def _among(filters: Mapping[str, Any], after: Position | None) -> Document:
 
 
 def _wanted(filters: Mapping[str, Any], mine: Sequence[ObjectId]) -> Document:
-    """Return the conditions for which each transaction must be looked at."""
+    """Return the conditions that no index answers, so that each transaction must be looked at."""
     wanted: Document = {name: filters[name] for name in ("status", "kind") if name in filters}
     if wanted.get("status") == TransactionStatus.FAILED:
-        # The indexes of declined transactions have no others.
+        # The indexes of declined transactions contain no others.
         del wanted["status"]
     if "direction" in filters:
         side = "to_account" if filters["direction"] == "in" else "from_account"
@@ -107,7 +107,7 @@ def _wanted(filters: Mapping[str, Any], mine: Sequence[ObjectId]) -> Document:
 def _queries(
     accounts: Sequence[ObjectId], parts: Sequence[tuple[Document, str]], among: Document
 ) -> list[tuple[Document, str]]:
-    """Return the parts as they are asked for among these accounts."""
+    """Return the parts of the query for these accounts."""
     of_accounts = {"accounts": accounts[0] if len(accounts) == 1 else {"$in": list(accounts)}, **among}
     return [({**part, **of_accounts}, index) for part, index in parts]
 
@@ -119,7 +119,7 @@ def _position(document: Document) -> Position:
 def _walks(
     accounts: Sequence[ObjectId], parts: Sequence[tuple[Document, str]], among: Document, wanted: Document, limit: int
 ) -> list[tuple[list[Document], Position | None]]:
-    """Return what was found among these accounts, in one or several walks, each with where it stopped."""
+    """Return the transactions of these accounts from one or several walks, each with where it stopped."""
     queries = _queries(accounts, parts, among)
     if not wanted:
         return [(first_of_each("transactions", queries, time="created_at", limit=limit), None)]

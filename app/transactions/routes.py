@@ -35,6 +35,7 @@ from app.errors import (
 from app.fields import MALFORMED_ID, read_account
 from app.http.blueprint import Blueprint
 from app.http.described import LOCATION
+from app.http.incoming import current
 from app.http.paging import PAGE_PROBLEMS, read_page
 from app.http.parsing import BODY_PROBLEMS, glance_at_body
 from app.http.problems import REPLAYED_HEADER, problem_document
@@ -108,7 +109,7 @@ _BATCH_EXAMPLE = {
 def _numbers_ahead(_user_id: ObjectId) -> list[together.Key]:
     """Return the keys of the accounts that the body seems to name by their numbers, so that they cost no round trip.
 
-    What this misses, such as a number in JSON's escapes or in a long body, is read later.
+    Numbers that this misses, such as in JSON's escapes or in a long body, are read later.
     """
     body = glance_at_body(request, bytes_max=GLANCED_AT_BYTES_MAX)
     written = {found.decode() for found in islice(_WRITTEN_NUMBER.findall(body), 2 * BATCH_TRANSFERS_MAX)}
@@ -119,7 +120,7 @@ def _read(read: Callable[[str], Account], text: str) -> Account | None:
     try:
         return read(text)
     except WrongCheckDigits:
-        # The request is about to be refused for it.
+        # The request is about to be refused because of it.
         return None
 
 
@@ -134,7 +135,7 @@ def _read(read: Callable[[str], Account], text: str) -> Account | None:
 def create_transfer(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Transfer money.
 
-    It goes from one of the user's accounts to any account in the same currency, at once and wholly.
+    It goes from one of the user's accounts to any account in the same currency, completely and at once.
     """
     return _posted(service.transfer_command(body, user_id=current_user_id()), "Transfer completed.", **query)
 
@@ -184,7 +185,7 @@ def create_hold(query: dict[str, Any], body: dict[str, Any]) -> Any:
 def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Pay out of a hold.
 
-    Its payee can, and the bank. The rest of the hold is released.
+    The payee or the bank can do this. The rest of the hold is released.
     """
     command = service.capture_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank())
     return _posted(command, "Hold captured.", first_status=HTTPStatus.OK, **query)
@@ -199,7 +200,7 @@ def capture_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId)
 def void_hold(query: dict[str, Any], body: dict[str, Any], hold_id: ObjectId) -> Any:
     """Release a hold without paying.
 
-    Its payee can, and the bank.
+    The payee or the bank can do this.
     """
     command = service.void_command(hold_id, body, user_id=current_user_id(), act=_act_of_the_bank(body.get("reason")))
     return _posted(command, "Hold voided.", first_status=HTTPStatus.OK, **query)
@@ -254,9 +255,10 @@ def reverse_transaction(query: dict[str, Any], body: dict[str, Any], transaction
 
 def _history_ahead(user_id: ObjectId) -> list[together.Key]:
     """Return the key of the account that the query names, or else of the user's accounts."""
-    if "account" not in request.args:
+    given = current().args
+    if "account" not in given:
         return own_accounts_ahead(user_id)
-    named = _read(read_account, request.args["account"])
+    named = _read(read_account, given["account"])
     if isinstance(named, AccountNumber):
         return numbers.ahead([named])
     return [] if named is None else account_ahead(user_id, named)
@@ -293,7 +295,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
 def get_transaction(transaction_id: ObjectId) -> dict[str, Any]:
     """Return a transaction.
 
-    Both parties may read it, administrators all. A declined one is there for its initiator only.
+    Both parties may read it, and administrators all. Only its initiator can read a declined one.
     """
     viewer = current_user_id()
     return {"transaction": service.as_seen_by(viewer, service.get_transaction(transaction_id, viewer=viewer))}
@@ -323,7 +325,7 @@ def _posted(
     if dry_run:
         rehearsal = service.rehearse(command, user_id=current_user_id())
         outcome = rehearsal.outcome
-        # Only a repeat has been recorded, the first time, and so has an id. A dry run records nothing.
+        # A dry run records nothing, so only a repeat has an id, from the first time.
         made = _made(outcome, _REHEARSED, is_recorded=outcome.replayed)
         body = {"dry_run": True, "balances": rehearsal.accounts, **made}
         first_status = HTTPStatus.OK
@@ -339,11 +341,11 @@ def _posted(
 
 
 def _made(outcome: Outcome, message: str, *, is_recorded: bool = True) -> dict[str, Any]:
-    """Return the answer's members for an outcome, or raise its refusal. An unrecorded one has the id of nothing."""
+    """Return the answer's members for an outcome, or raise its refusal. A dry run has the id MALFORMED_ID."""
     if outcome.error is not None and not is_recorded:
         outcome.error.members.pop("transactionId", None)
     outcome.raise_error()
-    # Once, because a batch has hundreds of results.
+    # Asked once, because a batch has hundreds of results.
     shown = partial(_shown, viewer=current_user_id(), is_recorded=is_recorded)
     if outcome.transaction is not None:
         return {"message": message, "transaction": shown(outcome.transaction)}

@@ -124,7 +124,7 @@ class ReceiptHeaderSchema(CamelSchema):
 
 
 class ReceiptPayloadSchema(CamelSchema):
-    """What a receipt says: a transaction, and its entries on the accounts of whoever asked for it."""
+    """The contents of a receipt: a transaction, and its entries on the accounts of the user who asked."""
 
     iss = fields.String(required=True, metadata={"description": "`fincore`."})
     sub = Id(required=True, metadata={"description": "The transaction's id."})

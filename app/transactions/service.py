@@ -55,7 +55,7 @@ class Rehearsal:
 def post(command: Command) -> Outcome:
     """Post one command and return its outcome. If the outcome has an error, it is one that `journal.decide` names.
 
-    Raises LedgerBusy and PyMongoError as `GroupCommit.post` does.
+    Raises LedgerBusy and PyMongoError like `GroupCommit.post`.
     """
     return ledger.post([command])[0]
 
@@ -119,7 +119,7 @@ def _for_the_bank(act: Act | None) -> Act | None:
 def batch_command(request: Request, *, user_id: ObjectId) -> Batch:
     """Return the command for several transfers in one block: all or none if `atomic`, otherwise each by itself."""
     request = {**request, "transfers": with_ids(request["transfers"], *_ACCOUNTS)}
-    # All at once, because each request for random bytes is a call of the kernel.
+    # All at once, because each request for random bytes is a system call.
     salts = secrets.token_bytes(SALT_BYTES * len(request["transfers"]))
     items = tuple(
         Transfer(
@@ -151,7 +151,7 @@ def release_expired_holds() -> float:
             raise
         # One of these holds cannot be written. The others can, if each is posted alone.
         outcomes = [outcome for command in commands for outcome in _release_alone(command)]
-    # The primary's clock decides, and by it some holds may not have expired yet.
+    # The primary's clock decides, and some holds may not have expired yet by that.
     released = sum(outcome.error is None for outcome in outcomes)
     return 0.0 if released and len(expired) == SWEEP_SIZE_MAX else SWEEP_IDLE_S
 
@@ -174,8 +174,8 @@ def find_history(
     """Return up to `limit` transactions of `account`, or of all accounts of `viewer`, newest first, and a position.
 
     The transactions, `filters` and the position are those of `repository.find_history`. A user's own history has only
-    the declined transactions that the user initiated. A declined one moved nothing, and its payee must not learn what
-    the payer has.
+    the declined transactions that the user initiated, because a declined one moved nothing, and its payee must not
+    learn what the payer has.
     """
     accounts = [account["_id"]] if account else own_account_ids(viewer)
     is_own = account is None or account.get("user") == viewer

@@ -1,7 +1,7 @@
 """The page's files as browsers get them: read, joined, hashed and compressed once, when the application starts.
 
-The hash of all files is a part of their addresses. So a browser keeps a file for good, a change of any file is a new
-address for all of them, and modules import each other by relative addresses, without a build step.
+The hash of all files is a part of their addresses. So browsers may keep a file for ever, any change gives all files new
+addresses, and modules import each other by relative addresses, without a build step.
 """
 
 import gzip
@@ -16,16 +16,16 @@ from app.auth.languages import Language
 from app.web import linking
 
 STATIC = Path(__file__).parent / "static"
-# The style sheet is one file to a browser. The order is that of precedence.
+# Browsers get one style sheet. The files are in order of precedence.
 STYLES = ("tokens", "base", "frame", "parts", "forms", "ledger")
 STYLE_SHEET = "style.css"
-# How each currency is written, as `money.custom` says, one a line. `make currencies` writes it, because to find it out
-# takes the languages of all countries: 0.7 s and 60 MB.
+# How each currency is written, as `money.custom` says, one on each line. `make currencies` writes this file, because
+# working it out needs the languages of all countries, which takes 0.7 s and 60 MB.
 CUSTOMS = Path(__file__).with_name("currencies.json")
 CURRENCIES = "kit/currencies.js"
 LANGUAGES = "kit/languages.js"
-# What is fetched together: the first view of somebody who is not signed in, and what else the first view of somebody
-# who is needs. Each request costs a phone a round trip, because a browser has at most six at once.
+# The modules that are fetched together: the first view before signing in, and what the first view after it needs in
+# addition. Each request costs a phone a round trip, because a browser makes at most six at once.
 BUNDLES = {"main.js": ("views/sign-in.js", "main.js"), "home.js": ("views/accounts.js",)}
 HASH_LENGTH = 16
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", linking.MAP: "application/json"}
@@ -50,7 +50,7 @@ class Assets:
 
 @cache
 def assets(default_currency: str) -> Assets:
-    """Return the page's files, for a bank with this currency."""
+    """Return the page's files, for a bank with this default currency."""
     texts = {
         str(path.relative_to(STATIC)): path.read_text("utf-8")
         for path in sorted(STATIC.rglob("*"))

@@ -3,7 +3,7 @@
 A browser sends a cookie with every request to its site, whichever page caused the request. So each call that reads the
 cookie or sets it has to come from the bank's own page. Three things show that, and each is enough against a foreign
 page alone: the cookie is SameSite=Strict, the header `X-Requested-With` cannot be set by another origin without CORS,
-which these calls do not have, and the browser itself says in `Sec-Fetch-Site` and `Origin` where a request comes from.
+which these calls do not allow, and the browser itself says in `Sec-Fetch-Site` and `Origin` where a request comes from.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 REQUESTED_WITH_HEADER = "X-Requested-With"
 REQUESTED_WITH = "fincore"
-# Browsers take a cookie with this prefix only over TLS, for the whole host, and from that very host: no neighbour in
-# the domain can plant one.
+# Browsers accept a cookie with this prefix only over TLS, for the whole host, and from that very host. So no neighbour
+# in the domain can plant one.
 SECURE_NAME = "__Host-fincore"
 PLAIN_NAME = "fincore-session"
 PLAIN_PATH = "/session"
@@ -108,7 +108,7 @@ def renew() -> tuple[Document, int, dict[str, str]] | Response:
     """Answer with new tokens of the browser's session, or with 204 and no cookie if it has none."""
     incoming = current()
     if _token_of(incoming) is None:
-        # Its answer may come after that which gives another tab a cookie, and must not take that away.
+        # This answer may arrive after one that gives another tab a cookie, and must not take that away.
         return Response(status=204)
     if incoming.claims is None:
         return without_session()

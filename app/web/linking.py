@@ -1,11 +1,11 @@
-"""Joins modules of the page into few files, when the application starts, so that a phone need not ask for each.
+"""Joins modules of the page into a few files when the application starts, so that a phone need not ask for each.
 
-A bundle holds some modules and all that these import, each in a function of its own, in the order of their imports.
-It exports one object for each module, with what that module exports. So a module runs once, whichever file asks for
-it, and its state exists once. A bundle has a source map: a browser's tools show the modules as they were written.
+A bundle has some modules and everything that they import, each in a function of its own, in the order of their imports.
+It exports one object for each module, with the module's exports. So a module runs once, whichever file asks for it, and
+its state exists once. A bundle has a source map, so a browser's tools show the modules as they were written.
 
-It reads no more of JavaScript than the page writes, and refuses the rest: an import is one line with names in braces
-or `* as name`, an export stands before a function, a class or a const. Whole lines of comment are left out.
+It understands only the JavaScript that the page uses, and refuses the rest: an import is one line with names in braces
+or `* as name`, and an export comes before a function, a class or a const. Whole lines of comment are left out.
 """
 
 import json
@@ -28,7 +28,7 @@ Modules = Mapping[str, str]
 def link(modules: Modules, bundles: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return the files to serve, by their names: the bundles with their maps, and every other module as it is.
 
-    `bundles` names the modules of each bundle; what an earlier one has is not in a later one. A bundle lies in the
+    `bundles` names the modules of each bundle. Modules of an earlier bundle are not in later ones. A bundle is in the
     folder of all modules. Raises ValueError if a module is written in a way that this cannot read.
     """
     _check_imports(modules)
@@ -44,7 +44,7 @@ def link(modules: Modules, bundles: Mapping[str, Sequence[str]]) -> dict[str, st
 
 
 def _check_imports(modules: Modules) -> None:
-    """Raise ValueError if a module imports what another does not export, or another twice."""
+    """Raise ValueError if a module imports a name that another does not export, or imports another twice."""
     exported = {name: _exported(text) for name, text in modules.items()}
     for name, text in modules.items():
         imported: set[str] = set()
@@ -63,7 +63,7 @@ def _exported(text: str) -> list[str]:
 
 
 def _place(modules: Modules, name: str, bundle: str, homes: dict[str, str], importers: tuple[str, ...] = ()) -> None:
-    """Note for a module, after all that it imports, that the bundle has it, unless an earlier one has."""
+    """Note that the bundle has a module, after everything that it imports, unless an earlier bundle has it."""
     if name in importers:
         raise ValueError(f"{name} imports itself, through {', '.join(importers)}.")
     if name not in homes:
@@ -103,7 +103,7 @@ def _is_code(line: str) -> bool:
 
 
 def _lines(name: str, text: str, here: str, homes: Mapping[str, str]) -> list[str]:
-    """Return a module's lines, with imports that find what is in a bundle. `here` is the bundle it is in, or ""."""
+    """Return a module's lines, with imports changed to find bundled modules. `here` is the module's bundle, or ""."""
     return [_line(name, line, here, homes) for line in text.split("\n")]
 
 

@@ -53,7 +53,7 @@ _SETS_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "The
 _TAKES_COOKIE = {"Set-Cookie": {"schema": {"type": "string"}, "description": "Takes the cookie away, if there is one."}}
 
 
-# The query of a link in a letter. A form says nothing new besides, but it is read, so that the connection lives.
+# The query of a link in a letter. A form says nothing new, but it is read, so that the connection can be kept.
 _LETTER_LINK = query_of(LetterLinkSchema())
 _FORM_BYTES_MAX = 1_024
 _FORM = Input(frozenset({"json"}), lambda form: glance_at_body(form, bytes_max=_FORM_BYTES_MAX))
@@ -107,14 +107,14 @@ def asset(version: str, name: str) -> Response:
 
 
 def _counted(view: Any) -> Any:
-    """Take the query of a link in a letter, and a form or nothing; count the calls, though pages are not counted."""
+    """Take the query of a link in a letter, with a form or nothing. Count the call, although pages are not counted."""
     return declare(view, admit=_admit, limit="auth", inputs=(_LETTER_LINK, _FORM))
 
 
 def _admit(incoming: Incoming) -> None:
     """Count the call for the reader of the letter, or for its address if that may be a guess.
 
-    A large provider of mail presses the button for all its users from few addresses.
+    A large mail provider presses the button for all its users from few addresses.
     """
     found = unsubscribing.read_token(incoming.args.get("token", ""), tokens.policy().secrets)
     if found is None:
@@ -126,7 +126,7 @@ def _admit(incoming: Incoming) -> None:
 @bp.get("/unsubscribe")
 @_counted
 def ask_about_letters(query: dict[str, str], _form: bytes) -> str:
-    """Show which letters the link turns off. It changes nothing: scanners of mail follow links."""
+    """Show which letters the link turns off. This changes nothing, because mail scanners follow links."""
     _, types = _letters_of(query["token"])
     return render_template("unsubscribe.html", kinds=[_LETTERS_ABOUT[type_] for type_ in types], is_done=False)
 
@@ -134,17 +134,17 @@ def ask_about_letters(query: dict[str, str], _form: bytes) -> str:
 @bp.post("/unsubscribe")
 @_counted
 def turn_letters_off(query: dict[str, str], _form: bytes) -> str:
-    """Turn these letters off, by the button of the page or of a mail program (RFC 8058). Again is the same."""
+    """Turn these letters off, by the button of the page or of a mail program (RFC 8058). Repeats do no harm."""
     user_id, types = _letters_of(query["token"])
     if not service.turn_off(user_id, types):
-        raise NotFound("This link is of nobody's letters.")
+        raise NotFound("This link belongs to nobody's letters.")
     return render_template("unsubscribe.html", kinds=[_LETTERS_ABOUT[type_] for type_ in types], is_done=True)
 
 
 def _letters_of(token: str) -> tuple[ObjectId, list[EventType]]:
     found = unsubscribing.read_token(token, tokens.policy().secrets)
     if found is None:
-        raise NotFound("The link is not whole, or too old. Letters can be turned off in the settings.")
+        raise NotFound("The link is incomplete or too old. Letters can be turned off in the settings.")
     return found
 
 

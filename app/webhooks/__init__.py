@@ -1,1 +1,1 @@
-"""Webhooks: users' own addresses, which are told of events as they happen."""
+"""Webhooks: users' own addresses, to which the bank sends events as they happen."""

@@ -1,7 +1,7 @@
-"""One attempt to deliver: it is signed and sent, and what came of it is noted.
+"""One attempt to deliver: signs and sends an event, and notes the result.
 
-Nobody can measure by attempts what lies behind a closed door. One that got no answer is noted only when its time limit
-is over, as if it had lasted so long, however soon the connection was refused. Until then the webhook rests, and has the
+Nobody can use attempts to explore the bank's network. An attempt without an answer is noted only when its time limit is
+over, as if it had lasted that long, however soon the connection was refused. Until then the webhook rests and keeps the
 attempt as `unanswered`.
 """
 
@@ -22,19 +22,19 @@ from app.webhooks import outgoing, repository, service, signing
 from app.webhooks.outgoing import UNREACHABLE, Answer
 from app.webhooks.statuses import DeliveryStatus, WebhookStatus
 
-# When a delivery is tried again, after its first attempt, its second, and so on.
+# After how long a delivery is tried again: after its first attempt, its second, and so on.
 SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 JITTER = 0.2
 RETRY_AFTER_MAX_S = 86_400.0
 FAILING_MAX = timedelta(days=5)
-# How long an attempt without an answer counts as having lasted.
+# The duration that is noted for an attempt without an answer.
 SILENCE = timedelta(seconds=outgoing.TIMEOUT_S)
-# How long a webhook rests whose receiver gave no answer.
+# How long a webhook rests after its receiver gave no answer.
 REST_BASE, REST_MAX = timedelta(seconds=5), timedelta(seconds=60)
-# What took longer than this does not count as quick. See `repository`, `proven`.
+# An answer within this time counts as quick. See `proven` in `repository`.
 QUICK_MS = 2_000
 GONE = 410
-# With these a receiver says that it takes nothing just now, and with Retry-After until when.
+# With these a receiver says that it takes nothing just now, and Retry-After says until when.
 BUSY = frozenset({429, 503})
 FOR_GONE, FOR_FAILING, FOR_LOST_SECRET = "gone", "failing", "secret_lost"
 
@@ -48,7 +48,7 @@ class Rest:
 
 
 def attempt(webhook: Document, delivery: Document) -> Rest | None:
-    """Send a delivery once and note what came of it. Return how the webhook has to rest, if it has to."""
+    """Send a delivery once and note the result. Return how the webhook has to rest, or None."""
     begun = clock.now()
     try:
         secrets = service.secrets_of(webhook, begun)
@@ -65,7 +65,7 @@ def attempt(webhook: Document, delivery: Document) -> Rest | None:
 
 
 def note_unanswered(webhook: Document) -> Rest | None:
-    """Note the attempt that got no answer, whose time limit is over by now. Return how the webhook has to rest."""
+    """Note an attempt without an answer, whose time limit is over by now. Return how the webhook has to rest."""
     kept = webhook["unanswered"]
     delivery = repository.find_delivery(kept["delivery"], webhook["_id"])
     if delivery is None:
@@ -75,7 +75,7 @@ def note_unanswered(webhook: Document) -> Rest | None:
 
 
 def body_of(event: Mapping[str, Any]) -> bytes:
-    """Return the body that tells of an event. The same event always has the same body."""
+    """Return the body for an event. The same event always has the same body."""
     data = {camel_case(name): _in_json(value) for name, value in event["data"].items()}
     return orjson.dumps({"type": event["type"], "timestamp": rfc3339(event["created_at"]), "data": data})
 
@@ -85,7 +85,7 @@ def _in_json(value: Any) -> Any:
 
 
 def next_attempt_at(attempts: int, answer: Answer, ended: datetime) -> datetime | None:
-    """Return when a delivery is tried again after so many failed attempts; None: no more."""
+    """Return when a delivery is tried again after this many failed attempts, or None for never."""
     if attempts > len(SCHEDULE_S):
         return None
     wait_s = SCHEDULE_S[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
@@ -97,7 +97,7 @@ def _asked_pause(answer: Answer) -> timedelta:
 
 
 def _rest(answer: Answer, *, since: datetime, ended: datetime) -> Rest | None:
-    """Return how a webhook has to rest that has been failing since then. If its receiver is up, it does not."""
+    """Return how a webhook that has been failing since then has to rest, or None if its receiver is up."""
     if answer.status is None:
         return Rest(ended + min(max(REST_BASE, ended - since), REST_MAX))
     if answer.status in BUSY and _asked_pause(answer):
@@ -122,7 +122,7 @@ def _note(webhook: Document, delivery: Document, answer: Answer, *, begun: datet
         found = repository.find(webhook["_id"], webhook["user"], session)
         if found is None or not repository.note_attempt(delivery["_id"], made, changes, session):
             return
-        # The answer says nothing about another URL, which the webhook may have by now.
+        # The webhook may have another URL by now, about which this answer says nothing.
         if found["url"] == webhook["url"]:
             _judge(found, answer, last, begun=begun, ended=ended, session=session)
 
@@ -133,7 +133,7 @@ def _note(webhook: Document, delivery: Document, answer: Answer, *, begun: datet
 def _judge(
     webhook: Document, answer: Answer, last: Document, *, begun: datetime, ended: datetime, session: ClientSession
 ) -> None:
-    """Note how the webhook stands after an attempt, and disable it if it failed for too long or is gone."""
+    """Note the webhook's state after an attempt, and disable it if it failed for too long or is gone."""
     is_quick = answer.is_success and (answer.duration_ms or 0) <= QUICK_MS
     changes: Document = {"last_delivery": last, **({"proven": True} if is_quick else {})}
     removed = [] if is_quick else ["proven"]

@@ -1,12 +1,12 @@
-"""Delivers events to webhooks, each at least once and in order as far as a receiver is up.
+"""Delivers events to webhooks, each at least once, and in order as long as the receiver is up.
 
-One loop makes webhooks due for which the feed has something new, and gives due webhooks to threads. A thread has a
-webhook for one turn, by a lease: it makes deliveries of the new events and sends what is due, one after another. What
-fails is tried again on a schedule of its own, while later events go on.
+One loop makes webhooks due when the feed has something new for them, and gives due webhooks to threads. A thread has a
+webhook for one turn, by a lease: it makes deliveries of the new events and sends the due ones, one after another. A
+failed delivery is tried again on a schedule of its own, and does not hold up later events.
 
-A dead or slow receiver delays nobody: a webhook has one thread at a time, a host and a user a few, and webhooks whose
-last delivery was slow or failed, or that had none, together at most half of the threads. After its turn a webhook goes
-behind all others that are due. All of this counts in each process that calls webhooks.
+A dead or slow receiver delays nobody else. A webhook has one thread at a time, a host and a user a few, and webhooks
+whose last delivery was slow or failed, or that had none, together at most half of the threads. After its turn a webhook
+goes behind all others that are due. These limits apply in each process that calls webhooks.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 THREADS = 16
 PER_HOST_MAX = 2
 PER_USER_MAX = 4
-# A turn ends after this time, or after so many deliveries, so that others have theirs.
+# A turn ends after this time, or after this many deliveries, so that others have theirs.
 TURN_S = 10.0
 TURN_DELIVERIES_MAX = 50
 # Longer than a turn and its last request.
@@ -46,11 +46,11 @@ LEASE = timedelta(seconds=60)
 NEWS_MAX = 200
 SPREAD_MAX = 100
 IDLE_PAUSE_S = 0.25
-# While nobody has a webhook, the loop only looks for one, and sometimes notes that nobody is told of what happened.
+# While nobody has a webhook, the loop only looks for one, and now and then skips the news that is for no webhook.
 NOBODY_PAUSE_S = 1.0
 PASS_EVERY_S = 5.0
 AWAY_PAUSE_S = 2.0
-# A dispatcher's process gives a sign of life so often, and counts as alive for so long after it.
+# How often the process of a dispatcher gives a sign of life, and how long it counts as alive after one.
 SIGN = "webhook_dispatcher"
 SIGN_EVERY_S, SIGN_LASTS = 5.0, timedelta(seconds=20)
 STAND_IN_PAUSE_S = 3.0
@@ -58,7 +58,7 @@ STOP_S = 3.0
 
 
 class Dispatcher:
-    """Delivers until it is stopped. If it stands in, it does so only while no dispatcher's process is alive."""
+    """Delivers until it is stopped. A stand-in delivers only while no process of a dispatcher is alive."""
 
     def __init__(self, *, stands_in: bool = False) -> None:
         self._stands_in = stands_in
@@ -91,14 +91,14 @@ class Dispatcher:
         self._stopping.set()
 
     def close(self) -> None:
-        """Stop, and wait a little for requests under way. What is not noted by then is sent again by somebody else."""
+        """Stop, and wait a little for requests under way. Deliveries that are not noted by then are sent again."""
         self.stop()
         until = time.monotonic() + STOP_S
         while self._served and time.monotonic() < until:
             time.sleep(0.02)
 
     def turn(self) -> float:
-        """Give out what is due, and return after how many seconds to call this again."""
+        """Give due webhooks to threads, and return after how many seconds to call this again."""
         if self._stands_in and leases.has_sign(SIGN):
             return STAND_IN_PAUSE_S
         if not self._stands_in and time.monotonic() - self._sign_at > SIGN_EVERY_S:
@@ -115,7 +115,7 @@ class Dispatcher:
         return 0.0 if self._start_due() else IDLE_PAUSE_S
 
     def deliver_due(self) -> int:
-        """Deliver what is due now, one webhook after another, and return how many turns that took."""
+        """Deliver to all due webhooks, one after another, and return how many turns that took."""
         feed.place()
         spread()
         count = 0
@@ -126,7 +126,7 @@ class Dispatcher:
         return count
 
     def _pass_over(self) -> None:
-        """Now and then, note that nobody is told of what happened, so that the first webhook finds no backlog."""
+        """Now and then, skip the news that is for no webhook, so that the first webhook finds no backlog."""
         if time.monotonic() - self._passed_at > PASS_EVERY_S:
             spread()
             self._passed_at = time.monotonic()
@@ -135,12 +135,12 @@ class Dispatcher:
         claimed = self._claim()
         if claimed is None:
             return False
-        # A process that stops does not wait for it.
+        # A process that stops does not wait for this thread.
         thread = threading.Thread(target=self._serve, args=claimed, name="webhook", daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # There is no room for a thread. The lease ends by itself.
+            # No thread can be started. The lease ends by itself.
             with self._mutex:
                 del self._served[claimed[1]]
             raise
@@ -180,7 +180,7 @@ class Dispatcher:
                 mongo.atomically(lambda session: _release(webhook["_id"], lease, rest, session))
 
     def _take_turn(self, webhook: Document, lease: ObjectId) -> Rest | None:
-        """Send what is due, and return how the webhook has to rest, if it has to."""
+        """Send the due deliveries, and return how the webhook has to rest, or None."""
         if "unanswered" in webhook:
             return attempts.note_unanswered(webhook)
         take_news(webhook, lease)
@@ -204,12 +204,12 @@ def _release(webhook: ObjectId, lease: ObjectId, rest: Rest | None, session: Cli
 
 
 def _at_least(number: int, values: Iterable[Value]) -> list[Value]:
-    """Return the values that occur so often."""
+    """Return the values that occur at least this often."""
     return [value for value, count in Counter(values).items() if count >= number]
 
 
 def spread() -> None:
-    """Make those webhooks due for whose users the feed has something new."""
+    """Make the webhooks due whose users have something new in the feed."""
     end = feed.end()
     if repository.find_spread() >= end:
         return
@@ -220,7 +220,8 @@ def spread() -> None:
             return False
         users: Collection[ObjectId] = ()
         until = end
-        # Who is told what is much to read, if nobody has a webhook. One that is being made is due once by itself.
+        # Without webhooks, reading the feed would be in vain. A webhook that is just being made becomes due once by
+        # itself.
         if repository.is_any_active(session):
             until = feed.end_of_next(SPREAD_MAX, after=after, until=end)
             users = feed.readers_between(after, until)
@@ -232,7 +233,7 @@ def spread() -> None:
 
 
 def take_news(webhook: Document, lease: ObjectId) -> None:
-    """Make deliveries of the events that the webhook was not told of yet, up to NEWS_MAX, while not too many wait."""
+    """Make deliveries of up to NEWS_MAX events that the webhook did not get yet, unless too many wait already."""
 
     def block(session: ClientSession) -> None:
         found = repository.find_leased(webhook["_id"], lease, session)

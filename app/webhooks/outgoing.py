@@ -1,6 +1,6 @@
-"""Sends one request to a webhook's URL: to an address that was checked, within one time limit, following nothing.
+"""Sends one request to a webhook's URL: to a checked address, within one time limit, without following redirects.
 
-Of the answer only the head is read, and of the head only the status and Retry-After.
+It reads only the head of the answer, and of the head only the status and Retry-After.
 """
 
 import re
@@ -20,7 +20,7 @@ from app.webhooks.targets import Target, TargetRefused
 
 TIMEOUT_S = 15.0
 HEAD_BYTES_MAX = 16 * 1024
-# Answers that say only that another answer follows, all below 200 but this one.
+# Statuses below 200, except this one, only announce another answer.
 _INTERIM_MAX = 5
 _SWITCHING_PROTOCOLS = 101
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?")
@@ -29,9 +29,9 @@ UNREACHABLE = "could not be reached"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a request. Without a status the host could not be reached, or did not answer in time.
+    """The result of a request. Without a status, the host could not be reached or did not answer in time.
 
-    `retry_after_s` is what the answer asked for, if it did.
+    `retry_after_s` is the time that the answer asked for, if any.
     """
 
     status: int | None
@@ -51,9 +51,9 @@ def post(
     allowed: Sequence[Network],
     timeout_s: float = TIMEOUT_S,
 ) -> Answer:
-    """Send the body, and return what came of it. Never raises for what the other side does.
+    """Send the body, and return the result. Nothing that the other side does makes this raise.
 
-    How long it took is told only if there was an answer, so that nobody can measure what lies behind a closed door.
+    The result has a duration only if there was an answer, so that nobody can use it to explore the bank's network.
     """
     begun = time.monotonic()
     deadline = begun + timeout_s
@@ -80,7 +80,7 @@ def _connected(target: Target, addresses: Sequence[Address], deadline: float) ->
             if not target.is_secure:
                 return plain
             plain.settimeout(_left(deadline))
-            # The certificate must be the name's, although the address is what was connected to.
+            # The certificate must be for the name, although we connect to an address.
             return tls().wrap_socket(plain, server_hostname=target.host)
         except OSError as failed:
             plain.close()
@@ -93,7 +93,7 @@ def _connected(target: Target, addresses: Sequence[Address], deadline: float) ->
 
 @lru_cache(maxsize=1)
 def tls() -> ssl.SSLContext:
-    """Return what checks certificates: against the authorities that this machine trusts."""
+    """Return a context that checks certificates against the authorities that this machine trusts."""
     return ssl.create_default_context()
 
 
@@ -112,7 +112,7 @@ def _request(target: Target, body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def _head(connection: socket.socket, deadline: float) -> tuple[int, dict[bytes, bytes]]:
-    """Return the status and the headers of the answer; raises ValueError for what is no answer."""
+    """Return the status and the headers of the answer; raises ValueError if it is not HTTP."""
     received = b""
     for _ in range(_INTERIM_MAX):
         while b"\r\n\r\n" not in received:

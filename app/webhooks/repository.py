@@ -2,17 +2,17 @@
 
 A webhook: {_id, user, slot, url, host, types, description, status, created_at, secrets, place}, and as needed
 
-- slot: from 0; no two webhooks of a user have the same, so nobody gets more than there are slots
+- slot: from 0. Each webhook of a user has another one, so nobody gets more webhooks than there are slots
 - disabled_reason: why it is DISABLED
 - secrets: [{sealed, until}], the newest first; those before it sign until a time
-- place: [position, number, event], how far the user's events have become deliveries
+- place: [position, number, event], up to which the user's events have become deliveries
 - delivered: how many deliveries were ever made for it, which numbers them
-- news, walked: up to which position there may be events, and up to which they were looked for
-- due_at: when it has something to do. Whoever does it holds `lease`
-- not_before: nobody takes it before, because its lease lasts so long, or its receiver gets so much rest
-- unanswered: {delivery, at}, an attempt that is noted when `not_before` is over
+- news, walked: the position up to which there may be events, and the one up to which they were looked for
+- due_at: when it has something to do. `lease` names who does it
+- not_before: nobody takes it before this time, because its lease lasts until then or its receiver has to rest
+- unanswered: {delivery, at}, an attempt that will be noted at `not_before`
 - failing_since: since when no delivery succeeded
-- proven: the receiver took the last delivery, and was quick
+- proven: whether the receiver took the last delivery quickly
 - last_delivery: {delivery, type, status, at}
 
 A delivery: {_id, webhook, user, event, number, status, attempts, next_attempt_at, created_at, expires_at}, and `asked`
@@ -33,7 +33,7 @@ from app.mongo.lists import Position, behind, search
 from app.webhooks.statuses import DeliveryStatus, WebhookStatus
 
 KEPT = timedelta(days=30)
-# How many deliveries wait for one webhook. Further events wait in the feed.
+# At most this many deliveries wait for one webhook. Further events wait in the feed.
 WAITING_MAX = 5_000
 _CURSOR = "webhooks"
 _DAY = timedelta(days=1)
@@ -44,7 +44,7 @@ def insert(webhook: Document, session: ClientSession) -> None:
 
 
 def slots_of(user: ObjectId, session: ClientSession) -> set[int]:
-    """Return the slots that the user's webhooks have."""
+    """Return the slots of the user's webhooks."""
     return {each["slot"] for each in database().webhooks.find({"user": user}, projection=["slot"], session=session)}
 
 
@@ -82,7 +82,7 @@ def delete(webhook_id: ObjectId, user: ObjectId, session: ClientSession) -> bool
 
 
 def insert_deliveries(webhook: ObjectId, deliveries: Sequence[Document], session: ClientSession) -> None:
-    """Number the deliveries, insert them, and make the webhook due if they are."""
+    """Number the deliveries, insert them, and make the webhook due if one of them is."""
     if not deliveries:
         return
     due_at = deliveries[0].get("next_attempt_at")
@@ -102,7 +102,7 @@ def insert_deliveries(webhook: ObjectId, deliveries: Sequence[Document], session
 def find_deliveries(
     webhook: ObjectId, status: str | None, *, after: Position | None, limit: int
 ) -> tuple[list[Document], Position | None]:
-    """Return up to `limit` deliveries of a webhook, newest first, and where to go on if the search stopped before."""
+    """Return up to `limit` deliveries of a webhook, newest first, and where to go on if the search stopped early."""
     among = {"$and": [{"webhook": webhook}, *behind("created_at", after)]}
     wanted = {} if status is None else {"status": status}
     return search(database().webhook_deliveries, among, wanted, time="created_at", limit=limit)
@@ -128,14 +128,14 @@ def count_waiting(webhook: ObjectId, session: ClientSession) -> int:
 
 
 def count_asked(webhook: ObjectId, session: ClientSession, *, limit: int) -> int:
-    """Return how many of the deliveries that wait for a webhook its owner asked for, up to a limit."""
+    """Return how many of a webhook's waiting deliveries its owner asked for, up to a limit."""
     waiting = {"webhook": webhook, "status": DeliveryStatus.PENDING.value, "asked": True}
     return database().webhook_deliveries.count_documents(waiting, limit=limit, session=session)
 
 
 def count_today(what: str, user: ObjectId, number: int, *, now: datetime, session: ClientSession) -> int:
-    """Count so many more things of a kind for the user on this day, by UTC; return how many there are by now."""
-    # As the limits of requests do, it keeps users' ids out of this collection.
+    """Add to the user's count of a kind of thing on this day, by UTC; return the new count."""
+    # Like the limits of requests, this keeps users' ids out of the collection.
     key = hashlib.sha256(f"{what}/{user}".encode()).hexdigest()[:32]
     counted = database().rate_limits.find_one_and_update(
         {"_id": f"webhooks/{key}/{now.date()}"},
@@ -149,23 +149,23 @@ def count_today(what: str, user: ObjectId, number: int, *, now: datetime, sessio
     return count
 
 
-# What the dispatcher does
+# For the dispatcher
 
 
 def find_spread(session: ClientSession | None = None) -> int:
-    """Return up to which position of the feed webhooks were made due."""
+    """Return the position of the feed up to which webhooks were made due."""
     found = database().feed.find_one({"_id": _CURSOR}, session=session)
     return found["position"] if found else 0
 
 
 def is_any_active(session: ClientSession | None = None) -> bool:
-    """Tell whether anybody has a webhook that is called."""
+    """Tell whether anybody has an active webhook."""
     active = {"status": WebhookStatus.ACTIVE.value}
     return database().webhooks.find_one(active, projection=["_id"], session=session) is not None
 
 
 def make_due(users: Collection[ObjectId], *, until: int, now: datetime, session: ClientSession) -> None:
-    """Make the active webhooks of these users due, and note up to which position of the feed that was done."""
+    """Make the active webhooks of these users due, and note the position of the feed up to which that was done."""
     database().webhooks.update_many(
         {"user": {"$in": list(users)}, "status": WebhookStatus.ACTIVE.value},
         {"$min": {"due_at": now}, "$max": {"news": Int64(until)}},
@@ -183,14 +183,14 @@ def claim(
     users: Collection[ObjectId],
     is_proven: bool,
 ) -> Document | None:
-    """Lease the webhook that is due for the longest time and return it. `hosts` and `users` are busy and have to wait.
+    """Lease the webhook that has been due for the longest time and return it. Busy `hosts` and `users` are left out.
 
-    With `is_proven`, only one whose receiver took the last delivery quickly.
+    With `is_proven`, take only one whose receiver took the last delivery quickly.
     """
     query: dict[str, Any] = {
         "status": WebhookStatus.ACTIVE.value,
         "due_at": {"$lte": now},
-        # It has none, mostly.
+        # Most have none.
         "not_before": {"$not": {"$gt": now}},
         "host": {"$nin": list(hosts)},
         "user": {"$nin": list(users)},
@@ -206,7 +206,7 @@ def claim(
 
 
 def find_leased(webhook: ObjectId, lease: ObjectId, session: ClientSession | None = None) -> Document | None:
-    """Return the webhook if it is still active and leased so."""
+    """Return the webhook if it is still active and has this lease."""
     return database().webhooks.find_one(
         {"_id": webhook, "lease": lease, "status": WebhookStatus.ACTIVE.value}, session=session
     )
@@ -223,7 +223,7 @@ def find_due(webhook: ObjectId, now: datetime) -> Document | None:
 def note_attempt(delivery: ObjectId, attempt: Document, changes: Document, session: ClientSession) -> bool:
     """Add an attempt, and return whether the delivery was still pending.
 
-    One that was ended while the attempt was under way is DELIVERED nevertheless if the receiver took it.
+    A delivery that was ended during the attempt becomes DELIVERED all the same if the receiver took it.
     """
     added: Document = {"$push": {"attempts": attempt}}
     ends = {} if changes["status"] == DeliveryStatus.PENDING else {"$unset": {"next_attempt_at": ""}}
@@ -248,9 +248,9 @@ def release(
     unanswered: Document | None,
     session: ClientSession,
 ) -> None:
-    """End a lease. The webhook is due again when its next delivery is, and behind all others that are due by now.
+    """End a lease. The webhook is due again with its next delivery, but behind all others that are due by now.
 
-    Nobody takes it before `not_before`, if there is such a time, and then `unanswered` is noted, if there is one.
+    Nobody takes it before `not_before`, if given. If `unanswered` is given, it is to be noted then.
     """
     found = database().webhooks.find_one({"_id": webhook, "lease": lease}, session=session)
     if found is None:
@@ -267,7 +267,7 @@ def release(
 
 
 def _due_at(webhook: Document, now: datetime, session: ClientSession) -> datetime | None:
-    """Return when there will be something to do for the webhook: at once if there may be events to look for."""
+    """Return when there will be something to do for the webhook: now, if there may be new events."""
     if has_news(webhook) and count_waiting(webhook["_id"], session) < WAITING_MAX:
         return now
     pending = {"webhook": webhook["_id"], "status": DeliveryStatus.PENDING.value}

@@ -12,7 +12,7 @@ from app.http.blueprint import Blueprint
 from app.http.described import LOCATION
 from app.http.paging import PAGE_PROBLEMS, read_page, read_place
 from app.http.parsing import BODY_PROBLEMS
-from app.webhooks import service
+from app.webhooks import repository, service
 from app.webhooks.schemas import (
     EXAMPLE_URL,
     ChangeWebhookSchema,
@@ -41,8 +41,8 @@ _CREATE_EXAMPLE = {"url": EXAMPLE_URL, "types": ["money.received"], "description
 def create_webhook(body: dict[str, Any]) -> Any:
     """Make a webhook.
 
-    It is told of events from now on. The answer has the secret that verifies what comes; it is never shown again. A
-    user has at most 10 webhooks.
+    It gets events from now on. The answer has the secret that verifies its requests, which is never shown again. A user
+    has at most 10 webhooks.
     """
     webhook, secret = service.create(current_user_id(), **{"description": None, **body})
     answer = {"webhook": _shown(webhook), "secret": secret}
@@ -58,7 +58,7 @@ def list_webhooks() -> dict[str, Any]:
 
     They come oldest first.
     """
-    return {"webhooks": [_shown(webhook) for webhook in service.list_of(current_user_id())]}
+    return {"webhooks": [_shown(webhook) for webhook in repository.find_of(current_user_id())]}
 
 
 @bp.get("/<id:webhook_id>")
@@ -81,7 +81,7 @@ def get_webhook(webhook_id: ObjectId) -> dict[str, Any]:
 def change_webhook(body: dict[str, Any], webhook_id: ObjectId) -> dict[str, Any]:
     """Change a webhook.
 
-    One that is disabled ends its deliveries. One that is made active again is told of events from then on.
+    Disabling a webhook ends its deliveries. One that is made active again gets events from then on.
     """
     return {"webhook": _shown(service.change(webhook_id, user=current_user_id(), **body))}
 
@@ -93,7 +93,7 @@ def change_webhook(body: dict[str, Any], webhook_id: ObjectId) -> dict[str, Any]
 def delete_webhook(webhook_id: ObjectId) -> Response:
     """Delete a webhook.
 
-    What was still to be sent to it is not sent any more.
+    Waiting deliveries are not sent any more.
     """
     service.delete(webhook_id, user=current_user_id())
     return Response(status=204)
@@ -118,7 +118,7 @@ def rotate_webhook_secret(webhook_id: ObjectId) -> dict[str, str]:
 def ping_webhook(webhook_id: ObjectId) -> dict[str, Any]:
     """Send a ping to a webhook.
 
-    It is an event of type `webhook.ping`, whatever types the webhook is told of.
+    It is an event of type `webhook.ping`, whatever types the webhook gets.
     """
     return {"delivery": _delivery(service.ping(webhook_id, user=current_user_id()))}
 
@@ -129,9 +129,9 @@ def ping_webhook(webhook_id: ObjectId) -> dict[str, Any]:
 @bp.response(200, DeliveryPageSchema())
 @bp.refusals(*TOKEN_PROBLEMS, *PAGE_PROBLEMS, WebhookNotFound)
 def list_deliveries(query: dict[str, Any], webhook_id: ObjectId) -> dict[str, Any]:
-    """List what was sent to a webhook.
+    """List the deliveries of a webhook.
 
-    The deliveries come newest first, each with all of its attempts, and are kept for 30 days.
+    They come newest first, each with all of its attempts, and are kept for 30 days.
     """
     page, filters = read_page("deliveries", query, webhook=webhook_id)
     found, stop = service.find_deliveries(
@@ -165,7 +165,7 @@ def resend_delivery(webhook_id: ObjectId, delivery_id: ObjectId) -> dict[str, An
 def replay_events(body: dict[str, Any], webhook_id: ObjectId) -> dict[str, int]:
     """Send all events after a place again.
 
-    They are at most 1,000, of the types that the webhook is told of.
+    They are at most 1,000, of the types that the webhook gets.
     """
     user = current_user_id()
     after = as_place(read_place(body["after"], "events", user=user))

@@ -57,7 +57,7 @@ class DeliveryStatusName(Choice):
 
 
 class WantedTypeName(Choice):
-    """A type of event that a webhook is told of, or `*` for all."""
+    """A type of event that a webhook gets, or `*` for all."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__([EVERYTHING, *EventType], named="WantedEventType", **kwargs)
@@ -80,7 +80,7 @@ def _url(**kwargs: Any) -> fields.String:
 
 
 class CreateWebhookSchema(CamelSchema):
-    """A webhook to be made."""
+    """A webhook to make."""
 
     url = _url(required=True)
     types = _types(load_default=[EVERYTHING], metadata={"description": 'Left out: `["*"]`, all.'})
@@ -88,7 +88,7 @@ class CreateWebhookSchema(CamelSchema):
 
 
 class ChangeWebhookSchema(CamelSchema):
-    """What is to change; the rest stays."""
+    """Changes to a webhook; the rest stays."""
 
     url = _url()
     types = _types()
@@ -97,7 +97,7 @@ class ChangeWebhookSchema(CamelSchema):
 
 
 class ReplaySchema(CamelSchema):
-    """From where on events are sent again."""
+    """The place after which events are sent again."""
 
     example = {"after": EXAMPLE_CURSOR}
 
@@ -175,7 +175,7 @@ class AttemptSchema(CamelSchema):
 
     at = UtcDateTime(required=True)
     status = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "What the receiver answered; null: nothing."}
+        required=True, allow_none=True, metadata={"description": "The receiver's status; null: no answer."}
     )
     duration_ms = fields.Integer(
         required=True, allow_none=True, metadata={"description": "How long the answer took; null: there was none."}

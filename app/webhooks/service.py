@@ -29,22 +29,22 @@ Result = TypeVar("Result")
 
 WEBHOOKS_PER_USER_MAX = 10
 REPLAYED_MAX = 1_000
-# How many pages of events a replay looks through. Each has as many as `events.look` looks at, at most.
+# How many pages of events a replay looks through, each as large as `events.look` makes them.
 REPLAY_PAGES_MAX = 10
-# How many deliveries that its owner asked for wait for a webhook, and how many a user may ask for in a day, by UTC.
+# How many deliveries that the owner asked for may wait for a webhook, and how many a user may ask for in a day, by UTC.
 ASKED_WAITING_MAX = 1_000
 ASKED_PER_DAY_MAX = 10_000
 ASKED_RETRY_S = 60
-# A user's receivers may be gone again and again; from then on only `disabledReason` says so.
+# A user's receivers may disappear again and again. After this many letters, only `disabledReason` says so.
 DISABLED_LETTERS_PER_DAY_MAX = 10
 SECRETS_MAX = 5
 BOTH_SIGN = timedelta(hours=24)
 EVERYTHING = "*"
 PING = "webhook.ping"
 DISABLED_BY_OWNER = "owner"
-# Behind all that has a position.
+# After everything that has a position.
 _WHOLE = 2**31 - 1
-# What a webhook has because of the turn that it has, or had last.
+# The fields of a webhook about its present or last turn.
 _OF_TURN = ("lease", "not_before", "unanswered")
 
 _allowed: Sequence[Network] = ()
@@ -59,14 +59,14 @@ def configure(policy: WebhookPolicy, *, bank_secrets: Sequence[str]) -> None:
 
 
 def allowed_networks() -> Sequence[Network]:
-    """Return the networks that webhooks may reach besides public addresses."""
+    """Return the networks that webhooks may reach in addition to public addresses."""
     return _allowed
 
 
 def secrets_of(webhook: Document, now: datetime) -> list[bytes]:
     """Return the secrets of a webhook that sign now, the newest first; raises SecretLost.
 
-    What was sealed with an earlier secret of the bank is sealed anew, because that one goes some day.
+    A secret that was sealed under the bank's previous secret is sealed again, because that will be removed some day.
     """
     id_, stored = webhook["_id"], _signing_now(webhook, now)
     secrets = [signing.unseal(each["sealed"], id_, _bank_secrets) for each in stored]
@@ -80,7 +80,7 @@ def secrets_of(webhook: Document, now: datetime) -> list[bytes]:
 
 
 def seal_all_anew() -> None:
-    """Seal all secrets with the bank's present secret, if there is one before it, which goes some day."""
+    """Seal all webhooks' secrets under the bank's present secret, if there is a previous one, which will be removed."""
     if len(_bank_secrets) > 1:
         for webhook in repository.find_all():
             with contextlib.suppress(signing.SecretLost):
@@ -88,7 +88,7 @@ def seal_all_anew() -> None:
 
 
 def create(user: ObjectId, *, url: str, types: Sequence[str], description: str | None) -> tuple[Document, str]:
-    """Make a webhook, and return it with its secret. It is told of what happens from now on.
+    """Make a webhook, and return it with its secret. It gets the events from now on.
 
     Raises WebhookUrlRefused, and ValidationFailed if the user has WEBHOOKS_PER_USER_MAX.
     """
@@ -105,7 +105,7 @@ def create(user: ObjectId, *, url: str, types: Sequence[str], description: str |
         "created_at": clock.now(),
         "secrets": [{"sealed": signing.seal(secret, webhook_id, _bank_secrets)}],
     }
-    # What has happened has its place before the webhook begins.
+    # Everything that has happened gets its place before the webhook's first.
     feed.place_together()
 
     def block(session: ClientSession) -> None:
@@ -123,11 +123,6 @@ def create(user: ObjectId, *, url: str, types: Sequence[str], description: str |
     return webhook, signing.shown(secret)
 
 
-def list_of(user: ObjectId) -> list[Document]:
-    """Return the user's webhooks, oldest first."""
-    return repository.find_of(user)
-
-
 def get(webhook_id: ObjectId, *, user: ObjectId) -> Document:
     """Return the user's webhook; raises WebhookNotFound."""
     webhook = repository.find(webhook_id, user)
@@ -139,7 +134,7 @@ def get(webhook_id: ObjectId, *, user: ObjectId) -> Document:
 def change(webhook_id: ObjectId, *, user: ObjectId, **changes: Any) -> Document:
     """Change a webhook's url, types, description or status, and return it.
 
-    One that is made active again is told of what happens from then on. Raises WebhookNotFound and WebhookUrlRefused.
+    A webhook that is made active again gets the events from then on. Raises WebhookNotFound and WebhookUrlRefused.
     """
     get(webhook_id, user=user)
     if "url" in changes:
@@ -152,7 +147,7 @@ def change(webhook_id: ObjectId, *, user: ObjectId, **changes: Any) -> Document:
         webhook = _own(webhook_id, user, session)
         new, removed = dict(changes), set()
         if new.get("url", webhook["url"]) != webhook["url"]:
-            # What the former receiver did says nothing about this one.
+            # The former receiver's answers say nothing about the new one.
             removed = {"failing_since", "proven", *_OF_TURN}
         status = new.get("status", webhook["status"])
         if status != webhook["status"]:
@@ -220,8 +215,8 @@ def resend(webhook_id: ObjectId, delivery_id: ObjectId, *, user: ObjectId) -> Do
 def replay(webhook_id: ObjectId, after: Place, *, user: ObjectId) -> int:
     """Send the events after a place again, and return how many there are.
 
-    They go behind what waits already. Raises WebhookNotFound, RateLimited, and ValidationFailed if there are more than
-    REPLAYED_MAX, or too many to look through.
+    They go behind those that wait already. Raises WebhookNotFound, RateLimited, and ValidationFailed if there are more
+    than REPLAYED_MAX, or too many to look through.
     """
     webhook = get(webhook_id, user=user)
     feed.place_together()
@@ -244,7 +239,7 @@ def replay(webhook_id: ObjectId, after: Place, *, user: ObjectId) -> int:
 
 
 def types_of(webhook: Document) -> Collection[str]:
-    """Return the types that a webhook is told of; none of them means all."""
+    """Return the types of events that a webhook gets. None at all stands for all types."""
     return () if EVERYTHING in webhook["types"] else webhook["types"]
 
 
@@ -265,7 +260,7 @@ def as_document(event: Event) -> Document:
 
 
 def new_delivery(webhook: Document, event: Document, now: datetime) -> Document:
-    """Return a delivery that is due now, or that has failed if its webhook is disabled."""
+    """Return a delivery that is due now, or one that has failed if its webhook is disabled."""
     is_active = webhook["status"] == WebhookStatus.ACTIVE
     return {
         "_id": ObjectId(),
@@ -292,7 +287,7 @@ def disable(webhook: Document, reason: str, session: ClientSession) -> None:
 
 
 def atomically(block: Callable[[ClientSession], Result]) -> Result:
-    """Do as `mongo.atomically` does. Who loses a race for a slot, or for a day's first count, tries again."""
+    """Do the same as `mongo.atomically`, and try again after a lost race for a slot or for the first count of a day."""
     return mongo.atomically(block, is_lost_race=lambda error: mongo.duplicate_key(error) is not None)
 
 
@@ -312,7 +307,7 @@ def _deliver(webhook_id: ObjectId, user: ObjectId, found: Sequence[Document]) ->
 
 
 def _refuse_too_many(webhook: Document, number: int, now: datetime, session: ClientSession) -> None:
-    """Count so many deliveries for their owner, who asks for them; raises RateLimited if that is too much."""
+    """Count deliveries that their owner asks for; raises RateLimited if there are too many."""
     limit = ASKED_WAITING_MAX
     if repository.count_asked(webhook["_id"], session, limit=limit) + number > limit:
         refusal = RateLimited(f"At most {limit:,} deliveries that you asked for wait for a webhook. Nothing was done.")
@@ -334,9 +329,9 @@ def _own(webhook_id: ObjectId, user: ObjectId, session: ClientSession) -> Docume
 
 
 def _beginning(session: ClientSession) -> Document:
-    """Return the members of a webhook that is told of what happens from now on.
+    """Return the fields of a webhook that gets events from now on.
 
-    It is due once, because the dispatcher may just be passing over what got its place after this block began.
+    It is due once, because the dispatcher may just be skipping events that got their places after this block began.
     """
     place = [feed.end(session), _WHOLE, _WHOLE]
     return {"place": place, "news": Int64(1), "walked": Int64(0), "due_at": clock.now()}
@@ -345,7 +340,7 @@ def _beginning(session: ClientSession) -> Document:
 def _checked_host(url: str, user: ObjectId) -> str:
     """Return the URL's host; raises WebhookUrlRefused, and ServiceUnavailable if too many names are looked up.
 
-    A name may be one that nobody answers for, so that looking it up takes long.
+    Looking up a name may take long, if nobody answers for it.
     """
     try:
         target = targets.parse(url)

@@ -1,7 +1,7 @@
 """Secrets of webhooks, and signatures by Standard Webhooks 1.0.0.
 
-A secret must be there to sign with, so it is not hashed but encrypted, under a key that is derived from the bank's
-secret. So whoever has the database alone cannot sign.
+Signing needs the secret itself, so it is not hashed but encrypted, under a key that is derived from the bank's secret.
+So nobody can sign who has only the database.
 """
 
 import base64
@@ -29,12 +29,12 @@ def new_secret() -> bytes:
 
 
 def shown(secret: bytes) -> str:
-    """Return a secret as its owner is shown it."""
+    """Return a secret as its owner sees it."""
     return PREFIX + base64.b64encode(secret).decode()
 
 
 def seal(secret: bytes, webhook: ObjectId, bank_secrets: Sequence[str]) -> bytes:
-    """Return the secret as it is stored. It can be opened for this webhook only."""
+    """Return the secret as it is stored. It can be opened only for this webhook."""
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + AESGCM(_key(bank_secrets[0])).encrypt(nonce, secret, webhook.binary)
 

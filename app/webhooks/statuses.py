@@ -1,4 +1,4 @@
-"""How a webhook and a delivery may stand."""
+"""The statuses of webhooks and deliveries."""
 
 from enum import StrEnum
 

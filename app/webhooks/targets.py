@@ -1,7 +1,7 @@
-"""Decides which URLs a webhook may have, and which addresses may be reached. It resolves names and connects nowhere.
+"""Decides which URLs a webhook may have, and which addresses it may reach. It resolves names, but connects nowhere.
 
-Only public unicast addresses may be reached, and the networks that the operator names. A name is as good as its worst
-address: if one of them may not be reached, none is.
+Only public unicast addresses may be reached, and networks that the operator names. A name is as good as its worst
+address: if one of its addresses may not be reached, none may.
 """
 
 import re
@@ -20,7 +20,7 @@ URL_LENGTH_MAX = 2_000
 PORTS_BELOW_1024 = frozenset({80, 443})
 RESOLVE_TIMEOUT_S = 5.0
 
-# What is global by the registries, but leads to translators, tunnels, relays or a cloud's own services.
+# Networks that are global by the registries, but lead to translators, tunnels, relays or a cloud's own services.
 _REFUSED = [
     ip_network(text)
     for text in (
@@ -28,12 +28,12 @@ _REFUSED = [
         "192.175.48.0/24", "198.18.0.0/15", "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
     )
 ]  # fmt: skip
-# All that is assigned as global unicast. Whatever else embeds an IPv4 address, such as NAT64, is outside.
+# All that is assigned as global unicast. Other addresses that embed an IPv4 address, such as NAT64, are outside.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _URL = re.compile(r"[!-~]+")
 _BRACKETED = re.compile(r"\[[0-9a-fA-F:.]+\](:[0-9]*)?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
-# Parsers of addresses read such a last label as a number: 2130706433, 0177.0.0.1, 0x7f.1.
+# A last label that parsers of addresses would read as a number: 2130706433, 0177.0.0.1, 0x7f.1.
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -52,7 +52,7 @@ class Target:
 
     @property
     def address(self) -> Address | None:
-        """Return the host if it is an address and no name."""
+        """Return the host if it is an address, or None if it is a name."""
         try:
             return ip_address(self.host)
         except ValueError:
@@ -64,13 +64,13 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """Return what the header `Host` says."""
+        """Return the value of the header `Host`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_secure else 80) else f"{host}:{self.port}"
 
 
 def parse(url: str) -> Target:
-    """Return the parts of a URL; raises TargetRefused for one that no webhook may have, wherever its host is."""
+    """Return the parts of a URL; raises TargetRefused for one that no webhook may have, whatever its host."""
     if len(url) > URL_LENGTH_MAX:
         raise TargetRefused(f"The URL is longer than {URL_LENGTH_MAX} characters.")
     try:
@@ -79,7 +79,7 @@ def parse(url: str) -> Target:
     except ValueError:
         raise TargetRefused("This is not a URL.") from None
     rest = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-    # What one parser strips or reads as a separator, another one does not.
+    # Some parsers strip these characters or read them as separators, and others do not.
     if "\\" in url or "%" in parts.netloc or not _URL.fullmatch(rest) or any(c <= " " or c == "\x7f" for c in url):
         raise TargetRefused("This is not a URL.")
     if parts.scheme not in ("http", "https") or not host:
@@ -148,7 +148,7 @@ def _resolve(host: str, port: int) -> list[Address]:
     found: list[Address] = []
 
     def look_up() -> None:
-        # Whatever is wrong with the name, it has no address.
+        # Whatever is wrong with the name, there is no address.
         try:
             told = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found.extend(dict.fromkeys(ip_address(str(each[4][0]).partition("%")[0]) for each in told))
@@ -160,7 +160,7 @@ def _resolve(host: str, port: int) -> list[Address]:
 
 
 def _within(call: Callable[[], None], seconds: float) -> None:
-    """Call in a thread of its own, and wait no longer than this, because a resolver has no time limit."""
+    """Call the function in a thread of its own, and wait no longer than this. A resolver has no time limit."""
     thread = threading.Thread(target=call, name="resolver", daemon=True)
     thread.start()
     thread.join(seconds)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints every secret that compose.yaml asks for, made anew: ./secrets.sh > .env
+# Generates and prints every secret that compose.yaml asks for: ./secrets.sh > .env
 set -eu
 umask 077
 random() { python3 -c 'import secrets; print(secrets.token_urlsafe(48))'; }

@@ -1,4 +1,4 @@
-"""Opening an account under an idempotency key: once, in the one namespace of all calls that take a key."""
+"""Opening an account under an idempotency key: once, and no other call may use that key."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The statuses of an account through the API: who may change which, what is refused, what a frozen one still does."""
+"""The statuses of an account through the API: who may change them, what is refused, what a frozen account can do."""
 
 import pytest
 from pymongo.database import Database

@@ -1,4 +1,4 @@
-"""What administrators read and change through the API, and that nobody else does."""
+"""What administrators can read and change through the API, and nobody else can."""
 
 from typing import Any
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""The outbox as administrators see it: what waits, what was given up, and another try for it."""
+"""The outbox for administrators: messages that wait or were given up, and retrying them."""
 
 from collections.abc import Iterator
 from functools import partial

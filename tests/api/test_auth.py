@@ -1,4 +1,4 @@
-"""Who you are: registering, logging in and out, and which tokens open which doors."""
+"""Registering, logging in and out, and which token each call takes."""
 
 import base64
 import http.client

@@ -1,4 +1,4 @@
-"""Bad input: each is refused with the right code, and nothing changes."""
+"""Bad input: it is refused with the right code, and nothing changes."""
 
 import json
 from collections.abc import Iterator
@@ -339,7 +339,7 @@ def test_a_password_within_its_limits_logs_in(scene: Scene, password: str) -> No
         "asha@" + "x" * 250 + ".example", "Asha <asha@fincore.example>", "asha@fincore.example, b@fincore.example",
     ],
 )  # fmt: skip
-def test_what_is_no_email_can_not_be_registered(scene: Scene, email: str) -> None:
+def test_what_is_no_email_cannot_be_registered(scene: Scene, email: str) -> None:
     scene.refuses("register", email=email)
 
 

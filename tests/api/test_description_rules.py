@@ -1,4 +1,4 @@
-"""Rules of the API's description, so that clients that are generated from it read well and count right."""
+"""Rules for the API's description, so that generated clients read well and do not lose digits."""
 
 import json
 import keyword

@@ -1,4 +1,4 @@
-"""Every command in the documents is executed by a test, or it is said here why it cannot be."""
+"""Every command in the documents is executed by a test, or this file says why it cannot be."""
 
 import ast
 import importlib.util

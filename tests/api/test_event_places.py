@@ -1,4 +1,4 @@
-"""The places of events: whoever follows them misses none and sees none twice, whatever commits when."""
+"""The places of events: a reader misses none and sees none twice, in whatever order blocks commit."""
 
 import threading
 from collections.abc import Callable, Iterator

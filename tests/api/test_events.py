@@ -1,4 +1,4 @@
-"""Events: what programs are told, once each, in the order of each account's journal."""
+"""Events: programs get each one once, in the order of each account's journal."""
 
 from bson import ObjectId
 from pymongo.database import Database

@@ -1,4 +1,4 @@
-"""What every answer says of itself, and bodies that end early on a server that does not tell."""
+"""Headers that every answer has, and bodies that end early on a server that does not notice."""
 
 import gzip
 import io

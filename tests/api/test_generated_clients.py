@@ -1,4 +1,4 @@
-"""Clients that are generated from the API's description: they are of sound types, and they work."""
+"""Clients that are generated from the API's description: their types are sound, and they work."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The guide to the API: each of its examples is executed, and each call has one."""
+"""The guide to the API: each example is executed, and each call has one."""
 
 import json
 import re

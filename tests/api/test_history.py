@@ -1,4 +1,4 @@
-"""Histories and journals through the API: who sees what, in which order, page by page."""
+"""Histories and journals through the API: who sees which items, in which order, page by page."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -204,7 +204,7 @@ def test_entries_are_newest_first_and_chained(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/transactions", "/api/accounts/{account}/entries"])
-def test_what_a_list_can_not_answer_is_refused(bank: Bank, path: str) -> None:
+def test_what_a_list_cannot_answer_is_refused(bank: Bank, path: str) -> None:
     asha, account = bank.customer(100)
     _, other = bank.customer()
     asha.transfer(account, other, 1)

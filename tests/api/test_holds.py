@@ -42,7 +42,7 @@ def test_a_hold_takes_from_the_available_balance_only(parties: tuple[Person, str
     assert money(payee, to_account) == (0, 0)
 
 
-def test_what_is_held_can_not_be_spent(parties: tuple[Person, str, Person, str]) -> None:
+def test_what_is_held_cannot_be_spent(parties: tuple[Person, str, Person, str]) -> None:
     payer, from_account, _, to_account = parties
     place(payer, from_account, to_account, 700)
 
@@ -163,7 +163,7 @@ def test_only_the_payee_or_the_bank_settles(how: str, bank: Bank, parties: tuple
     assert money(payer, from_account) == (1_000, 300)
 
 
-def test_a_transfer_can_not_be_settled(parties: tuple[Person, str, Person, str]) -> None:
+def test_a_transfer_cannot_be_settled(parties: tuple[Person, str, Person, str]) -> None:
     payer, from_account, payee, to_account = parties
     transfer = payer.transfer(from_account, to_account, 100).body["transaction"]["id"]
 

@@ -1,4 +1,4 @@
-"""An idempotency key takes effect once: repeats get the first outcome, other requests are told what differs."""
+"""An idempotency key takes effect once: repeats get the first outcome, other requests the fields that differ."""
 
 from dataclasses import dataclass
 from typing import Any

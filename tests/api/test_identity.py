@@ -1,4 +1,4 @@
-"""One person is one user: addresses and passwords in any form, names that show, and what an update does to old ones."""
+"""One person is one user: spellings of addresses and passwords, visible names, and the upgrade of old ones."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Large batches at the same moment: what can be served in time is served."""
+"""Large batches at the same moment: those that can be served in time are served."""
 
 from collections import Counter
 from functools import partial

@@ -1,4 +1,4 @@
-"""Answers that are made while they are sent: they never look whole if they are not, and there are only so many."""
+"""Answers that are produced while they are sent: incomplete ones never look complete, and their number is bounded."""
 
 import socket
 import threading

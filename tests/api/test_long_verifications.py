@@ -1,4 +1,4 @@
-"""A long statement is judged by the press, which says the same of it as the worker would."""
+"""The press judges long statements, with the same verdict as the worker."""
 
 from collections.abc import Callable
 from typing import Any

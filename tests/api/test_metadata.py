@@ -1,4 +1,4 @@
-"""Metadata is the client's own text: no name in it means anything to the database or to its driver."""
+"""Metadata is the client's own text: no name in it has a meaning for the database or its driver."""
 
 from typing import Any
 

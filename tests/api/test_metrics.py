@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: who gets it, that it counts rightly under several workers, and that it stays small."""
+"""What Prometheus scrapes: who gets it, that it counts correctly under several workers, and that it stays small."""
 
 import os
 import re

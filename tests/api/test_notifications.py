@@ -1,4 +1,4 @@
-"""How users want to be told: what they are answered, what they may choose, and what stays."""
+"""Users' preferences for letters: what the calls answer, what can be chosen, and what cannot."""
 
 from functools import partial
 from typing import Any

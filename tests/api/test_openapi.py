@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true of what the bank answers."""
+"""The OpenAPI document: valid, complete, and in agreement with the bank's answers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What operators and programs find: health, readiness, and documentation that needs no other host."""
+"""Pages for operators and programs: health, readiness, and documentation that needs no other host."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Payees: looking a number up before paying, and saving whom one pays."""
+"""Payees: looking a number up before paying to it, and saving payees."""
 
 from functools import partial
 from typing import Any

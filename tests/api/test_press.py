@@ -1,4 +1,4 @@
-"""The process that draws up statements: it is another one than the worker, and one that is lost is replaced."""
+"""The process that draws up statements: it is not the worker, and a lost one is replaced."""
 
 import os
 import signal

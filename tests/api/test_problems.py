@@ -152,7 +152,7 @@ def test_a_bug_is_logged_under_its_request_id_and_not_shown(
 ) -> None:
     let_tell(monkeypatch, problems)
     person, account = bank.customer(100)
-    # An account without a journal can not be: no code of ours leaves one behind.
+    # An account without a journal cannot be: no code of ours leaves one behind.
     database.ledger_entries.delete_many({"account": ObjectId(account)})
 
     with structlog.testing.capture_logs([logs.add_request]) as logged:
@@ -168,7 +168,7 @@ def test_a_bug_is_logged_under_its_request_id_and_not_shown(
 
 @pytest.fixture
 def unreachable_database(bank: Bank, config: Config) -> Iterator[None]:
-    """The bank, open as ever, while its database can not be reached."""
+    """The bank, open as ever, while its database cannot be reached."""
     mongo.connect(MongoPolicy("mongodb://127.0.0.1:9/fincore?replicaSet=rs0", timeout_ms=200))
     yield
     mongo.connect(config.mongo)

@@ -1,4 +1,4 @@
-"""The walk-through of the README, as its script takes it against a started server."""
+"""The walk through the bank in the README, as its script does it on a running server."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Requests that arrive at the same moment at a server of two processes: each law of money, raced for."""
+"""Requests that reach two processes at the same moment: each law of money under a race."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Receipts: signed by the bank, checked by anybody without it."""
+"""Receipts: signed by the bank, and checked without it."""
 
 import json
 import subprocess

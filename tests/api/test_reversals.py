@@ -1,4 +1,4 @@
-"""Reversals through the API: what they move, whom they link, what is refused, and what is left behind."""
+"""Reversals through the API: what they move, which transactions they link, what is refused, and what they record."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who acts by right of a role has it when the act is done, and leaves a record of it."""
+"""Acts by right of a role: the actor must have the role when the act takes effect, and a record is kept."""
 
 from dataclasses import replace
 from typing import Any

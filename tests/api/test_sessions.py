@@ -1,4 +1,4 @@
-"""Sessions: how long they last, what goes on and what ends with a refresh, a logout and a new password."""
+"""Sessions: how long they last, and what a refresh, a logout and a new password end."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

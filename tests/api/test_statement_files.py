@@ -1,4 +1,4 @@
-"""Statements as files, balances over time, and what browsers and programs trip over on the way to them."""
+"""Statements as files, balances over time, and the pitfalls of browsers and programs."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Statements and receipts that are drawn up while money moves: each is of one moment, and stays what it was."""
+"""Statements and receipts that are drawn up while money moves: each shows one moment and does not change."""
 
 import threading
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from tests.api.conftest import UnderWay
 from tests.clients import InProcess
 from tests.people import Bank, Person, new_key
 from tests.threads import at_once
+from tests.verdicts import SOUND
 
 MOVERS = 4
 READERS = 2
 STATEMENTS_OF_EACH = 25
 HOLDS = 12
 RECEIPTS_OF_EACH = 12
-SOUND = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["name"], "fault": None}
 JOINED = {
     **SOUND,
     "complete": False,

@@ -1,4 +1,4 @@
-"""A statement that programs have read and written again: its values count, not how they are spelled."""
+"""A statement that programs have read and written again: its values count, not their spelling."""
 
 import copy
 import json
@@ -12,9 +12,8 @@ from pymongo.database import Database
 from app.mongo import Document
 from tests.again import again
 from tests.people import Bank, Person
+from tests.verdicts import SOUND, Statement, verdict
 
-Statement = dict[str, Any]
-SOUND = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["name"], "fault": None}
 MOMENTS = ("from", "to", "createdAt")
 
 
@@ -29,13 +28,6 @@ def make_asha(bank: Bank) -> tuple[Person, Statement]:
     for n in range(1, 4):
         person.transfer(account, other, n, description="Rent")
     return person, person.get(f"/api/accounts/{account}/statement").body
-
-
-def verdict(person: Person, statement: Any) -> Statement:
-    answer = person.post("/api/statements/verify", statement)
-    assert answer.status == 200, answer.content
-    body: Statement = answer.body
-    return body
 
 
 def respelled(value: Any, spell: Callable[[str, Any], Any], name: str = "") -> Any:

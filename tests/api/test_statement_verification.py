@@ -1,4 +1,4 @@
-"""A statement that comes back: genuine and complete, or not, and then why."""
+"""Verifying a statement: genuine and complete, or not, and then why."""
 
 import copy
 import time
@@ -15,9 +15,7 @@ from app.mongo import Document
 from app.statements import service
 from tests.again import again
 from tests.people import Bank, Person
-
-Statement = dict[str, Any]
-SOUND = {"genuine": True, "complete": True, "joinedLater": 0, "unchecked": ["name"], "fault": None}
+from tests.verdicts import SOUND, Statement, verdict
 
 
 @pytest.fixture
@@ -32,13 +30,6 @@ def make_asha(bank: Bank) -> tuple[Person, Statement]:
     for n in range(1, 5):
         person.transfer(account, other, n, description="Rent")
     return person, person.get(f"/api/accounts/{account}/statement").body
-
-
-def verdict(person: Person, statement: Statement) -> Statement:
-    answer = person.post("/api/statements/verify", statement)
-    assert answer.status == 200, answer.content
-    body: Statement = answer.body
-    return body
 
 
 def without(statement: Statement, *sequences: int) -> Statement:

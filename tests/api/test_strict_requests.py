@@ -1,4 +1,4 @@
-"""What a request says beyond what its call asks for, and bodies that break off or do not end."""
+"""Requests with parts that their call does not read, and bodies that break off or do not end."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Moving money through the API: what is answered, what is recorded, and who may see it."""
+"""Moving money through the API: the answers, the records, and who may see them."""
 
 import re
 from typing import Any

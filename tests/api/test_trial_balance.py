@@ -1,4 +1,4 @@
-"""The trial balance: what it adds up, and that it shows what somebody has tampered with."""
+"""The trial balance: what it adds up, and how it reveals tampering."""
 
 from typing import Any
 

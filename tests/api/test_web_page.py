@@ -1,4 +1,4 @@
-"""The web page's document and files, as a browser gets them. tests/web drives it in one."""
+"""The web page's document and files, as a browser gets them. tests/web drives the page in a browser."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""What webhooks may cost the bank: bounds on what their owners ask for, and on what slow receivers hold up."""
+"""What webhooks may cost the bank: limits for their owners, and for the delays of slow receivers."""
 
 import json
 import threading

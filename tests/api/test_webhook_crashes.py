@@ -1,4 +1,4 @@
-"""A process that is killed while it calls webhooks loses no event, at whichever step it was."""
+"""A process that is killed while it calls webhooks loses no event, whatever step it was at."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What calling webhooks costs a bank in which nobody has one."""
+"""The cost of webhooks in a bank in which nobody has one."""
 
 import pytest
 from pymongo.database import Database

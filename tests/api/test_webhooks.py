@@ -1,4 +1,4 @@
-"""Webhooks: what their owners make of them, and what arrives, signed and in order."""
+"""Webhooks: making and changing them, and what arrives, signed and in order."""
 
 import json
 from collections.abc import Callable
@@ -285,7 +285,7 @@ def test_nobody_reaches_the_webhooks_of_others(owner: tuple[Person, str], receiv
         ({"url": "http://127.0.0.1/", "secret": "whsec_AAAA"}, "validation_failed"),
     ],
 )
-def test_what_a_webhook_can_not_be(body: dict[str, Any], code: str, owner: tuple[Person, str]) -> None:
+def test_what_a_webhook_cannot_be(body: dict[str, Any], code: str, owner: tuple[Person, str]) -> None:
     person, _ = owner
     assert person.post("/api/webhooks", body).code == code
 

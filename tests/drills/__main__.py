@@ -1,4 +1,4 @@
-"""`python -m tests.drills`: hurt a bank under load in one way after another. Nothing may be lost or doubled."""
+"""`python -m tests.drills`: damage a bank under load in one way after another. Nothing may be lost or doubled."""
 
 import argparse
 import json

@@ -129,7 +129,7 @@ class Auditor:
             by_key[record["idempotency_key"]].append(record)
         for wish in wishes:
             verdict.wrong += wish.failures
-            # What was asked for again under a new key shows by its description.
+            # The description shows a request that was repeated under a new key.
             if max(texts[wish.key], names[wish.key], texts[f"{wish.key} 0"]) > 1:
                 verdict.doubled.append(f"{wish.kind} {wish.key} took effect more than once")
             if wish.is_acknowledged:
@@ -144,7 +144,7 @@ class Auditor:
         if wish.kind == "open":
             return ObjectId(body["account"]["id"]) in self.accounts
         if not wish.is_done:
-            # A refusal leaves a FAILED record, or what it was about was already over.
+            # A refusal leaves a FAILED record, or its subject had ended already.
             return wish.kind != "decline" or any(str(record["_id"]) == body["transactionId"] for record in found)
         if wish.kind == "batch":
             done = [ObjectId(each["transaction"]["id"]) for each in body["results"] if "transaction" in each]

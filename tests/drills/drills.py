@@ -17,7 +17,7 @@ from tests.drills.proxy import COMMIT, Rule, let_pass
 from tests.server import is_ready
 
 MEND_TIMEOUT_S = 60.0
-# Kept in full by a drill; the suite's short form shortens it.
+# A drill takes this long; the suite's short form shortens it.
 FROZEN_S = 20.0
 CUT_OFF_S = 10.0
 OUTAGE_S = 3.0
@@ -39,7 +39,7 @@ class Drill:
     mend: Callable[[House], None] = nothing
     size: int = 1
     is_proxied: bool = False
-    # Whether letters are sent and every one of them looked for afterwards.
+    # Whether letters are sent, and each is looked for afterwards.
     mails: bool = False
     # No request may fail.
     is_seamless: bool = False
@@ -122,7 +122,7 @@ def kill_master(house: House, _scale: float) -> None:
     workers = house.server.workers
     house.server.signal(signal.SIGKILL)
     house.server.wait()
-    # As a service manager does: what is left of it goes, and a new one comes.
+    # Like a service manager: the rest of the old one is killed, and a new one is started.
     assert holds_within(MEND_TIMEOUT_S, lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     house.server.start()
 
@@ -167,7 +167,7 @@ def fill_disk(house: House, _scale: float) -> None:
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(1024**2))
-        # The bank's own writes would fit into the journal's present file for a while.
+        # The bank's own writes would fit into the present file of the database's journal for a while.
         with suppress(PyMongoError), house.replica_set._admin(member) as client:
             while True:
                 client.drill.filler.insert_one({"zeros": bytes(4 * 1024**2)})
@@ -203,7 +203,7 @@ def clock_drill(name: str, seconds: int) -> Drill:
         with house.another_host(DRILL_CLOCK_OFF_S=str(seconds)):
             time.sleep(WRONG_CLOCK_S * scale)
 
-    # To a host an hour ahead all tokens are over; to one an hour behind they are not valid yet.
+    # For a host an hour ahead all tokens have expired; for one an hour behind they are not valid yet.
     return Drill(name, strike, passing=frozenset({401, 503}))
 
 
@@ -231,7 +231,7 @@ DRILLS = {
     )
 }
 
-# Drills that suit one bank, and so can be held on it in turn.
+# Drills that can use the same bank, one after another.
 TOGETHER: list[list[str]] = [
     [name for name, drill in DRILLS.items() if drill.size == 3],
     [name for name, drill in DRILLS.items() if drill.size == 1 and drill.disk_mb is None],

@@ -175,7 +175,7 @@ class Attacker:
         self._means = Means(seed)
         self._port, self._report, self._governor, self._over = port, report, governor, over
         self._numbers = itertools.count()
-        # When each attack goes on, the soonest first.
+        # When each attack continues, the soonest first.
         self._agenda: list[tuple[float, int, Iterator[float], socket.socket]] = []
         self._logged_in_at: float | None = None
 
@@ -267,7 +267,7 @@ def run(
             while (left_s := begun_at + seconds - time.monotonic()) > 0:
                 time.sleep(min(left_s, sample_s))
                 tell(json.dumps(_sample(report, time.monotonic() - begun_at, attacker.open_count)))
-            # On a slow machine a short drill has hardly begun.
+            # On a slow machine a short drill has hardly started by now.
             holds_within(BEGUN_WITHIN_S, lambda: bool(report.acknowledged) and report.hostile.total() > len(ATTACKS))
         finally:
             over.set()

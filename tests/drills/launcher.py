@@ -23,9 +23,9 @@ from app.mongo import blocks
 from app.outbox import repository as outbox
 from local.processes import LOOPBACK
 
-# Who gets letters that leave before the commit.
+# The reader of letters that are sent before the commit.
 TOO_EARLY = "too-early@fincore.example"
-# Long enough for a fault to come between.
+# Long enough for a fault to happen in between.
 UNTIL_COMMIT_S = 0.2
 
 
@@ -67,7 +67,7 @@ def head_outside() -> None:
 
     def find_now(accounts: Collection[ObjectId], session: ClientSession | None = None, **more: Any) -> repository.Found:
         found = find(accounts, session, **more)
-        heads = repository.find_heads(accounts)
+        heads, _ = repository.find_heads_and_time(accounts)
         return replace(found, accounts=[_with_head(account, heads.get(account.id)) for account in found.accounts])
 
     repository.find = find_now

@@ -25,12 +25,12 @@ HOLD_SECONDS = 600
 THINK_S = 0.2
 RETRY_S = 0.25
 KINDS = {"transfer", "hold", "capture", "batch", "open", "decline"}
-# The share of first answers that get lost on their way, so that the client has to ask again.
+# The share of first answers that are lost on their way, so that the client has to repeat the request.
 LOST_ANSWERS = 0.03
 SETTLE_TIMEOUT_S = 60.0
 WARM_UP_TIMEOUT_S = 60.0
 
-# After these a client asks again.
+# After these a client repeats the request.
 PASSING = frozenset({503})
 
 _numbers = itertools.count(1)
@@ -48,7 +48,7 @@ class Wish:
     key: str = ""
     outcome: Answer | None = None
     passing: frozenset[int] = PASSING
-    # How many answers did not come, or told to come back.
+    # How many answers did not come or were a 503.
     unknown: int = 0
     reasons: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
@@ -123,7 +123,7 @@ class Load:
         self.wishes: list[Wish] = []
         # When each outcome became known.
         self.acknowledged_at: list[float] = []
-        # After these answers a client asks again.
+        # After these answers a client repeats the request.
         self.passing = PASSING
         self._keeps_keys = keeps_keys
         # How long a client rests, on average, between two of its wishes.

@@ -28,7 +28,7 @@ class Governor:
                 if now - self._looked_at > LOOK_S:
                     spent_s = sum(map(processor_s, family(os.getpid())))
                     if self._looked_at:
-                        # What was used is paid for by waiting. What was not used is forgotten after a second.
+                        # Time that was used is repaid by waiting. Unused time is forgotten after a second.
                         owed_s = max(0.0, spent_s - self._spent_s) / self._share
                         self._free_at = max(self._free_at, now - 1.0) + owed_s
                     self._looked_at, self._spent_s = now, spent_s

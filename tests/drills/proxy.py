@@ -14,7 +14,7 @@ from local.processes import LOOPBACK, free_port
 CHUNK_BYTES = 65_536
 COMMIT = b"commitTransaction"
 
-# Says what to do with what a client sends: "pass" it on, "cut" the connection, "half" pass it on and take no answer, or
+# What happens to data from a client: "pass" it on, "cut" the connection, pass it on and drop the answer ("half"), or
 # "hold" it for HOLD_S.
 Rule = Callable[[bytes], str]
 HOLD_S = 3.0
@@ -112,7 +112,7 @@ class Proxy:
                     continue
                 match self.rule(data):
                     case "cut":
-                        # The server carries out what it got; the client never hears of it.
+                        # The server carries out the request; the client gets no answer.
                         server.sendall(data)
                         return
                     case "half":

@@ -21,11 +21,11 @@ from tests.drills.house import House, open_house
 from tests.drills.load import Load
 
 SERVICE_TIMEOUT_S = 60.0
-# How long the load goes on when the bank serves again.
+# How long the load continues after the bank serves again.
 AFTERWARDS_S = 2.0
 JITTER_S = 0.5
 MAIL_TIMEOUT_S = 90.0
-# Fewer requests where each makes letters.
+# Fewer requests if each makes letters.
 THINK_S, THINK_WITH_MAIL_S = 0.15, 0.4
 
 
@@ -102,7 +102,7 @@ def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: 
     unknown_before = load.unknown + house.client.unanswered
     load.passing = drill.passing
     with load:
-        # The load has just been given some answers. The fault must meet blocks in any state.
+        # The load has just got some answers. The fault must meet blocks in any state.
         time.sleep(random.uniform(0.0, JITTER_S))
         struck_at = time.monotonic()
         drill.strike(house, scale)
@@ -138,7 +138,7 @@ def close(house: House, load: Load, result: Result, *, mails: bool) -> None:
     if not mails:
         return
     with house.database() as database:
-        # What a server refused for now is due again later; the drill does not wait for that.
+        # Letters that a server refused for now are due again later; the drill does not wait for that.
         database.outbox.update_many({"state": "PENDING"}, {"$min": {"next_attempt_at": datetime.now(UTC)}})
         holds_within(MAIL_TIMEOUT_S, lambda: database.outbox.find_one({"state": "PENDING"}) is None)
     judge_letters(house, load, result)

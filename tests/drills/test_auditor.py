@@ -1,4 +1,4 @@
-"""The auditor of the drills sees what it is there to see: each test takes something away or adds it."""
+"""The auditor of the drills notices faults: each test removes or adds something."""
 
 from collections.abc import Callable
 

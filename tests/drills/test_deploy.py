@@ -1,4 +1,4 @@
-"""A deploy without a pause, under load: this release and one that comes after it serve one bank side by side.
+"""A deploy without a pause, under load: this release and the next serve one bank side by side.
 
 The next release is a copy of this one whose schema has one more version, with an index and two migrations. So what is
 rehearsed is the way from one schema to another. What the first release in particular does beside this one needs its
@@ -67,7 +67,7 @@ def test_a_deploy_loses_no_request(tmp_path: Path) -> None:
                 new.start()
                 house.client.call(house.server.port, new.port)
                 assert load.sees_every_kind()
-                # As a proxy does it: no more requests for the old one, and then SIGTERM.
+                # Like a proxy: no more requests for the old one, and then SIGTERM.
                 house.client.call(new.port)
                 house.server.stop()
                 finished = new.flask("db", "finish", uri=admin_uri)

@@ -25,14 +25,14 @@ SHORT = 0.2
 CLIENTS = 8
 THINK_S = 0.4
 THINK_WHERE_IT_LASTS_S = 0.8
-# What is broken shows the sooner the more there is to do.
+# The more requests there are, the sooner a broken bank shows.
 THINK_WHERE_BROKEN_S = 0.3
-# How many rounds a broken bank may get through unseen. Mostly it is one.
+# How many rounds a broken bank may pass undetected. Mostly it is none or one.
 ROUNDS_MAX = 6
 OF_THREE_MEMBERS, OF_ONE_MEMBER, _ = TOGETHER
 DISK_FULL = DRILLS["disk-full"]
 LASTING = ("wire", "smtp", "clock", "reloaded")
-# Faults of one kind, after which nothing has to be started again, share a round.
+# Faults of one kind that need no restart share a round.
 OF_ONE_KIND = ("wire", "smtp", "clock")
 IN_ONE_ROUND = [[name for name in OF_ONE_MEMBER if name.startswith(kind)] for kind in OF_ONE_KIND] + [
     [name] for name in OF_ONE_MEMBER if not name.startswith(OF_ONE_KIND)

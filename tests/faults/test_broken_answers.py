@@ -1,4 +1,4 @@
-"""The database goes while a long answer is on its way: its client can tell that it is not whole."""
+"""The database goes away during a long answer: the client can tell that the answer is incomplete."""
 
 import http.client
 import os

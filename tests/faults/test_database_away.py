@@ -1,4 +1,4 @@
-"""A database that is stopped or hangs: a quick and honest 503, and a recovery that needs nobody's help."""
+"""A database that is stopped or hangs: a quick and honest 503, and an automatic recovery."""
 
 import os
 import signal

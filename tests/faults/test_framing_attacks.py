@@ -1,4 +1,4 @@
-"""What attackers send to have one message end in two places, and what each gets: RFC 9112's faults of framing."""
+"""Attacks that make a message end in two places, by breaking the framing rules of RFC 9112."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One document tells all readers of a block: whatever happens on the way, each of them is told, and once."""
+"""One document is for all readers of a block: whatever happens on the way, each gets each message, once."""
 
 from datetime import UTC, datetime, timedelta
 

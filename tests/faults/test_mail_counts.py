@@ -1,4 +1,4 @@
-"""What becomes of letters is counted, for those who watch over the bank."""
+"""The outcomes of letters are counted, for monitoring."""
 
 from flask import Flask
 from pymongo.database import Database

@@ -1,4 +1,4 @@
-"""Mail while processes die and servers come and go: all of it arrives, and once."""
+"""Mail while processes die and servers come and go: every letter arrives, once."""
 
 import os
 import signal

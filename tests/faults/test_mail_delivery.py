@@ -167,7 +167,7 @@ def test_the_longest_texts_fit_the_lines_of_smtp(
     ]  # fmt: skip
 
 
-def test_an_address_that_the_server_can_not_write_to_holds_up_nobody(
+def test_an_address_that_the_server_cannot_write_to_holds_up_nobody(
     mail_app: Flask, database: Database[Document]
 ) -> None:
     _, other = fill(database, 2)
@@ -296,7 +296,7 @@ def test_a_server_that_hangs_in_mid_message_is_given_up_soon(
     assert database.outbox.count_documents({"state": "PENDING", "attempts": 1}) == 1
 
 
-def test_a_letter_that_can_not_be_written_holds_up_nobody(
+def test_a_letter_that_cannot_be_written_holds_up_nobody(
     mail_app: Flask, database: Database[Document], server: SmtpServer
 ) -> None:
     fill(database, 5)

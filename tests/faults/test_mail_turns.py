@@ -1,4 +1,4 @@
-"""Mail takes turns: nobody's delays another's, nothing goes wrong with more than itself, and no reader is flooded."""
+"""Mail takes turns: no reader delays another, a fault affects only its own letter, and no reader is flooded."""
 
 import html
 import socket

@@ -1,4 +1,4 @@
-"""Nobody waits for somebody else's client: loads of clients, and what all others notice of them."""
+"""Nobody waits for somebody else's client: many bad clients, and what the others notice."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""The attack on kept connections behind real proxies, set as carelessly as a server must bear: nginx and HAProxy."""
+"""The attack on kept connections behind real proxies with careless settings: nginx and HAProxy."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""A reload (SIGHUP) serves the release that lies on the disk by then, all of it, and loses no request meanwhile."""
+"""A reload (SIGHUP) serves the release that is on the disk by then, completely, and loses no request."""
 
 import http.client
 import os

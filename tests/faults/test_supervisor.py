@@ -1,4 +1,4 @@
-"""`make run`: what it starts it stops, however it ends, and it says why when it cannot start."""
+"""`make run`: it stops everything that it started, however it ends, and says why when it cannot start."""
 
 import contextlib
 import http.client
@@ -322,7 +322,7 @@ def test_the_process_that_has_the_data_directory_is_named(running: Run, launch: 
     assert holds_within(START_TIMEOUT_S, lambda: running.readiness() == 200)
 
 
-def test_a_data_directory_that_can_not_be_written_is_named(launch: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_data_directory_that_cannot_be_written_is_named(launch: Callable[..., Run], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     run = launch(DATA_DIR=str(tmp_path / "file" / "var"))

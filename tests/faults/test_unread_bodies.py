@@ -1,4 +1,4 @@
-"""Refusals that leave a body unread: their client learns of them, and loses no request behind them."""
+"""Refusals that leave a body unread: the client sees them, and loses no later request."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A link in each letter that can be turned off does so without logging in, and nothing else."""
+"""A letter's link turns letters off without logging in, and does nothing else."""
 
 import base64
 import re

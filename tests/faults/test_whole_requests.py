@@ -1,4 +1,4 @@
-"""Only whole requests: what is cut off by its client or by time is never carried out, and nothing behind it is read."""
+"""Only whole requests: one that its client or a timeout cuts off is never carried out, nor anything after it."""
 
 import json
 import socket

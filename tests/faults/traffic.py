@@ -23,13 +23,14 @@ from tests.server import running_server, workers_of
 CLIENTS = 16
 CUSTOMERS = 8
 FUNDS = 1_000_000
-# On average, between two transfers of a client: some blocks are on their way at any moment, and a processor is left.
+# The average pause between two transfers of a client. At any moment some blocks are on their way, and a processor is
+# free.
 THINK_S = 0.03
 # Enough for the blocks of two processes to be on their way when the fault strikes.
 WARM_UP_TRANSFERS = 100
 WARM_UP_TIMEOUT_S = 60.0
 RECOVERY_TIMEOUT_S = 90.0
-# After these a client does not know what became of its request.
+# After these a client does not know whether its request took effect.
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 

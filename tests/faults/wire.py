@@ -86,7 +86,7 @@ def program(name: str) -> str:
     """Return where a proxy is, or skip the test."""
     found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if found is None:
-        # The one thing here that the project does not bring along; it must not look as if it had been tried.
+        # The project does not install this program. Without it, the test must not look as if it had run.
         pytest.skip(f"{name} is NOT INSTALLED, so nothing was tried behind it: apt-get install {name}")
     return found
 

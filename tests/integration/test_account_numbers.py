@@ -1,4 +1,4 @@
-"""Account numbers in the database: sealed, given to the accounts of before, and found without a round trip more."""
+"""Account numbers in the database: sealed, given to older accounts, and found without another round trip."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

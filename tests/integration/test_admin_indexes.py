@@ -1,4 +1,4 @@
-"""What keeps the lists of administrators cheap and the audit log honest: indexes, and the application's role."""
+"""The indexes that keep administrators' lists cheap, and the rights that keep the audit log honest."""
 
 from datetime import UTC, datetime
 from typing import Any

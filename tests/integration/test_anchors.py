@@ -1,4 +1,4 @@
-"""`flask ledger anchor` and `flask ledger verify --anchor`: what a sound ledger does not show any more."""
+"""`flask ledger anchor` and `flask ledger verify --anchor`: faults that a consistent ledger hides."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every benchmark still works: each is run for a moment. What it measures then means nothing."""
+"""Every benchmark still works: each runs for a moment. The figures mean nothing then."""
 
 import os
 import subprocess

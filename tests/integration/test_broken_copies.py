@@ -1,4 +1,4 @@
-"""Copies that are not whole are refused, and databases that are not empty. Faults of the ledger are named in a copy."""
+"""Damaged copies and databases that are not empty are refused. Faults of the ledger are named in a copy."""
 
 import gzip
 import json

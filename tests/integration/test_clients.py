@@ -1,4 +1,4 @@
-"""The tests' own client keeps connections only for as long as the server surely does, however slow the machine is."""
+"""The tests' own client keeps connections only for as long as the server surely does, even on a slow machine."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The operator's commands where they cannot do their work: one line that says why, and exit code 3."""
+"""The operator's commands when they cannot work: one line that says why, and exit code 3."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""The operator's commands: what they do, what they print, how they end, and what the audit log keeps of them."""
+"""The operator's commands: what they do and print, their exit codes, and their audit records."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is offered for production holds together: the image, the composition, the units and the proxy."""
+"""The files for production agree with each other: the image, the composition, the units and the proxy."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The API's description satisfies the linters that its readers use, without an error or a warning."""
+"""The API's description passes the linters that its readers use, without errors or warnings."""
 
 from clients.document import DOCUMENT
 from config import ROOT

@@ -1,4 +1,4 @@
-"""`flask doctor`: what it finds, what it advises, and that it runs where the bank does not."""
+"""`flask doctor`: its findings and its advice, and that it runs even if the bank cannot."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""First pages of histories that share a query are the same pages as each read by itself, and cost no more."""
+"""First pages of histories that share a query are the same as pages that are read alone, and cost no more."""
 
 from collections.abc import Callable
 

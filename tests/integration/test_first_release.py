@@ -1,4 +1,4 @@
-"""A bank that the first release's own code made, after the upgrade: nothing is lost, and everything goes on."""
+"""A bank made by the first release's own code, after the upgrade: nothing is lost, and everything goes on."""
 
 import re
 import time

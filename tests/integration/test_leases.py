@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, over processes."""
+"""Leases: one holder at a time, across processes."""
 
 import multiprocessing
 import time

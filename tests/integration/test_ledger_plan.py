@@ -7,7 +7,7 @@ import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
-from app.ledger.repository import find_heads, find_pipeline, head_pipeline
+from app.ledger.repository import find_funds, find_pipeline, head_pipeline
 from app.mongo import Document
 from tests.people import Bank
 
@@ -82,9 +82,9 @@ def test_what_a_block_meets_is_read_from_indexes_alone(database: Database[Docume
 
 
 @pytest.mark.usefixtures("database")
-def test_heads_are_the_newest_entries(accounts: list[ObjectId]) -> None:
-    heads = find_heads([*accounts, ObjectId()])
+def test_funds_are_those_of_the_newest_entries(accounts: list[ObjectId]) -> None:
+    funds = find_funds([*accounts, ObjectId()])
 
-    found = {account: (head.sequence, head.balance) for account, head in heads.items()}
+    found = {account: (each.sequence, each.balance) for account, each in funds.items()}
     expected = [(TRANSFERS + 1, 1_000 - TRANSFERS), (TRANSFERS, TRANSFERS), (0, 0)]
     assert found == dict(zip(accounts, expected, strict=True))

@@ -1,4 +1,4 @@
-"""What readers see: every kind of letter, in text and in HTML."""
+"""Letters as readers see them: every kind, in text and in HTML."""
 
 import html
 import itertools
@@ -165,7 +165,7 @@ def test_a_digest_leads_to_the_accounts() -> None:
 
 
 @pytest.mark.parametrize("kind", [MessageKind.MONEY_SENT, MessageKind.MONEY_RECEIVED])
-def test_text_of_users_can_not_become_markup(kind: MessageKind) -> None:
+def test_text_of_users_cannot_become_markup(kind: MessageKind) -> None:
     payload = {**MONEY, "description": "<script>alert(1)</script><img src=x>"}
 
     letter = render(kind, payload, reader='"><a href="http://evil.example">Asha</a>')

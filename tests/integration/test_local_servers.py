@@ -1,4 +1,4 @@
-"""The local servers: what they survive, whom they let in, and that they never outlive who started them."""
+"""The local servers: what they survive, whom they let in, and that they never outlive the process that started them."""
 
 import mailbox
 import os

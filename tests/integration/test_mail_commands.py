@@ -1,4 +1,4 @@
-"""What an operator sees and does about mail: `flask mail …`."""
+"""The operator's commands for mail: `flask mail …`."""
 
 import os
 import sys
@@ -164,7 +164,7 @@ def test_retry_revives_one_dead_message_or_all(app: Flask, database: Database[Do
     assert run(app, "retry", "--dead") == "Due again: 0.\n"
 
 
-def test_retry_refuses_what_it_can_not_do(app: Flask, database: Database[Document]) -> None:
+def test_retry_refuses_what_it_cannot_do(app: Flask, database: Database[Document]) -> None:
     message_id = fill(database)
     database.outbox.update_one({"_id": message_id}, {"$set": {"state": "SENT", "sent_at": NOW}})
 

@@ -1,4 +1,4 @@
-"""The Makefile: what its targets hand on, and that two of them at once do not disturb each other."""
+"""The Makefile: what its targets pass on, and that two of them at once do not disturb each other."""
 
 import os
 import shutil

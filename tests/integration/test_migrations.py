@@ -1,4 +1,4 @@
-"""Upgrades: what runs when, who waits for whom, how they go on after a kill, and which programs a database lets in."""
+"""Upgrades: what runs when, who waits for whom, how they continue after a kill, which programs a database admits."""
 
 import subprocess
 import sys

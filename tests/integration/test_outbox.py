@@ -1,4 +1,4 @@
-"""The outbox: written with what it tells of, or not at all, and leased to one deliverer at a time."""
+"""The outbox: written together with the event or not at all, and leased to one deliverer at a time."""
 
 import threading
 from collections.abc import Sequence

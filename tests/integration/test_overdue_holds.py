@@ -1,4 +1,4 @@
-"""Holds whose time is over stand in nobody's way: not in a debit's, not in a close's, and not in other people's."""
+"""Overdue holds block nobody: no debit, no close, and no other people's postings."""
 
 import time
 from collections import deque

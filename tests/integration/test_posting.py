@@ -1,4 +1,4 @@
-"""Group commit on a real database: callers share blocks, and nobody's trouble is anybody else's."""
+"""Group commit on a real database: callers share blocks, and no caller's fault affects another."""
 
 import ctypes
 import threading
@@ -86,7 +86,7 @@ def test_a_refused_command_does_not_fail_its_batch(branch: Branch) -> None:
     assert branch.recorded(poor) == 20
 
 
-def test_a_command_that_the_database_can_not_take_does_not_fail_its_batch(branch: Branch) -> None:
+def test_a_command_that_the_database_cannot_take_does_not_fail_its_batch(branch: Branch) -> None:
     payer, payee = branch.customer(100), branch.customer()
     group = process()
     poison = payer.pay(payee, description="\ud800")

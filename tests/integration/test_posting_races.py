@@ -1,4 +1,4 @@
-"""Processes that post at the same moment. Each `process()` stands for one: they meet in the database only."""
+"""Processes that post at the same moment. Each `process()` stands for one: they meet only in the database."""
 
 from contextlib import ExitStack
 from functools import partial

@@ -1,4 +1,4 @@
-"""How the database answers the reads: by its own profile, from an index, at the same cost however much there is."""
+"""How the database answers reads: by its own profile, from an index, at the same cost however much there is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

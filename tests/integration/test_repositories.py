@@ -1,5 +1,5 @@
 """Repositories that need no session: the same tests on mongomock, which is fast, and on the real server, so that the
-fake can not drift unnoticed. Uniqueness, collation and atomic blocks are the real server's alone."""
+fake cannot drift unnoticed. Uniqueness, collation and atomic blocks are the real server's alone."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A transaction is reversed once: whoever races, whatever its record says, and while both releases run."""
+"""A transaction is reversed once: under races, whatever its record says, and while both releases run."""
 
 from collections.abc import Iterator
 

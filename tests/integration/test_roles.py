@@ -1,4 +1,4 @@
-"""What the application's own credentials can do to the ledger: add to it and read it, never change it."""
+"""The rights of the application's own user: it can add to the ledger and read it, but never change it."""
 
 from collections.abc import Callable
 

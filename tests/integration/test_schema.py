@@ -1,4 +1,4 @@
-"""The database's shape: what it refuses by itself, how it is made, and what is said where it is not."""
+"""The database's shape: what it refuses by itself, how it is made, and the error if it is missing."""
 
 import subprocess
 from collections.abc import Iterator
@@ -280,7 +280,7 @@ def test_credentials_without_the_role_are_told_which_to_give(mongo_uri: str) -> 
         check_database(mongo_uri.replace("/fincore?", "/fincore_other?authSource=fincore&"), timeout_ms=TIMEOUT_MS)
 
 
-def test_a_server_that_can_not_be_reached_is_told_apart() -> None:
+def test_a_server_that_cannot_be_reached_is_told_apart() -> None:
     with pytest.raises(ConnectionFailure):
         check_database("mongodb://127.0.0.1:9/fincore?replicaSet=rs0", timeout_ms=200)
 

@@ -1,4 +1,4 @@
-"""TLS is done by a proxy in front: the server does not start as if it could do it."""
+"""A proxy in front does TLS: the server refuses to start with TLS settings."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a request reads comes with the check of its token: in one query, for this request alone, as it is now."""
+"""The first reads of a request come with the check of its token: in one query, for this request only, and current."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry, as a collector gets them: what belongs to what, and nothing that was sent."""
+"""Traces for OpenTelemetry, as a collector gets them: which span belongs to which, and no data from clients."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`flask ledger verify`: the command, one account, and a bank that goes on meanwhile."""
+"""`flask ledger verify`: the command, a single account, and a bank that goes on meanwhile."""
 
 import json
 import threading

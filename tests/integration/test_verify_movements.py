@@ -1,4 +1,4 @@
-"""What `flask ledger verify` makes of holds, reversals and changes of status."""
+"""`flask ledger verify` on holds, reversals and changes of status."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whose an account is, what a record says and what a key was spent on: changed behind the bank's back, and found."""
+"""Owners of accounts, records and uses of keys that somebody changed in the database: verify finds them."""
 
 from dataclasses import replace
 from datetime import timedelta

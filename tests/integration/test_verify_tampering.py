@@ -1,4 +1,4 @@
-"""What `flask ledger verify` finds in a ledger that somebody has changed."""
+"""The faults that `flask ledger verify` finds in a ledger that somebody has changed."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

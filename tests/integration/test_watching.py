@@ -1,4 +1,4 @@
-"""What operators are given to watch the bank with: alerts, a dashboard, and lines in the log."""
+"""The means to monitor the bank: alerts, a dashboard, and lines in the log."""
 
 import json
 import re

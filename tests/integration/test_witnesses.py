@@ -1,4 +1,4 @@
-"""Who writes in a block what follows from it: if one of them fails, nothing of the block happened."""
+"""The witnesses of a block: if one of them fails, nothing of the block happened."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -91,12 +91,12 @@ def _mapped(body: Any) -> Any:
 
 @schemathesis.hook
 def before_call(context: Any, case: Case, kwargs: dict[str, Any]) -> None:
-    """Let most valid requests keep the rules that their schema can not tell them, too."""
+    """Let most valid requests keep the rules that their schema cannot tell them, too."""
     if not _is_valid(case):
         return
     for part in ("query", "body"):
         given = getattr(case, part)
-        # Schemathesis judges a case anew when a part is assigned, so only what differs is.
+        # Schemathesis judges a case again when a part is assigned, so only changed parts are assigned.
         if (checked := _with_check_digits(given)) != given:
             setattr(case, part, checked)
     if not isinstance(case.body, dict):

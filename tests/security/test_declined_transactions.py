@@ -1,4 +1,4 @@
-"""A declined transaction is between its initiator and the bank. Ids are counted up, so knowing one opens nothing."""
+"""Only its initiator and the bank see a declined transaction. Ids can be guessed, so knowing one opens nothing."""
 
 import pytest
 from bson import ObjectId

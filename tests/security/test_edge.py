@@ -1,4 +1,4 @@
-"""What the bank tells browsers, whose word it takes on who is asking, and what it does not let in."""
+"""Headers for browsers, which proxies are trusted about the client's address, and requests that are refused early."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Wrong passwords: they get slow, and nobody is locked out of what is theirs by them."""
+"""Wrong passwords: guessing becomes slow, and nobody locks an owner out by it."""
 
 import statistics
 import time
@@ -132,7 +132,7 @@ def test_guesses_from_everywhere_delay_only_who_was_never_seen(
     assert log_in(edge, email, PASSWORD, "192.0.2.1").status == 200
 
 
-def test_a_session_can_not_guess_its_users_password_for_ever(make_edge: MakeEdge, bank: Bank) -> None:
+def test_a_session_cannot_guess_its_users_password_for_ever(make_edge: MakeEdge, bank: Bank) -> None:
     person = bank.register()
     caller = make_edge().caller(OWNER, person.token)
     change = {"currentPassword": WRONG, "newPassword": "another long enough one"}
@@ -147,7 +147,7 @@ def test_guessing_at_many_accounts_from_one_address_gets_slow_there_alone(make_e
     assert log_in(edge, email, PASSWORD, OWNER).status == 200
 
 
-def test_one_address_can_not_pass_for_many_by_a_header(make_edge: MakeEdge, bank: Bank) -> None:
+def test_one_address_cannot_pass_for_many_by_a_header(make_edge: MakeEdge, bank: Bank) -> None:
     edge = make_edge(trusted_proxies=(), ratelimit_auth="1000/minute")
     codes = {
         log_in(edge, f"nobody-{n}@fincore.example", address=f"203.0.113.{n}").code

@@ -1,4 +1,4 @@
-"""Secrets that give way to new ones: what the former ones signed stays good, and they sign nothing more."""
+"""Secrets that are replaced: what the former ones signed stays valid, and they sign nothing more."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Thousands of generated calls, well-formed and not, against a real server, from the document it publishes.
+"""Thousands of generated calls, valid and invalid, against a real server, from its own description.
 
 Whatever is sent: no 5xx, and each answer is one that the document describes by
 status, content type, headers and schema.

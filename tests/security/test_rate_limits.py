@@ -1,4 +1,4 @@
-"""Request limits: shared by all processes, told in headers, and never hit by who behaves."""
+"""Request limits: shared by all processes, announced in headers, and never hit by ordinary use."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""`recordHash` seals what a record says, and tells nobody who sees an entry what the record hides from them."""
+"""`recordHash` seals a record, and does not reveal what the record hides from those who see an entry."""
 
 import hashlib
 import json

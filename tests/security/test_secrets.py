@@ -1,4 +1,4 @@
-"""Where secrets must not turn up: logs, crash reports, answers, and the API's description."""
+"""Places where secrets must not appear: logs, crash reports, answers, and the API's description."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_the_log_of_every_turn_of_a_session_and_of_a_crash_holds_no_secret(
         assert secrets_in(refusal.content.decode(), *shown) == []
 
 
-def test_a_client_can_not_write_lines_into_the_log(
+def test_a_client_cannot_write_lines_into_the_log(
     mongo_uri: str, database: Database[Document], capfd: pytest.CaptureFixture[str]
 ) -> None:
     with running_server(mongo_uri, WEB_CONCURRENCY="1", LOG_LEVEL="DEBUG") as port:

@@ -1,4 +1,4 @@
-"""Which URLs webhooks may have, and which addresses they reach: a table of hostile ones."""
+"""Which URLs webhooks may have, and which addresses they may reach: a table of hostile ones."""
 
 import socket
 import ssl

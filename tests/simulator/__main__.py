@@ -11,7 +11,7 @@ TRACE_LINES = 60
 
 def main() -> None:
     arguments = _arguments()
-    # Some sets are gone through on the way, and their order depends on this.
+    # The order of some sets depends on this.
     if os.environ.get("PYTHONHASHSEED") != "0":
         again = [sys.executable, "-m", "tests.simulator", *sys.argv[1:]]
         os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 (this program)

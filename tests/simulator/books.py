@@ -35,7 +35,7 @@ class Book:
         self._sequence = -1
         self._hash = bytes(32)
         self._at = account["created_at"]
-        # For each entry: the commit that brought it, what was available then, and whether the account was not ACTIVE.
+        # For each entry: its commit, what was available then, and whether the account was not ACTIVE.
         self._commits: list[int] = []
         self._available: list[int] = []
         self._idle: list[bool] = []

@@ -56,7 +56,7 @@ def head_outside() -> None:
 
     def find(accounts: Collection[ObjectId], session: ClientSession | None = None, **more: Any) -> repository.Found:
         found = _find(accounts, session, **more)
-        heads = repository.find_heads(accounts)
+        heads, _ = repository.find_heads_and_time(accounts)
         return changed(found, accounts=[_with_head(account, heads[account.id]) for account in found.accounts])
 
     replace(repository, find=find)

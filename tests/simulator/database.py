@@ -107,7 +107,7 @@ class ScriptedDatabase:
 
     def abort(self, block: Block) -> None:
         self._let_others_run("abort", in_flight=lambda: self.server.abort(block))
-        # The driver ignores what becomes of an abort, so a lost one leaves an open block behind.
+        # The driver ignores the result of an abort, so a lost one leaves an open block behind.
         if not self.schedule.happens(self.faults.lost):
             self.server.abort(block)
 
@@ -285,7 +285,7 @@ class _Collection:
         except DuplicateKeyError:
             raise
         except PyMongoError as error:
-            # Outside a block the server itself tries again after a conflict, so a client hears of no transient error.
+            # Outside a block the server itself tries again after a conflict, so clients see no transient error.
             raise AutoReconnect(str(error)) from error
 
     def _write(self, what: str, session: ScriptedSession | None, act: Callable[[Block], None]) -> None:

@@ -10,7 +10,7 @@ class Faults:
 
     # The connection is lost before the server acts.
     lost: float = 0.0
-    # There is no answer until the client's time is over.
+    # There is no answer before the client's time-out.
     hang: float = 0.0
     # The server ends the block: a write conflict, an election.
     transient: float = 0.0
@@ -22,7 +22,7 @@ class Faults:
     failover: float = 0.0
     # An answer of the bank does not reach its client.
     lost_answer: float = 0.0
-    # A request arrives once more, much later.
+    # A request arrives a second time, much later.
     duplicate: float = 0.0
     # A host's clock is off by more than the bank bears (when a process starts).
     wrong_clock: float = 0.0

@@ -23,7 +23,7 @@ STATUS_CHANGES = {
     ("PENDING", "REVERSED"),
 }
 SETTLEMENTS = {"COMPLETED": "CAPTURE", "REVERSED": "CAPTURE", "VOIDED": "VOID"}
-# What keys are spent on other than a transaction of their own.
+# The kinds of records on which a key is spent without a transaction of its own.
 KEY_USES = {"CAPTURE", "VOID", "BATCH", "ACCOUNT"}
 ITEM_SEPARATOR = "\x1f"
 
@@ -88,7 +88,7 @@ class Judge:
         key = (request.user, request.key)
         spent = self.spent.get(key)
         if answer.refusal is not None and answer.transaction is None and spent is None:
-            # It left no trace, and the key is not spent.
+            # The refusal left no trace, and the key is not spent.
             return
         insist(spent is not None, "told of an outcome that is not recorded", request, answer)
         assert spent is not None
@@ -256,7 +256,7 @@ class Judge:
         """Insist that letters and audit records are committed with what they tell of."""
         told = {id_ for letter in new["outbox"] for id_ in _ids_in(letter)}
         moved = {id_ for id_, record in records.items() if record["kind"] not in KEY_USES}
-        # A treasury, which has no owner, hears of nothing, and nobody else hears of its declines.
+        # A treasury has no owner to be told anything, and nobody else is told about its declines.
         untold = {
             id_
             for id_ in moved

@@ -13,7 +13,7 @@ from app.ledger.fingerprints import fingerprint
 from app.ledger.records import AccountStatus, TransactionKind, item_key, treasury_id
 
 STAFF = ObjectId("c" * 24)
-# A salt need not be random where nobody guesses.
+# Nobody guesses here, so the salt need not be random.
 SALT = b"s" * 16
 STAFF_ROLES = frozenset({"SYSTEM"})
 ITEMS_MAX = 5
@@ -121,7 +121,7 @@ class Wishes:
         self._users = users
         self._currencies = currencies
         self._made = 0
-        # What clients have heard of: (account, owner, currency), (hold, payer, payee), and other transactions.
+        # What clients know: (account, owner, currency), (hold, payer, payee), and other transactions.
         self.accounts: list[tuple[ObjectId, ObjectId, str]] = []
         self.holds: list[tuple[ObjectId, ObjectId, ObjectId]] = []
         self.moved: list[ObjectId] = []

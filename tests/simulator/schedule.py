@@ -143,7 +143,7 @@ class Schedule:
             raise GreenletExit
 
     def _set_alarm(self, task: Task, seconds: float) -> None:
-        # Ties go to who came first, so no two tasks are ever compared.
+        # The first one wins a tie, so no two tasks are ever compared.
         self._alarm_number += 1
         heapq.heappush(self._alarms, (self.now_us + int(seconds * 1_000_000), self._alarm_number, task.waits, task))
 

@@ -19,7 +19,7 @@ from tests.simulator.schedule import Schedule
 
 TRANSIENT = "TransientTransactionError"
 UNKNOWN_COMMIT = "UnknownTransactionCommitResult"
-# As `transactionLifetimeLimitSeconds` of `make run`.
+# Like `transactionLifetimeLimitSeconds` of `make run`.
 BLOCK_LIFETIME_US = 8_000_000
 
 # `_id` is unique everywhere.

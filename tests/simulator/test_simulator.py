@@ -1,4 +1,4 @@
-"""A few seeds of the simulator. The laws hold, a seed repeats to the byte, and a broken bank is found out."""
+"""A few seeds of the simulator. The laws hold, a seed repeats exactly, and a broken bank is detected."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ import pytest
 
 from config import ROOT
 
-# Any seed does. These have every kind of fault between them.
+# Any seed would do. Together these have every kind of fault.
 SEED, SEEDS, STEPS = 41, 4, 1_200
-# How many seeds a broken bank may get through unseen. Most breakages show in the first.
+# How many seeds a broken bank may pass undetected. Most breakages show in the first.
 SEEDS_MAX = 80
 
 

@@ -1,4 +1,4 @@
-"""Which media type a client would rather have."""
+"""Which media type a client prefers."""
 
 import time
 

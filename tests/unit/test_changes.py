@@ -1,4 +1,4 @@
-"""What would break the clients of the last release is found, and is nothing that nobody decided."""
+"""Changes that would break clients of the last release are found, and each of them was decided."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Compiled schemas do what marshmallow does: the same results, the same refusals, for every schema that there is."""
+"""Compiled schemas do the same as marshmallow: equal results and equal refusals, for every schema."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Settings: read once, typed, and refused by name when they are unfit."""
+"""Settings: read once, typed, and refused by name if they are invalid."""
 
 import os
 import re
@@ -165,7 +165,7 @@ def test_what_is_needed_is_missing_when_it_is_blank(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("content", [b"LOG_LEVEL=\xff\n", None], ids=["not UTF-8", "a directory"])
-def test_a_file_of_settings_that_can_not_be_read_is_named(
+def test_a_file_of_settings_that_cannot_be_read_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
 ) -> None:
     file = tmp_path / "settings.env"
@@ -200,7 +200,7 @@ def test_the_server_listens_on_this_machine_only_unless_told_otherwise() -> None
     ("name", "value"),
     [("PORT", "65536"), ("PORT", "-1"), ("PORT", "http"), ("WEB_CONCURRENCY", "0"), ("THREADS", "0")],
 )
-def test_a_server_that_can_not_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_server_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigError, match=name):

@@ -1,4 +1,4 @@
-"""The documentation holds together: every link leads somewhere, and the index names every document."""
+"""The documentation is consistent: every link leads somewhere, and the index names every document."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lines in a document: whoever draws, and whatever is drawn, the file can be read."""
+"""Lines in a document: whatever is drawn, the file can be read."""
 
 import io
 

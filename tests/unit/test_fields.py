@@ -1,4 +1,4 @@
-"""Fields: how ids, amounts, times and texts come in and go out."""
+"""Fields: how ids, amounts, times and texts are read and written."""
 
 import copy
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""Where a message ends, whatever pieces it comes in; and how long a client may take."""
+"""Where a message ends, however it is cut into pieces, and how long a client may take."""
 
 import socket
 from typing import Any

@@ -1,4 +1,4 @@
-"""Group commit without a database: who leads, who is refused, and what happens to callers that are torn away."""
+"""Group commit without a database: who leads, who is refused, and what happens to callers that are interrupted."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Heavy work has its share: so much at a time, so much waiting, two of one user, and the rest is sent away at once."""
+"""Limits of heavy work: how much runs, how much waits, two pieces for each user, and the rest is refused at once."""
 
 import threading
 import time

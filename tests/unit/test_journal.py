@@ -68,7 +68,7 @@ def test_an_account_can_be_emptied_and_not_overdrawn(books: Books) -> None:
     assert books.balance(payer) == 0
 
 
-def test_money_set_aside_can_not_be_spent(books: Books) -> None:
+def test_money_set_aside_cannot_be_spent(books: Books) -> None:
     payer, payee = books.open(ASHA, funds=100), books.open(BINA)
     books.must(hold(ASHA, payer, payee, 80))
 

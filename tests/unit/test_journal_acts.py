@@ -1,4 +1,4 @@
-"""The rules of what the bank does: reversals, and changes of an account's status, one example each."""
+"""The rules of the bank's own acts: reversals, and changes of an account's status, one example each."""
 
 import pytest
 from bson import ObjectId

@@ -44,7 +44,7 @@ def test_the_record_of_a_hold_is_pending_until_it_expires(held: Held) -> None:
     assert held.hold.expires_at == AT + timedelta(hours=1)
 
 
-def test_what_is_held_can_not_be_held_again(held: Held) -> None:
+def test_what_is_held_cannot_be_held_again(held: Held) -> None:
     assert code_of(held.books.post(hold(ASHA, held.payer, held.payee, 21))) == "insufficient_funds"
     assert code_of(held.books.post(hold(ASHA, held.payer, held.payee, 20))) is None
 

@@ -1,4 +1,4 @@
-"""Any sequence of commands, whoever asks and whenever, keeps the laws of money. `Books` checks them at every step."""
+"""Any sequence of commands keeps the laws of money. `Books` checks them at every step."""
 
 import struct
 from dataclasses import dataclass, replace

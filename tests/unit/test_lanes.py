@@ -1,4 +1,4 @@
-"""Who gets the next thread: everybody their share, and nobody a place in an endless queue."""
+"""Which request gets the next thread: each kind has its share, and no queue is endless."""
 
 from collections import Counter
 

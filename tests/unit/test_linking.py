@@ -1,4 +1,4 @@
-"""Modules of the page joined into few files: the same modules, each once, and shown by a browser's tools as written."""
+"""Modules of the page joined into a few files: the same modules, each once, and readable in a browser's tools."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A list shows each transaction straight from its document, just as it shows one that was read by itself."""
+"""A list shows each transaction straight from its document, exactly like one that is read alone."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What becomes of a message by its reader's choice, and when digests go."""
+"""What happens to a message by its reader's choice, and when digests go."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

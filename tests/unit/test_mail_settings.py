@@ -1,4 +1,4 @@
-"""How mail leaves: the original's two names, and settings that can not work."""
+"""How mail is sent: the original's two variables, and settings that cannot work."""
 
 import os
 
@@ -77,7 +77,7 @@ def test_the_password_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatc
         ({"MAIL_DEFAULT_SENDER": "nobody"}, "MAIL_DEFAULT_SENDER"),
     ],
 )
-def test_settings_that_can_not_work_are_named_and_do_not_raise(
+def test_settings_that_cannot_work_are_named_and_do_not_raise(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], named: str
 ) -> None:
     problem = load(monkeypatch, **environment).problem

@@ -1,4 +1,4 @@
-"""Who is told what of a decision, and what a message never holds."""
+"""Who gets which message about a decision, and what a message never contains."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The page's modules that need no browser: reading and writing amounts, account numbers, files of payments."""
+"""The page's modules that need no browser: reading and writing amounts, account numbers, payment files."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Secrets and data in a place where others may have been first: looked at, never followed, refused in one line."""
+"""Secrets and data in a place where others may have written first: checked, links not followed, refused in one line."""
 
 import os
 from collections.abc import Callable

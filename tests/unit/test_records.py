@@ -130,7 +130,7 @@ def test_a_record_with_a_value_of_a_wrong_type_has_no_hash(wrong: Any) -> None:
         replace(TRANSACTION, **{name: wrong}).record_hash()
 
 
-def test_records_can_not_be_changed() -> None:
+def test_records_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         ENTRY.amount = 1  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):

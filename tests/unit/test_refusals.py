@@ -1,4 +1,4 @@
-"""What is said of a crowd that is refused: enough to see it, and not a line for each."""
+"""The log about a crowd that is refused: enough to notice it, and not a line for each request."""
 
 from http import HTTPStatus
 from typing import Any

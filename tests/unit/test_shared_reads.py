@@ -1,4 +1,4 @@
-"""Shared reads: one query for all who ask at the same time, and nobody sees less than was there when they asked."""
+"""Shared reads: one query for all callers of a moment, and nobody misses what was there when they asked."""
 
 import threading
 import time

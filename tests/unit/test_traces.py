@@ -1,4 +1,4 @@
-"""Which `traceparent` headers count, as the examples and rules of W3C Trace Context have it."""
+"""Which `traceparent` headers are valid, by the examples and rules of W3C Trace Context."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Turns: processes that met work one after another, whoever waits goes first, and nobody waits long for a stuck one."""
+"""Turns: processes that conflicted work one after another, in order, and nobody waits long for a stuck one."""
 
 import errno
 import fcntl

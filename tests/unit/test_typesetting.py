@@ -1,4 +1,4 @@
-"""Lines of glyphs: nothing is a box, letters join, directions mix, and no line is wider than its column."""
+"""Lines of glyphs: no boxes, joined letters, mixed directions, and no line wider than its column."""
 
 import unicodedata
 

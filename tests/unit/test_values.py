@@ -1,4 +1,4 @@
-"""Dataclasses that are made quickly are what `dataclass` makes, in every other way."""
+"""Dataclasses that are made quickly behave like those that `dataclass` makes, in every other way."""
 
 import inspect
 from dataclasses import FrozenInstanceError, dataclass, replace

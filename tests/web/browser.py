@@ -17,7 +17,7 @@ CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 WHOLE = next(filter(None, map(shutil.which, PROGRAMS[1:])), None)
 ADVICE = "There is no chromium. On Debian or Ubuntu: sudo apt-get install chromium"
 IS_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
-# On a busy machine a page takes its time; what it waits for comes or does not.
+# A busy machine is slow. What a test waits for comes in the end, or never.
 PATIENCE_MS = 30_000
 ARGUMENTS = [
     "--no-sandbox",
@@ -71,7 +71,7 @@ class Faults:
             self.seen.append(f"console: {message.text} {message.location['url']}")
 
     def _on_failure(self, request: Request) -> None:
-        # What a view asked for and no longer needs, because it was left.
+        # Requests of a view that it no longer needs, because the reader left it.
         if request.failure != "net::ERR_ABORTED":
             self.seen.append(f"failed: {request.method} {request.url} {request.failure}")
 

@@ -1,4 +1,4 @@
-"""What else a holder does in the page: holds, many payments at once, statements, and the accounts themselves."""
+"""What else a holder can do in the page: holds, many payments at once, statements, and the accounts themselves."""
 
 from playwright.sync_api import Page, expect
 

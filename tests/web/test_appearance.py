@@ -1,4 +1,4 @@
-"""How the page looks to everybody: on a phone and a wide screen, in both themes, to a screen reader, to the hostile."""
+"""How the page looks on a phone and a wide screen, in both themes, to a screen reader, and with hostile texts."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The page under attack: by foreign sites, addresses, names and files, and by who comes to the browser next."""
+"""The page under attack: by foreign sites, addresses, names and files, and by the next person at the browser."""
 
 import csv
 import json
@@ -107,9 +107,7 @@ def test_after_signing_in_one_stays_at_the_bank(page: Page, asha: tuple[Person, 
     assert told == ["/"] * 8 + ["/pay?to=FC1", "/settings"]
 
 
-def test_an_address_can_not_lead_the_pages_calls_elsewhere(
-    page: Page, faults: Faults, asha: tuple[Person, str]
-) -> None:
+def test_an_address_cannot_lead_the_pages_calls_elsewhere(page: Page, faults: Faults, asha: tuple[Person, str]) -> None:
     sign_in(page, asha[0], "/settings")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

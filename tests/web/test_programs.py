@@ -1,4 +1,4 @@
-"""The inbox and the webhooks of the page: what happened, and which programs are told of it."""
+"""The inbox and the webhooks of the page: what happened, and which programs are told."""
 
 import re
 

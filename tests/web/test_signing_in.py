@@ -1,4 +1,4 @@
-"""Who is signed in: registering, sessions that end, other tabs, other people, and a bank that is away."""
+"""Signing in: registering, sessions that end, other tabs, other people, and a bank that is away."""
 
 import re
 
@@ -231,7 +231,7 @@ def test_the_link_in_the_mail_sets_a_new_password_and_leaves_no_token_in_the_his
 
 def test_a_slow_answer_is_said_while_it_is_waited_for(page: Page, asha: tuple[Person, str]) -> None:
     waiting: list[Route] = []
-    # Before the page sets its first timer, because this clock can not clear those of the browser's own.
+    # Before the page sets its first timer, because this clock cannot clear those of the browser's own.
     page.clock.install()
     sign_in(page, asha[0])
     page.route("**/api/transactions?**", lambda route: waiting.append(route))

@@ -11,6 +11,7 @@ from itertools import islice
 from types import NoneType
 from typing import NamedTuple
 
+import bson
 from bson import ObjectId
 
 from app.clock import milliseconds
@@ -18,7 +19,7 @@ from app.ledger.canonical import CANONICAL_1, CANONICAL_2
 from app.ledger.chain import BALANCE_EFFECT, HASH_VERSION, HELD_EFFECT
 from app.ledger.documents import to_entry
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
-from app.ledger.proof.rows import Row
+from app.ledger.proof.rows import CODEC, EARLIEST, LATEST, form_of
 from app.ledger.records import (
     GENESIS_HASH,
     TRANSITIONS,
@@ -37,10 +38,7 @@ _NEEDS_ACTIVE = (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD)
 _EFFECTS = {
     type_.encode(): (BALANCE_EFFECT.get(type_, 0), HELD_EFFECT.get(type_, 0), type_ in _NEEDS_ACTIVE)
     for type_ in EntryType
-    if type_ is not EntryType.STATUS
 }
-# Of anything else.
-_NO_EFFECT = (0, 0, True)
 # What the hash of an entry is computed from: the hash of the entry before, then its own canonical bytes.
 _LINK_1 = struct.Struct(f">32s{CANONICAL_1.format[1:]}")
 _LINK_2 = struct.Struct(f">32s{CANONICAL_2.format[1:]}")
@@ -76,7 +74,7 @@ class JournalCheck:
         self.held = 0
         self.status: str | None = None
         self._hash = GENESIS_HASH
-        self._at = -(2**63)
+        self._at = EARLIEST
         self._version = 1
         self._overdrawn = False
         # Set after an unreadable entry, because the next one cannot be compared with it.
@@ -98,14 +96,14 @@ class JournalCheck:
             owner = "the bank" if is_treasury else "a user"
             yield self._fault(FaultKind.IDENTITY, None, f"{expected} of {owner}", described(identity))
 
-    def follow(self, entries: Sequence[Row | Document]) -> Iterator[Fault]:
-        """Yield the faults of the next entries, in order."""
+    def follow(self, entries: Sequence[bytes]) -> Iterator[Fault]:
+        """Yield the faults of the next entries, in order. They are BSON."""
         position = self._follow_plain(entries, 0)
         while position < len(entries):
-            yield from self._look_closer(entries[position])
+            yield from self._look_closer(bson.decode(entries[position], CODEC))
             position = self._follow_plain(entries, position + 1)
 
-    def _follow_plain(self, entries: Sequence[Row | Document], begin: int) -> int:
+    def _follow_plain(self, entries: Sequence[bytes], begin: int) -> int:
         """Follow the entries from a position on for as long as they are plainly right; return the position reached.
 
         Almost all entries are, so this loop makes no call that it does not need. `_look_closer` would find no fault in
@@ -118,42 +116,41 @@ class JournalCheck:
         balance, held, version = self.balance, self.held, self._version
         effects, sha256, sealed_1, sealed_2 = _EFFECTS, hashlib.sha256, _LINK_1.pack, _LINK_2.pack
         end = begin
-        for row in islice(entries, begin, None):
-            if type(row) is not Row:
+        for raw in islice(entries, begin, None):
+            form = form_of(raw)
+            if form is None:
                 break
             (
-                _, own_account, next_sequence, type_, amount, next_balance, next_held, transaction, counterparty, text,
-                next_at, previous_hash, hash_, record_hash, _,
-            ) = row  # fmt: skip
-            effect, held_effect, needs_active = effects.get(type_, _NO_EFFECT)
+                own_account, next_sequence, amount, next_balance, next_held, transaction, counterparty, text, next_at,
+                previous_hash, hash_, record_hash,
+            ) = form.unpack(raw)  # fmt: skip
+            effect, held_effect, needs_active = effects[form.type]
             if not (
                 next_sequence == sequence + 1
                 and own_account == account
                 and previous_hash == link
-                and next_at >= at
+                and at <= next_at <= LATEST
                 and amount > 0
                 and next_held >= 0
                 and next_balance == balance + amount * effect
                 and next_held == held + amount * held_effect
                 and (next_balance >= next_held or is_treasury)
                 and (is_active or not needs_active)
-                and effect | held_effect
             ):
                 break
-            if record_hash is not None:
+            if form.version == HASH_VERSION:
                 sealed = sealed_2(
-                    link, HASH_VERSION, account, next_sequence, type_, amount, next_balance, next_held, transaction,
-                    counterparty, next_at, record_hash, text is not None,
-                )  # fmt: skip
+                    link, HASH_VERSION, account, next_sequence, form.type, amount, next_balance, next_held, transaction,
+                    counterparty, next_at, record_hash, form.is_told,
+                ) + text  # fmt: skip
                 version = HASH_VERSION
             elif self._version_due(next_at, version) == 1:
                 sealed = sealed_1(
-                    link, account, next_sequence, type_, amount, next_balance, next_held, transaction, next_at, b""
+                    link, account, next_sequence, form.type, amount, next_balance, next_held, transaction, next_at, b""
                 )
-                text = None
             else:
                 break
-            if sha256(sealed + text if text else sealed).digest() != hash_:
+            if sha256(sealed).digest() != hash_ or not (text.isascii() or _is_utf8(text)):
                 break
             link, sequence, at, balance, held = hash_, next_sequence, next_at, next_balance, next_held
             end += 1
@@ -164,9 +161,8 @@ class JournalCheck:
             self.balance, self.held = balance, held
         return end
 
-    def _look_closer(self, each: Row | Document) -> Iterator[Fault]:
+    def _look_closer(self, document: Document) -> Iterator[Fault]:
         """Follow one entry, and yield its faults."""
-        document = each.document() if isinstance(each, Row) else each
         try:
             entry = to_entry(document)
             at, computed = milliseconds(entry.created_at), entry.computed_hash()
@@ -182,6 +178,9 @@ class JournalCheck:
             self._lost = True
             self._hash = b""
             return
+        if entry.account != self.account:
+            # Of two fields by this name, MongoDB looks for the first.
+            yield self._fault(FaultKind.FORMAT, entry.sequence, "an entry of this account", str(entry.account))
         yield from self._examine(entry, at, computed, sealed)
         self.sequence, self.balance, self.held = entry.sequence, entry.balance, entry.held
         self._hash, self._at, self._version = entry.hash, at, max(self._version, entry.version)
@@ -310,3 +309,11 @@ def _successors(before: str | None) -> str:
 
 def _summary(entry: Entry) -> str:
     return f"{entry.type} {entry.amount}, held {entry.held}, transaction {entry.transaction}"
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -12,21 +12,23 @@ import bson
 from bson import ObjectId
 
 from app.ledger.proof.checks import described
+from app.ledger.proof.completed import Completed, is_its_payers, read_completed
 from app.ledger.proof.faults import Fault, FaultKind, Report
 from app.ledger.proof.legs import transaction_faults
 from app.ledger.proof.plain import COMPARED, is_plainly_right, named_by
 from app.ledger.proof.reading import QUICK, Identities, collection, read_all, read_raw
 from app.ledger.proof.reversals import check_reversals
-from app.ledger.proof.rows import Row
+from app.ledger.proof.rows import CODEC
 from app.ledger.proof.shapes import split
-from app.ledger.proof.slips import Slip, read_slip, slip_of
-from app.ledger.records import KeyUseKind, chosen_key, item_key
+from app.ledger.proof.slips import Slip, slip_of
+from app.ledger.records import ITEM_KEY_SEPARATOR, KeyUseKind, chosen_key, item_key
 from app.mongo import Document, moment
 
 SETTLED_AT_ONCE = 500
 _ID_MIN = ObjectId(bytes(12))
 # Greater than any id.
 _AFTER_ALL = b"\xff" * 13
+_ITEM_MARK = ITEM_KEY_SEPARATOR.encode()
 _BY_TRANSACTION = [("transaction", 1)]
 _KEY_USES = frozenset(KeyUseKind)
 _CAPTURES_AND_VOIDS = {"kind": {"$in": [KeyUseKind.CAPTURE.value, KeyUseKind.VOID.value]}}
@@ -43,10 +45,18 @@ def check_movements(report: Report, identities: Identities, advanced: Callable[[
     for batch in read_raw("transactions", {}, [("_id", 1)]):
         records = _Records(report, split(batch))
         owners = identities.owners_of(records.accounts())
-        for id_, slip in records.movements:
+        for id_, record in records.movements:
+            if (
+                type(record) is Completed
+                and is_its_payers(record, owners)
+                and uses.next_id > id_
+                and entries.take_exactly(id_, record.entries)
+            ):
+                continue
             if entries.next_id < id_ or uses.next_id < id_:
                 suspects += _named_in([*entries.skip_to(id_), *uses.skip_to(id_)])
             of_this, used = entries.take(id_), uses.take(id_)
+            slip = slip_of(bson.decode(record.raw, QUICK)) if isinstance(record, Completed) else record
             if slip is None or not is_plainly_right(slip, of_this, used, owners):
                 suspects += [ObjectId(id_), *_named_in(of_this)]
         suspects = _settle_many(report, identities, suspects)
@@ -60,24 +70,25 @@ def check_movements(report: Report, identities: Identities, advanced: Callable[[
 
 
 class _Records:
-    """A batch of records: the id and the slip of each movement of money, and the documents that are not plain.
+    """A batch of records: each movement of money with its id, and the documents of all that is not plain.
 
-    `others` are all that could not be read as slips out of BSON, whether they moved money or not. `items` are the
-    ids, users and idempotency keys of those that claim to be items of a batch of transfers.
+    A movement is read out of BSON if it is completed, else it is a slip, or None if it is not in the bank's form.
+    `others` are all that could not be read out of BSON, whether they moved money or not. `items` are the ids, users
+    and idempotency keys of those that say that they are items of a batch of transfers.
     """
 
     def __init__(self, report: Report, batch: Iterable[bytes]) -> None:
-        self.movements: list[tuple[bytes, Slip | None]] = []
+        self.movements: list[tuple[bytes, Completed | Slip | None]] = []
         self.others: list[Document] = []
         self.items: list[tuple[ObjectId, Any, str]] = []
         for raw in batch:
-            slip = read_slip(raw)
-            if slip is None:
+            record = read_completed(raw)
+            if record is None:
                 self._add_other(report, raw)
                 continue
-            self.movements.append((slip.id, slip))
-            if chosen_key(slip.idempotency_key) != slip.idempotency_key:
-                self.items.append((ObjectId(slip.id), ObjectId(slip.user), slip.idempotency_key))
+            self.movements.append((record.id, record))
+            if _ITEM_MARK in record.idempotency_key:
+                self.items.append((ObjectId(record.id), ObjectId(record.user), record.idempotency_key.decode()))
         report.transactions += len(self.movements)
 
     def _add_other(self, report: Report, raw: bytes) -> None:
@@ -94,17 +105,15 @@ class _Records:
             self.movements.append((id_.binary, slip_of(record)))
 
     def accounts(self) -> set[bytes]:
-        """Return the accounts of all movements that have slips."""
-        slips = [slip for _, slip in self.movements if slip is not None]
-        return {slip.payer for slip in slips} | {slip.payee for slip in slips}
+        """Return the accounts of all movements that are in the bank's form."""
+        found = [record for _, record in self.movements if record is not None]
+        return {record.payer for record in found} | {record.payee for record in found}
 
 
-def transaction_of(entry: Row | Document) -> ObjectId | None:
-    """Return the transaction that an entry names, if it names one."""
-    if isinstance(entry, Row):
-        return ObjectId(entry.transaction)
-    named = entry.get("transaction")
-    return named if isinstance(named, ObjectId) else None
+def transactions_of(entries: Iterable[bytes]) -> list[ObjectId]:
+    """Return the transactions that entries name, as BSON."""
+    named = (bson.decode(entry, CODEC).get("transaction") for entry in entries)
+    return [id_ for id_ in named if isinstance(id_, ObjectId)]
 
 
 def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId]) -> list[ObjectId]:
@@ -137,7 +146,6 @@ class _Traces(Generic[Named]):
         self._batches: Iterator[list[Named]] = batches
         self._named_by: Callable[[Named], bytes] = named_by
         self._found: list[Named] = []
-        self._ids: list[bytes] = []
         self._at = 0
         self.next_id = b""
         self._move_to(0)
@@ -148,24 +156,32 @@ class _Traces(Generic[Named]):
             yield from self.take(self.next_id)
 
     def take(self, id_: bytes) -> list[Named]:
-        """Return the documents that name this transaction, if they are next."""
-        if self.next_id != id_:
-            return []
-        ids, begin = self._ids, self._at
-        end = begin + 1
-        while end < len(ids) and ids[end] == id_:
-            end += 1
-        taken = self._found[begin:end]
-        self._move_to(end)
-        # The batch may have ended in the middle of them.
-        return taken + self.take(id_) if end == len(ids) else taken
+        """Return what names this transaction, if it is next."""
+        taken: list[Named] = []
+        while self.next_id == id_:
+            taken.append(self._found[self._at])
+            self._move_to(self._at + 1)
+        return taken
+
+    def take_exactly(self, id_: bytes, wanted: list[Named]) -> bool:
+        """Pass over what names this transaction, if that is what is wanted, in this order. If not, it is still next.
+
+        The last of a batch are left to `take`.
+        """
+        end = self._at + len(wanted)
+        if end >= len(self._found) or self._found[self._at : end] != wanted:
+            return False
+        following = self._named_by(self._found[end])
+        if following == id_:
+            return False
+        self._at, self.next_id = end, following
+        return True
 
     def _move_to(self, at: int) -> None:
-        while at == len(self._ids) and (batch := next(self._batches, None)) is not None:
+        while at == len(self._found) and (batch := next(self._batches, None)) is not None:
             self._found, at = batch, 0
-            self._ids = list(map(self._named_by, batch))
         self._at = at
-        self.next_id = self._ids[at] if at < len(self._ids) else _AFTER_ALL
+        self.next_id = self._named_by(self._found[at]) if at < len(self._found) else _AFTER_ALL
 
 
 def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> None:

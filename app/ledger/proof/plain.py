@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.ledger.proof.shapes import LENGTH
+from app.ledger.proof.shapes import INT64, LENGTH
 from app.ledger.proof.slips import Slip
 from app.ledger.records import EntryType, KeyUseKind, TransactionKind, TransactionStatus, treasury_id
 from app.mongo import Document
@@ -25,10 +25,9 @@ _REVERSAL = TransactionKind.REVERSAL.value
 _PENDING, _FAILED = TransactionStatus.PENDING.value, TransactionStatus.FAILED.value
 _VOIDED = TransactionStatus.VOIDED.value
 _MOVED = (TransactionStatus.COMPLETED.value, TransactionStatus.REVERSED.value)
-_INT64 = struct.Struct("<q")
-_NO_TEXT, _TEXT, _TIME = b"\x0adescription\0", b"\x02description\0", b"\x09created_at\0"
-# An entry of version 1 does not seal its record.
-_UNSEALED = b"\0"
+NO_TEXT, TEXT, TIME = b"\x0adescription\0", b"\x02description\0", b"\x09created_at\0"
+# How an entry ends that seals its record, and one of version 1, which does not.
+SEALED, UNSEALED = b"\x05record_hash\0\x20\0\0\0\0%b\0", b"\0"
 
 
 class Owner(NamedTuple):
@@ -44,7 +43,9 @@ def _named(type_: EntryType) -> bytes:
     return b"\x02type\0" + LENGTH.pack(len(text)) + text + b"\x12amount\0"
 
 
-_DEBIT, _CREDIT, _HELD, _RELEASED = map(_named, (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD, EntryType.RELEASE))
+DEBITED, CREDITED, _HELD, _RELEASED = map(
+    _named, (EntryType.DEBIT, EntryType.CREDIT, EntryType.HOLD, EntryType.RELEASE)
+)
 
 
 # Where the transaction's id is in COMPARED, by the byte with the length of the type.
@@ -77,7 +78,7 @@ def is_plainly_right(slip: Slip, entries: list[bytes], uses: Sequence[Document],
     if not all(account in owners and owners[account].currency == slip.currency for account in sides):
         return False
     try:
-        sealed = b"\x05record_hash\0\x20\0\0\0\0" + slip.record_hash() + b"\0"
+        sealed = SEALED % slip.record_hash()
         if slip.status == _FAILED:
             return not entries
         wanted = _expected(slip, sealed)
@@ -95,22 +96,22 @@ def _expected(slip: Slip, end: bytes) -> list[bytes]:
     _, _, _, kind, status, payer, payee, amount, held, _, _, created, completed, _, _, _ = slip
     entries = []
     if status in _MOVED:
-        tail = _told(slip) + _TIME + _INT64.pack(completed) + end
-        moved = _INT64.pack(amount)
+        tail = _told(slip) + TIME + INT64.pack(completed) + end
+        moved = INT64.pack(amount)
         entries += [
-            _entry(slip.id, payer, payee, _DEBIT + moved, tail),
-            _entry(slip.id, payee, payer, _CREDIT + moved, tail),
+            _entry(slip.id, payer, payee, DEBITED + moved, tail),
+            _entry(slip.id, payee, payer, CREDITED + moved, tail),
         ]
     if kind == _HOLD:
-        tail = _told(slip) + _TIME + _INT64.pack(created) + end
-        entries.append(_entry(slip.id, payer, payee, _HELD + _INT64.pack(held), tail))
+        tail = _told(slip) + TIME + INT64.pack(created) + end
+        entries.append(_entry(slip.id, payer, payee, _HELD + INT64.pack(held), tail))
     return entries
 
 
 def _told(slip: Slip) -> bytes:
     """Return the field with the description."""
     text = slip.description
-    return _NO_TEXT if text is None else _TEXT + LENGTH.pack(len(text) + 1) + text + b"\0"
+    return NO_TEXT if text is None else TEXT + LENGTH.pack(len(text) + 1) + text + b"\0"
 
 
 def _entry(transaction: bytes, account: bytes, counterparty: bytes, type_and_amount: bytes, tail: bytes) -> bytes:
@@ -122,7 +123,7 @@ def _entry(transaction: bytes, account: bytes, counterparty: bytes, type_and_amo
 
 def _are_all(slip: Slip, entries: list[bytes], wanted: list[bytes], sealed: bytes) -> bool:
     """Tell whether these entries, of version 1 or 2, are the wanted ones, and for a hold its RELEASE too."""
-    for new, old in zip(wanted, _expected(slip, _UNSEALED), strict=True):
+    for new, old in zip(wanted, _expected(slip, UNSEALED), strict=True):
         if new in entries:
             entries.remove(new)
         elif old in entries:
@@ -136,22 +137,24 @@ def _are_all(slip: Slip, entries: list[bytes], wanted: list[bytes], sealed: byte
 
 def _is_release(slip: Slip, entry: bytes, sealed: bytes) -> bool:
     """Tell whether this releases the hold, and not before it expires. The record says neither when nor why."""
-    begin = _entry(slip.id, slip.payer, slip.payee, _RELEASED + _INT64.pack(slip.held_amount), b"")
-    time_at = text_at = len(begin)
+    begin = _entry(slip.id, slip.payer, slip.payee, _RELEASED + INT64.pack(slip.held_amount), b"")
+    text_at = len(begin)
     if entry[LENGTH.size : text_at] != begin[LENGTH.size :]:
         return False
-    if entry.startswith(_NO_TEXT, text_at):
-        time_at += len(_NO_TEXT)
-    elif entry.startswith(_TEXT, text_at):
-        length_at = text_at + len(_TEXT)
+    if entry.startswith(NO_TEXT, text_at):
+        time_at = text_at + len(NO_TEXT)
+    elif entry.startswith(TEXT, text_at):
+        length_at = text_at + len(TEXT)
         time_at = length_at + LENGTH.size + LENGTH.unpack_from(entry, length_at)[0]
-    value_at = time_at + len(_TIME)
-    end = entry[value_at + _INT64.size :]
-    if not entry.startswith(_TIME, time_at) or end not in (sealed, _UNSEALED):
+    else:
+        return False
+    value_at = time_at + len(TIME)
+    end = entry[value_at + INT64.size :]
+    if not entry.startswith(TIME, time_at) or end not in (sealed, UNSEALED):
         return False
     if not slip.has_failure or slip.expires_at is None:
         return True
-    (released_at,) = _INT64.unpack_from(entry, value_at)
+    (released_at,) = INT64.unpack_from(entry, value_at)
     return bool(released_at >= slip.expires_at)
 
 
@@ -159,13 +162,13 @@ def _may_pay(slip: Slip, owners: Mapping[bytes, Owner]) -> bool:
     if slip.kind == _REVERSAL:
         return True
     if slip.kind == _FUNDING:
-        return slip.payer == _treasury(slip.currency)
+        return slip.payer == treasury_of(slip.currency)
     owner = owners.get(slip.payer)
     return owner is not None and owner.user == slip.user
 
 
 @lru_cache(maxsize=256)
-def _treasury(currency: str) -> bytes:
+def treasury_of(currency: str) -> bytes:
     return treasury_id(currency).binary
 
 

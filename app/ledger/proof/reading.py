@@ -18,7 +18,7 @@ from app.ledger.documents import identity_of
 from app.ledger.proof.checks import Upgrade
 from app.ledger.proof.faults import UNREADABLE
 from app.ledger.proof.plain import Owner
-from app.ledger.proof.rows import CODEC, Row, read_rows
+from app.ledger.proof.rows import CODEC
 from app.ledger.records import Identity
 from app.ledger.repository import find_identities
 from app.mongo import Document, database
@@ -44,12 +44,6 @@ def read_all(name: str, query: Document, order: Order, fields: Document | None =
     """Yield the documents that a query finds, in batches."""
     for batch in read_raw(name, query, order, fields):
         yield bson.decode_all(batch, CODEC)
-
-
-def read_entries(query: Document, order: Order) -> Iterator[list[Row | Document]]:
-    """Yield the entries that a query finds, in batches."""
-    for batch in read_raw("ledger_entries", query, order):
-        yield read_rows(batch)
 
 
 def read_raw(name: str, query: Document, order: Order, fields: Document | None = None) -> Iterator[bytes]:

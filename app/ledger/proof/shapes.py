@@ -5,12 +5,10 @@ known, every value has its place. All bytes between the values are compared at o
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-LENGTH = struct.Struct("<i")
-# The bank writes no longer texts, so those are not worth a shape of their own.
-_TEXT_BYTES_MAX = 1_000
+LENGTH, INT64 = struct.Struct("<i"), struct.Struct("<q")
 
 
 def split(batch: bytes) -> list[bytes]:
@@ -41,29 +39,6 @@ class Shape(NamedTuple):
         if len(document) != self.size or int.from_bytes(document, "little") & self.mask != self.rest:
             return None
         return self.values.unpack(document)
-
-
-class Family(dict[tuple[int, bytes], Shape | None]):
-    """Shapes by their size and by one byte that tells which of several they are.
-
-    Each of `makers` makes the shape with a text of so many bytes, or without the text for None.
-    """
-
-    def __init__(self, makers: Mapping[bytes, Callable[[int | None], Shape]]) -> None:
-        super().__init__()
-        self._makers = makers
-
-    def __missing__(self, key: tuple[int, bytes]) -> Shape | None:
-        size, which = key
-        make = self._makers.get(which)
-        if make is None:
-            return None
-        text_bytes = size - make(0).size
-        is_bare = size == make(None).size
-        if not is_bare and not 0 <= text_bytes <= _TEXT_BYTES_MAX:
-            return None
-        self[key] = made = make(None if is_bare else text_bytes)
-        return made
 
 
 def shape(parts: Iterable[bytes | str]) -> Shape:

@@ -10,28 +10,36 @@ only a suspicion. To settle it, both places are read again in one snapshot, wher
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 
+import bson
 from bson import ObjectId
 
 from app.ledger.proof import trial_balance
 from app.ledger.proof.checks import JournalCheck, Upgrade
 from app.ledger.proof.faults import Fault, FaultKind, Report
-from app.ledger.proof.movements import SETTLED_AT_ONCE, check_movements, settle, transaction_of
+from app.ledger.proof.movements import SETTLED_AT_ONCE, check_movements, settle, transactions_of
 from app.ledger.proof.reading import (
     Identities,
     collection,
     find_upgrade,
     read_all,
     read_each,
-    read_entries,
+    read_raw,
     readable_identity,
 )
 from app.ledger.proof.reversals import check_marks
-from app.ledger.proof.rows import Row
+from app.ledger.proof.rows import CODEC
+from app.ledger.proof.shapes import split
 from app.ledger.records import EntryType
 from app.mongo import Document, database, moment
 
 _JOURNAL_ORDER = [("account", -1), ("sequence", 1)]
+# Where the names of an entry's first two fields are, and the second one's value, if the first is an id.
+_NAMES_ACCOUNT = itemgetter(slice(4, 9), slice(21, 42))
+_ID, _ACCOUNT = b"\x07_id\0", b"\x07account\0"
+_NO_ACCOUNT = ObjectId(bytes(12))
 
 
 def estimated_size() -> int:
@@ -72,12 +80,11 @@ def verify_account(account_id: ObjectId) -> Report | None:
         return None
     report, identities = Report(accounts=1), Identities()
     check = _begin(report, account, find_upgrade())
-    for batch in read_entries({"account": account_id}, _JOURNAL_ORDER):
+    for batch in map(split, read_raw("ledger_entries", {"account": account_id}, _JOURNAL_ORDER)):
         report.entries += len(batch)
         report.add_all(check.follow(batch))
         for first in range(0, len(batch), SETTLED_AT_ONCE):
-            part = batch[first : first + SETTLED_AT_ONCE]
-            settle(report, identities, [id_ for entry in part if (id_ := transaction_of(entry)) is not None])
+            settle(report, identities, transactions_of(batch[first : first + SETTLED_AT_ONCE]))
     _settle_account(report, account_id, check)
     for records in read_all("transactions", {"accounts": account_id}, [("_id", 1)], {"_id": 1}):
         report.transactions += len(records)
@@ -89,15 +96,12 @@ def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
     totals: dict[str, int] = {}
     accounts = _Accounts(report)
     check: JournalCheck | None = None
-    for batch in read_entries({}, _JOURNAL_ORDER):
-        end = 0
-        while end < len(batch):
-            account = _account_of(batch[end])
-            begin, end = end, _end_of_journal(batch, end, account)
-            if check is None or account != check.account.binary:
+    for batch in map(split, read_raw("ledger_entries", {}, _JOURNAL_ORDER)):
+        for account, journal in _by_journal(batch):
+            if check is None or account != check.account:
                 _finish(report, check, accounts, totals)
-                check = accounts.open(ObjectId(account))
-            report.add_all(check.follow(batch[begin:end]))
+                check = accounts.open(account)
+            report.add_all(check.follow(journal))
         report.entries += len(batch)
         advanced(len(batch))
     _finish(report, check, accounts, totals)
@@ -108,19 +112,16 @@ def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
             report.add(Fault(kind=FaultKind.TRIAL_BALANCE, currency=currency, expected=0, found=total))
 
 
-def _end_of_journal(batch: list[Row | Document], begin: int, account: bytes) -> int:
-    """Return the position in a batch where the next account's entries start, or where the batch ends."""
-    for position in range(begin, len(batch)):
-        if _account_of(batch[position]) != account:
-            return position
-    return len(batch)
-
-
-def _account_of(entry: Row | Document) -> bytes:
-    if isinstance(entry, Row):
-        return entry.account
-    account = entry.get("account")
-    return account.binary if isinstance(account, ObjectId) else bytes(12)
+def _by_journal(batch: list[bytes]) -> Iterator[tuple[ObjectId, list[bytes]]]:
+    """Yield the accounts of a batch, in order, each with its entries."""
+    for (first, second), found in groupby(batch, _NAMES_ACCOUNT):
+        if first == _ID and second.startswith(_ACCOUNT):
+            yield ObjectId(second[len(_ACCOUNT) :]), list(found)
+        else:
+            # In a forged form.
+            for raw in found:
+                account = bson.decode(raw, CODEC).get("account")
+                yield account if isinstance(account, ObjectId) else _NO_ACCOUNT, [raw]
 
 
 def _begin(report: Report, account: Document, upgrade: Upgrade | None) -> JournalCheck:

@@ -1,4 +1,4 @@
-// Starts the page: continues the browser's session if there is one, then shows what is at the address.
+// Starts the page: continues the browser's session if there is one, then shows the view at the address.
 
 import { put } from "./kit/dom.js";
 import { vanish } from "./kit/leave.js";
@@ -19,11 +19,11 @@ onOtherTab(({ kind, user }) => {
   else if (mine !== null && user !== mine.id) put(document.getElementById("page"), failed(new Problem("stranger", { name: "Somebody else" }), show).element);
 });
 
-// A browser may keep a page that was left and show it again as it was, to whoever goes back. The router leaves nothing
-// on it, and it is loaded anew.
+// A browser may keep a page and show it unchanged to anybody who goes back. The router empties it when it is left, and
+// here it is reloaded.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
-// What is used often is fetched while there is nothing else to do, so that it is there when it is wanted.
+// Fetches often used modules while the page is idle, so that they are there when they are needed.
 function fetchMore() {
   if (currentUser() === null || navigator.connection?.saveData) return;
   for (const place of PLACES) if (place.isOften) place.load().catch(() => {});

@@ -1,6 +1,6 @@
 // Every address of the page, and the module that shows it. The server knows the first words (PLACES in routes.py).
-// A module exports `view(place, screen)`, and `skeleton()` for while it loads. A place that anybody may see is open.
-// What is used often is fetched before it is wanted.
+// A module exports `view(place, screen)`, and `skeleton()` for the time until then. Everybody may see an open place.
+// Modules that are often used are fetched in advance.
 
 export const PLACES = [
   { path: "/", tab: "accounts", isOften: true, load: () => import("./views/accounts.js") },

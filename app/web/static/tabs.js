@@ -9,7 +9,7 @@ export const TABS = [
   { name: "settings", href: "/settings", text: "Settings", thumb: true },
 ];
 
-// What is rarely needed is linked from the settings: { href, text, icon }.
+// Rarely needed views are linked from the settings: { href, text, icon }.
 export const MORE = [
   { href: "/settings/letters", text: "Letters and their language", icon: "letter" },
   { href: "/pay/many", text: "Pay many at once", icon: "pay" },
@@ -17,7 +17,7 @@ export const MORE = [
   { href: "/webhooks", text: "Webhooks", icon: "link" },
 ];
 
-// What operators see besides: { name, href, text, icon }, `brief` at the thumb.
+// Additional tabs for operators: { name, href, text, icon }, with `brief` at the thumb.
 export const OPERATOR_TABS = [
   { name: "people", href: "/operator/people", text: "People", icon: "payees", thumb: true },
   { name: "all-accounts", href: "/operator/accounts", text: "All accounts", brief: "Accounts", icon: "accounts", thumb: true },

@@ -1,12 +1,12 @@
-// The large field for an amount, in the currency's own units. It repeats the amount in words, and asks back what can be
-// read in two ways.
+// The large field for an amount, in the currency's own units. It repeats the amount in words, and asks again if it is
+// ambiguous.
 
 import { h, put } from "./dom.js";
 import { field } from "./forms.js";
 import { custom, format, formatNumber, parse } from "./money.js";
 import { inWords } from "./numerals.js";
 
-// Like a field of `forms`; besides, `amount` is the BigInt that was read or null, and `setCurrency` changes the currency.
+// Like a field of `forms`. In addition, `amount` is the BigInt that was read or null, and `setCurrency` changes the currency.
 export function amountField({ label = "Amount", name = "amount", currency, value = "", onChange = () => {} }) {
   let [present, isMade] = [currency, false];
   const unit = h("span", { class: "unit", "aria-hidden": "true" });
@@ -33,7 +33,7 @@ export function amountField({ label = "Amount", name = "amount", currency, value
   }
 
   made.control.addEventListener("input", read);
-  // What was understood is written as the bank writes it.
+  // The amount is rewritten as the bank writes it.
   made.control.addEventListener("change", () => {
     if (made.amount !== null) made.control.value = formatNumber(made.amount, present);
   });

@@ -10,7 +10,7 @@ const REPEAT_AFTER_MAX_S = 5;
 const slowness = new EventTarget();
 let slow = 0;
 
-// Tells whether some call has been waiting for long, whenever that changes.
+// Reports whether any call has been waiting for long, whenever that changes.
 export function onSlow(listener) {
   slowness.addEventListener("change", () => listener(slow > 0));
 }
@@ -71,7 +71,7 @@ async function send(method, address, { token, body, signal, headers }) {
   }
 }
 
-// What says 200 and is not JSON does not come from the bank.
+// A 200 that is not JSON does not come from the bank.
 async function read(answer, as, method) {
   try {
     return await answer[as]();

@@ -1,4 +1,4 @@
-// Tables of many payments: what would come of each, and what came of it.
+// Tables of many payments: the expected result of each, and then the actual one.
 
 import { h, name } from "./dom.js";
 import { money } from "./figures.js";

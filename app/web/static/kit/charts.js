@@ -1,4 +1,4 @@
-// Balances over time, as steps: a balance does not glide.
+// Balances over time, as steps, because a balance changes at once.
 
 import { svg } from "./dom.js";
 import { custom, format } from "./money.js";

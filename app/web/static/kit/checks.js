@@ -1,4 +1,4 @@
-// What the bank would refuse anyway, said before it is sent.
+// Finds values that the bank would refuse, before they are sent.
 
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 const PASSWORD_BYTES_MIN = 8, PASSWORD_BYTES_MAX = 72;

@@ -22,7 +22,7 @@ export function parseCsv(text) {
   return rows.map((row) => row.map((cell) => cell.trim().replace(MARKED, "").trim())).filter((row) => row.some(Boolean));
 }
 
-// As in the bank's own statements: a part of a cell that a spreadsheet would take for a formula gets an apostrophe.
+// As in the bank's statements, a part of a cell that a spreadsheet would take for a formula gets an apostrophe.
 export function toCsv(rows) {
   const cell = (value) => {
     const text = String(value).replace(FORMULA, "$1'$2");

@@ -23,7 +23,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Puts these children in the place of all others.
+// Replaces all children by these.
 export function put(element, ...children) {
   element.replaceChildren(...present(children));
   return element;

@@ -1,4 +1,4 @@
-// Views for when there is nothing to show: each says what is so and what can be done.
+// Views for when there is nothing to show. Each says why, and what can be done.
 
 import { h } from "./dom.js";
 import { button } from "./forms.js";

@@ -1,4 +1,4 @@
-// An amount as it stands on the page.
+// Shows an amount on the page.
 
 import { h } from "./dom.js";
 import { partsOf } from "./money.js";

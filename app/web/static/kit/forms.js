@@ -1,4 +1,4 @@
-// Forms: labelled fields, faults in the field and, with links, on top; one submission at a time.
+// Forms: labelled fields, faults in the field and, with links, at the top; one submission at a time.
 
 import { h, newId, put } from "./dom.js";
 import { Problem, wordsOf } from "./problems.js";
@@ -40,7 +40,7 @@ export function field({ label, name, hint = null, optional = null, control = nul
   return made;
 }
 
-// A password can be looked at, so that it need not be typed twice.
+// A password can be shown, so that nobody has to type it twice.
 function around(input) {
   if (input.type !== "password") return input;
   const button = h("button", { type: "button", class: "inside", "aria-pressed": "false" }, "Show");

@@ -1,4 +1,4 @@
-// What stands around every view: the rail or the tabs, who is signed in, and notes about the connection.
+// The frame around every view: the rail or the tabs, the signed-in user, and notes about the connection.
 
 import { h, put, name } from "./dom.js";
 import { icon } from "./icons.js";
@@ -16,8 +16,7 @@ export function brand() {
   return h("span", { class: "brand" }, h("i", { "aria-hidden": "true" }), "Fincore");
 }
 
-// The frame of a person who is signed in, or of one of whom it is not known yet who they are; returns the element for
-// the view.
+// The frame for a signed-in user, or for one who is not known yet. Returns the element for the view.
 export function frame() {
   const user = currentUser();
   const key = user ? `frame ${user.id} ${user.name}` : "frame";
@@ -43,10 +42,10 @@ function railOf(user) {
   );
 }
 
-// What was put into the page's place since then, such as a failure, took the frame away.
+// Something else that was put into the page since then, such as a failure, removed the frame.
 const isShown = (key) => shown?.key === key && shown.main.isConnected;
 
-// The frame of somebody who is not signed in.
+// The frame for somebody who is not signed in.
 export function door() {
   if (isShown("door")) return shown.main;
   const main = h("main", { id: "main", class: "door-main", tabindex: "-1" });
@@ -76,7 +75,7 @@ const thumb = (tab) => entry({ ...tab, text: tab.brief ?? tab.text });
 
 export function markPlace(tab) {
   const tabs = page.querySelector(".tabs");
-  // Who is at work as an operator has an operator's tabs at the thumb.
+  // In an operator's view, the tabs at the thumb are the operator's.
   const isAtWork = OPERATOR_TABS.some((one) => one.name === tab);
   if (tabs) put(tabs, (isAtWork ? [...OPERATOR_TABS, TABS.at(-1)] : TABS).filter((one) => one.thumb).map(thumb));
   for (const link of page.querySelectorAll("[data-tab]")) {

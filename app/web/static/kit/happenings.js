@@ -1,4 +1,4 @@
-// What can happen to a person's accounts, in words; programs call it an event.
+// Events on a person's accounts, in words.
 
 import { h } from "./dom.js";
 import { money } from "./figures.js";
@@ -24,7 +24,7 @@ export const HAPPENINGS = {
   "webhook.ping": "A test",
 };
 
-// A type that is newer than this page is said as well as can be.
+// A type that is newer than this page is described as well as possible.
 export const happened = (type) => HAPPENINGS[type] ?? `Something happened (${type.replace(/[._]/g, " ")})`;
 
 // The kinds that one may choose among: a ping is only asked for.

@@ -89,7 +89,7 @@ export function history({ account, context, place, signal }) {
   return { element: h("section", { class: "sheet stack", "aria-label": "Movements" }, filters, box), fill };
 }
 
-// The balance after each movement, out of the account's journal, which is read as far back as the list goes.
+// The balance after each movement, from the account's journal, which is read as far back as the list goes.
 function runningBalances(account, signal) {
   const known = new Map();
   let cursor;

@@ -1,4 +1,4 @@
-// What both views of webhooks share: the form, and how a webhook stands.
+// Shared by both views of webhooks: the form, and the state of a webhook.
 
 import { h } from "./dom.js";
 import { field } from "./forms.js";
@@ -15,7 +15,7 @@ export const toldOf = (webhook) => (saysAll(webhook) ? "all events" : webhook.ty
 export const addressField = (value = "") => field({ name: "url", label: "Address", type: "url", value, hint: "It begins with https and is open to the internet.", autocomplete: "off", required: "Type an address." });
 export const noteField = (value = "") => field({ name: "description", label: "What it is for", optional: "for yourself", value, maxlength: "200", autocomplete: "off" });
 
-// Boxes to choose kinds of events by; none chosen means all. A field like others, whose value is a list.
+// Boxes to choose kinds of events. None means all. A field like others, whose value is a list.
 export function typesField(chosen = []) {
   const boxes = CHOICES.map(([type, text]) => [type, text, h("input", { type: "checkbox", checked: chosen.includes(type) })]);
   return {

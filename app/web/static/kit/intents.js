@@ -1,5 +1,5 @@
-// Payments that were started and whose end is not known. Each has its key before it is first sent, and all tabs of this
-// browser see it. So a reload, a lost answer or a second tab asks again with the same key, and nothing is paid twice.
+// Payments that were started and whose outcome is not known. Each gets its key before it is first sent, and all tabs of
+// this browser see it. So a reload, a lost answer or a second tab repeats the same key, and nothing is paid twice.
 
 import { currentUser } from "./session.js";
 
@@ -40,7 +40,7 @@ export function settle(intent, { isPaid }) {
   if (isPaid) write("paid", [...read("paid"), { digest: digestOf(intent.body), at: Date.now() }].slice(-RECENT_MAX));
 }
 
-// When the same was paid from this browser a short while ago: the time. Otherwise null.
+// The time of the same payment from this browser a short while ago, or null.
 export function paidBefore(body) {
   const same = read("paid").filter((one) => one.digest === digestOf(body) && Date.now() - one.at < RECENT_MS);
   return same.length ? same.at(-1).at : null;
@@ -55,7 +55,7 @@ function digestOf({ fromAccount, toAccount, amount }) {
   return [fromAccount, toAccount, amount].join(" ");
 }
 
-// Forgets what was kept here for this person, except payments whose end is not known: without their keys they might be
+// Forgets everything about this person, except payments whose outcome is not known: without their keys they might be
 // paid twice.
 export function forgetMine() {
   try {

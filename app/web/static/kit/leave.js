@@ -1,4 +1,4 @@
-// The way out: the session ends, and what was kept here for this person goes with it.
+// Signing out: ends the session, and removes what was kept here for this person.
 
 import { put } from "./dom.js";
 import { forgetMine } from "./intents.js";
@@ -10,7 +10,7 @@ export async function leave() {
   vanish("/sign-in?told=out");
 }
 
-// Goes elsewhere and leaves nothing behind that the browser could show again when one goes back.
+// Goes elsewhere, and leaves nothing that the browser could show when somebody goes back.
 export function vanish(address) {
   forget();
   put(document.getElementById("page"));

@@ -23,7 +23,7 @@ export function format(amount, currency) {
   return partsOf(amount, currency).join("");
 }
 
-// The number alone, as it stands in a field beside the currency's sign.
+// The number alone, for a field beside the currency's sign.
 export function formatNumber(amount, currency) {
   return partsOf(amount, currency).slice(2).join("");
 }
@@ -58,10 +58,10 @@ function within(amount) {
   return { amount };
 }
 
-// Takes away the currency's own sign or code; null if there is the sign of another one.
+// Removes the currency's own sign or code. Returns null if there is the sign of another one.
 function withoutSign(text, currency) {
   const own = [currency, custom(currency).sign.replace(BLANKS, ""), NARROW[currency]].filter(Boolean);
-  // A point behind letters belongs to them, as in "Rs. 500".
+  // A point after letters belongs to them, as in "Rs. 500".
   const [, before, rest, after] = /^([^\d.,\-−(]*)(.*?)([^\d.,]*)$/u.exec(text.replace(/^(\p{L}+)\./u, "$1"));
   const signs = [before, after].filter(Boolean);
   const isOwn = (sign) => own.some((one) => one.toUpperCase() === sign.toUpperCase());
@@ -69,7 +69,7 @@ function withoutSign(text, currency) {
   return rest;
 }
 
-// What people write for a currency besides what the bank writes.
+// Other ways in which people write a currency.
 const NARROW = { INR: "RS", USD: "US$", CAD: "C$", AUD: "A$", JPY: "円", KWD: "KD", PKR: "RS", LKR: "RS", CHF: "FR" };
 
 function isMoney(signs) {

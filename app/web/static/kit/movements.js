@@ -13,7 +13,7 @@ const FAILURES = {
   hold_expired: "The hold expired",
 };
 
-// What a movement is, seen from an account, or from all own accounts together.
+// What a movement means for an account, or for all own accounts together.
 export function described(transaction, { own, nameFor, account = null }) {
   const isOut = account ? transaction.fromAccount === account : own.has(transaction.fromAccount);
   const isBetweenOwn = own.has(transaction.fromAccount) && own.has(transaction.toAccount);

@@ -1,4 +1,4 @@
-// Amounts in words, as on a cheque, so that a zero too many is seen.
+// Amounts in words, as on a cheque, so that people notice an extra zero.
 
 import { custom } from "./money.js";
 

@@ -1,4 +1,4 @@
-// How a payment ended: paid, not paid, or not known yet.
+// The outcome of a payment: paid, not paid, or not known yet.
 
 import { h, name } from "./dom.js";
 import { button } from "./forms.js";
@@ -43,7 +43,7 @@ export function notKnown({ body, shown, onAsk, heading = "h1" }) {
   return within(heading, "Not known yet", "hold", money(body.amount, shown.currency, { hero: true }), h("p", {}, "to ", h("b", {}, name(shown.to)), ` from ${shown.from}.`), notice("hold", "The connection broke before we heard back.", "Ask again: if it was paid, nothing is paid twice."), h("div", { class: "row actions" }, again));
 }
 
-// The same was paid a short while ago: this may be meant, or not.
+// The same was paid a short while ago, which may or may not be intended.
 export function paidAlready({ body, shown, when, onPay, onLeave }) {
   return outcome(
     "Paid before",

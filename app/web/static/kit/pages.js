@@ -1,4 +1,4 @@
-// A list that comes in pages: those that were open, "show more", and what is said when there is nothing.
+// A list in pages: the open ones, "show more", and a text for an empty list.
 
 import { h, put } from "./dom.js";
 import { get } from "./api.js";
@@ -30,7 +30,7 @@ export function pages({ path, key, query = {}, draw, none, more = "Show more", p
   }
 
   function show() {
-    // A search looks at so many items at a time: it may have found none yet and still have more to look at.
+    // A search looks at a limited number of items at a time, so it may find none and still have more to look at.
     const further = state.cursor && button(more, { class: "button wide", onclick: showMore });
     put(box, state.items.length ? draw(state.items) : state.cursor ? h("p", { class: "soft" }, "Nothing found so far.") : none, further);
   }

@@ -12,7 +12,7 @@ export function chip(text, kind = "") {
   return h("span", { class: `chip ${kind}` }, text);
 }
 
-// Says what is so, then what can be done. `kind`: "wrong", "hold", "frozen" or "fine".
+// Says what happened, then what can be done. `kind`: "wrong", "hold", "frozen" or "fine".
 export function notice(kind, title, ...text) {
   return h("div", { class: `notice ${kind}`, role: kind === "wrong" ? "alert" : null }, h("strong", {}, title), text);
 }
@@ -52,7 +52,7 @@ export function empty(title, text, action = null) {
   return h("div", { class: "empty stack" }, h("span", { class: "rule", "aria-hidden": "true" }), h("h2", {}, title), h("p", { class: "soft" }, text), action);
 }
 
-// Grey shapes where things will be, so that nothing jumps when they come.
+// Grey shapes where things will be, so that nothing jumps when they arrive.
 export function bones(...widths) {
   return widths.map((width) => h("span", { class: `bone ${width}` }));
 }

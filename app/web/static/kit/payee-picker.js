@@ -1,4 +1,4 @@
-// Whom to pay: a saved payee, an own account, or anybody by the number of their account.
+// Chooses whom to pay: a saved payee, an own account, or anybody by account number.
 
 import { h, name, newId, put } from "./dom.js";
 import { get } from "./api.js";

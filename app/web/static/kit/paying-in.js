@@ -1,4 +1,4 @@
-// Pays new money into an account, out of the bank's own. Like a payment, it has its key before it is first sent.
+// Pays new money into an account, from the bank's own. Like a payment, it has its key before it is first sent.
 
 import { h, name } from "./dom.js";
 import { post } from "./api.js";
@@ -15,7 +15,7 @@ const PAY_IN = "/api/transactions/initial-funds";
 
 const openFor = (account) => intents.open(PAY_IN).find((intent) => intent.body.toAccount === account.id);
 
-// Whether something was paid in whose end is not known.
+// Whether there is a payment whose outcome is not known.
 export const isOpen = (account) => openFor(account) !== undefined;
 
 export function paying(account, { back }) {

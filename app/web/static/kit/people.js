@@ -1,4 +1,4 @@
-// Accounts and who is behind them, by the names that this person knows.
+// Accounts and their owners, by the names that this person knows.
 
 import { get } from "./api.js";
 import { Problem } from "./problems.js";
@@ -55,7 +55,7 @@ function remembered() {
   }
 }
 
-// Movements name the other account by its id. Whom one paid from this browser is remembered by it.
+// Movements name the other account by its id. So the names of people who were paid from this browser are kept by id.
 export function remember(accountId, name) {
   try {
     localStorage.setItem(memory(), JSON.stringify({ ...remembered(), [accountId]: name }));

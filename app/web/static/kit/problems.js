@@ -1,4 +1,4 @@
-// What went wrong, in the reader's words. The one place where the bank's codes become sentences.
+// Problems in the reader's words. This is the one place where the bank's codes become sentences.
 
 // kind: "refused" (the bank said no), "busy" (ask again soon), "offline" and "slow" (no answer came), "expired" (sign in
 // again), "stranger" (somebody else signed in), "broken" (a fault of the bank).
@@ -6,7 +6,7 @@ export class Problem extends Error {
   constructor(kind, { wasSent = false, status = 0, retryAfter = 2, ...members } = {}) {
     super(kind);
     Object.assign(this, { kind, status, retryAfter, code: null, errors: {}, ...members });
-    // Whether it may have been carried out although no answer says so. A proxy that gave up waiting says it by 5xx too.
+    // Whether the request may have been carried out without an answer. A 5xx of a proxy that gave up waiting counts too.
     this.isUnknown = wasSent || status >= 500;
   }
 }
@@ -57,7 +57,7 @@ const KINDS = {
   broken: ["Something went wrong at the bank.", "It was noted. Try again later."],
 };
 
-// Returns [what is so, what can be done] for anything that was thrown.
+// Returns [what happened, what can be done] for anything that was thrown.
 export function wordsOf(error) {
   const known = error instanceof Problem ? error : new Problem("broken");
   if (known.code in REFUSALS) return known.retryAfter > 2 && known.kind === "busy" ? [REFUSALS[known.code][0], `Try again in ${waiting(known.retryAfter)}.`] : REFUSALS[known.code];

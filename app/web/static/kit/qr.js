@@ -1,4 +1,4 @@
-// An account's number as a QR code, for somebody who stands beside with a phone. Version 1, error correction M,
+// An account's number as a QR code, for somebody nearby with a phone. Version 1, error correction M,
 // alphanumeric: 21 by 21 modules, which hold up to 20 characters (ISO/IEC 18004).
 
 import { h, svg } from "./dom.js";

@@ -13,7 +13,7 @@ let isFirst = true;
 
 // Says which places there are. The views import this module, so it cannot import the list of them.
 export function know(places) {
-  // What stands for an id or a number is letters and digits only, because it goes into the addresses of calls.
+  // Ids and numbers are letters and digits only, because they go into the addresses of calls.
   known = places.map((place) => ({ ...place, pattern: new RegExp(`^${place.path.replace(/:(\w+)/g, "(?<$1>[\\w-]+)")}/?$`) }));
 }
 
@@ -41,7 +41,7 @@ export function go(path, { replace = false } = {}) {
   return show();
 }
 
-// The path of an address, if that is one of this page, or the way home. An address may come from anywhere.
+// The path of an address if it belongs to this page, otherwise the path home. The address may come from anywhere.
 export function ownPath(address) {
   const whole = URL.canParse(address ?? "", location.origin) ? new URL(address, location.origin) : location;
   const isOwn = address && whole.origin === location.origin && !whole.pathname.startsWith("//");
@@ -54,7 +54,7 @@ export function setQuery(values) {
   history.replaceState(history.state, "", location.pathname + (query.size ? `?${query}` : ""));
 }
 
-// Something that back and reload bring again, such as how many pages of a list were open.
+// Keeps values for going back and reloading, such as how many pages of a list were open.
 export function keepState(values) {
   history.replaceState({ ...history.state, ...values }, "");
 }
@@ -80,7 +80,7 @@ export function placeAt(path) {
   return null;
 }
 
-// Shows the frame and the shape of what is at the present address, while it is not known yet who is there.
+// Shows the frame and the outline of the view at the present address, before it is known who is signed in.
 export async function foreshadow() {
   const place = placeAt(location.pathname);
   if (!place || place.isOpen) return;
@@ -94,7 +94,7 @@ function outline(main, module) {
   if (!module.isInstant) put(main, module.skeleton?.() ?? skeletonPage(skeletonList()));
 }
 
-// Shows what is at the present address.
+// Shows the view at the present address.
 export async function show() {
   leaving.abort();
   leaving = new AbortController();
@@ -142,14 +142,14 @@ function screenOf(main, place, signal) {
   return screen;
 }
 
-// The reader is at the heading of the new view, or where they were if they came back.
+// Puts the reader at the heading of the new view, or where they were before.
 function arrive(main, scroll = 0) {
   scrollTo({ top: scroll, behavior: "instant" });
   if (!isFirst && scroll === 0) main.querySelector("h1")?.focus({ preventScroll: true });
   isFirst = false;
 }
 
-// A new version of the page has other addresses for its modules. Then it is loaded anew, once.
+// A new version of the page has other addresses for its modules. Then the page is reloaded, once.
 async function loaded(place) {
   try {
     return await place.load();

@@ -1,11 +1,11 @@
-// Who is signed in. The access token is in this module's memory alone; the refresh token is in a cookie that no script
+// The signed-in user. The access token is only in this module's memory; the refresh token is in a cookie that no script
 // can read. Tabs share a session: one lock, so that they refresh one after another, and a channel for what happens to it.
 
 import { Problem, problemOf } from "./problems.js";
 
 const OWN_PAGE = { "X-Requested-With": "fincore" };
 const EARLY_MS = 30_000;
-// Kept while this browser has a session. It says nothing about whose, and is a hint only: the cookie decides.
+// Kept while this browser has a session. It does not say whose, and is only a hint: the cookie decides.
 const MARK = "fincore.session";
 const channel = globalThis.BroadcastChannel ? new BroadcastChannel("fincore") : null;
 
@@ -55,15 +55,15 @@ export function resume() {
 
 export async function signIn(email, password) {
   const wasKnown = user !== null;
-  // Its answer may take the cookie away, so it must not come after that which brings one.
+  // Its answer may remove the cookie, so it must not arrive after an answer that sets one.
   await resuming?.catch(() => {});
-  // Whose session it was does not matter any more: somebody who saw nobody signed in signs in now.
+  // It no longer matters whose session it was: somebody who saw nobody signed in signs in now.
   if (!wasKnown) forget();
   adopt(await (await ask("POST", "/session", { email, password })).json());
   channel?.postMessage({ kind: "signed-in", user: user.id });
 }
 
-// Ends the session, in every tab. Who is signed in is known until `forget`.
+// Ends the session in every tab. The user stays known until `forget`.
 export async function signOut() {
   await ask("DELETE", "/session");
   mark(false);
@@ -78,13 +78,13 @@ export function rename(name) {
   user = { ...user, name };
 }
 
-// Returns an access token that is good for some time yet.
+// Returns an access token that is still valid for some time.
 export async function freshToken() {
   if (token === null || Date.now() > expiresAt - EARLY_MS) await refreshed(token);
   return token;
 }
 
-// Makes sure that the token is another than this one, which was refused or is about to expire.
+// Replaces this token, which was refused or is about to expire, unless that has happened already.
 export async function refreshed(refused) {
   if (token !== null && token !== refused) return;
   refreshing ??= renew().finally(() => {
@@ -108,7 +108,7 @@ async function taken(answer) {
 }
 
 function adopt(session) {
-  // Another person signed in in another tab. Nothing of this page may go on in their name.
+  // Somebody else signed in in another tab. Nothing on this page may go on in their name.
   if (user !== null && user.id !== session.user.id) throw new Problem("stranger", { name: session.user.name });
   ({ user, token } = session);
   expiresAt = Date.now() + session.expiresIn * 1_000;

@@ -1,4 +1,4 @@
-// The session ended while somebody was at work: they sign in where they are, and nothing they typed is lost.
+// For a session that ended during work: the person signs in without leaving the view, and loses nothing they typed.
 
 import { h } from "./dom.js";
 import { field, form, button } from "./forms.js";

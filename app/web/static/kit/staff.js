@@ -1,4 +1,4 @@
-// What operators' views share: words for roles, states and acts, and the accounts of a table.
+// Shared by operators' views: words for roles, states and acts, and tables of accounts.
 
 import { h, name } from "./dom.js";
 import { get } from "./api.js";
@@ -85,7 +85,7 @@ export function lately(records, actorOf) {
   );
 }
 
-// Names those who acted, as far as the bank knows them. An act without a person is the bank's own.
+// Names the actors, as far as the bank knows them. An act without a person is the bank's own.
 export async function actors(records, signal) {
   const ids = [...new Set(records.map((record) => record.actor))].filter((actor) => /^[0-9a-f]{24}$/.test(actor));
   const found = await Promise.all(ids.map((id) => userBy(id, signal).catch(() => null)));

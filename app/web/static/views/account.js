@@ -1,4 +1,4 @@
-// One account: what it holds, how that changed, and every movement.
+// One account: its balance, how that changed, and every movement.
 
 import { h, name } from "../kit/dom.js";
 import { get } from "../kit/api.js";

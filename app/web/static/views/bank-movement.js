@@ -55,7 +55,7 @@ function details(transaction, payer, payee) {
   ]);
 }
 
-// What the payer's program wrote to it stands apart, because it may look like something that the bank says.
+// The payer's metadata is shown separately, because it may look like words of the bank.
 function added({ metadata }) {
   const pairs = Object.entries(metadata ?? {});
   return pairs.length > 0 && sheet(h("h2", {}, "Added by the payer"), facts(pairs.map(([key, value]) => [name(key), name(value)])));

@@ -1,4 +1,4 @@
-// Pay many at once: a CSV, a preview of what would come of each line, then the payments.
+// Pay many at once: a CSV, a preview of each line's result, then the payments.
 
 import { h, put } from "../kit/dom.js";
 import { post } from "../kit/api.js";
@@ -47,7 +47,7 @@ function choosing(payers, box, screen) {
   return sheet(h("div", { class: "narrow" }, made.element));
 }
 
-// Asks the bank what would come of each line, one by one, and writes nothing.
+// Rehearses each line at the bank, one by one. Nothing is written.
 async function preview(account, lines, screen) {
   const good = lines.filter((line) => !line.fault);
   const answers = good.length ? (await post(`${PATH}?dryRun=true`, { atomic: false, idempotencyKey: intents.newKey(), transfers: good.map((line) => transferOf(account, line)) })).results : [];

@@ -1,4 +1,4 @@
-// What happened lately, newest first. While one looks, what is new comes by itself.
+// The latest events, newest first. New ones appear by themselves.
 
 import { h, put } from "../kit/dom.js";
 import { get } from "../kit/api.js";

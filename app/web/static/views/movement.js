@@ -1,4 +1,4 @@
-// One movement: who, how much, when, what came of it, and its receipt.
+// One movement: who, how much, when, its outcome, and its receipt.
 
 import { h, name, put } from "../kit/dom.js";
 import { call, get } from "../kit/api.js";
@@ -72,7 +72,7 @@ function details(transaction, party) {
   ]);
 }
 
-// What the payer's program wrote to it stands apart, because it may look like something that the bank says.
+// The payer's metadata is shown separately, because it may look like words of the bank.
 function added({ metadata }) {
   const pairs = Object.entries(metadata ?? {});
   return pairs.length > 0 && sheet(h("h2", {}, "Added by the payer"), h("p", { class: "small soft" }, "The bank has not checked this."), facts(pairs.map(([key, value]) => [name(key), name(value)])));

@@ -1,4 +1,4 @@
-// Which letters one gets, how often, and in which language.
+// Choose which letters to get, how often, and in which language.
 
 import { h } from "../kit/dom.js";
 import { call, get } from "../kit/api.js";

@@ -1,4 +1,4 @@
-// Pay: one form with its review beside it, then how it ended.
+// Pay: one form with its review beside it, then the outcome.
 
 import { h, name, put } from "../kit/dom.js";
 import { get, post } from "../kit/api.js";
@@ -91,7 +91,7 @@ function made(parts, onPay) {
   return inside.element;
 }
 
-// Asks what is available now, so that nobody is refused for money that has just come, or declined for what is plain.
+// Asks for the available balance now, so that money that has just come counts, and hopeless payments are not sent.
 async function refuseShort({ payer, amount }) {
   const now = await get(`/api/accounts/${payer().id}/balance`);
   Object.assign(payer(), { availableBalance: now.availableBalance, balance: now.balance });
@@ -99,7 +99,7 @@ async function refuseShort({ payer, amount }) {
   throw new Problem("refused", { code: "insufficient_funds", errors: { amount: `You can pay up to ${format(now.availableBalance, now.currency)} from ${nameOf(payer())}.` } });
 }
 
-// Pays, or asks again. One tab at a time, and not what another tab has just paid, unless that is meant.
+// Pays, or repeats a payment. One tab at a time, and not what another tab has just paid, unless that is intended.
 async function pay(intent, { screen, back, isMeant = false }) {
   await intents.alone(async () => {
     const same = intents.sameOpen(intent.body);

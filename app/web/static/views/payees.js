@@ -1,4 +1,4 @@
-// Payees: whom one pays again and again, under names of one's own.
+// Payees: people to pay again, under names of one's own.
 
 import { h, name } from "../kit/dom.js";
 import { get, patch, post, remove } from "../kit/api.js";

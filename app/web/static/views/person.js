@@ -1,4 +1,4 @@
-// For operators: one person, their accounts, and what was done to them lately.
+// For operators: one person, their accounts, and the latest acts on them.
 
 import { h, name } from "../kit/dom.js";
 import { get, patch } from "../kit/api.js";

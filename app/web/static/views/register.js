@@ -1,4 +1,4 @@
-// Become a customer: who one is, and a first account.
+// Become a customer: name, address, password, and a first account.
 
 import { h } from "../kit/dom.js";
 import { call } from "../kit/api.js";

@@ -1,4 +1,4 @@
-// Who one is, one's password, how the page looks, and the way out.
+// Name, password, how the page looks, and signing out.
 
 import { h } from "../kit/dom.js";
 import { call, patch, post } from "../kit/api.js";
@@ -18,7 +18,7 @@ export async function view(place, screen) {
   screen.show("Settings", [head({ title: "Settings", note: user.email }), h("div", { class: "two" }, h("div", { class: "stack loose" }, profile(user), password(), appearance(), leaving()), h("aside", { class: "before" }, more()))]);
 }
 
-// What the tabs of a phone have no room for, and what is rarely needed.
+// Links for which a phone's tabs have no room, and rarely needed ones.
 function more() {
   const line = ({ href, text, icon: sign }, kind = null) => h("li", { class: kind }, h("a", { href }, icon(sign), h("span", { class: "grow" }, text), icon("on")));
   const hidden = TABS.filter((tab) => !tab.thumb).map((tab) => line({ icon: tab.name, ...tab }, "narrow-only"));
@@ -58,7 +58,7 @@ function password() {
   return sheet(h("h2", {}, "Password"), h("p", { class: "soft small" }, "Every other session ends. You stay signed in here."), h("div", { class: "narrow" }, made.element));
 }
 
-// Tells a browser that keeps passwords whose this is.
+// Tells a password manager whose password this is.
 function whose() {
   return h("input", { type: "email", autocomplete: "username", value: currentUser().email, hidden: true });
 }
@@ -73,7 +73,7 @@ function appearance() {
     try {
       localStorage.setItem("fincore.theme", theme);
     } catch {
-      // Then it lasts as long as the page.
+      // The choice then lasts as long as the page.
     }
   });
   return sheet(h("h2", {}, "Appearance"), h("div", { class: "narrow" }, choice.element));

@@ -15,7 +15,7 @@ export async function view(place, screen) {
   screen.show("Sign in", render(place.query, () => prepare(next), goOn));
 }
 
-// Fetches what is shown then while the bank looks at the password, which takes it a while.
+// Fetches the next view while the bank checks the password, which takes a while.
 function prepare(next) {
   placeAt(new URL(next, location.origin).pathname)?.load().catch(() => {});
 }

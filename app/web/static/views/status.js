@@ -1,4 +1,4 @@
-// For operators: how the bank is doing. It reads anew while it is looked at.
+// For operators: the state of the bank, refreshed while somebody looks.
 
 import { h, svg } from "../kit/dom.js";
 import { get } from "../kit/api.js";

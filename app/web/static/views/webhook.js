@@ -1,4 +1,4 @@
-// One webhook: how it stands, what was sent to it, and what can be done.
+// One webhook: its state, its deliveries, and what can be done.
 
 import { h, name, put } from "../kit/dom.js";
 import { get, patch, post, remove } from "../kit/api.js";

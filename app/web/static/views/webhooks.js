@@ -1,4 +1,4 @@
-// Webhooks: addresses of one's own programs that are told what happens.
+// Webhooks: addresses of one's own programs that get events.
 
 import { h, name, put } from "../kit/dom.js";
 import { get, post } from "../kit/api.js";
