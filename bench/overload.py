@@ -19,7 +19,7 @@ from bench.transfers import with_bank
 from config import ROOT
 from tests.clients import OverHttp
 from tests.people import PASSWORD, Bank, Person
-from tests.server import children, running_server
+from tests.server import MASTERS, running_server, workers_of
 
 SIZES = [16, 64] if BRIEF_OPTION not in sys.argv else [2]
 TIMES = 10
@@ -123,8 +123,7 @@ class Memory(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        masters = [pid for pid in children(os.getpid()) if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        self._workers = [worker for master in masters for worker in children(master)]
+        self._workers = [worker for port in MASTERS for worker in workers_of(port)]
         self._over = threading.Event()
         self.first_mb = self.now_mb()
         self.most_mb = self.first_mb

@@ -3,11 +3,9 @@
 The same requests over 64 connections to servers of each size, one after another on one database. See README.md.
 """
 
-import os
 import random
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from bench.cases import hot, open_accounts, spread
@@ -17,7 +15,7 @@ from bench.sides import cpu_s
 from bench.transfers import with_bank
 from tests.clients import OverHttp
 from tests.people import Bank
-from tests.server import children, running_server
+from tests.server import MASTERS, children, running_server
 
 SIZES = extent(12, brief=1)
 CASE_S = extent(1.3, brief=0.2)
@@ -53,8 +51,7 @@ def cases(customers: Any) -> dict[str, Streams]:
 
 def servers_cpu_s() -> float:
     """Return how much processor time the running server and its workers have taken."""
-    masters = [pid for pid in children(os.getpid()) if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return sum(cpu_s(pid) for master in masters for pid in [master, *children(master)])
+    return sum(cpu_s(pid) for master in MASTERS.values() for pid in [master, *children(master)])
 
 
 def run(uri: str) -> None:

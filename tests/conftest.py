@@ -16,22 +16,22 @@ from flask import Flask
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.write_concern import WriteConcern
 
 from app import create_app, mongo
 from app.auth.service import ensure_system_user
 from app.mongo import Document
 from app.mongo import client as mongo_client
-from app.mongo.schema import VALIDATORS
 from app.settings.policies import AuthPolicy, HttpPolicy, MongoPolicy
 from app.statements.press import press
 from config import Config
 from local import processes
 from local.processes import holds_within
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
+from tests.again import empty
 from tests.beside import Beside, server_beside
 from tests.clients import InProcess, OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank
+from tests.prepared import prepared
 from tests.server import JWT_SECRET, RECEIPT_KEY, children
 
 BCRYPT_ROUNDS_CHEAPEST = 4
@@ -39,14 +39,6 @@ BCRYPT_ROUNDS_CHEAPEST = 4
 BESIDE: list[Beside] = []
 # As the application made it for the first test of this process. Later tests have it again.
 SYSTEM_USER: Document = {}
-# Deleting nothing takes nearly as long as deleting something, and most tests touch few collections.
-WHAT_HOLDS_ANYTHING: list[Document] = [
-    {"$match": {"_id": "no user"}},
-    *(
-        {"$unionWith": {"coll": name, "pipeline": [{"$limit": 1}, {"$project": {"_id": 0, "name": name}}]}}
-        for name in sorted(VALIDATORS.keys() - {"schema", "users"})
-    ),
-]
 AUTH = AuthPolicy(JWT_SECRET, bcrypt_rounds=BCRYPT_ROUNDS_CHEAPEST, delays_guesses=False)
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 * 1024**3
@@ -129,9 +121,10 @@ def _leaves_no_process() -> Iterator[None]:
     yield
 
     def left() -> dict[int, str]:
-        # The press stays, so does what counts Python's own shared resources, and a server of several tests may have
-        # been started again.
-        new = {pid: command_of(pid) for pid in children(os.getpid()) if pid not in before and pid != press.pid}
+        # These stay: the press, the process from which others are started, and what counts Python's own shared
+        # resources. A server of several tests may have been started again.
+        stay = {press.pid, prepared.pid}
+        new = {pid: command_of(pid) for pid in children(os.getpid()) if pid not in before and pid not in stay}
         kept = set(before.values())
         return {pid: line for pid, line in new.items() if line not in kept and "resource_tracker" not in line}
 
@@ -140,7 +133,9 @@ def _leaves_no_process() -> Iterator[None]:
 
 def command_of(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        # What is started from the prepared process has its command line, and a name of its own.
+        return f"{Path(f'/proc/{pid}/comm').read_text()} {line}"
     except FileNotFoundError:
         return ""
 
@@ -202,14 +197,6 @@ def only_the_system_user(admin_database: Database[Document]) -> Iterator[Databas
         SYSTEM_USER.update(admin_database.users.find_one({"email": SYSTEM_EMAIL}) or {})
     yield admin_database
     empty(admin_database)
-
-
-def empty(admin_database: Database[Document]) -> None:
-    # One wait for the disk is enough, at the end: until it is over, readers see what was there before.
-    hasty = admin_database.with_options(write_concern=WriteConcern(w=1))
-    for found in admin_database.users.aggregate(WHAT_HOLDS_ANYTHING):
-        hasty[found["name"]].delete_many({})
-    admin_database.users.delete_many({})
 
 
 @pytest.fixture

@@ -4,10 +4,13 @@ A test takes the text from here, so it executes exactly what the document shows.
 insists that some test executes each block.
 """
 
+import os
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from config import ROOT
 
@@ -56,3 +59,8 @@ def commands(text: str) -> list[list[str]]:
     """Return the words of each command in a block for a shell, without its comments."""
     lines = text.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def with_this_python() -> dict[str, str]:
+    """Return an environment in which `python3` is this one. Whatever is first on PATH may be a slow script."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

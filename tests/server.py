@@ -3,7 +3,6 @@
 import http.client
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +10,15 @@ from pathlib import Path
 
 from config import ROOT
 from local.processes import free_port, holds_within
+from tests import prepared
 from tests.documents import block, commands
 
 JWT_SECRET = "vT4mQ9xZ2kL7pR1wY6nB8dH3sF5gJ0cA-tests"
 RECEIPT_KEY = "4f1c9e0b7a2d63855e9a1c4b7d2f80936a5c1e8d4b7f02933c6e9a0d1b5f7283"
 WORKERS = 2
 START_TIMEOUT_S = 120.0
+# The masters of the servers that this process runs, by their ports.
+MASTERS: dict[int, int] = {}
 APPLICATION = "wsgi:app"
 STOP_TIMEOUT_S = 60.0
 
@@ -41,7 +43,8 @@ def running_server(mongo_uri: str, *, application: str = APPLICATION, **settings
         "MAIL_LETTERS_PER_DAY": "0",
         **settings,
     }
-    process = subprocess.Popen(_command(application), cwd=ROOT, env=environment)
+    process = prepared.Popen(_command(application), cwd=ROOT, env=environment)
+    MASTERS[port] = process.pid
     try:
         assert holds_within(START_TIMEOUT_S, lambda: process.poll() is not None or is_ready(port))
         assert process.poll() is None, "gunicorn did not start; its reason is above."
@@ -49,6 +52,12 @@ def running_server(mongo_uri: str, *, application: str = APPLICATION, **settings
     finally:
         process.terminate()
         process.wait(STOP_TIMEOUT_S)
+        del MASTERS[port]
+
+
+def workers_of(port: int) -> list[int]:
+    """Return the workers of a server that this process runs."""
+    return children(MASTERS[port])
 
 
 def _command(application: str) -> list[str]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from config import ROOT
+from tests import prepared
 from tests.server import JWT_SECRET, RECEIPT_KEY
 
 
@@ -31,7 +32,7 @@ def flask_process(
     mongo_uri: str, *arguments: str | bytes, stdout: IO[str] | int = subprocess.PIPE, **settings: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a command on the bank in `mongo_uri`; `settings` are further environment variables."""
-    process = subprocess.Popen(
+    process = prepared.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
         cwd=ROOT,
         env=environment(mongo_uri, **settings),

@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from flask import Flask
 
 from config import ROOT
 from tests.clients import OverHttp
-from tests.documents import DOCUMENTS, FENCED, SHELL, Block, block, blocks, found
+from tests.documents import DOCUMENTS, FENCED, SHELL, Block, block, blocks, found, with_this_python
 from tests.people import PASSWORD, Bank
 
 TIMEOUT_S = 60
@@ -98,7 +97,7 @@ def test_the_walk_of_the_readme_goes_as_it_says(live_bank: Bank, tmp_path: Path)
     walked = subprocess.run(
         ["bash", "-c", "set -eu -o pipefail\n" + script.replace("=…", f"='{PASSWORD}'")],
         cwd=tmp_path,
-        env=os.environ,
+        env=with_this_python(),
         capture_output=True,
         text=True,
         check=False,

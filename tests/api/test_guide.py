@@ -1,7 +1,6 @@
 """The guide to the API: each example is executed, and each call has one."""
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ from clients.document import DOCUMENT
 from config import ROOT
 from tests.clients import OverHttp
 from tests.description import operations
-from tests.documents import script
+from tests.documents import script, with_this_python
 from tests.people import PASSWORD, Bank
 
 GUIDE = ROOT / "docs" / "api.md"
@@ -42,7 +41,7 @@ def requests(live_bank: Bank, tmp_path: Path) -> list[tuple[int, str, str]]:
     done = subprocess.run(
         ["bash", "-c", f"set -eu -o pipefail\n{CURL}\n{typed}"],
         cwd=tmp_path,
-        env={**os.environ, "SYSTEM_PASSWORD": PASSWORD, "REQUESTS": str(log)},
+        env={**with_this_python(), "SYSTEM_PASSWORD": PASSWORD, "REQUESTS": str(log)},
         capture_output=True,
         text=True,
         check=False,

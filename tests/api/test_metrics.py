@@ -23,7 +23,7 @@ from config import ROOT, Config
 from local.processes import holds_within
 from tests.clients import Answer, InProcess, OverHttp
 from tests.people import Bank, new_key
-from tests.server import START_TIMEOUT_S, WORKERS, children, is_ready, is_running, running_server
+from tests.server import START_TIMEOUT_S, WORKERS, is_ready, is_running, running_server, workers_of
 
 TOKEN = "cM4vX8qT1nZ6bK3wR9yL5jH2fD7gS0pA-metrics"
 
@@ -237,12 +237,7 @@ def test_several_workers_count_as_one_and_none_is_named(live_bank: Bank, server_
 
 def place_of_counts(port: int) -> Path:
     """Return where the workers of a server of this test keep what they count: they have mapped its files."""
-    servers = [
-        pid
-        for pid in children(os.getpid())
-        if f"PORT={port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    ]
-    maps = [Path(f"/proc/{worker}/maps").read_text() for server in servers for worker in children(server)]
+    maps = [Path(f"/proc/{worker}/maps").read_text() for worker in workers_of(port)]
     (place,) = {Path(found).parent for text in maps for found in re.findall(r"/\S*/fincore-metrics-\S+\.db", text)}
     return place
 

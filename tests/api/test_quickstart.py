@@ -1,11 +1,11 @@
 """The walk through the bank in the README, as its script does it on a running server."""
 
-import os
 import subprocess
 
 from config import ROOT
 from local.processes import free_port
 from tests.clients import OverHttp
+from tests.documents import with_this_python
 from tests.people import PASSWORD, Bank
 
 TIMEOUT_S = 60
@@ -14,7 +14,7 @@ TIMEOUT_S = 60
 def walk_through(address: str, system_password: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", ROOT / "docs" / "quickstart.sh", address],
-        env={**os.environ, "SYSTEM_PASSWORD": system_password},
+        env={**with_this_python(), "SYSTEM_PASSWORD": system_password},
         capture_output=True,
         text=True,
         check=False,

@@ -17,6 +17,7 @@ from config import ROOT
 from local.mongod import Mongod
 from local.processes import LOOPBACK, free_port, holds_within
 from local.replica_set import DATABASE_NAME, ReplicaSet, provision
+from tests import prepared
 from tests.clients import OverHttp
 from tests.drills.proxy import Proxy, readable
 from tests.faults.traffic import CONNECTION_ERRORS
@@ -57,7 +58,7 @@ class Server:
             "MAIL_LETTERS_PER_DAY": "0",
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: prepared.Popen | None = None
 
     @property
     def master(self) -> int:
@@ -70,7 +71,7 @@ class Server:
 
     def start(self, *, awaited: bool = True) -> None:
         command = [sys.executable, "-m", "gunicorn", "--log-level", "critical", self._application]
-        self._process = subprocess.Popen(command, cwd=self._place, env=self._environment)
+        self._process = prepared.Popen(command, cwd=self._place, env=self._environment)
         if awaited:
             assert holds_within(START_TIMEOUT_S, lambda: is_ready(self.port)), "gunicorn did not start."
 
@@ -90,7 +91,7 @@ class Server:
         """Run one of the operator's commands on this bank, with other rights if a `uri` is given."""
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
         environment = {**self._environment, "MONGO_URI": uri or self._environment["MONGO_URI"]}
-        return subprocess.run(command, cwd=self._place, env=environment, capture_output=True, text=True, check=False)
+        return prepared.run(command, cwd=self._place, env=environment)
 
 
 class House:

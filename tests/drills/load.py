@@ -24,6 +24,7 @@ ITEMS = 3
 HOLD_SECONDS = 600
 THINK_S = 0.2
 RETRY_S = 0.25
+KINDS = {"transfer", "hold", "capture", "batch", "open", "decline"}
 # The share of first answers that are lost on their way, so that the client has to repeat the request.
 LOST_ANSWERS = 0.03
 SETTLE_TIMEOUT_S = 60.0
@@ -112,18 +113,23 @@ def events_of(person: Person) -> list[Document]:
 
 
 class Load:
-    """Sixteen clients, from the start to the end of a `with` block. `settle` then asks again for what is unknown."""
+    """Clients, from the start to the end of a `with` block. `settle` then asks again for what is unknown."""
 
-    def __init__(self, house: House, *, think_s: float = THINK_S, keeps_keys: bool = True) -> None:
+    def __init__(
+        self, house: House, *, clients: int = CLIENTS, think_s: float = THINK_S, keeps_keys: bool = True
+    ) -> None:
+        self.clients = clients
         self.bank = Bank(house.calm)
         self.wishes: list[Wish] = []
         # When each outcome became known.
         self.acknowledged_at: list[float] = []
         # After these answers a client repeats the request.
         self.passing = PASSING
-        self._keeps_keys, self._think_s = keeps_keys, think_s
+        self._keeps_keys = keeps_keys
+        # How long a client rests, on average, between two of its wishes.
+        self.think_s = think_s
         self._settled = 0
-        self._lost = random.Random(CLIENTS)
+        self._lost = random.Random(clients)
         self._customers = [self._customer() for _ in range(CUSTOMERS)]
         for person, _ in self._customers:
             person.client = house.client
@@ -133,10 +139,10 @@ class Load:
 
     def __enter__(self) -> "Load":
         self._over.clear()
-        self._threads = ThreadPoolExecutor(CLIENTS)
-        self._running = [self._threads.submit(self._run, random.Random(n)) for n in range(CLIENTS)]
+        self._threads = ThreadPoolExecutor(self.clients)
+        self._running = [self._threads.submit(self._run, random.Random(n)) for n in range(self.clients)]
         before = len(self.acknowledged_at)
-        warm = holds_within(WARM_UP_TIMEOUT_S, lambda: len(self.acknowledged_at) > before + 2 * CLIENTS)
+        warm = holds_within(WARM_UP_TIMEOUT_S, lambda: len(self.acknowledged_at) > before + 2 * self.clients)
         if not warm:
             self._over.set()
         assert warm, "The bank was not in service when the round began."
@@ -153,6 +159,15 @@ class Load:
         """Return what each customer can read of their events, by the customers' ids."""
         return {ObjectId(person.user["id"]): events_of(person) for person, _ in self._customers}
 
+    def sees_every_kind(self) -> bool:
+        """Return whether, within a minute from now, something of each kind has been asked for and acknowledged."""
+        asked_before = len(self.wishes)
+
+        def has_seen() -> bool:
+            return {wish.kind for wish in self.wishes[asked_before:] if wish.is_acknowledged} >= KINDS
+
+        return holds_within(SETTLE_TIMEOUT_S, has_seen)
+
     @property
     def unknown(self) -> int:
         """How many answers did not come, or told to come back."""
@@ -167,7 +182,7 @@ class Load:
         """Ask again for everything, under its key: what was told once must be told again, and the rest be settled."""
         recent = self.wishes[self._settled :]
         self._settled = len(self.wishes)
-        with ThreadPoolExecutor(CLIENTS) as threads:
+        with ThreadPoolExecutor(self.clients) as threads:
             for _ in threads.map(self._settle, [wish for wish in recent if not wish.failures]):
                 pass
 
@@ -199,7 +214,7 @@ class Load:
 
     def _run(self, chance: random.Random) -> None:
         while not self._over.is_set():
-            self._over.wait(chance.random() * 2 * self._think_s)
+            self._over.wait(chance.random() * 2 * self.think_s)
             match chance.choices(["transfer", "hold", "batch", "open", "decline"], [60, 20, 8, 6, 6])[0]:
                 case "hold":
                     self._hold_and_capture(chance)

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.server import children
+from tests.server import MASTERS, children, workers_of
 
 LOOK_S = 0.5
 
@@ -44,8 +44,7 @@ def family(pid: int) -> list[int]:
 
 def workers_of_this_process() -> list[int]:
     """Return the workers of the gunicorn that this process has started."""
-    arbiters = [pid for pid in children(os.getpid()) if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return [worker for arbiter in arbiters for worker in children(arbiter)]
+    return [worker for port in MASTERS for worker in workers_of(port)]
 
 
 def processor_s(pid: int) -> float:

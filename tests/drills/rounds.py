@@ -18,7 +18,7 @@ from local.processes import holds_within
 from tests.drills.auditor import Auditor, Verdict
 from tests.drills.drills import Drill
 from tests.drills.house import House, open_house
-from tests.drills.load import CLIENTS, Load
+from tests.drills.load import Load
 
 SERVICE_TIMEOUT_S = 60.0
 # How long the load continues after the bank serves again.
@@ -107,7 +107,7 @@ def one_round(drill: Drill, house: House, load: Load, result: Result, *, scale: 
         struck_at = time.monotonic()
         drill.strike(house, scale)
         before = len(load.acknowledged_at)
-        if not holds_within(SERVICE_TIMEOUT_S, lambda: len(load.acknowledged_at) > before + CLIENTS):
+        if not holds_within(SERVICE_TIMEOUT_S, lambda: len(load.acknowledged_at) > before + load.clients):
             result.wrong.append(f"not in service {SERVICE_TIMEOUT_S:.0f} s after the fault")
         time.sleep(AFTERWARDS_S * scale)
         result.pauses_s.append(load.longest_pause_s(struck_at, time.monotonic()))

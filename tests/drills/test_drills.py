@@ -20,13 +20,18 @@ from tests.drills.rounds import NotRun, Result, broken, close, directory_for, ju
 
 # The outages are a fifth of those of `make drill`.
 SHORT = 0.2
-THINK_S = 0.6
+# Half as many clients as those of `make drill`. What strikes at one moment must meet some of what they have under way;
+# what lasts for a while meets enough of it in any case.
+CLIENTS = 8
+THINK_S = 0.4
+THINK_WHERE_IT_LASTS_S = 0.8
 # The more requests there are, the sooner a broken bank shows.
 THINK_WHERE_BROKEN_S = 0.3
 # How many rounds a broken bank may pass undetected. Mostly it is none or one.
 ROUNDS_MAX = 6
 OF_THREE_MEMBERS, OF_ONE_MEMBER, _ = TOGETHER
 DISK_FULL = DRILLS["disk-full"]
+LASTING = ("wire", "smtp", "clock", "reloaded")
 # Faults of one kind that need no restart share a round.
 OF_ONE_KIND = ("wire", "smtp", "clock")
 IN_ONE_ROUND = [[name for name in OF_ONE_MEMBER if name.startswith(kind)] for kind in OF_ONE_KIND] + [
@@ -46,7 +51,7 @@ def stage(directory: Path, *, size: int) -> Iterator[Stage]:
     """A bank under load on which one drill after another is held, and which is closely looked at in the end."""
     mails = size == 1
     with open_house(directory, size=size, is_proxied=True, mails=mails) as house:
-        load = Load(house, think_s=THINK_S)
+        load = Load(house, clients=CLIENTS, think_s=THINK_S)
         yield house, load
         result = Result("the end")
         close(house, load, result, mails=mails)
@@ -81,8 +86,10 @@ def hold(on: Stage, *names: str) -> None:
         for drill in drills:
             drill.strike(house, scale)
 
+    house, load = on
+    load.think_s = THINK_WHERE_IT_LASTS_S if names[0].startswith(LASTING) else THINK_S
     result = Result(" ".join(names))
-    one_round(replace(drills[0], strike=strike), *on, result, scale=SHORT)
+    one_round(replace(drills[0], strike=strike), house, load, result, scale=SHORT)
     assert_nothing_is_lost(result)
     assert result.acknowledged > 0
 

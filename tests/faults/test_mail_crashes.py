@@ -2,12 +2,10 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +19,12 @@ from app.mail.delivery import ROUND_S
 from app.mongo import Document
 from config import ROOT
 from local.processes import LOOPBACK, holds_within
+from tests import prepared
 from tests.clients import OverHttp
 from tests.commands import transfer
 from tests.mail import SmtpServer, fill, make_due, use
 from tests.people import Bank, Person
-from tests.server import JWT_SECRET, running_server
+from tests.server import JWT_SECRET, running_server, workers_of
 
 # In several blocks, whose letters take the deliverers many rounds.
 TRANSFERS = 300
@@ -74,18 +73,6 @@ def test_hundreds_of_transfers_with_the_server_down_then_up_all_arrive_once(
     assert len(balances) == TRANSFERS, "Each tells the balance after its own transfer."
 
 
-def worker_pids(port: int) -> list[int]:
-    """Return the workers of the gunicorn that `running_server` started on this port."""
-    gunicorns: dict[int, int] = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"PORT={port}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                gunicorns[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    return [pid for pid, parent in gunicorns.items() if parent in gunicorns]
-
-
 def test_mail_survives_the_death_of_its_workers_between_commit_and_sending(
     database: Database[Document], mongo_uri: str
 ) -> None:
@@ -97,8 +84,8 @@ def test_mail_survives_the_death_of_its_workers_between_commit_and_sending(
         payee, to_account = bank.customer()
         assert payer.transfer(from_account, to_account, 400).status == 201
         client.close()
-        assert holds_within(WAIT_S, lambda: len(worker_pids(port)) == 2)
-        killed = worker_pids(port)
+        assert holds_within(WAIT_S, lambda: len(workers_of(port)) == 2)
+        killed = workers_of(port)
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         server.start()
@@ -111,7 +98,7 @@ def test_mail_survives_the_death_of_its_workers_between_commit_and_sending(
     assert {mail.subject for mail in received if mail.recipient == payee.user["email"]} >= {"You received ₹4.00"}
 
 
-def start_deliverer(mongo_uri: str, server: SmtpServer) -> "subprocess.Popen[bytes]":
+def start_deliverer(mongo_uri: str, server: SmtpServer) -> prepared.Popen:
     environment = {
         **os.environ,
         "ENV_FILE": os.devnull,
@@ -122,7 +109,7 @@ def start_deliverer(mongo_uri: str, server: SmtpServer) -> "subprocess.Popen[byt
         "MAIL_PORT": str(server.port),
     }
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver"]
-    return subprocess.Popen(command, cwd=ROOT, env=environment)
+    return prepared.Popen(command, cwd=ROOT, env=environment)
 
 
 @pytest.mark.parametrize("is_refused", [False, True], ids=["", "the first letter is refused"])

@@ -1,7 +1,6 @@
 """A bank of its own for each fault, and clients that keep it busy while something is killed."""
 
 import http.client
-import os
 import random
 import threading
 import time
@@ -19,7 +18,7 @@ from local.replica_set import DATABASE_NAME, ReplicaSet, provision
 from tests.clients import Answer, OverHttp
 from tests.people import PASSWORD, SYSTEM_EMAIL, Bank, Caller, Person, new_key
 from tests.proof import assert_ledger_is_whole
-from tests.server import children, running_server
+from tests.server import running_server, workers_of
 
 CLIENTS = 16
 CUSTOMERS = 8
@@ -57,12 +56,7 @@ class LiveBank(Bank):
 
     def worker_pids(self) -> list[int]:
         """Return gunicorn's worker processes."""
-        (arbiter,) = (
-            pid
-            for pid in children(os.getpid())
-            if f"PORT={self.port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        )
-        return children(arbiter)
+        return workers_of(self.port)
 
 
 @contextmanager

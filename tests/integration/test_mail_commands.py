@@ -1,7 +1,6 @@
 """The operator's commands for mail: `flask mail …`."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from app.settings.policies import MailPolicy
 from app.webhooks.dispatch import SIGN
 from config import ROOT, Config
 from local.processes import LOOPBACK, free_port, holds_within
+from tests import prepared
 from tests.hooks import allow, made
 from tests.mail import smtp_server
 from tests.people import SYSTEM_EMAIL, Bank
@@ -72,7 +72,7 @@ def delivering_on(mongo_uri: str, **settings: str) -> Iterator[int]:
     """Run `mail deliver --loop`, yield its process id, and insist that it ends well when it is asked to stop."""
     environment = {**os.environ, "ENV_FILE": os.devnull, "MONGO_URI": mongo_uri, "JWT_SECRET": JWT_SECRET}
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "mail", "deliver", "--loop"]
-    process = subprocess.Popen(command, cwd=ROOT, env={**environment, **settings})
+    process = prepared.Popen(command, cwd=ROOT, env={**environment, **settings})
     try:
         yield process.pid
     finally:
