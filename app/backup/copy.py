@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import bson
-from bson import CodecOptions, ObjectId
-from bson.codec_options import DatetimeConversion
+from bson import ObjectId
+from bson.errors import InvalidBSON
 
 from app import mongo
 from app.backup.create import ENTRIES
 from app.backup.files import BadCopy, Manifest, check_part, documents_of, heads_of, read_manifest
 from app.backup.watch import Watch
 from app.ledger.proof.faults import Report
+from app.ledger.proof.rows import CODEC
 from app.ledger.proof.verify import verify
 from app.mongo import Document
 
-_CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 _PROVED = ("schema", "accounts", "transactions", ENTRIES, "reversals")
 # Collections that copies of the first release do not have.
 _NEWER = ("reversals",)
@@ -102,10 +102,15 @@ def _compare_heads(directory: Path, manifest: Manifest, files: "FileDatabase") -
     check_part(directory, manifest.heads)
     for account, sequence, hash_ in heads_of(directory, manifest.heads):
         newest = files[ENTRIES].find_one({"account": ObjectId(account)}, sort=[("sequence", -1)])
-        if newest is None or (newest["sequence"], bytes(newest["hash"]).hex()) != (sequence, hash_):
+        if newest is None or (newest.get("sequence"), _hex(newest.get("hash"))) != (sequence, hash_):
             raise BadCopy(f"The newest entry of account {account} is not the one that the copy lists.")
     if manifest.heads.documents != files.journals():
         raise BadCopy(f"The copy lists {manifest.heads.documents:,} heads and has {files.journals():,} journals.")
+
+
+def _hex(hash_: Any) -> str | None:
+    # A forger may have written anything in its place.
+    return hash_.hex() if isinstance(hash_, bytes) else None
 
 
 class FileDatabase:
@@ -144,7 +149,10 @@ class FileDatabase:
         marks = ", ".join("?" * (len(_COLUMNS) + 1))
         rows = []
         for raw in documents:
-            read = bson.decode(raw, _CODEC)
+            try:
+                read = bson.decode(raw, CODEC)
+            except InvalidBSON as error:
+                raise BadCopy(f"{name!r} has a document that is not BSON: {error}") from None
             rows.append((*(_as_column(read.get(column)) for column in _COLUMNS), raw))
         self._connection.execute("BEGIN")
         self._connection.executemany(f'INSERT INTO "{name}" VALUES ({marks})', rows)  # noqa: S608 -- names of ours
@@ -191,9 +199,16 @@ class FileCollection:
         return next(iter(self.find(query, fields, projection=projection, sort=sort, session=session)), None)
 
     def find_raw_batches(
-        self, query: Document, fields: Any = None, *, sort: Any = None, batch_size: int
+        self,
+        query: Document,
+        fields: Any = None,
+        *,
+        sort: Any = None,
+        session: Any = None,
+        batch_size: int = _READ_AT_ONCE,
     ) -> Iterator[bytes]:
         """Yield BSON documents one after the other, in batches."""
+        del session
         batch: list[bytes] = []
         for raw, document in self.matching(query, list(sort or ())):
             batch.append(raw if fields is None else _only(document, fields))
@@ -224,7 +239,7 @@ class FileCollection:
         cursor.arraysize = _READ_AT_ONCE
         while rows := cursor.fetchmany():
             for (raw,) in rows:
-                document = bson.decode(raw, _CODEC)
+                document = bson.decode(raw, CODEC)
                 if _matches(document, query):
                     yield raw, document
 

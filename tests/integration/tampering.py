@@ -3,13 +3,16 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import bson
 from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
 from app.ledger import documents
 from app.ledger.proof import verify
 from app.mongo import Document
 from tests.again import again
+from tests.joined_bson import joined
 from tests.people import Bank
 from tests.sealing import sealed
 
@@ -53,6 +56,28 @@ def _make_small_ledger(bank: Bank) -> tuple[ObjectId, ObjectId, list[ObjectId]]:
     _, ravis = bank.customer()
     sent = [asha.transfer(ashas, ravis, n, description="Rent").body["transaction"]["id"] for n in (100, 200, 300)]
     return ObjectId(ashas), ObjectId(ravis), [ObjectId(id_) for id_ in sent]
+
+
+def write_first(database: Database[Document], name: str, id_: ObjectId, fields: Document) -> None:
+    """Give a document of a collection these fields besides its own by the same names, before them."""
+    found = database[name].find_one_and_delete({"_id": id_})
+    assert found is not None
+    forged = joined({"_id": id_}, fields, {field: value for field, value in found.items() if field != "_id"})
+    insert_raw(database, name, forged)
+
+
+def write_text(database: Database[Document], name: str, id_: ObjectId, field: str, text: bytes) -> None:
+    """Put bytes that need not be UTF-8 into a text of a document."""
+    found = database[name].find_one_and_delete({"_id": id_})
+    assert found is not None
+    marked = bson.encode({**found, field: "?" * len(text)})
+    assert marked.count(b"?" * len(text)) == 1
+    insert_raw(database, name, marked.replace(b"?" * len(text), text))
+
+
+def insert_raw(database: Database[Document], name: str, raw: bytes) -> None:
+    written: Any = RawBSONDocument(raw)
+    database[name].insert_one(written, bypass_document_validation=True)
 
 
 def faults() -> list[Named]:

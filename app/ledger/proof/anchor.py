@@ -19,6 +19,7 @@ from pymongo.client_session import ClientSession
 
 from app import clock
 from app.ledger.proof.faults import Fault, FaultKind
+from app.ledger.proof.reading import collection
 from app.ledger.proof.signatures import ALGORITHM, begin_use
 from app.ledger.repository import head_pipeline
 from app.mongo import Document, database, moment
@@ -74,8 +75,10 @@ def _compare_heads(heads: list[str]) -> Iterator[Fault]:
     query = {"$or": [{"account": account, "sequence": sequence} for account, sequence in anchored]}
     fields = {"account": 1, "sequence": 1, "hash": 1}
     found = {
-        (entry["account"], entry["sequence"]): _hex(entry["hash"])
-        for entry in database().ledger_entries.find(query, fields)
+        (entry["account"], entry["sequence"]): _hex(entry.get("hash"))
+        for entry in collection("ledger_entries").find(query, fields)
+        # Of two fields by one name, MongoDB looks for the first, and the driver returns the last.
+        if isinstance(entry["account"], ObjectId) and isinstance(entry["sequence"], int)
     }
     for (account, sequence), expected in anchored.items():
         if found.get((account, sequence)) != expected:
@@ -90,7 +93,7 @@ def _compare_heads(heads: list[str]) -> Iterator[Fault]:
 
 def _count(name: str, until: datetime, session: ClientSession | None) -> Document:
     """Return how many records there are up to a time, and a hash over the fields that identify them."""
-    found = database()[name].find({_TIME_OF[name]: {"$lte": until}}, _IDENTIFYING, session=session).sort("_id", 1)
+    found = collection(name).find({_TIME_OF[name]: {"$lte": until}}, _IDENTIFYING, session=session).sort("_id", 1)
     number, digest = 0, hashlib.sha256()
     for record in found:
         number += 1

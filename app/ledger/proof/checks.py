@@ -19,6 +19,7 @@ from app.ledger.canonical import CANONICAL_1, CANONICAL_2
 from app.ledger.chain import BALANCE_EFFECT, HASH_VERSION, HELD_EFFECT
 from app.ledger.documents import to_entry
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
+from app.ledger.proof.fields import PLAIN, hidden_in
 from app.ledger.proof.rows import CODEC, EARLIEST, LATEST, form_of
 from app.ledger.records import (
     GENESIS_HASH,
@@ -100,7 +101,7 @@ class JournalCheck:
         """Yield the faults of the next entries, in order. They are BSON."""
         position = self._follow_plain(entries, 0)
         while position < len(entries):
-            yield from self._look_closer(bson.decode(entries[position], CODEC))
+            yield from self._look_closer(entries[position])
             position = self._follow_plain(entries, position + 1)
 
     def _follow_plain(self, entries: Sequence[bytes], begin: int) -> int:
@@ -161,20 +162,21 @@ class JournalCheck:
             self.balance, self.held = balance, held
         return end
 
-    def _look_closer(self, document: Document) -> Iterator[Fault]:
+    def _look_closer(self, raw: bytes) -> Iterator[Fault]:
         """Follow one entry, and yield its faults."""
+        document: Document = {}
         try:
+            document = bson.decode(raw, CODEC)
+            if (fault := entry_hidden_fault(raw, document, self.account)) is not None:
+                yield fault
             entry = to_entry(document)
+            _refuse_other_types(entry)
             at, computed = milliseconds(entry.created_at), entry.computed_hash()
             sealed = None if entry.identity is None else _hash_of(entry.identity)
         except UNREADABLE as error:
             sequence = document.get("sequence")
-            yield self._fault(
-                FaultKind.FORMAT,
-                sequence if isinstance(sequence, int) else None,
-                "an entry",
-                f"{type(error).__name__}: {error}",
-            )
+            sequence = sequence if isinstance(sequence, int) else None
+            yield self._fault(FaultKind.FORMAT, sequence, "an entry", f"{type(error).__name__}: {error}")
             self._lost = True
             self._hash = b""
             return
@@ -285,6 +287,30 @@ def described(identity: Identity) -> str:
     """Return an identity as a fault shows it."""
     number = "" if identity.number is None else f", {identity.number}"
     return f"{identity.kind} of {identity.user or 'the bank'} in {identity.currency}{number}"
+
+
+def entry_hidden_fault(raw: bytes, entry: Document, account: object) -> Fault | None:
+    """Return the fault of an entry, as BSON and decoded, that says more than its decoded form; None if it does not."""
+    hidden = hidden_in(raw, entry, CODEC)
+    if hidden is None:
+        return None
+    account = account if isinstance(account, ObjectId) else None
+    sequence = entry.get("sequence")
+    sequence = sequence if isinstance(sequence, int) else None
+    expected = f"an entry with {PLAIN}"
+    return Fault(kind=FaultKind.FORMAT, account=account, sequence=sequence, expected=expected, found=hidden)
+
+
+def _refuse_other_types(entry: Entry) -> None:
+    """Raise TypeError for values that are sealed as an entry's would be, and that MongoDB treats differently."""
+    for name, id_ in (("transaction", entry.transaction), ("counterparty", entry.counterparty)):
+        if not isinstance(id_, ObjectId | None):
+            # An empty text or list is sealed like no id at all.
+            raise TypeError(f"The {name} {id_!r}")
+    if entry.type is not EntryType.STATUS and type(entry.description) not in (str, NoneType):
+        raise TypeError(f"The description {entry.description!r}")
+    if bool in map(type, (entry.sequence, entry.amount, entry.balance, entry.held)):
+        raise TypeError("A truth value in place of a number")
 
 
 def _hash_of(identity: Identity) -> bytes:

@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from bson import ObjectId
+from bson.errors import BSONError
 
 # What reading a forged document may raise, because its fields can have any type.
-UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error, BSONError)
 # Faults beyond this number are counted but not named.
 FAULTS_NAMED_MAX = 1_000
 
@@ -78,6 +79,11 @@ class Report:
             self.faults.append(fault)
         else:
             self.unnamed_faults += 1
+
+    def add_once(self, fault: Fault | None) -> None:
+        """Add a fault that may have been named already, where the same document was read before."""
+        if fault is not None and fault not in self.faults:
+            self.add(fault)
 
     def add_all(self, faults: Iterable[Fault]) -> None:
         for fault in faults:

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import bson
-from bson import ObjectId
+from bson import CodecOptions, ObjectId
 
-from app.ledger.proof.checks import described
+from app.ledger.proof.checks import described, entry_hidden_fault
 from app.ledger.proof.completed import Completed, is_its_payers, read_completed
 from app.ledger.proof.faults import Fault, FaultKind, Report
+from app.ledger.proof.fields import PLAIN, hidden_in, ids_named
 from app.ledger.proof.legs import transaction_faults
 from app.ledger.proof.plain import COMPARED, is_plainly_right, named_by
-from app.ledger.proof.reading import QUICK, Identities, collection, read_all, read_raw
+from app.ledger.proof.reading import QUICK, Identities, collection, find_written, read_all, read_raw
 from app.ledger.proof.reversals import check_reversals
 from app.ledger.proof.rows import CODEC
 from app.ledger.proof.shapes import split
@@ -92,15 +93,18 @@ class _Records:
         report.transactions += len(self.movements)
 
     def _add_other(self, report: Report, raw: bytes) -> None:
-        record = bson.decode(raw, QUICK)
-        id_, key = record["_id"], record.get("idempotency_key")
-        if not isinstance(id_, ObjectId):
-            # Nothing can name it.
-            report.add(Fault(kind=FaultKind.FORMAT, expected="a transaction", found=f"the id {id_!r}"))
+        record = _readable_record(report, raw)
+        if record is None:
             return
+        id_, user, key = record["_id"], record.get("user"), record.get("idempotency_key")
         self.others.append(record)
         if isinstance(key, str) and chosen_key(key) != key:
-            self.items.append((id_, record.get("user"), key))
+            if isinstance(user, ObjectId):
+                self.items.append((id_, user, key))
+            else:
+                report.add(record_fault(id_, f"the user {user!r}"))
+        if not _is_movement(record) and not isinstance(record.get("transaction", id_), ObjectId):
+            report.add(record_fault(id_, f"the transaction {record['transaction']!r}"))
         if _is_movement(record):
             self.movements.append((id_.binary, slip_of(record)))
 
@@ -112,8 +116,31 @@ class _Records:
 
 def transactions_of(entries: Iterable[bytes]) -> list[ObjectId]:
     """Return the transactions that entries name, as BSON."""
-    named = (bson.decode(entry, CODEC).get("transaction") for entry in entries)
-    return [id_ for id_ in named if isinstance(id_, ObjectId)]
+    return [id_ for entry in entries for id_ in ids_named(entry, b"transaction")]
+
+
+def _readable_record(report: Report, raw: bytes) -> Document | None:
+    """Decode a record, and report what decoding hides; None for one that nothing can name."""
+    record = bson.decode(raw, QUICK)
+    id_ = record.get("_id")
+    if not isinstance(id_, ObjectId):
+        report.add(record_fault(None, f"the id {id_!r}"))
+        return None
+    report.add_once(_record_hidden_fault(raw, record, QUICK))
+    return record
+
+
+def _record_hidden_fault(raw: bytes, record: Document, codec: CodecOptions[Document]) -> Fault | None:
+    hidden = hidden_in(raw, record, codec)
+    id_ = record.get("_id")
+    if hidden is None or not isinstance(id_, ObjectId):
+        return None
+    return Fault(kind=FaultKind.FORMAT, transaction=id_, expected=f"a record with {PLAIN}", found=hidden)
+
+
+def record_fault(id_: ObjectId | None, found: str) -> Fault:
+    """Return the fault of a record that cannot be read as one."""
+    return Fault(kind=FaultKind.FORMAT, transaction=id_, expected="a transaction", found=found)
 
 
 def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId]) -> list[ObjectId]:
@@ -125,15 +152,20 @@ def _settle_many(report: Report, identities: Identities, suspects: list[ObjectId
 
 
 def _named_in(traces: Iterable[bytes | Document]) -> list[ObjectId]:
-    """Return the transactions that these name when decoded."""
-    found = (bson.decode(trace) if isinstance(trace, bytes) else trace for trace in traces)
-    return sorted({trace["transaction"] for trace in found})
+    """Return the transactions that these name. What is no id was named as a fault where the document was checked."""
+    named: set[ObjectId] = set()
+    for trace in traces:
+        if isinstance(trace, bytes):
+            named.update(ids_named(trace, b"transaction"))
+        elif isinstance(id_ := trace.get("transaction"), ObjectId):
+            named.add(id_)
+    return sorted(named)
 
 
 def _named_by_use(use: Document) -> bytes:
-    # Only ids count, because the queries ask for values from the lowest id on.
-    id_: bytes = use["transaction"].binary
-    return id_
+    id_ = use.get("transaction")
+    # A list of ids is found among the ids too. No record has this id, so such a use is skipped.
+    return id_.binary if isinstance(id_, ObjectId) else b""
 
 
 class _Traces(Generic[Named]):
@@ -192,26 +224,36 @@ def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> N
         return
     among: Document = {"$in": wanted}
     with moment() as session:
-        records = list(collection("transactions").find({"_id": among}, session=session))
-        entries = list(collection("ledger_entries").find({"transaction": among}, session=session))
-        uses = list(collection("transactions").find({"transaction": among, **_CAPTURES_AND_VOIDS}, session=session))
+        records_written = find_written("transactions", {"_id": among}, session)
+        entries_written = find_written("ledger_entries", {"transaction": among}, session)
+        uses_written = find_written("transactions", {"transaction": among, **_CAPTURES_AND_VOIDS}, session)
+    for raw, record in [*records_written, *uses_written]:
+        report.add_once(_record_hidden_fault(raw, record, CODEC))
+    for raw, entry in entries_written:
+        report.add_once(entry_hidden_fault(raw, entry, entry.get("account")))
+    records, entries, uses = (
+        [document for _, document in written] for written in (records_written, entries_written, uses_written)
+    )
+    named = [set(ids_named(raw, b"transaction")) for raw, _ in entries_written]
     recorded = {record["_id"]: record for record in records if _is_movement(record)}
     whose = identities.of(_accounts_of(records, entries))
     for id_ in wanted:
-        of_this = [entry for entry in entries if entry["transaction"] == id_]
-        naming = [use for use in uses if use["transaction"] == id_]
+        of_this = [entry for entry, ids in zip(entries, named, strict=True) if id_ in ids]
+        naming = [use for use in uses if use.get("transaction") == id_]
         for fault in transaction_faults(id_, recorded.get(id_), of_this, naming, whose):
             report.add(fault)
 
 
 def _is_movement(record: Document) -> bool:
     """Tell whether the record is a transaction, not a use of a key."""
-    return record.get("kind") not in _KEY_USES
+    kind = record.get("kind")
+    # Of a forged value, even the hash may be missing.
+    return type(kind) is not str or kind not in _KEY_USES
 
 
 def _accounts_of(records: Sequence[Document], entries: Any) -> set[ObjectId]:
-    named = {record.get(side) for record in records for side in ("from_account", "to_account")}
-    named |= {entry.get("account") for entry in entries}
+    named = [record.get(side) for record in records for side in ("from_account", "to_account")]
+    named += [entry.get("account") for entry in entries]
     return {account for account in named if isinstance(account, ObjectId)}
 
 

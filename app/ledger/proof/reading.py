@@ -1,7 +1,7 @@
 """Reads whole collections for a proof, in batches. The next batch is fetched while one is checked."""
 
 from collections.abc import Collection as Ids
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +19,7 @@ from app.ledger.proof.checks import Upgrade
 from app.ledger.proof.faults import UNREADABLE
 from app.ledger.proof.plain import Owner
 from app.ledger.proof.rows import CODEC
+from app.ledger.proof.shapes import split
 from app.ledger.records import Identity
 from app.ledger.repository import find_identities
 from app.mongo import Document, database
@@ -31,12 +32,14 @@ PASS_TIMEOUT_S = 24 * 3_600
 IDENTITIES_KEPT_MAX = 100_000
 
 # Decodes faster, because times are not converted: they stay DatetimeMS.
-QUICK: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+QUICK: CodecOptions[Document] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
+)
 Order = list[tuple[str, int]]
 
 
 def collection(name: str) -> Collection[Document]:
-    """Return a collection that can be read even if some of its times are out of range."""
+    """Return a collection that can be read even if some times are out of range or some text is not UTF-8."""
     return database()[name].with_options(CODEC)
 
 
@@ -56,10 +59,10 @@ def read_raw(name: str, query: Document, order: Order, fields: Document | None =
             yield batch
 
 
-def read_each(name: str, query: Document, order: Order, fields: Document | None = None) -> Iterator[Document]:
-    """Yield the documents that a query finds, one by one."""
-    for batch in read_all(name, query, order, fields):
-        yield from batch
+def find_written(name: str, query: Document, session: ClientSession | None) -> list[tuple[bytes, Document]]:
+    """Return the few documents that a query finds, as BSON and decoded."""
+    batches: Iterable[Any] = collection(name).find_raw_batches(query, session=session)
+    return [(raw, bson.decode(raw, CODEC)) for batch in batches for raw in split(batch)]
 
 
 def _next_batch(found: RawBatchCursor[Any]) -> bytes | None:

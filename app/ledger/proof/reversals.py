@@ -6,10 +6,14 @@ A mark is a document of `reversals`. It keeps a transaction from being reversed 
 from collections.abc import Sequence
 from typing import Any
 
+import bson
 from bson import ObjectId
 
 from app.ledger.proof.faults import Fault, FaultKind, Report
-from app.ledger.proof.reading import are_reversals_kept, collection, read_all
+from app.ledger.proof.fields import PLAIN, hidden_in
+from app.ledger.proof.reading import are_reversals_kept, collection, read_raw
+from app.ledger.proof.rows import CODEC
+from app.ledger.proof.shapes import split
 from app.ledger.records import TransactionKind, TransactionStatus
 from app.mongo import Document, moment
 
@@ -39,22 +43,28 @@ def check_reversals(report: Report, movements: Sequence[Document]) -> None:
 def check_marks(report: Report) -> None:
     """Find marks of reversals that do not exist. Such a mark keeps a transaction from ever being reversed."""
     known = {fault.transaction for fault in report.faults if fault.kind is FaultKind.REVERSAL}
-    for marks in read_all("reversals", {}, [("_id", 1)]):
+    for batch in read_raw("reversals", {}, [("_id", 1)]):
+        marks = []
+        for raw in split(batch):
+            mark = bson.decode(raw, CODEC)
+            marks.append(mark)
+            if (hidden := hidden_in(raw, mark, CODEC)) is not None:
+                of = _id_or(mark.get("_id"), None)
+                report.add(Fault(kind=FaultKind.FORMAT, transaction=of, expected=f"a mark with {PLAIN}", found=hidden))
         # Read after the marks, so that every reversal that they name exists by now.
-        named: Document = {"_id": {"$in": [mark.get("by") for mark in marks]}}
+        named: Document = {"_id": {"$in": [_id_or(mark.get("by"), "none") for mark in marks]}}
         found = {record["_id"]: record for record in collection("transactions").find(named)}
         for mark in marks:
-            reversal = found.get(mark.get("by"), {})
-            if (_is_reversal(reversal) and reversal.get("reverses") == mark["_id"]) or mark["_id"] in known:
+            of, reversal = _id_or(mark.get("_id"), None), found.get(_id_or(mark.get("by"), "none"), {})
+            if of is not None and ((_is_reversal(reversal) and reversal.get("reverses") == of) or of in known):
                 continue
-            of = mark["_id"] if isinstance(mark["_id"], ObjectId) else None
             expected = "a completed REVERSAL that `reversals` names"
             report.add(Fault(kind=FaultKind.REVERSAL, transaction=of, expected=expected, found=str(mark.get("by"))))
 
 
 def _marks(linked: Sequence[Document]) -> dict[Any, Any]:
     """Return which original each of these reversals reversed, according to `reversals`."""
-    originals: Document = {"_id": {"$in": [record.get("reverses") for record in linked if _is_reversal(record)]}}
+    originals: Document = {"_id": {"$in": [_other_end(record) for record in linked if _is_reversal(record)]}}
     return {mark["_id"]: mark.get("by") for mark in collection("reversals").find(originals)}
 
 
@@ -73,12 +83,19 @@ def _is_reversal(record: Document) -> bool:
 
 
 def _other_end(record: Document) -> Any:
-    """Return the original's id for a reversal, the reversal's id for an original, and None for any other record."""
+    """Return the original's id for a reversal, the reversal's id for an original, and None for any other record.
+
+    It is "none" if there is no id. Of a forged value, even the hash may be missing.
+    """
     if record.get("status") == TransactionStatus.REVERSED:
-        return record.get("reversed_by", "none")
+        return _id_or(record.get("reversed_by"), "none")
     if _is_reversal(record):
-        return record.get("reverses", "none")
+        return _id_or(record.get("reverses"), "none")
     return None
+
+
+def _id_or(value: Any, otherwise: str | None) -> Any:
+    return value if isinstance(value, ObjectId) else otherwise
 
 
 def _reversal_fault(this: Document, found: Document | None) -> Fault | None:

@@ -16,8 +16,10 @@ from app.ledger.proof.shapes import Shape
 from app.ledger.records import EntryType
 from app.mongo import Document
 
-# A time that no datetime can hold is a fault of one document and must not end the run.
-CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+# A time that no datetime can hold, or text that is not UTF-8, is a fault of one document and must not end the run.
+CODEC: CodecOptions[Document] = CodecOptions(
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
+)
 # The times that a datetime can hold, in milliseconds.
 EARLIEST, LATEST = -62_135_596_800_000, 253_402_300_799_999
 # What `EntryForm.unpack` returns, in this order. Ids and the description are bytes, the time is in milliseconds since

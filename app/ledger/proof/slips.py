@@ -3,6 +3,7 @@
 Most records are completed transfers, and those need no slips: see `completed`.
 """
 
+from types import NoneType
 from typing import Any, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
@@ -58,6 +59,9 @@ def slip_of(record: Document) -> Slip | None:
         if record["accounts"] != [payer, payee] or isinstance(metadata, dict):
             return None
         if not isinstance(record["fingerprint"], dict) or type(record["currency"]) is not str:
+            return None
+        if type(text) not in (str, NoneType) or type(record["idempotency_key"]) is not str:
+            # BSON's JavaScript code is a `str` too, but none that equals the text in an entry.
             return None
         if failure is not None and not failure.keys() >= {"code", "detail"}:
             return None

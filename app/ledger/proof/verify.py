@@ -9,7 +9,7 @@ only a suspicion. To settle it, both places are read again in one snapshot, wher
 
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 
@@ -18,14 +18,15 @@ from bson import ObjectId
 
 from app.ledger.proof import trial_balance
 from app.ledger.proof.checks import JournalCheck, Upgrade
-from app.ledger.proof.faults import Fault, FaultKind, Report
-from app.ledger.proof.movements import SETTLED_AT_ONCE, check_movements, settle, transactions_of
+from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind, Report
+from app.ledger.proof.fields import PLAIN, hidden_in, ids_named
+from app.ledger.proof.movements import SETTLED_AT_ONCE, check_movements, record_fault, settle, transactions_of
 from app.ledger.proof.reading import (
     Identities,
     collection,
     find_upgrade,
+    find_written,
     read_all,
-    read_each,
     read_raw,
     readable_identity,
 )
@@ -75,10 +76,10 @@ def _no_collection() -> Iterator[None]:
 
 def verify_account(account_id: ObjectId) -> Report | None:
     """Check one account's journal and every transaction it took part in; None if there is no such account."""
-    account = collection("accounts").find_one({"_id": account_id})
+    report, identities = Report(accounts=1), Identities()
+    account = _find_account(report, account_id)
     if account is None:
         return None
-    report, identities = Report(accounts=1), Identities()
     check = _begin(report, account, find_upgrade())
     for batch in map(split, read_raw("ledger_entries", {"account": account_id}, _JOURNAL_ORDER)):
         report.entries += len(batch)
@@ -88,7 +89,11 @@ def verify_account(account_id: ObjectId) -> Report | None:
     _settle_account(report, account_id, check)
     for records in read_all("transactions", {"accounts": account_id}, [("_id", 1)], {"_id": 1}):
         report.transactions += len(records)
-        settle(report, identities, [record["_id"] for record in records])
+        ids = [record["_id"] for record in records]
+        for id_ in ids:
+            if not isinstance(id_, ObjectId):
+                report.add(record_fault(None, f"the id {id_!r}"))
+        settle(report, identities, [id_ for id_ in ids if isinstance(id_, ObjectId)])
     return report
 
 
@@ -108,7 +113,10 @@ def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
     accounts.skip_to(None)
     if trial_balance.off_zero(totals):
         # Balances that were read while money moved need not add up to zero. Those of one moment must.
-        for currency, total in trial_balance.off_zero(trial_balance.balances()).items():
+        # What cannot be added up, because it is forged, was named above.
+        with suppress(*UNREADABLE):
+            totals = trial_balance.balances()
+        for currency, total in trial_balance.off_zero(totals).items():
             report.add(Fault(kind=FaultKind.TRIAL_BALANCE, currency=currency, expected=0, found=total))
 
 
@@ -120,8 +128,25 @@ def _by_journal(batch: list[bytes]) -> Iterator[tuple[ObjectId, list[bytes]]]:
         else:
             # In a forged form.
             for raw in found:
-                account = bson.decode(raw, CODEC).get("account")
-                yield account if isinstance(account, ObjectId) else _NO_ACCOUNT, [raw]
+                # MongoDB's order is by the first of two fields by this name.
+                yield next(ids_named(raw, b"account"), _NO_ACCOUNT), [raw]
+
+
+def _readable_account(report: Report, raw: bytes) -> Document | None:
+    """Decode an account, and report what decoding hides; None for one that no journal can name."""
+    account = bson.decode(raw, CODEC)
+    id_ = account.get("_id")
+    if not isinstance(id_, ObjectId):
+        report.add(Fault(kind=FaultKind.FORMAT, expected="an account", found=f"the id {id_!r}"))
+        return None
+    if (hidden := hidden_in(raw, account, CODEC)) is not None:
+        report.add_once(Fault(kind=FaultKind.FORMAT, account=id_, expected=f"an account with {PLAIN}", found=hidden))
+    return account
+
+
+def _find_account(report: Report, account_id: ObjectId) -> Document | None:
+    found = find_written("accounts", {"_id": account_id}, None)
+    return next((_readable_account(report, raw) for raw, _ in found), None)
 
 
 def _begin(report: Report, account: Document, upgrade: Upgrade | None) -> JournalCheck:
@@ -152,9 +177,16 @@ class _Accounts:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._upgrade = find_upgrade()
-        self._documents: Iterator[Document] = read_each("accounts", {}, [("_id", -1)])
+        self._documents = self._read()
         self._next = next(self._documents, None)
         self.status: str | None = None
+
+    def _read(self) -> Iterator[Document]:
+        for batch in read_raw("accounts", {}, [("_id", -1)]):
+            for raw in split(batch):
+                account = _readable_account(self._report, raw)
+                if account is not None:
+                    yield account
 
     def open(self, account_id: ObjectId) -> JournalCheck:
         """Return the check of the journal that comes next."""
@@ -164,7 +196,7 @@ class _Accounts:
             self._next = next(self._documents, None)
         else:
             # The account may have been opened after its neighbours were read.
-            account = collection("accounts").find_one({"_id": account_id})
+            account = _find_account(self._report, account_id)
         if account is None:
             self._report.add(Fault(kind=FaultKind.JOURNAL, account=account_id, expected="an account"))
             account = {"_id": account_id}
