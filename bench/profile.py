@@ -10,8 +10,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +20,7 @@ from flask import Flask
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 
+from app.telemetry.logs import STANDARD_OUTPUT
 from bench.bank import application, bank_of, own_replica_set
 from bench.extent import BRIEF_OPTION, extent
 from config import ROOT
@@ -130,16 +131,26 @@ def report(name: str, samples: Samples, *, cpu_us: float, wall_us: float) -> Non
     print(flush=True)
 
 
+@contextmanager
+def log_to_nowhere() -> Iterator[None]:
+    """Let what is printed go to the standard output, and what the application logs there to nowhere."""
+    with os.fdopen(os.dup(STANDARD_OUTPUT), "w") as figures, Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), STANDARD_OUTPUT)
+        try:
+            with redirect_stdout(figures):
+                yield
+        finally:
+            os.dup2(figures.fileno(), STANDARD_OUTPUT)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__.partition("\n")[0])
     parser.add_argument("--case", action="append", dest="chosen", help="one case alone; may be given several times")
     parser.add_argument("--log-level", default="INFO", help="the default is a server's; the lines go to /dev/null")
     parser.add_argument(BRIEF_OPTION, action="store_true")
     options = parser.parse_args()
-    with own_replica_set() as (_, uri), Path(os.devnull).open("w") as nowhere:
-        # Standard output, to which the application logs, is for the figures here.
-        with redirect_stdout(nowhere):
-            app = application(uri, is_limited=True, log_level=options.log_level)
+    with own_replica_set() as (_, uri), log_to_nowhere():
+        app = application(uri, is_limited=True, log_level=options.log_level)
         requests = requests_of(bank_of(app))
         for name in options.chosen or list(requests):
             profile(app, name, requests[name])

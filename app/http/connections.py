@@ -114,6 +114,7 @@ class Connection:
     def expect_next(self) -> None:
         """Forget the request that was answered. The bytes after it are the start of the next one."""
         self.request: Request | None = None
+        self.rests_since = time.monotonic()
         self.handed_over_at = 0.0  # to the threads
         self.body: Body | None = None
         self.content = bytearray()

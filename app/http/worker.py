@@ -49,8 +49,7 @@ SWEEP_S = 0.5
 GRACE_S = 1.0
 # After this many failed accepts in a row, the next one waits for a sweep.
 FAILED_ACCEPTS_MAX = 16
-# After the last answer we discard what a client still sends, for LINGER_S and LINGER_BYTES_MAX at most, and stop
-# after a pause of LINGER_PAUSE_S.
+# What comes after the last answer is discarded: for so long, until such a pause, and so much of it at most.
 LINGER_S = 30.0
 LINGER_PAUSE_S = 5.0
 LINGER_BYTES_MAX = 16 * 1024**2
@@ -122,11 +121,12 @@ class PatientWorker(AnsweringWorker):
         return len(self.connections) < self.worker_connections or self._end_an_idle_one()
 
     def _end_an_idle_one(self) -> bool:
-        for stage in (Stage.LINGERING, Stage.IDLE):
-            for connection in [c for c in self.connections if c.stage is stage]:
-                self._guard(connection, self._close_if_idle if stage is Stage.IDLE else self._close)
-                if connection.stage is Stage.CLOSED:
-                    return True
+        # Whoever has just connected, or just got an answer, may be about to send, and is left in peace for a moment.
+        rested = [c for c in self.connections if c.stage is Stage.IDLE and c.rests_since <= time.monotonic() - GRACE_S]
+        for connection in [c for c in self.connections if c.stage is Stage.LINGERING] + rested:
+            self._guard(connection, self._close_if_idle if connection.stage is Stage.IDLE else self._close)
+            if connection.stage is Stage.CLOSED:
+                return True
         # None is idle, so the slowest client gives way.
         moving = (c for c in self.connections if c.stage in (Stage.HEAD, Stage.BODY, Stage.FLUSHING))
         slow = min(moving, key=lambda connection: connection.deadline, default=None)

@@ -1,14 +1,11 @@
 """JSON lines on standard output, one event each, with the request id where there is one."""
 
 import logging
-import sys
-import threading
-from collections import deque
+import os
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import BinaryIO
 
 import orjson
 import structlog
@@ -17,56 +14,30 @@ from structlog.typing import EventDict, WrappedLogger
 # The fields of every line about the request that is being answered: its id, and that of its trace, if any.
 about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
-# How many lines are left to the thread that writes. Beyond that nobody reads the log, and everybody waits.
-LINES_LEFT_MAX = 1_000
-# How often a thread writes what others left to it.
-WRITES_FOR_OTHERS_MAX = 3
+STANDARD_OUTPUT = 1
 
 
 class Lines:
-    """Writes lines to a file, each at once. What comes while a thread writes, that thread writes too.
+    """Writes each line to a file at once, by one call of the system and without a lock.
 
-    A write lets other threads run. If all of them waited for the one that wrote, it would still have to wait for the
-    interpreter, and so nobody would go on for a while. But no thread writes for others for long.
+    A write lets other threads run. With a lock they would wait for it, and whoever has it for the interpreter. The
+    system keeps lines of up to PIPE_BUF (4,096 bytes) apart, also those of other processes.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._lines: deque[bytes] = deque()
-        self._lock = threading.Lock()
-        # Whoever comes now waits and writes, because the thread that writes is about to stop.
-        self._is_closing = False
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def msg(self, line: bytes) -> None:
-        # First the line, then the look: so the thread that writes sees it, or has said that it is about to stop.
-        self._lines.append(line)
-        if not self._lock.acquire(blocking=self._is_closing or len(self._lines) > LINES_LEFT_MAX):
-            return
-        try:
-            self._is_closing = False
-            for _ in range(WRITES_FOR_OTHERS_MAX):
-                self._write()
-                if not self._lines:
-                    break
-            self._is_closing = True
-            self._write()
-        finally:
-            # Also if nothing could be written: the next one tries to write all.
-            self._is_closing = True
-            self._lock.release()
+        rest = line + b"\n"
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
 
     debug = info = warning = error = critical = exception = msg
-
-    def _write(self) -> None:
-        if self._lines:
-            count = len(self._lines)
-            self._file.write(b"".join([self._lines.popleft() + b"\n" for _ in range(count)]))
-            self._file.flush()
 
 
 def configure(level: str) -> None:
     """Log at `level` and above, for this process."""
-    lines = Lines(sys.stdout.buffer)
+    lines = Lines(STANDARD_OUTPUT)
     structlog.configure(
         cache_logger_on_first_use=True,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),

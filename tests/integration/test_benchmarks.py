@@ -22,6 +22,7 @@ NO_BENCHMARKS = {
     "__init__",
     "__main__",
     "bank",
+    "bare",
     "cases",
     "client",
     "crowd",
@@ -54,7 +55,7 @@ def test_every_case_over_http_runs_and_compares_two_sides() -> None:
         assert f"{name:14} now / set: rate " in said
     assert f"{'transfers':14} full / empty: rate " in said
     assert "REFUSED" not in said
-    for what in ("balance:", "history:", "transfers at", "balances at", "memory of the workers:"):
+    for what in ("balance:", "history:", "batches of", "transfers at", "balances at", "memory of the workers:"):
         assert what in said
 
 

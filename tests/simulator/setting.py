@@ -23,7 +23,7 @@ def set_up(world: World, seed: int) -> None:
     times = Clock(schedule)
     mongo.connect(MongoPolicy("mongodb://simulated", timeout_ms=OPERATION_TIMEOUT_MS))
     mongo.use(world.database)  # type: ignore[arg-type]
-    threads = types.SimpleNamespace(Lock=lambda: Lock(schedule))
+    threads = types.SimpleNamespace(Lock=lambda: Lock(schedule), get_ident=lambda: id(schedule.current))
     replace(group, time=times, threading=threads)
     replace(blocks, time=times, random=random.Random(seed), pymongo=types.SimpleNamespace(timeout=times.timeout))
     replace(clock, now=lambda: world.host_clock)

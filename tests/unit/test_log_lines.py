@@ -1,93 +1,96 @@
-"""Lines of the log: each is written once and whole, by whichever thread, and no thread writes for others for long."""
+"""Lines of the log: each is written once, whole and at once, whichever threads and processes write beside it."""
 
-import io
+import os
+import subprocess
+import sys
 import threading
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from app.telemetry.logs import WRITES_FOR_OTHERS_MAX, Lines
+from app.telemetry.logs import Lines
+from config import ROOT
+
+# Each process has threads that write lines of nearly PIPE_BUF to the same pipe.
+WRITERS = """
+import sys, threading
+from app.telemetry.logs import STANDARD_OUTPUT, Lines
+lines = Lines(STANDARD_OUTPUT)
+def say(thread):
+    for number in range(20):
+        lines.msg(b"%s/%d/%d " % (sys.argv[1].encode(), thread, number) + 4_000 * b"x")
+threads = [threading.Thread(target=say, args=(number,)) for number in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+# A line is logged while another thread, which no end of a process waits for, cannot write.
+ENDS = """
+import os, sys, threading, time
+from app.telemetry.logs import Lines
+full, descriptor = Lines(int(sys.argv[1])), Lines(1)
+threading.Thread(target=full.msg, args=(1_000_000 * b"x",), daemon=True).start()
+for number in range(100): descriptor.msg(b"%d" % number)
+"""
 
 
-class _Held(io.BytesIO):
-    """A file in which each writing takes as long as the test wants: it says that it began, and waits to be let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = threading.Semaphore(0)
-        self.let_go = threading.Semaphore(0)
-
-    def write(self, data: Any) -> int:
-        self.begun.release()
-        self.let_go.acquire()
-        return super().write(data)
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    yield reading, writing
+    for descriptor in (reading, writing):
+        os.close(descriptor)
 
 
-def _says(lines: Lines, text: bytes) -> threading.Thread:
-    thread = threading.Thread(target=lines.msg, args=(text,), daemon=True)
-    thread.start()
-    return thread
+def test_no_line_of_many_threads_and_processes_is_lost_or_torn() -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", WRITERS]
+    writers = [subprocess.Popen([*command, name], cwd=ROOT, stdout=writing) for name in ("a", "b")]
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        lines = file.read().split(b"\n")
+    for writer in writers:
+        assert writer.wait() == 0
+
+    expected = [b"%s/%d/%d " % (name, thread, n) for name in (b"a", b"b") for thread in range(4) for n in range(20)]
+    assert sorted(lines) == sorted([b"", *(start + 4_000 * b"x" for start in expected)])
 
 
-def test_what_comes_while_a_thread_writes_is_written_by_that_thread() -> None:
-    file = _Held()
-    lines = Lines(file)
-    writer = _says(lines, b"first")
-    file.begun.acquire()
-    for text in (b"second", b"third"):
-        lines.msg(text)  # does not wait, though the first is not written
-    file.let_go.release(2)
+def test_nothing_that_was_logged_is_lost_when_the_process_ends_while_another_thread_writes(
+    pipe: tuple[int, int],
+) -> None:
+    _, writing = pipe
+    command = [sys.executable, "-c", ENDS, str(writing)]
+
+    said = subprocess.run(command, cwd=ROOT, pass_fds=[writing], capture_output=True, check=True).stdout
+
+    assert said.split() == [b"%d" % number for number in range(100)]
+
+
+def test_a_log_that_cannot_be_written_fails_whoever_logs_and_nobody_else(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    os.set_blocking(writing, False)
+    lines = Lines(writing)
+    while True:
+        try:
+            lines.msg(1_000 * b"x")
+        except BlockingIOError:
+            break
+    while len(os.read(reading, 65_536)) == 65_536:
+        pass
+
+    lines.msg(b"next")
+
+    assert os.read(reading, 65_536).endswith(b"next\n")
+
+
+def test_a_line_that_is_written_in_parts_is_written_to_its_end(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    long = 300_000 * b"x"
+    writer = threading.Thread(target=Lines(writing).msg, args=(long,), daemon=True)
+    writer.start()
+    read = b""
+    while len(read) <= len(long):
+        read += os.read(reading, 65_536)
     writer.join()
-    assert file.getvalue() == b"first\nsecond\nthird\n"
 
-
-def test_a_thread_stops_writing_for_others_and_the_next_one_goes_on() -> None:
-    file = _Held()
-    lines = Lines(file)
-    writer = _says(lines, b"0")
-    for number in range(1, WRITES_FOR_OTHERS_MAX + 1):
-        file.begun.acquire()
-        lines.msg(b"%d" % number)
-        file.let_go.release()
-    file.begun.acquire()
-    # Its last writing is under way. Who comes now has to write for itself.
-    late = _says(lines, b"late")
-    file.let_go.release()
-    writer.join()
-    file.let_go.release()
-    late.join()
-    assert file.getvalue().split() == [*(b"%d" % number for number in range(WRITES_FOR_OTHERS_MAX + 1)), b"late"]
-
-
-def test_no_line_of_many_threads_is_lost_or_torn() -> None:
-    file = io.BytesIO()
-    lines = Lines(file)
-
-    def say(who: int) -> None:
-        for number in range(200):
-            lines.msg(b"%d/%d" % (who, number))
-
-    threads = [threading.Thread(target=say, args=(who,)) for who in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(file.getvalue().split()) == sorted(b"%d/%d" % (who, n) for who in range(8) for n in range(200))
-
-
-def test_a_log_that_cannot_be_written_fails_its_writer_and_lets_the_next_one_try() -> None:
-    class Full(io.BytesIO):
-        is_full = True
-
-        def write(self, data: Any) -> int:
-            if self.is_full:
-                raise OSError("full")
-            return super().write(data)
-
-    file = Full()
-    lines = Lines(file)
-    with pytest.raises(OSError, match="full"):
-        lines.msg(b"lost")
-    file.is_full = False
-    lines.msg(b"kept")
-    assert file.getvalue() == b"kept\n"
+    assert read == long + b"\n"

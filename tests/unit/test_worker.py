@@ -22,7 +22,7 @@ from app.http.crew import Calls
 from app.http.framing import Heads
 from app.http.lanes import WAITING_MAX_S, Lane, Lanes
 from app.http.refusals import Refusals
-from app.http.worker import PatientWorker
+from app.http.worker import GRACE_S, PatientWorker
 from config import ROOT
 from tests.logs import let_tell
 
@@ -100,6 +100,25 @@ def test_a_request_that_waits_in_vain_is_refused(wire: tuple[Connection, socket.
 
     assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")
     patient.poller.close()
+
+
+def test_room_is_made_by_whoever_has_rested_and_not_by_whoever_has_just_connected(
+    wire: tuple[Connection, socket.socket],
+) -> None:
+    connection, client = wire
+    patient = new_worker(PatientWorker)
+    patient.worker_connections, patient.request_timeout_s = 1, 15
+    connection.expect_next()
+    connection.stage = Stage.IDLE
+    patient.connections[connection] = None
+    connection.rests_since = time.monotonic() + 60
+
+    assert not patient._has_room()
+    assert connection.stage is Stage.IDLE
+    connection.rests_since = time.monotonic() - GRACE_S
+
+    assert patient._has_room()
+    assert client.recv(1) == b""
 
 
 @pytest.fixture

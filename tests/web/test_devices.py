@@ -140,6 +140,13 @@ def test_an_incomplete_form_that_was_sent_early_says_what_is_missing(browser: Br
         expect(page.get_by_role("alert")).to_contain_text("Type your e-mail address.")
         expect(page.get_by_role("alert")).to_be_focused()
         expect(button).not_to_have_attribute("aria-busy", "true")
+        # Nor is the form of a later visit busy.
+        page.get_by_role("link", name="Open an account").click()
+        expect(page).to_have_title("Open an account · Fincore")
+        page.go_back()
+        expect(page).to_have_title("Sign in · Fincore")
+        expect(button).to_be_visible()
+        expect(button).not_to_have_attribute("aria-busy", "true")
 
 
 def test_a_script_that_does_not_arrive_is_said(browser: Browser, address: str) -> None:

@@ -12,7 +12,9 @@
   const begun = (globalThis.begun = { mayBeKnown, session: null, isSent: false });
   if (mayBeKnown) {
     // What takes a round trip and does not need the page's modules; they take the answer up.
-    begun.session = fetch("/session/refresh", { method: "POST", headers: { "X-Requested-With": "fincore" }, signal: AbortSignal.timeout(30_000) });
+    const asked = { method: "POST", headers: { "X-Requested-With": "fincore" }, signal: AbortSignal.timeout(30_000) };
+    // Read at once, because the time limit would end an answer that is here but waits for the modules to be read.
+    begun.session = fetch("/session/refresh", asked).then(async (answer) => new Response(answer.status === 204 ? null : await answer.text(), answer));
     begun.session.catch(() => {});
     const home = document.createElement("link");
     home.rel = "modulepreload";

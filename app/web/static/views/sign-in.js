@@ -11,6 +11,8 @@ export const isInstant = true;
 let first = document.getElementById("sign-in");
 const empty = first?.cloneNode(true);
 empty?.querySelector("form").reset();
+// The button may have been pressed already.
+empty?.querySelector("[aria-busy]")?.removeAttribute("aria-busy");
 
 const TOLD = {
   out: ["fine", "You are signed out."],
