@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from pymongo.database import Database
 
 from app.backup import copy, create, files
@@ -18,6 +19,7 @@ from app.mongo.migrations.steps import Refused
 from app.mongo.readiness import NotReady, check_schema
 from local.replica_set import ReplicaSet
 from tests.copies import Silent, content, used
+from tests.integration.tampering import write_first, write_text
 from tests.people import Bank
 from tests.upgrades import EMPTY_DATABASE
 
@@ -126,6 +128,21 @@ def test_faults_of_the_ledger_are_copied_and_named(
     report = copy.prove(tmp_path / "copy", Silent())
 
     assert FaultKind.HASH in {fault.kind for fault in report.faults}
+
+
+def test_what_decoding_hides_is_found_in_a_copy(busy_bank: Bank, database: Database[Document], tmp_path: Path) -> None:
+    entry = database.ledger_entries.find_one({"type": "CREDIT"})
+    account = database.accounts.find_one({"kind": "CUSTOMER"})
+    assert entry is not None
+    assert account is not None
+    write_first(database, "ledger_entries", entry["_id"], {"transaction": ObjectId()})
+    write_text(database, "accounts", account["_id"], "name", b"\xff\xfe\xff")
+    create.create(database, tmp_path / "copy", Silent())
+
+    report = copy.prove(tmp_path / "copy", Silent())
+
+    found = {(fault.account, fault.found) for fault in report.faults if fault.kind == FaultKind.FORMAT}
+    assert found == {(entry["account"], "transaction twice"), (account["_id"], "name not in UTF-8")}
 
 
 def test_money_from_nowhere_is_found_in_a_copy(busy_bank: Bank, database: Database[Document], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from app.ledger.proof.legs import transaction_faults
 from app.ledger.proof.plain import COMPARED, is_plainly_right, named_by
 from app.ledger.proof.reading import QUICK, Identities, collection, find_written, read_all, read_raw
 from app.ledger.proof.reversals import check_reversals
-from app.ledger.proof.rows import CODEC
+from app.ledger.proof.rows import CODEC, VALUES, form_of
 from app.ledger.proof.shapes import split
 from app.ledger.proof.slips import Slip, slip_of
 from app.ledger.records import ITEM_KEY_SEPARATOR, KeyUseKind, chosen_key, item_key
@@ -30,6 +30,8 @@ _ID_MIN = ObjectId(bytes(12))
 # Greater than any id.
 _AFTER_ALL = b"\xff" * 13
 _ITEM_MARK = ITEM_KEY_SEPARATOR.encode()
+# Where the transaction is among the values of an entry.
+_TRANSACTION = VALUES.index("transaction")
 _BY_TRANSACTION = [("transaction", 1)]
 _KEY_USES = frozenset(KeyUseKind)
 _CAPTURES_AND_VOIDS = {"kind": {"$in": [KeyUseKind.CAPTURE.value, KeyUseKind.VOID.value]}}
@@ -116,7 +118,14 @@ class _Records:
 
 def transactions_of(entries: Iterable[bytes]) -> list[ObjectId]:
     """Return the transactions that entries name, as BSON."""
-    return [id_ for entry in entries for id_ in ids_named(entry, b"transaction")]
+    return [id_ for entry in entries for id_ in _named_by_entry(entry)]
+
+
+def _named_by_entry(raw: bytes) -> list[ObjectId]:
+    form = form_of(raw)
+    if form is None:
+        return list(ids_named(raw, b"transaction"))
+    return [ObjectId(form.unpack(raw)[_TRANSACTION])]
 
 
 def _readable_record(report: Report, raw: bytes) -> Document | None:
@@ -234,7 +243,7 @@ def settle(report: Report, identities: Identities, ids: Sequence[ObjectId]) -> N
     records, entries, uses = (
         [document for _, document in written] for written in (records_written, entries_written, uses_written)
     )
-    named = [set(ids_named(raw, b"transaction")) for raw, _ in entries_written]
+    named = [_named_by_entry(raw) for raw, _ in entries_written]
     recorded = {record["_id"]: record for record in records if _is_movement(record)}
     whose = identities.of(_accounts_of(records, entries))
     for id_ in wanted:
