@@ -157,3 +157,15 @@ def test_a_proof_names_any_value_that_cannot_be_compared(bank: Bank, database: D
     named = {fault.transaction for fault in found}
     assert named >= {ids[name] for name in ("pending", "voided", "expired", "reversed", "sent", "captured")}
     assert ("format", ids["account"]) in [(fault.kind, fault.account) for fault in found]
+
+
+@pytest.mark.parametrize("currency", [ObjectId(), None, 5, ["INR"]])
+def test_balances_in_what_is_no_currency_do_not_add_up(tampered: Ledger, currency: Any) -> None:
+    of_account = {"_id": tampered.asha}
+    change = {"$set": {"currency": currency}}
+    tampered.database.accounts.update_one(of_account, change, bypass_document_validation=True)
+
+    found = faults()
+
+    assert found[0] == ("format", tampered.asha, None, None)
+    assert "trial_balance" in {kind for kind, *_ in found}

@@ -111,12 +111,13 @@ def _check_journals(report: Report, advanced: Callable[[int], None]) -> None:
         advanced(len(batch))
     _finish(report, check, accounts, totals)
     accounts.skip_to(None)
-    if trial_balance.off_zero(totals):
+    off_zero = trial_balance.off_zero(totals)
+    if off_zero:
         # Balances that were read while money moved need not add up to zero. Those of one moment must.
         # What cannot be added up, because it is forged, was named above.
         with suppress(*UNREADABLE):
-            totals = trial_balance.balances()
-        for currency, total in trial_balance.off_zero(totals).items():
+            off_zero = trial_balance.off_zero(trial_balance.balances())
+        for currency, total in off_zero.items():
             report.add(Fault(kind=FaultKind.TRIAL_BALANCE, currency=currency, expected=0, found=total))
 
 
