@@ -29,6 +29,9 @@ COMMIT_RETRY_PAUSE_S = 0.05
 ABORT_TIMEOUT_S = 1.0
 
 DUPLICATE_KEY_CODE = 11000
+# What servers answer that cannot serve just now, by the drivers' specification "Retryable Reads". And NoSuchTransaction
+# (251): so a new primary answers a commit of which it does not know what the old one did with it.
+AWAY_CODES = frozenset({6, 7, 89, 91, 134, 189, 251, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 
 
 def moment() -> ClientSession:
@@ -129,7 +132,7 @@ def is_away(error: Exception) -> bool:
         return True
     # A primary that steps down, shuts down or recovers answers with one of these.
     return isinstance(error, OperationFailure) and (
-        error.has_error_label("RetryableWriteError") or _is_transient(error)
+        error.code in AWAY_CODES or error.has_error_label("RetryableWriteError") or _is_transient(error)
     )
 
 
