@@ -52,8 +52,8 @@ def add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 def _as_line(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-    # One processor, because each of structlog's own costs as much as writing the line.
+    # One processor for all, because each of structlog's own costs as much as writing the line.
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, method, event)
-    line = {**about.get(), **event, "level": method, "at": datetime.now(UTC)}
+    line = {**add_request(logger, method, event), "level": method, "at": datetime.now(UTC)}
     return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)

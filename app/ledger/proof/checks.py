@@ -19,7 +19,7 @@ from app.ledger.canonical import CANONICAL_1, CANONICAL_2
 from app.ledger.chain import BALANCE_EFFECT, HASH_VERSION, HELD_EFFECT
 from app.ledger.documents import to_entry
 from app.ledger.proof.faults import UNREADABLE, Fault, FaultKind
-from app.ledger.proof.fields import PLAIN, hidden_in
+from app.ledger.proof.fields import PLAIN, hidden_in, is_utf8
 from app.ledger.proof.rows import CODEC, EARLIEST, LATEST, form_of
 from app.ledger.records import (
     GENESIS_HASH,
@@ -151,7 +151,7 @@ class JournalCheck:
                 )
             else:
                 break
-            if sha256(sealed).digest() != hash_ or not (text.isascii() or _is_utf8(text)):
+            if sha256(sealed).digest() != hash_ or not (text.isascii() or is_utf8(text)):
                 break
             link, sequence, at, balance, held = hash_, next_sequence, next_at, next_balance, next_held
             end += 1
@@ -335,11 +335,3 @@ def _successors(before: str | None) -> str:
 
 def _summary(entry: Entry) -> str:
     return f"{entry.type} {entry.amount}, held {entry.held}, transaction {entry.transaction}"
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

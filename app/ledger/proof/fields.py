@@ -94,18 +94,19 @@ def _hidden(raw: bytes, within: str) -> Iterator[str]:
         if name in names:
             yield f"{place} twice"
         names.add(name)
-        if not (_is_utf8(name) and (type_ not in _TEXTS or _is_utf8(value[LENGTH.size :]))):
+        if not (is_utf8(name) and (type_ not in _TEXTS or is_utf8(value[LENGTH.size :]))):
             yield f"{place} not in UTF-8"
         if type_ in _DOCUMENTS:
             yield from _hidden(value, f"{place}.")
         elif type_ == _SCOPED_CODE:
             (length,) = LENGTH.unpack_from(value, LENGTH.size)
             yield from _hidden(value[2 * LENGTH.size + length :], f"{place}.")
-        elif type_ == _REGEX and not _is_utf8(value):
+        elif type_ == _REGEX and not is_utf8(value):
             yield f"{place} not in UTF-8"
 
 
-def _is_utf8(text: bytes) -> bool:
+def is_utf8(text: bytes) -> bool:
+    """Tell whether these bytes are text in UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError:
