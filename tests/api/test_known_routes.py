@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, appcontext_tearing_down, request_tearing_down
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
 
@@ -83,3 +83,12 @@ def test_only_short_paths_with_a_route_are_remembered_and_not_too_many(
     for number in range(10):
         _found(app, "GET", f"/api/accounts/{number:024}")
         assert 0 < len(app.known_routes) <= 3
+
+
+def test_nothing_is_registered_that_the_application_does_not_look_for(app: Flask) -> None:
+    hooks = (app.before_request_funcs, app.url_value_preprocessors, app.teardown_request_funcs, app.after_request_funcs)
+    registered = [functions for by_blueprint in hooks for functions in by_blueprint.values()]
+
+    assert not any(registered), "Nothing calls it."
+    assert not app.teardown_appcontext_funcs, "Nothing calls it."
+    assert not appcontext_tearing_down.receivers | request_tearing_down.receivers, "Nothing tells them."
