@@ -151,7 +151,7 @@ def _token_id(seed: str, use: str) -> str:
 
 
 def _session_lifetime(claims: dict[str, Any]) -> timedelta:
-    """Return the longest lifetime that a token of this session can have: as issued or by today's policy."""
+    """Return the longest lifetime that a token of this session can have: as it was issued, or by the policy now."""
     if claims["type"] == REFRESH:
         made_for = claims["exp"] - claims["iat"]
     else:
@@ -271,7 +271,7 @@ def _refuse_revoked(claims: dict[str, Any]) -> None:
 
 
 def _refuse_outlived(claims: dict[str, Any], lifetime: timedelta) -> None:
-    """Raise TokenExpired if the token is older than today's `lifetime`, even if it was issued for longer."""
+    """Raise TokenExpired if the token is older than the policy's `lifetime`, even if it was issued for longer."""
     if clock.now().timestamp() > claims["iat"] + (lifetime + clock.LEEWAY).total_seconds():
         raise TokenExpired
 

@@ -73,11 +73,12 @@ def check_movements(report: Report, identities: Identities, advanced: Callable[[
 
 
 class _Records:
-    """A batch of records: each movement of money with its id, and the documents of all that is not plain.
+    """A batch of records, sorted by what has to be compared.
 
-    A movement is read out of BSON if it is completed, else it is a slip, or None if it is not in the bank's form.
-    `others` are all that could not be read out of BSON, whether they moved money or not. `items` are the ids, users
-    and idempotency keys of those that say that they are items of a batch of transfers.
+    `movements` has the id of each record that moves money, and what was read of it: a Completed if its bytes have the
+    shape of a completed movement, otherwise a Slip, or None if it is not in the bank's form.
+    `others` has the decoded documents of all records without that shape, whether they move money or not.
+    `items` has (id, user, idempotency key) of each record that claims to be an item of a batch of transfers.
     """
 
     def __init__(self, report: Report, batch: Iterable[bytes]) -> None:
