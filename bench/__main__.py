@@ -17,12 +17,14 @@ from pymongo import MongoClient
 
 from app.mongo import Document
 from bench import bare, deep
-from bench.cases import CASES
+from bench.cases import CASES, PREPARED
 from bench.load import measure, median, wrk
 from bench.sides import Side, checkout, cpu_s, served
 from local.replica_set import ReplicaSet
 
 WARM_UP_S = 2.0
+# As much as a bank with so many entries would give its database. By default, MongoDB takes half of the memory.
+CACHE_GB = 4.0
 RATIOS = {"per_second": "rate", "median_ms": "p50", "python_ms": "Python's CPU", "mongod_ms": "mongod's CPU"}
 # Cases of their own, which measure this revision against itself.
 ALONE: dict[str, Callable[[Side, argparse.Namespace], None]] = {
@@ -68,6 +70,8 @@ def compare(sides: list[Side], database: Database, name: str, *, rounds: int, se
     """Measure a case on all sides in turns, and print the medians and their ratios."""
     seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for side in sides:
+        if name in PREPARED:
+            PREPARED[name](side.customers)
         measure(
             side.port, f"warm up {name} {time.monotonic_ns()}", CASES[name](side.customers), min(WARM_UP_S, seconds)
         )
@@ -148,7 +152,7 @@ def main() -> None:
         f"{machine()}; load by {'wrk' if wrk() else 'our own client: install wrk, which takes less CPU'}\n", flush=True
     )
     with tempfile.TemporaryDirectory(prefix="fincore-bench-") as directory:
-        replica_set = ReplicaSet(Path(directory))
+        replica_set = ReplicaSet(Path(directory), cache_gb=CACHE_GB)
         replica_set.start()
         pid = replica_set.members[0].pid
         assert pid is not None

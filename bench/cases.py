@@ -15,6 +15,8 @@ ACCOUNTS_EACH = 4
 FUNDS = 1_000_000_000
 BODIES_EACH = 200
 BATCH_SIZE = extent(500, brief=20)
+# With its first funds, an account has one more transaction than a page holds.
+PAYMENTS_A_PAGE = extent(25, brief=1)
 
 Customer = tuple[Person, list[str]]
 
@@ -93,6 +95,17 @@ def reads(path: str) -> Callable[[list[Customer]], Streams]:
     return streams
 
 
+def fill_pages(customers: list[Customer]) -> None:
+    """Give each account a full page of transactions, so that all sides return pages of the same length."""
+    accounts = [account for _, accounts in customers for account in accounts]
+    next_of = dict(zip(accounts, accounts[1:] + accounts[:1], strict=True))
+    for number, (person, own) in enumerate(customers):
+        payments = [{"fromAccount": payer, "toAccount": next_of[payer], "amount": 1} for payer in own]
+        body = {"idempotencyKey": f"pages {number}", "transfers": payments * PAYMENTS_A_PAGE}
+        answer = person.post("/api/transactions/batch", body)
+        assert answer.status == 201, answer
+
+
 def alone(case: Callable[[list[Customer]], Streams]) -> Callable[[list[Customer]], Streams]:
     """One connection asks, and nobody else."""
     return lambda customers: case(customers)[:1]
@@ -112,3 +125,5 @@ CASES: dict[str, Callable[[list[Customer]], Streams]] = {
     "me": reads("/api/auth/me"),
     "health": reads("/healthz"),
 }
+# What is done once on each side before a case is measured.
+PREPARED: dict[str, Callable[[list[Customer]], None]] = {"history": fill_pages}

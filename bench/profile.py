@@ -22,14 +22,16 @@ from werkzeug.test import EnvironBuilder
 
 from app.telemetry.logs import STANDARD_OUTPUT
 from bench.bank import application, bank_of, own_replica_set
+from bench.cases import BATCH_SIZE
 from bench.extent import BRIEF_OPTION, extent
 from config import ROOT
 from tests.people import Bank, new_key
 
 SAMPLE_S = 0.001
 CPU_S = extent(4.0, brief=0.05)
-WARM_UP_REQUESTS = extent(300, brief=3)
+WARM_UP_S = extent(2.0, brief=0.01)
 LINES_SHOWN = 22
+MADE_AT_ONCE = extent(20, brief=2)
 HISTORY_TRANSFERS = extent(60, brief=2)
 
 Request = Callable[[], dict[str, Any]]
@@ -53,6 +55,11 @@ def requests_of(bank: Bank) -> dict[str, Request]:
             "/api/transactions/create", method="POST", headers=Headers(token), json=body
         ).get_environ()
 
+    def batch() -> dict[str, Any]:
+        transfers = [{"fromAccount": account, "toAccount": payee, "amount": 1}] * BATCH_SIZE
+        body = {"transfers": transfers, "idempotencyKey": new_key()}
+        return EnvironBuilder("/api/transactions/batch", method="POST", headers=Headers(token), json=body).get_environ()
+
     return {
         "health": get("/healthz"),
         "me": get("/api/auth/me"),
@@ -60,6 +67,7 @@ def requests_of(bank: Bank) -> dict[str, Request]:
         "accounts": get("/api/accounts"),
         "history": get("/api/transactions"),
         "transfer": transfer,
+        "batch": batch,
     }
 
 
@@ -103,14 +111,15 @@ def answer(app: Flask, environ: dict[str, Any]) -> None:
 
 
 def profile(app: Flask, name: str, request: Request) -> None:
-    for _ in range(WARM_UP_REQUESTS):
+    warm_from = time.monotonic() + WARM_UP_S
+    while time.monotonic() < warm_from:
         answer(app, request())
     samples = Samples()
     signal.signal(signal.SIGPROF, samples.take)
     # In ready-made lists, so that making the requests is not measured.
     made, cpu_s, wall_s = 0, 0.0, 0.0
     while cpu_s < CPU_S:
-        environs = [request() for _ in range(20)]
+        environs = [request() for _ in range(MADE_AT_ONCE)]
         begun, wall = time.thread_time(), time.perf_counter()
         signal.setitimer(signal.ITIMER_PROF, SAMPLE_S, SAMPLE_S)
         for environ in environs:

@@ -39,11 +39,12 @@ class Mongod:
     Its port is chosen at the first start and kept in its directory, because members know each other by their addresses.
     """
 
-    def __init__(self, directory: Path, *, binary: Path, key_file: Path) -> None:
+    def __init__(self, directory: Path, *, binary: Path, key_file: Path, cache_gb: float = MONGOD_CACHE_GB) -> None:
         self.data_dir = directory / "data"
         self.log_path = directory / "mongod.log"
         self._binary = binary
         self._key_file = key_file
+        self._cache_gb = cache_gb
         self._port_file = directory / "port"
         self._process: subprocess.Popen[bytes] | None = None
         self._log_offset = 0
@@ -141,7 +142,7 @@ class Mongod:
             "--replSet": REPLICA_SET_NAME,
             "--keyFile": self._key_file,
             "--oplogSize": MONGOD_OPLOG_MB,
-            "--wiredTigerCacheSizeGB": MONGOD_CACHE_GB,
+            "--wiredTigerCacheSizeGB": self._cache_gb,
             "--wiredTigerEngineConfigString": f"log=(file_max={MONGOD_JOURNAL_FILE_MB}MB)",
         }
         parameters = {

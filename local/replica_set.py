@@ -15,7 +15,7 @@ from pymongo.errors import OperationFailure
 
 from app.mongo.migrations.run import ensure_schema
 from app.mongo.schema import ROLE
-from local.mongod import REPLICA_SET_NAME, Document, Mongod
+from local.mongod import MONGOD_CACHE_GB, REPLICA_SET_NAME, Document, Mongod
 from local.mongod_binary import EmbeddedError, find_mongod
 from local.private import keep_secret, private_directory
 from local.processes import POLL_S, holds_within
@@ -38,7 +38,7 @@ class ReplicaSet:
     One member is enough for everything but failovers. Raises EmbeddedError if no mongod here can run.
     """
 
-    def __init__(self, directory: Path, size: int = 1) -> None:
+    def __init__(self, directory: Path, size: int = 1, *, cache_gb: float = MONGOD_CACHE_GB) -> None:
         self.directory = directory.resolve()
         private_directory(self.directory)
         self._password_file = self.directory / "admin_password"
@@ -47,7 +47,8 @@ class ReplicaSet:
         keep_secret(key_file, lambda: secrets.token_hex(32))
         self.binary = find_mongod(self.directory)
         self.members = [
-            Mongod(self.directory / f"member-{number}", binary=self.binary, key_file=key_file) for number in range(size)
+            Mongod(self.directory / f"member-{number}", binary=self.binary, key_file=key_file, cache_gb=cache_gb)
+            for number in range(size)
         ]
 
     @property
