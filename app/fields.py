@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import bson.tz_util
 import orjson
@@ -19,7 +19,10 @@ from app import account_numbers
 from app.account_numbers import AccountNumber, WrongCheckDigits
 from app.money import AMOUNT_MAX, is_currency
 
+Value = TypeVar("Value")
+
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
+_TIMES_KEPT_MAX = 4_096
 _ORJSON_INTEGER_MAX = 2**63
 _ID = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 # Control characters, and Unicode's other line and paragraph separators.
@@ -110,6 +113,14 @@ def read_id(text: str) -> ObjectId | None:
     return ObjectId(text) if text != _MALFORMED and _ID.fullmatch(text) else None
 
 
+class Plain(fields.Field[Value]):
+    """A field whose usual values need not go through all of marshmallow's steps."""
+
+    def read_plain(self, value: Any) -> Value | None:
+        """Return what a usual, valid value is loaded as, or None if the value has to take the long way."""
+        raise NotImplementedError
+
+
 class AccountNumberField(fields.Field[AccountNumber]):
     """An account's number, with or without blanks, in capitals or not."""
 
@@ -126,7 +137,7 @@ class AccountNumberField(fields.Field[AccountNumber]):
         return number
 
 
-class AccountId(Id):
+class AccountId(Id, Plain[Any]):
     """An account: its id or its number in JSON, an ObjectId or an AccountNumber inside."""
 
     default_error_messages = {
@@ -145,6 +156,9 @@ class AccountId(Id):
             raise self.make_error("invalid")
         return account
 
+    def read_plain(self, value: Any) -> ObjectId | None:
+        return ObjectId(value) if type(value) is str and _ID.fullmatch(value) else None
+
 
 def _read_number(text: str) -> AccountNumber | None:
     try:
@@ -158,7 +172,7 @@ def read_account(text: str) -> ObjectId | AccountNumber | None:
     return read_id(text) if _ID.fullmatch(text) else account_numbers.read_number(text)
 
 
-class Amount(fields.Integer):
+class Amount(fields.Integer, Plain[int]):
     """Minor units: a JSON integer from 1, never a float, a string or a boolean."""
 
     default_error_messages = {
@@ -168,6 +182,9 @@ class Amount(fields.Integer):
     def __init__(self, **kwargs: Any) -> None:
         limits = validate.Range(1, AMOUNT_MAX, error="An amount is from {min} to {max} minor units.")
         super().__init__(strict=True, validate=limits, **kwargs)
+
+    def read_plain(self, value: Any) -> int | None:
+        return value if type(value) is int and 1 <= value <= AMOUNT_MAX else None
 
 
 class StrictBoolean(fields.Boolean):
@@ -256,19 +273,24 @@ def rfc3339(moment: datetime | DatetimeMS) -> str:
     """Return the moment in UTC with milliseconds, such as 2026-11-22T16:00:00.123Z."""
     if isinstance(moment, DatetimeMS):
         return _since_1970(int(moment))
+    return _in_utc(moment)
+
+
+@lru_cache(maxsize=_TIMES_KEPT_MAX)  # all transactions of a block have one time, and each is shown with it twice
+def _in_utc(moment: datetime) -> str:
     in_utc = moment if moment.tzinfo in _UTC_ALREADY else moment.astimezone(UTC)
     # Without its zone, because the driver's zone is a Python class that is asked for the offset each time.
     return in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-@lru_cache(maxsize=4_096)  # most transactions were completed when they were created, and clients read pages again
+@lru_cache(maxsize=_TIMES_KEPT_MAX)  # most transactions are completed when created, and clients read pages again
 def _since_1970(milliseconds: int) -> str:
     """Return the time that is this long after the start of 1970, such as 2026-11-22T16:00:00.123Z."""
     second, rest = divmod(milliseconds, 1_000)
     return f"{datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()}.{rest:03}Z"
 
 
-class Line(fields.String):
+class Line(fields.String, Plain[str]):
     """One line of text for people. It has no control characters and no characters that change the direction of text,
     and if `length_min` is above 0, it has a visible character."""
 
@@ -281,16 +303,23 @@ class Line(fields.String):
     def __init__(self, *, length_min: int = 0, length_max: int, **kwargs: Any) -> None:
         self._blank_allowed = length_min == 0
         pattern = _ONE_LINE if self._blank_allowed else ONE_LINE_WITH_TEXT
+        self._lengths = range(length_min, length_max + 1)
         super().__init__(
             validate=validate.Length(length_min, length_max),
             metadata={"pattern": pattern, **kwargs.pop("metadata", {})},
             **kwargs,
         )
 
+    def read_plain(self, value: Any) -> str | None:
+        return value if type(value) is str and len(value) in self._lengths and self._is_plain(value) else None
+
+    def _is_plain(self, text: str) -> bool:
+        """Tell whether the text is like most, and so passes all checks of its characters."""
+        return text.isascii() and text.isprintable() and (self._blank_allowed or bool(text.strip()))
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if text.isascii() and text.isprintable() and (self._blank_allowed or text.strip()):
-            # Most text is like this, and then passes all checks below.
+        if self._is_plain(text):
             return text
         if any(unicodedata.category(character) in _BREAKING for character in text):
             raise self.make_error("control")

@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
 
-from app.fields import Id, UtcDateTime, rfc3339
+from app.fields import Id, Plain, UtcDateTime, rfc3339
 
 Dump = Callable[[Any], Any]
 Load = Callable[[Any], Any]
@@ -157,26 +157,28 @@ def _short_way(schema: Schema) -> Load | None:
         if type(data) is not dict or not known.issuperset(data):
             raise _Doubt
         result = {}
-        for key, name, deserialize, is_required in plan:
+        for key, name, read, is_required, default in plan:
             value = data.get(key, missing)
-            if value is None and drops_nulls and not is_required:
-                value = missing
-            loaded = deserialize(value)
-            if loaded is not missing:
-                result[name] = loaded
+            if not is_required and (value is missing or (value is None and drops_nulls)):
+                if default is not missing:
+                    result[name] = default() if callable(default) else default
+                continue
+            result[name] = read(value)
         return result
 
     return load
 
 
-def _loaded(name: str, field: fields.Field[Any]) -> tuple[str, str, Load, bool]:
-    """Return a field's name in JSON, the name that its value gets, how to read it, and whether it is required."""
+def _loaded(name: str, field: fields.Field[Any]) -> tuple[str, str, Load, bool, Any]:
+    """Return a field's name in JSON, the name that its value gets, how to read it, if it is required, its default."""
     key = field.data_key if field.data_key is not None else name
-    return key, field.attribute or name, _reader(field), field.required
+    return key, field.attribute or name, _reader(field), field.required, field.load_default
 
 
 def _reader(field: fields.Field[Any]) -> Load:
-    """Return `field.deserialize`, or a short cut that does the same for lists of objects."""
+    """Return `field.deserialize`, or a short cut that does the same for plain values or for lists of objects."""
+    if isinstance(field, Plain):
+        return _plain_reader(field)
     inner = field.inner if type(field) is fields.List else None
     nested = _short_way(inner.schema) if isinstance(inner, fields.Nested) and not inner.many else None
     if nested is None:
@@ -191,3 +193,13 @@ def _reader(field: fields.Field[Any]) -> Load:
         return loaded
 
     return load_many
+
+
+def _plain_reader(field: Plain[Any]) -> Load:
+    read_plain, deserialize = field.read_plain, field.deserialize
+
+    def read(value: Any) -> Any:
+        loaded = read_plain(value)
+        return deserialize(value) if loaded is None else loaded
+
+    return read

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -43,6 +44,7 @@ _unwritable: deque[ObjectId] = deque(maxlen=UNWRITABLE_KEPT_MAX)
 Request = Mapping[str, Any]
 _ACCOUNTS = ("from_account", "to_account")
 _MEMBERS = tuple(each.name for each in fields(Transaction))
+_members = attrgetter(*_MEMBERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,7 @@ def get_side(transaction_id: ObjectId, account_id: ObjectId) -> tuple[Document, 
 def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
     """Return the members of a transaction as the viewer may see them. None stands for no particular viewer."""
     failure = transaction.failure
-    members = {name: getattr(transaction, name) for name in _MEMBERS}
+    members = dict(zip(_MEMBERS, _members(transaction), strict=True))
     members["failure"] = None if failure is None else {"code": failure.code, "detail": failure.detail}
     return members_as_seen_by(viewer, members)
 

@@ -23,8 +23,9 @@ import app.statements.schemas
 import app.transactions.schemas
 from app.fields import CamelSchema, Id, Total, UtcDateTime
 from app.http.compiled import dumper_of, loader_of
+from app.money import AMOUNT_MAX
 from app.statements.schemas import Available, Hash
-from app.transactions.schemas import ChosenKey
+from app.transactions.schemas import DESCRIPTION_LENGTH_MAX, ChosenKey
 
 FEW = settings(max_examples=20)
 AT = datetime(2026, 11, 22, 16, 0, 0, 123_000, tzinfo=UTC)
@@ -113,8 +114,14 @@ SANE = st.sampled_from(
         "6560a1b2c3d4e5f601234567",
         1,
         500,
+        0,
+        AMOUNT_MAX,
+        AMOUNT_MAX + 1,
         "INR",
         "Asha",
+        " ",
+        "x" * DESCRIPTION_LENGTH_MAX,
+        "x" * (DESCRIPTION_LENGTH_MAX + 1),
         "2026-11-22T16:00:00.123Z",
         True,
         "true",
