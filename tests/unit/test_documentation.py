@@ -31,3 +31,11 @@ def test_the_index_names_every_document() -> None:
     assert {file.name for file in (ROOT / "docs").iterdir() if file.name != "README.md" and file.is_file()} <= set(
         re.findall(r"[\w.-]+\.(?:md|sh|py)", index)
     )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_is_said_twice(document: Path) -> None:
+    """A merge of two changes to one text keeps both versions of it, and no other test reads prose."""
+    beginnings = re.findall(r"^(?:#+ .+|- .{38})", document.read_text(), re.MULTILINE)
+
+    assert beginnings == list(dict.fromkeys(beginnings))
