@@ -176,7 +176,7 @@ def to_transaction(document: Document) -> Transaction:
 def members_of(document: Document) -> Document:
     """Return a transaction's members by name, for display only. This takes a tenth of the time of `to_transaction`.
 
-    Kind and status are plain text here, and a failure is as it is stored.
+    Kind and status are plain text here, ids may be, and a failure is as it is stored.
     """
     members = {**_ABSENT, **document, "id": document["_id"]}
     if "metadata" in document:

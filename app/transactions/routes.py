@@ -290,7 +290,7 @@ def list_transactions(query: dict[str, Any]) -> dict[str, Any]:
     return page.answer(
         "transactions",
         (service.members_as_seen_by(viewer, each) for each in found),
-        position=lambda transaction: (transaction["created_at"], transaction["id"]),
+        position=lambda transaction: (transaction["created_at"], ObjectId(transaction["id"])),
         stop=stop,
     )
 

@@ -1,19 +1,24 @@
 """First pages of histories that share a query are the same as pages that are read alone, and cost no more."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
+from app.http.compiled import dumper_of
+from app.ledger.documents import members_of
 from app.mongo import Document
 from app.transactions import pages
 from app.transactions.repository import first_page
+from app.transactions.schemas import TransactionSchema
 from tests.asked import commands
 from tests.people import Bank, Person
 from tests.threads import at_once
 
 DECLINED = 4
+SHOW = dumper_of(TransactionSchema())
 
 
 @pytest.fixture
@@ -43,18 +48,18 @@ def asked(customers: list[tuple[Person, list[str]]], limit: int) -> list[pages.P
     ]
 
 
-def ids(found: list[Document], limit: int) -> list[ObjectId]:
-    return [document["_id"] for document in found[:limit]]
+def shown(found: list[Document], limit: int) -> list[dict[str, Any]]:
+    return [SHOW(members_of(document)) for document in found[:limit]]
 
 
 def test_pages_that_share_a_query_are_the_pages_alone(customers: list[tuple[Person, list[str]]]) -> None:
     # With few items a page, what was declined does not fit, and some page must be read again by itself.
     for limit in (1, 2, 3, 5, 50):
-        alone = [ids(pages.find([page])[page], limit) for page in asked(customers, limit)]
+        alone = [shown(pages.find([page])[page], limit) for page in asked(customers, limit)]
         assert alone[3] == []
         together = asked(customers, limit)
         found = pages.find(together)
-        assert [ids(found.get(page) or pages.find([page])[page], limit) for page in together] == alone
+        assert [shown(found.get(page) or pages.find([page])[page], limit) for page in together] == alone
 
 
 def test_a_shared_query_reads_the_pages_and_nothing_else(
@@ -73,10 +78,10 @@ def test_a_shared_query_reads_the_pages_and_nothing_else(
     (only,) = sent
     assert "COLLSCAN" not in only["planSummary"]
     assert not only.get("hasSortStage")
-    shown = sum(len(documents) for documents in found.values())
-    assert only["docsExamined"] <= shown
+    count = sum(len(documents) for documents in found.values())
+    assert only["docsExamined"] <= count
     # Each walk looks at one key behind its end, in each account.
-    assert only["keysExamined"] <= 2 * shown + 12
+    assert only["keysExamined"] <= 2 * count + 12
 
 
 def test_somebody_with_many_declines_makes_nobody_wait_for_the_pages_of_others(
@@ -94,11 +99,14 @@ def test_somebody_with_many_declines_makes_nobody_wait_for_the_pages_of_others(
     # One query for all. Each of those whose page reaches further reads it alone, in their own thread.
     assert len(sent) == 1
     assert [page in found for page in together] == [False, False, False, False, True]
-    assert ids(pages.read(together[0]), 3) == ids(pages.find([together[0]])[together[0]], 3)
+    assert shown(pages.read(together[0]), 3) == shown(pages.find([together[0]])[together[0]], 3)
 
 
-def test_whoever_asks_at_the_same_moment_gets_their_own_page(customers: list[tuple[Person, list[str]]]) -> None:
-    paths = [f"/api/transactions?account={accounts[0]}" for _, accounts in customers]
+@pytest.mark.parametrize("limit", [3, 8, 50])
+def test_whoever_asks_at_the_same_moment_gets_their_own_page_and_cursor(
+    customers: list[tuple[Person, list[str]]], limit: int
+) -> None:
+    paths = [f"/api/transactions?account={accounts[0]}&limit={limit}" for _, accounts in customers]
     alone = [person.get(path).body for (person, _), path in zip(customers, paths, strict=True)]
 
     def asking(person: Person, path: str) -> Callable[[], Document]:
