@@ -297,7 +297,7 @@ def test_services_reach_the_ledger_through_its_front() -> None:
 
 def test_repositories_know_the_database_and_what_the_ledger_records() -> None:
     allowed = {f"app.ledger.{name}" for name in ("documents", "records", "repository", "state")}
-    allowed |= {"app.mongo", "app.mongo.lists", "app.mongo.together", "app.clock", "bson", "pymongo"}
+    allowed |= {"app.mongo", "app.mongo.lists", "app.mongo.reads", "app.mongo.together", "app.clock", "bson", "pymongo"}
     allowed |= {"app.outbox", "app.outbox.feed", "app.outbox.messages", "app.outbox.news"}
     allowed |= {"app.transactions.pages", "app.webhooks.statuses"}
     for module in modules("repository"):

@@ -27,6 +27,7 @@ from app.ledger.documents import (
 )
 from app.ledger.records import Account, Entry, Identity, KeyUse, Transaction, TransactionStatus
 from app.mongo import Document, database, insert, together
+from app.mongo.reads import aggregate, aggregate_in
 
 # One group for each account. A DISTINCT_SCAN of the index (account, sequence) answers it with one seek for each
 # account, however long its journal is.
@@ -138,7 +139,7 @@ def find(
     """
     sealed = {account: identity for account in accounts if (identity := _identities.get(account)) is not None}
     stages = find_pipeline(accounts, keys=keys, ids=ids, known=sealed.keys())
-    (found,) = database().schema.aggregate(stages, session=session)
+    (found,) = aggregate("schema", stages) if session is None else aggregate_in(session, "schema", stages)
     sealed |= _to_identities(found.get("firsts", ()))
     _keep(sealed)
     heads = {head["_id"]: head["head"] for head in found.get("heads", ())}

@@ -9,6 +9,7 @@ from pymongo.client_session import ClientSession
 from app import clock
 from app.errors import ServiceUnavailable
 from app.mongo import client
+from app.mongo.reads import aggregate_in
 
 # MongoDB would replace Timestamp(0, 0) by the time of the insert.
 _BEGINNING = Timestamp(0, 1)
@@ -41,7 +42,7 @@ def now(session: ClientSession) -> datetime:
     asked = clock.now()
     # The collection holds the schema's version, so there is always a document.
     stages: list[client.Document] = [{"$limit": 1}, {"$project": {"now": "$$NOW"}}]
-    found = list(client.database().schema.aggregate(stages, session=session))
+    found = aggregate_in(session, "schema", stages)
     primary: datetime = found[0]["now"] if found else asked
     check(primary, asked=asked)
     return primary

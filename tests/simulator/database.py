@@ -53,7 +53,7 @@ class ScriptedDatabase:
     ) -> Document:
         """Carry out one of the commands that the bank gives in the server's own words: aggregations and inserts."""
         if not isinstance(command, str):
-            found = self[command["aggregate"]].aggregate(command["pipeline"])
+            found = self[command["aggregate"]].aggregate(command["pipeline"], session=session)
             return {"cursor": {"id": 0, "firstBatch": found}}
         assert command == "insert"
         try:
