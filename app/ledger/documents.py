@@ -6,7 +6,7 @@ record and null in an entry. A transaction also has `accounts`: [payer, payee].
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,9 +30,6 @@ from app.mongo import Document
 
 # The fields of a transaction that may change. All others stay as they were recorded, and so does a salt.
 MUTABLE = ("status", "amount", "failure", "completed_at", "reversed_by", "salt")
-
-# What is left out of a record where it is None.
-_ABSENT = {each.name: None for each in fields(Transaction) if each.default is None}
 
 
 def stored_bytes(value: Any) -> bytes:
@@ -176,12 +173,13 @@ def to_transaction(document: Document) -> Transaction:
 def members_of(document: Document) -> Document:
     """Return a transaction's members by name, for display only. This takes a tenth of the time of `to_transaction`.
 
-    Kind and status are plain text here, ids may be, and a failure is as it is stored.
+    Kind and status are plain text here, ids may be, and a failure is as it is stored. A member that is None may be
+    left out. They are the document itself, changed, because copies would take a tenth of the time of a page.
     """
-    members = {**_ABSENT, **document, "id": document["_id"]}
+    document["id"] = document["_id"]
     if "metadata" in document:
-        members["metadata"] = _to_metadata(document["metadata"])
-    return members
+        document["metadata"] = _to_metadata(document["metadata"])
+    return document
 
 
 def _from_metadata(metadata: Mapping[str, str] | None) -> list[list[str]] | None:

@@ -83,6 +83,10 @@ class FailureSchema(CamelSchema):
     detail = fields.String(required=True)
 
 
+# A document lacks what is null in its transaction.
+_NULLABLE: dict[str, Any] = {"required": True, "allow_none": True, "dump_default": None}
+
+
 class TransactionSchema(CamelSchema):
     """The bank's record of a movement of money, completed or declined."""
 
@@ -92,19 +96,17 @@ class TransactionSchema(CamelSchema):
     from_account = Id(required=True)
     to_account = Id(required=True)
     amount = Money(required=True)
-    held_amount = Money(required=True, allow_none=True, metadata={"description": "The amount that the hold set aside."})
+    held_amount = Money(**_NULLABLE, metadata={"description": "The amount that the hold set aside."})
     currency = CurrencyCode(required=True)
-    description = fields.String(required=True, allow_none=True)
-    metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True, allow_none=True)
-    idempotency_key = ChosenKey(
-        required=True, allow_none=True, metadata={"description": "Shown to the transaction's initiator only."}
-    )
-    failure = fields.Nested(FailureSchema, required=True, allow_none=True)
+    description = fields.String(**_NULLABLE)
+    metadata = fields.Dict(keys=fields.String(), values=fields.String(), **_NULLABLE)
+    idempotency_key = ChosenKey(**_NULLABLE, metadata={"description": "Shown to the transaction's initiator only."})
+    failure = fields.Nested(FailureSchema, **_NULLABLE)
     created_at = UtcDateTime(required=True)
-    completed_at = UtcDateTime(required=True, allow_none=True)
-    reverses = Id(required=True, allow_none=True)
-    reversed_by = Id(required=True, allow_none=True)
-    expires_at = UtcDateTime(required=True, allow_none=True)
+    completed_at = UtcDateTime(**_NULLABLE)
+    reverses = Id(**_NULLABLE)
+    reversed_by = Id(**_NULLABLE)
+    expires_at = UtcDateTime(**_NULLABLE)
 
 
 class TransactionAnswerSchema(CamelSchema):

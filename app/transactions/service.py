@@ -260,16 +260,16 @@ def as_seen_by(viewer: ObjectId | None, transaction: Transaction) -> Document:
 
 
 def members_as_seen_by(viewer: ObjectId | None, members: Document) -> Document:
-    """Return those members of a transaction that the viewer may see.
+    """Return the members of a transaction, changed to what the viewer may see.
 
     Only the initiator sees the idempotency key, and the detail of a failure, because that can name the payer's balance.
     """
-    if members["user"] == viewer:
-        return members
-    failure = members["failure"]
-    if failure is not None and members["status"] == TransactionStatus.FAILED:
-        failure = {**failure, "detail": PROBLEMS[failure["code"]].title}
-    return {**members, "idempotency_key": None, "failure": failure}
+    if members["user"] != viewer:
+        members["idempotency_key"] = None
+        failure = members.get("failure")
+        if failure is not None and members["status"] == TransactionStatus.FAILED:
+            members["failure"] = {**failure, "detail": PROBLEMS[failure["code"]].title}
+    return members
 
 
 def _keyed(call: str, request: Request, user_id: ObjectId) -> dict[str, Any]:
