@@ -131,6 +131,17 @@ def read_page(list_name: str, query: Mapping[str, Any], **scope: Any) -> tuple[P
     return Page(query["limit"], after, bound), filters
 
 
+def fetch_ahead(query: Mapping[str, str], *, besides: str) -> int | None:
+    """Return `Page.fetch` of a first page without filters, from a query that was not checked yet; otherwise None.
+
+    The query may name what is listed, by the name `besides`.
+    """
+    limit = query.get("limit", str(PAGE_LIMIT_DEFAULT))
+    if not query.keys() <= {"limit", besides} or not (limit.isascii() and limit.isdigit() and len(limit) <= 3):
+        return None
+    return int(limit) + 1 if 1 <= int(limit) <= PAGE_LIMIT_MAX else None
+
+
 def _cursor(position: Any, scope: bytes) -> str:
     cursor = _serializer(scope).dumps({"": position})
     return cursor if isinstance(cursor, str) else cursor.decode()

@@ -1,19 +1,20 @@
 """First pages of histories, by one query for all requests of the same moment.
 
-A query costs as much as many transactions. So requests that come while one is under way share the next one (see
-`mongo.shared`). Each page has everything that was committed before it was asked for, and none is cached.
+A query costs as much as many transactions. So requests that come while one is under way share the next one, and may
+have it together with the check of their tokens (see `mongo.together`). Each page has everything that was committed
+before the request came, and none is cached.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 from bson import ObjectId
 
-from app.mongo import Document
+from app.mongo import Document, together
 from app.mongo.lists import AS_STORED, first_of_each, newest_first
 from app.mongo.reads import aggregate
-from app.mongo.shared import SharedRead
 
 # At most this many pages share a query. With more, the first of them would wait too long for the last.
 PAGES_MAX = 12
@@ -29,7 +30,7 @@ _AS_SHOWN: Document = {name: {"$toString": f"${name}"} for name in ("_id", "from
 _NOT_SHOWN = ["accounts", "fingerprint", "salt"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Page:
     """The newest `limit` transactions of some accounts. Of the declined ones it has only those that `user` initiated.
 
@@ -39,21 +40,25 @@ class Page:
     accounts: frozenset[ObjectId]
     user: ObjectId
     limit: int
-    parts: Sequence[tuple[Document, str]]
+    parts: Sequence[tuple[Document, str]] = field(compare=False)
 
 
 def read(page: Page) -> list[Document]:
     """Return the page's documents as `lists.first_of_each` does, except that some ids may be texts."""
-    found = _shared.read([page]).get(page)
+    found: list[Document] | None = together.find(PAGES, [page]).get(page)
     # Read in this thread, so that nobody else waits for it.
     return _alone(page) if found is None else found
 
 
 def find(pages: Collection[Page]) -> dict[Page, list[Document]]:
     """Return the documents of each page, without the pages that must be read alone."""
-    if len(pages) == 1:
-        return {page: _alone(page) for page in pages}
-    in_order = list(pages)
+    rest, found = iter(pages), dict[Page, list[Document]]()
+    while some := list(islice(rest, PAGES_MAX)):
+        found |= _find_together(some) if len(some) > 1 else {some[0]: _alone(some[0])}
+    return found
+
+
+def _find_together(in_order: Sequence[Page]) -> dict[Page, list[Document]]:
     found: dict[int, list[Document]] = defaultdict(list)
     limit = sum(page.limit for page in in_order)
     for document in aggregate("transactions", _stages(in_order, limit), codec=AS_STORED, hint=in_order[0].parts[0][1]):
@@ -105,4 +110,4 @@ def _position(document: Document) -> tuple[int, str]:
     return int(document[_TIME]), str(document["_id"])
 
 
-_shared: SharedRead[Page, list[Document]] = SharedRead(find, keys_max=PAGES_MAX)
+PAGES = together.LargeKind(find)

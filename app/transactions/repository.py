@@ -14,7 +14,7 @@ from pymongo.client_session import ClientSession
 from app.clock import at_or_after
 from app.ledger.documents import members_of, to_transaction
 from app.ledger.records import Transaction, TransactionKind, TransactionStatus
-from app.mongo import Document, database
+from app.mongo import Document, database, together
 from app.mongo.lists import Position, behind, first_of_each, search
 from app.transactions import pages
 
@@ -63,6 +63,11 @@ def find_history(
 def first_page(accounts: Sequence[ObjectId], *, user: ObjectId, limit: int) -> pages.Page:
     """Return the page with the newest transactions of these accounts, which are the user's own."""
     return pages.Page(frozenset(accounts), user, limit, _queries(accounts, list(_parts(None, user)), {}))
+
+
+def page_ahead(account: ObjectId, *, user: ObjectId, limit: int) -> together.Key:
+    """Return the key of what `find_history` reads first for the first page of the user's own account."""
+    return pages.PAGES, first_page([account], user=user, limit=limit)
 
 
 def _parts(status: str | None, declines_of: ObjectId | None) -> Iterator[tuple[Document, str]]:

@@ -11,7 +11,7 @@ from bson import ObjectId
 from flask import current_app, request, url_for
 
 from app.account_numbers import AccountNumber, WrongCheckDigits, read_number
-from app.accounts.service import account_ahead, own_accounts_ahead, readable_account, with_ids
+from app.accounts.service import own_accounts_ahead, readable_account, with_ids
 from app.acts import Act
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD
 from app.auth.tokens import TOKEN_PROBLEMS, current_act, current_user, current_user_id, role_required, token_required
@@ -36,7 +36,7 @@ from app.fields import MALFORMED_ID, read_account
 from app.http.blueprint import Blueprint
 from app.http.described import LOCATION
 from app.http.incoming import current
-from app.http.paging import PAGE_PROBLEMS, read_page
+from app.http.paging import PAGE_PROBLEMS, fetch_ahead, read_page
 from app.http.parsing import BODY_PROBLEMS, glance_at_body
 from app.http.problems import REPLAYED_HEADER, problem_document
 from app.ledger import numbers
@@ -261,14 +261,14 @@ def reverse_transaction(query: dict[str, Any], body: dict[str, Any], transaction
 
 
 def _history_ahead(user_id: ObjectId) -> list[together.Key]:
-    """Return the key of the account that the query names, or else of the user's accounts."""
+    """Return the keys of the account that the query names and of its page, or else of the user's accounts."""
     given = current().args
     if "account" not in given:
         return own_accounts_ahead(user_id)
     named = _read(read_account, given["account"])
     if isinstance(named, AccountNumber):
         return numbers.ahead([named])
-    return [] if named is None else account_ahead(user_id, named)
+    return [] if named is None else service.history_ahead(user_id, named, limit=fetch_ahead(given, besides="account"))
 
 
 @bp.get("")

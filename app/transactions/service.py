@@ -13,7 +13,7 @@ import structlog
 from bson import ObjectId
 
 from app import clock, ledger, mongo
-from app.accounts.service import own_account_ids, with_ids
+from app.accounts.service import account_ahead, own_account_ids, with_ids
 from app.acts import Act
 from app.auth.roles import MAY_FUND, MAY_REVERSE, MAY_SETTLE_ANY_HOLD, reads_everything
 from app.errors import PROBLEMS, AccountNotFound, TransactionNotFound
@@ -21,7 +21,7 @@ from app.ledger import is_for_everybody
 from app.ledger.commands import Batch, Capture, Command, Expire, Hold, Reversal, Transfer, Void
 from app.ledger.fingerprints import fingerprint
 from app.ledger.records import Account, Outcome, Transaction, TransactionKind, TransactionStatus, item_key, treasury_id
-from app.mongo import Document, leases
+from app.mongo import Document, leases, together
 from app.mongo.lists import Position
 from app.statements import queries
 from app.transactions import repository
@@ -40,6 +40,10 @@ SWEEP_IDLE_S = 2.0
 # tried again when UNWRITABLE_KEPT_MAX later ones have pushed it out, or when the process restarts.
 UNWRITABLE_KEPT_MAX = 1_000
 _unwritable: deque[ObjectId] = deque(maxlen=UNWRITABLE_KEPT_MAX)
+
+# The owners of accounts whose histories this process has read lately. An account never changes hands.
+OWNERS_KEPT_MAX = 10_000
+_owners: dict[ObjectId, ObjectId] = {}
 
 Request = Mapping[str, Any]
 _ACCOUNTS = ("from_account", "to_account")
@@ -176,6 +180,17 @@ def _release_alone(command: Expire) -> list[Outcome]:
         return []
 
 
+def history_ahead(user_id: ObjectId, account_id: ObjectId, *, limit: int | None) -> list[together.Key]:
+    """Return the keys of what a history of this account reads. `limit` is that of its first page, or else None.
+
+    The page is read only for whoever owned the account before, because for others the time would tell its length.
+    """
+    keys = account_ahead(user_id, account_id)
+    if limit is not None and _owners.get(account_id) == user_id:
+        keys.append(repository.page_ahead(account_id, user=user_id, limit=limit))
+    return keys
+
+
 def find_history(
     viewer: ObjectId, filters: Mapping[str, Any], *, account: Document | None, after: Position | None, limit: int
 ) -> tuple[Iterator[Document], Position | None]:
@@ -187,6 +202,10 @@ def find_history(
     """
     accounts = [account["_id"]] if account else own_account_ids(viewer)
     is_own = account is None or account.get("user") == viewer
+    if account and is_own:
+        if len(_owners) >= OWNERS_KEPT_MAX:
+            _owners.clear()
+        _owners[account["_id"]] = viewer
     declines_of = viewer if is_own else None
     return repository.find_history(accounts, filters, declines_of=declines_of, after=after, limit=limit)
 

@@ -1,7 +1,7 @@
 """The first reads of a request come with the check of its token: in one query, for this request only, and current."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,11 @@ from pymongo.errors import NotPrimaryError
 
 from app.auth.repository import REVOCATIONS, USERS
 from app.mongo import Document, reads, together
+from app.transactions import service
 from tests.asked import commands
-from tests.people import Bank
+from tests.people import Bank, Person
+
+WAIT_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +148,64 @@ def test_a_thread_gets_nothing_that_another_expected(bank: Bank) -> None:
     thread.join()
     assert [user in each for each in found] == [True]
     assert together.find(REVOCATIONS, ["none"]) == {}
+
+
+def test_something_large_keeps_nobody_waiting_who_reads_small_things(bank: Bank) -> None:
+    user = ObjectId(bank.register().id)
+    begun, may_answer = threading.Event(), threading.Event()
+    found: list[Any] = []
+
+    def find(keys: Collection[int]) -> dict[int, str]:
+        begun.set()
+        assert may_answer.wait(WAIT_S)
+        return {key: "large" for key in keys if key > 0}
+
+    large = together.LargeKind(find)
+
+    def read() -> None:
+        together.expect([(large, 1), (large, 0), (USERS, user)])
+        found.append(together.find(REVOCATIONS, ["none"]))
+        found.extend(together.find(large, [key]) for key in (0, 1))
+        found.append([*together.find(USERS, [user])])
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert begun.wait(WAIT_S)
+    assert [*together.find(USERS, [user])] == [user]
+    may_answer.set()
+    thread.join()
+
+    assert found == [{}, {}, {1: "large"}, [user]]
+
+
+def test_the_page_of_an_account_is_read_ahead_for_its_owner_alone(bank: Bank, database: Database[Document]) -> None:
+    person, account = bank.customer(100)
+    stranger, path = bank.register(), f"/api/transactions?account={account}"
+
+    def sent_for(caller: Person, path: str) -> list[str]:
+        with commands(database) as sent:
+            assert caller.get(path).status == (200 if caller is person else 404)
+        return [each["ns"].partition(".")[2] for each in sent]
+
+    with_token = sent_for(person, path)[:1]
+    assert sent_for(person, path) == sent_for(person, f"{path}&limit=7") == [*with_token, "transactions"]
+    assert "transactions" not in sent_for(stranger, path)
+    # No page is read that nobody asked for.
+    filtered = sent_for(person, f"{path}&status=COMPLETED")
+    service._owners.clear()
+    assert sent_for(person, f"{path}&status=COMPLETED") == filtered
+
+
+def test_an_owner_who_was_forgotten_gets_the_same_page(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "OWNERS_KEPT_MAX", 1)
+    person, account = bank.customer(100)
+    another = person.open_account()
+    paths = [f"/api/transactions?account={each}" for each in (account, another)]
+
+    first = [person.get(path).body for path in paths]
+
+    assert [person.get(path).body for path in paths] == first
+    assert len(service._owners) == 1
 
 
 def test_the_heads_in_a_query_of_several_kinds_are_seeks(bank: Bank, database: Database[Document]) -> None:

@@ -10,7 +10,7 @@ from flask import Flask
 from marshmallow import ValidationError
 
 from app.errors import InvalidCursor
-from app.http.paging import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageSchema, read_page
+from app.http.paging import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageSchema, fetch_ahead, read_page
 from app.mongo.lists import behind
 
 ITEMS = list(range(100, 0, -1))
@@ -113,3 +113,21 @@ def test_only_one_to_two_hundred_is_a_limit(limit: str) -> None:
 def test_without_a_limit_a_page_has_the_default_size() -> None:
     assert PageSchema().load({}) == {"limit": PAGE_LIMIT_DEFAULT}
     assert PageSchema().load({"limit": str(PAGE_LIMIT_MAX)}) == {"limit": PAGE_LIMIT_MAX}
+
+
+@pytest.mark.parametrize(
+    "limit", ["", "0", "1", "7", "007", "200", "201", "0001", "-1", "+7", "7.0", "1_0", "٣", " 7", "x"]
+)
+def test_what_a_page_fetches_is_known_from_a_query_that_was_not_checked_yet(limit: str) -> None:
+    ahead = fetch_ahead({"account": "x", "limit": limit}, besides="account")
+
+    if ahead is not None:
+        page, _ = read_page("numbers", PageSchema().load({"limit": limit}))
+        assert ahead == page.fetch
+    assert (ahead is not None) == (limit in ("1", "7", "007", "200"))
+
+
+def test_only_the_first_page_without_filters_is_read_ahead() -> None:
+    assert fetch_ahead({"account": "x"}, besides="account") == fetch_ahead({}, besides="account") == 51
+    assert fetch_ahead({"account": "x", "cursor": "y"}, besides="account") is None
+    assert fetch_ahead({"account": "x", "status": "FAILED"}, besides="account") is None
