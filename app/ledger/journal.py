@@ -6,6 +6,7 @@ over a batch of commands. The laws of money are enforced here and nowhere else.
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 from app.acts import Change
@@ -301,13 +302,9 @@ def _move(transaction: Transaction, payer: Account, payee: Account) -> Decision:
         raise BalanceLimitExceeded("The receiving account cannot hold that much.")
     if payer.balance - amount < -BALANCE_MAX:
         raise BalanceLimitExceeded(f"The treasury cannot issue that much {payer.currency}.")
-    seal = transaction.record_hash()
-    payer_after, debit = append(
-        payer, EntryType.DEBIT, amount, at=at, transaction=transaction, counterparty=payee.id, record_hash=seal
-    )
-    payee_after, credit = append(
-        payee, EntryType.CREDIT, amount, at=at, transaction=transaction, counterparty=payer.id, record_hash=seal
-    )
+    leg = partial(append, at=at, transaction=transaction, record_hash=transaction.record_hash())
+    payer_after, debit = leg(payer, EntryType.DEBIT, amount, counterparty=payee.id)
+    payee_after, credit = leg(payee, EntryType.CREDIT, amount, counterparty=payer.id)
     return Decision(
         outcome=Outcome(transaction),
         entries=(debit, credit),
