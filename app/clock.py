@@ -1,7 +1,6 @@
 """Time as the bank keeps it: UTC, in whole milliseconds, as MongoDB stores it."""
 
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 MILLISECOND = timedelta(milliseconds=1)
 # How much the clocks of clients, hosts and the database may differ. Comparing times of two of them must allow for it.
@@ -36,7 +35,6 @@ def whole_milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)
 
 
-@lru_cache(maxsize=1_000)  # all transactions of a block have one time, and each is sealed with it three times
 def milliseconds(moment: datetime) -> int:
     """Return whole milliseconds since 1970, computed without floats."""
     delta = moment - _EPOCH

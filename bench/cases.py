@@ -103,7 +103,8 @@ def fill_pages(customers: list[Customer]) -> None:
         payments = [{"fromAccount": payer, "toAccount": next_of[payer], "amount": 1} for payer in own]
         body = {"idempotencyKey": f"pages {number}", "transfers": payments * PAYMENTS_A_PAGE}
         answer = person.post("/api/transactions/batch", body)
-        assert answer.status == 201, answer
+        # 200: the pages are full already.
+        assert answer.status in (200, 201), answer
 
 
 def alone(case: Callable[[list[Customer]], Streams]) -> Callable[[list[Customer]], Streams]:

@@ -10,11 +10,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+import structlog
 from bson import ObjectId
+from pymongo.errors import OperationFailure
 
 from app.mongo import Document, together
 from app.mongo.lists import AS_STORED, first_of_each, newest_first
 from app.mongo.reads import aggregate
+
+log = structlog.get_logger(__name__)
 
 # At most this many pages share a query. With more, the first of them would wait too long for the last.
 PAGES_MAX = 12
@@ -44,7 +48,11 @@ class Page:
 
 
 def read(page: Page) -> list[Document]:
-    """Return the page's documents as `lists.first_of_each` does, except that some ids may be texts."""
+    """Return the page's documents as `lists.first_of_each` does, except that some ids may be texts.
+
+    Several requests of the same user may get the same documents. So these may only be changed in a way that depends on
+    nothing but the user, and that may be repeated.
+    """
     found: list[Document] | None = together.find(PAGES, [page]).get(page)
     # Read in this thread, so that nobody else waits for it.
     return _alone(page) if found is None else found
@@ -54,7 +62,13 @@ def find(pages: Collection[Page]) -> dict[Page, list[Document]]:
     """Return the documents of each page, without the pages that must be read alone."""
     rest, found = iter(pages), dict[Page, list[Document]]()
     while some := list(islice(rest, PAGES_MAX)):
-        found |= _find_together(some) if len(some) > 1 else {some[0]: _alone(some[0])}
+        try:
+            found |= _find_together(some) if len(some) > 1 else {some[0]: _alone(some[0])}
+        except OperationFailure as error:
+            if error.timeout or len(some) == 1:
+                raise
+            # MongoDB cannot read one page, because somebody wrote into its documents. All are read alone.
+            log.warning("pages_not_read_together", reason=error.code)
     return found
 
 

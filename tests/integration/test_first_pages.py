@@ -102,6 +102,25 @@ def test_somebody_with_many_declines_makes_nobody_wait_for_the_pages_of_others(
     assert shown(pages.read(together[0]), 3) == shown(pages.find([together[0]])[together[0]], 3)
 
 
+def test_a_record_that_was_written_over_spoils_no_page_but_its_owners(
+    customers: list[tuple[Person, list[str]]], admin_database: Database[Document]
+) -> None:
+    _, (ravis,) = customers[2]
+    alone = [pages.find([page])[page] for page in asked(customers, 50)]
+    forged = {"from_account": ObjectId(ravis), "to_account": {"$ne": ObjectId(customers[0][1][0])}}
+    admin_database.command(
+        "update",
+        "transactions",
+        updates=[{"q": forged, "u": {"$set": {"from_account": b"x"}}}],
+        bypassDocumentValidation=True,
+    )
+
+    pages_of = asked([customers[0], customers[2], customers[3]], 50)
+    read = [shown(pages.find(pages_of).get(page) or pages.read(page), 50) for page in (pages_of[0], pages_of[2])]
+
+    assert read == [shown(alone[0], 50), shown(alone[3], 50)]
+
+
 @pytest.mark.parametrize("limit", [3, 8, 50])
 def test_whoever_asks_at_the_same_moment_gets_their_own_page_and_cursor(
     customers: list[tuple[Person, list[str]]], limit: int

@@ -149,7 +149,7 @@ def test_nothing_goes_on_in_the_name_of_somebody_else(
     sign_in(page, asha[0])
     with watched(page.context) as (other, _):
         other.goto("/settings")
-        # Then its own session is settled. The answer to a refresh that is under way would take the place of Ben's cookie.
+        # Its own session is settled then. A late answer to its refresh would take the place of Ben's cookie.
         expect(other.get_by_label("Your name", exact=True)).to_have_value("Asha Rao")
         # The other tab hears of it by no channel, as after a crash; it finds out by itself.
         other.evaluate(
