@@ -16,7 +16,7 @@ import bson
 import orjson
 from bson import CodecOptions
 from itsdangerous import BadData, URLSafeSerializer
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, missing, validate
 
 from app.errors import InvalidCursor, ValidationFailed
 from app.fields import CamelSchema
@@ -62,6 +62,9 @@ class Limit(Count):
     def __init__(self) -> None:
         error = "A page has {min} to {max} items."
         super().__init__(1, PAGE_LIMIT_MAX, default=PAGE_LIMIT_DEFAULT, error=error)
+
+
+_LIMIT = Limit()
 
 
 class PageSchema(CamelSchema):
@@ -136,10 +139,13 @@ def fetch_ahead(query: Mapping[str, str], *, besides: str) -> int | None:
 
     The query may name what is listed, by the name `besides`.
     """
-    limit = query.get("limit", str(PAGE_LIMIT_DEFAULT))
-    if not query.keys() <= {"limit", besides} or not (limit.isascii() and limit.isdigit() and len(limit) <= 3):
+    if not query.keys() <= {"limit", besides}:
         return None
-    return int(limit) + 1 if 1 <= int(limit) <= PAGE_LIMIT_MAX else None
+    try:
+        limit: int = _LIMIT.deserialize(query.get("limit", missing))
+    except ValidationError:
+        return None
+    return Page(limit, None, b"").fetch
 
 
 def _cursor(position: Any, scope: bytes) -> str:

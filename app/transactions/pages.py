@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 PAGES_MAX = 12
 # Pages of more accounts are read alone: beyond 200 ranges of an index, MongoDB does not merge them in order.
 ACCOUNTS_MAX = 16
+CONVERSION_FAILURE = 241
 _TIME = "created_at"
 _ORDER = dict(newest_first(_TIME))
 _MARK = "of_page"
@@ -65,10 +66,10 @@ def find(pages: Collection[Page]) -> dict[Page, list[Document]]:
         try:
             found |= _find_together(some) if len(some) > 1 else {some[0]: _alone(some[0])}
         except OperationFailure as error:
-            if error.timeout or len(some) == 1:
+            if error.code != CONVERSION_FAILURE:
                 raise
-            # MongoDB cannot read one page, because somebody wrote into its documents. All are read alone.
-            log.warning("pages_not_read_together", reason=error.code)
+            # Somebody wrote over a document, so that it has no id to write as text. Each page is read alone.
+            log.warning("pages_not_read_together")
     return found
 
 
