@@ -9,6 +9,7 @@ from pymongo.database import Database
 
 from app.ledger.repository import find_funds, find_pipeline, head_pipeline
 from app.mongo import Document
+from tests.asked import commands
 from tests.people import Bank
 
 TRANSFERS = 30
@@ -88,3 +89,21 @@ def test_funds_are_those_of_the_newest_entries(accounts: list[ObjectId]) -> None
     found = {account: (each.sequence, each.balance) for account, each in funds.items()}
     expected = [(TRANSFERS + 1, 1_000 - TRANSFERS), (TRANSFERS, TRANSFERS), (0, 0)]
     assert found == dict(zip(accounts, expected, strict=True))
+
+
+def test_what_decides_about_money_is_read_in_the_block_that_moves_it(bank: Bank, database: Database[Document]) -> None:
+    payer, account = bank.customer(100)
+    another = payer.open_account()
+    with commands(database) as sent:
+        assert payer.transfer(account, another, 1).status == 201
+        assert payer.post("/api/accounts/create", {"currency": "INR"}).status == 201
+
+    def of(collection: str) -> list[tuple[Any, Any]]:
+        """Return the session and the number of the block of each read or insert in a collection."""
+        inside = [each["command"] for each in sent if each["ns"] == f"{database.name}.{collection}"]
+        return [(command["lsid"], command.get("txnNumber")) for command in inside]
+
+    # The state before a posting, and the time of an account's first entry.
+    assert of("schema") == of("ledger_entries")
+    assert len(of("schema")) == 2
+    assert None not in {number for _, number in of("schema")}
