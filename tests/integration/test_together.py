@@ -124,6 +124,17 @@ def test_what_was_expected_is_handed_out_once(bank: Bank, database: Database[Doc
     assert names == ["Asha Rao", "Renamed"]
 
 
+def test_what_a_request_did_not_ask_for_is_not_handed_to_the_next_one(bank: Bank, database: Database[Document]) -> None:
+    user = ObjectId(bank.register().id)
+    together.expect([(USERS, user)])
+    assert together.find(REVOCATIONS, ["none"]) == {}
+    database.users.update_one({"_id": user}, {"$set": {"name": "Renamed"}})
+
+    assert bank.anonymous.get("/healthz").status == 200
+
+    assert together.find(USERS, [user])[user]["name"] == "Renamed"
+
+
 def test_what_was_expected_and_does_not_exist_is_not_asked_for_again(bank: Bank, database: Database[Document]) -> None:
     nobody = ObjectId()
     with commands(database) as sent:
