@@ -12,7 +12,7 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 
 from app.acts import Act, Change
-from app.mongo import Document, database
+from app.mongo import Document, Insert, database
 
 
 def audit_record(
@@ -20,6 +20,7 @@ def audit_record(
 ) -> Document:
     """Return the record of an act. `subject` is the id of the thing acted on, or a name if it has no id."""
     return {
+        "_id": ObjectId(),
         "at": at,
         "actor": act.actor,
         "action": action,
@@ -48,14 +49,12 @@ class Acts(Protocol):
     def acts(self) -> Iterable[tuple[Act, Change]]: ...
 
 
-def record_acts(decided: Acts, session: ClientSession) -> None:
-    """Record all acts of a block, inside the block. This is the ledger's witness for the audit log."""
-    insert_audit_records(
-        (
-            audit_record(
-                act, change.action, change.subject, at=decided.at, before=dict(change.before), after=dict(change.after)
-            )
-            for act, change in decided.acts
-        ),
-        session,
-    )
+def record_acts(decided: Acts, _session: ClientSession) -> list[Insert]:
+    """Return the records of all acts of a block, which are written in the block. This is the ledger's witness here."""
+    records = [
+        audit_record(
+            act, change.action, change.subject, at=decided.at, before=dict(change.before), after=dict(change.after)
+        )
+        for act, change in decided.acts
+    ]
+    return [Insert("audit_log", records)]

@@ -4,7 +4,6 @@ import random
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from bson import ObjectId
 
@@ -26,8 +25,6 @@ CURRENCY = "INR"
 FUNDS = 1_000_000_000
 WRITTEN_AT_ONCE = 2_000
 STEP = timedelta(milliseconds=1)
-# Inserts outside of an atomic block: nobody else is there.
-_NO_SESSION: Any = None
 
 Made = tuple[Transaction, tuple[Entry, Entry]]
 
@@ -99,7 +96,7 @@ def _open(customers: list[ObjectId], owner: ObjectId, at: datetime) -> list[Acco
         known = []
     else:
         known = repository.find([treasury]).accounts
-    repository.insert_entries((entry for _, entry in journals), _NO_SESSION)
+    _insert(repository.new_entries(entry for _, entry in journals))
     documents = [
         {
             "_id": account.id,
@@ -117,5 +114,10 @@ def _open(customers: list[ObjectId], owner: ObjectId, at: datetime) -> list[Acco
 
 
 def _write(made: list[Made]) -> None:
-    repository.insert_records((transaction for transaction, _ in made), _NO_SESSION)
-    repository.insert_entries((entry for _, entries in made for entry in entries), _NO_SESSION)
+    _insert(repository.new_records(transaction for transaction, _ in made))
+    _insert(repository.new_entries(entry for _, entries in made for entry in entries))
+
+
+def _insert(insert: mongo.Insert) -> None:
+    """Insert outside atomic blocks: nobody else is there."""
+    mongo.database()[insert.collection].insert_many(insert.documents)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.client_session import ClientSession
 
+from app import mongo
 from app.account_numbers import AccountNumber
 from app.clock import MILLISECOND, SETTLING
 from app.ledger import chain, counts, posting, replay, repository
@@ -120,7 +121,7 @@ def begin_journal(
     """
     at = clocks.now(session)
     _, entry = chain.open_journal(account, kind=kind, user=user, currency=currency, at=at, number=number)
-    repository.insert_entries([entry], session)
+    mongo.insert_all([repository.new_entries([entry])], session)
     return at
 
 
@@ -163,7 +164,7 @@ def spend_key(
         created_at=at,
         account=account,
     )
-    repository.insert_records([use], session)
+    mongo.insert_all([repository.new_records([use])], session)
 
 
 def funds(accounts: Collection[ObjectId]) -> dict[ObjectId, Funds]:

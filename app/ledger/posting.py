@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -27,11 +27,11 @@ from app.ledger.commands import (
 )
 from app.ledger.records import Account, AccountStatus, KeyUse, Outcome, Transaction, TransactionStatus
 from app.ledger.state import Decided, Decision, State
-from app.mongo import clocks
+from app.mongo import Insert, clocks
 
-# A function that is called inside the block with all its decisions, and writes what follows from them, such as audit
-# records and mail.
-Witness = Callable[[Decided, ClientSession], None]
+# A function that is called inside the block with all its decisions, and returns what follows from them, such as audit
+# records and mail. It is written in the same block.
+Witness = Callable[[Decided, ClientSession], Iterable[Insert]]
 # A function that returns the roles of these users, read inside the block.
 Roles = Callable[[Collection[ObjectId], ClientSession], Mapping[ObjectId, str]]
 
@@ -56,8 +56,8 @@ def post_block(
     outcome has the error LedgerBusy was put off, because more overdue holds are in its way than
     one block releases. It was not done; post it again.
 
-    Each witness writes in the same block. `roles` returns the users' roles. On a conflict with another block,
-    `on_conflict` is called and the block runs again.
+    What the witnesses return is written in the same block. `roles` returns the users' roles. On a conflict with
+    another block, `on_conflict` is called and the block runs again.
     Raises LedgerBusy or PyMongoError, after which the block may or may not have taken effect,
     and ServiceUnavailable if this host's clock is off.
     """
@@ -76,10 +76,8 @@ def post_block(
         state, at = _read_state(in_order, session, roles)
         decisions, state = _decide(in_order, state, at, session)
         flat = tuple(part for decision in decisions for part in decision.flat())
-        _write(flat, session)
         decided = Decided(at, flat, state.accounts)
-        for witness in witnesses:
-            witness(decided, session)
+        _write(flat, [insert for witness in witnesses for insert in witness(decided, session)], session)
         outcomes = dict(zip(order, (decision.outcome for decision in decisions[-len(commands) :]), strict=True))
         return [outcomes[position] for position in range(len(commands))]
 
@@ -230,11 +228,16 @@ def _fold(
     return decisions
 
 
-def _write(decisions: Sequence[Decision], session: ClientSession) -> None:
-    records = (record for d in decisions for record in (d.inserted, d.key_use) if record is not None)
-    repository.insert_records(records, session)
-    repository.insert_reversals((d.inserted for d in decisions if d.inserted is not None), session)
-    repository.insert_entries((entry for d in decisions for entry in d.entries), session)
+def _write(decisions: Sequence[Decision], told: Iterable[Insert], session: ClientSession) -> None:
+    """Write what was decided, and what the witnesses tell of it."""
+    inserted = [decision.inserted for decision in decisions if decision.inserted is not None]
+    key_uses = [decision.key_use for decision in decisions if decision.key_use is not None]
+    inserts = (
+        repository.new_records([*inserted, *key_uses]),
+        repository.new_reversals(inserted),
+        repository.new_entries(entry for decision in decisions for entry in decision.entries),
+    )
+    mongo.insert_all([*inserts, *told], session)
     repository.update_transactions((d.updated for d in decisions if d.updated is not None), session)
     repository.update_statuses((d.outcome.account for d in decisions if d.outcome.account is not None), session)
     repository.count_incoming_holds(Counter(d.held_for for d in decisions if d.held_for is not None), session)

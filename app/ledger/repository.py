@@ -1,6 +1,7 @@
 """Reads and writes the ledger's documents: `ledger_entries`, `transactions`, `reversals`, the status of `accounts`.
 
-Every write takes the session of its atomic block.
+Every write takes the session of its atomic block. New documents are returned as inserts, so that all those of a block
+are sent together.
 """
 
 from collections import defaultdict
@@ -26,7 +27,7 @@ from app.ledger.documents import (
     to_transaction,
 )
 from app.ledger.records import Account, Entry, Identity, KeyUse, Transaction, TransactionStatus
-from app.mongo import Document, database, insert, together
+from app.mongo import Document, Insert, database, together
 from app.mongo.reads import aggregate, aggregate_in
 
 # One group for each account. A DISTINCT_SCAN of the index (account, sequence) answers it with one seek for each
@@ -247,18 +248,25 @@ def count_holds(at: datetime) -> dict[str, int]:
     }
 
 
-def insert_records(records: Iterable[Transaction | KeyUse], session: ClientSession) -> None:
-    documents = [from_transaction(r) if isinstance(r, Transaction) else from_key_use(r) for r in records]
-    insert("transactions", documents, session)
+def new_records(records: Iterable[Transaction | KeyUse]) -> Insert:
+    return Insert("transactions", map(_from_record, records))
 
 
-def insert_reversals(transactions: Iterable[Transaction], session: ClientSession) -> None:
-    """Write which of these are completed reversals, and of what.
+def _from_record(record: Transaction | KeyUse) -> Document:
+    return from_transaction(record) if isinstance(record, Transaction) else from_key_use(record)
 
-    Raises BulkWriteError if one of the originals is reversed already.
+
+def new_reversals(transactions: Iterable[Transaction]) -> Insert:
+    """Return which of these are completed reversals, and of what.
+
+    Its insert fails if one of the originals is reversed already.
     """
     completed = (each for each in transactions if each.status is TransactionStatus.COMPLETED)
-    insert("reversals", [{"_id": each.reverses, "by": each.id} for each in completed if each.reverses], session)
+    return Insert("reversals", ({"_id": each.reverses, "by": each.id} for each in completed if each.reverses))
+
+
+def new_entries(entries: Iterable[Entry]) -> Insert:
+    return Insert("ledger_entries", map(from_entry, entries))
 
 
 def update_transactions(transactions: Iterable[Transaction], session: ClientSession) -> None:
@@ -283,7 +291,3 @@ def count_incoming_holds(payees: Mapping[ObjectId, int], session: ClientSession)
     updates = [UpdateOne({"_id": payee}, {"$inc": {"incoming_holds": Int64(n)}}) for payee, n in payees.items()]
     if updates:
         database().accounts.bulk_write(updates, session=session)
-
-
-def insert_entries(entries: Iterable[Entry], session: ClientSession) -> None:
-    insert("ledger_entries", [from_entry(entry) for entry in entries], session)

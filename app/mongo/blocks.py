@@ -7,7 +7,7 @@ something else.
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import pymongo
@@ -96,19 +96,6 @@ def atomically(
                 _abort(session)
                 raise
     raise AssertionError("unreachable: the loop above only ends by returning or raising")
-
-
-def insert(collection: str, documents: Sequence[client.Document], session: ClientSession) -> None:
-    """Insert documents that have their `_id`s, in an atomic block. They must fit into one command of 16 MB.
-
-    It sends one plain command: `insert_many` prepares for much that cannot happen in a block, and takes half as long
-    again. Raises what `insert_many` raises.
-    """
-    if not documents:
-        return
-    answer = client.database().command("insert", collection, documents=documents, session=session)
-    if "writeErrors" in answer:
-        raise BulkWriteError(answer)
 
 
 def duplicate_key(error: PyMongoError) -> frozenset[str] | None:

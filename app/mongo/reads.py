@@ -7,6 +7,7 @@ from bson import CodecOptions
 from pymongo.client_session import ClientSession
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
+from app.mongo import pipelined
 from app.mongo.client import Document, database
 
 # Everything comes in the first answer, unless it is too large for one message.
@@ -49,8 +50,8 @@ def aggregate(
 def aggregate_in(session: ClientSession, collection: str, stages: list[Document]) -> list[Document]:
     """Return what the aggregation finds in the session's atomic block. It must fit into one answer of 16 MB."""
     command = {"aggregate": collection, "pipeline": stages, "cursor": {"batchSize": FOUND_AT_ONCE_MAX}}
-    source = database()
-    cursor = source.command(command, codec_options=source.codec_options, session=session)["cursor"]
+    (answer,) = pipelined.run([command], session)
+    cursor = answer["cursor"]
     assert not cursor["id"], "There is more than one answer."
     found: list[Document] = cursor["firstBatch"]
     return found

@@ -38,7 +38,7 @@ from pymongo.write_concern import WriteConcern
 
 from app import mongo
 from app.ledger.state import Decided
-from app.mongo import Document, database
+from app.mongo import Document, Insert, database
 from app.outbox import feed, messages
 from app.outbox.messages import OF_ACCOUNTS, URGENT, MessageState, News, OutboxMessage, SilentKind
 from app.outbox.news import packed
@@ -87,14 +87,14 @@ def insert(told: Sequence[OutboxMessage], session: ClientSession) -> None:
     )
 
 
-def tell(decided: Decided, session: ClientSession) -> None:
-    """Write the news of a block, inside the block. This is the ledger's witness for the outbox."""
+def tell(decided: Decided, session: ClientSession) -> list[Insert]:
+    """Return the news of a block, which is written in the block. This is the ledger's witness for the outbox."""
     news = messages.news_of(decided.decisions)
-    if news:
-        readers, sides = messages.readers_of(decided)
-        placed = feed.to_be_placed(readers, session)
-        document = {**block_document(news, at=decided.at), "sides": sides, **placed}
-        mongo.insert("outbox", [document], session)
+    if not news:
+        return []
+    readers, sides = messages.readers_of(decided)
+    placed = feed.to_be_placed(readers, session)
+    return [Insert("outbox", [{**block_document(news, at=decided.at), "sides": sides, **placed}])]
 
 
 def block_document(news: Sequence[News], *, at: datetime) -> Document:

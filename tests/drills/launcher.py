@@ -16,7 +16,7 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 from pymongo.write_concern import WriteConcern
 
-from app import clock, create_app
+from app import clock, create_app, mongo
 from app.ledger import repository
 from app.ledger.records import Account, Entry
 from app.mongo import blocks
@@ -38,10 +38,11 @@ def witness_outside() -> None:
     """Messages are written outside the block that they tell of."""
     tell = outbox.tell
 
-    def tell_at_once(decided: Any, session: Any) -> None:
-        with session.client.start_session() as apart:
-            tell(decided, apart)
+    def tell_at_once(decided: Any, session: Any) -> list[mongo.Insert]:
+        for collection, documents in tell(decided, session):
+            mongo.database()[collection].insert_many(documents)
         time.sleep(UNTIL_COMMIT_S)
+        return []
 
     outbox.tell = tell_at_once
 
@@ -50,13 +51,13 @@ def mail_before_commit() -> None:
     """Letters leave from inside the block."""
     tell = outbox.tell
 
-    def send_and_tell(decided: Any, session: Any) -> None:
-        tell(decided, session)
+    def send_and_tell(decided: Any, session: Any) -> list[mongo.Insert]:
         with smtplib.SMTP(LOOPBACK, int(os.environ["MAIL_PORT"])) as smtp:
             for decision in decided.decisions:
                 if decision.inserted is not None:
                     smtp.send_message(_letter(decision.inserted.id))
         time.sleep(UNTIL_COMMIT_S)
+        return tell(decided, session)
 
     outbox.tell = send_and_tell
 

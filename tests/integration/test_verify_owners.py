@@ -8,7 +8,7 @@ import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
-from app.ledger import documents, repository
+from app.ledger import documents
 from app.ledger.proof import verify
 from app.ledger.records import AccountStatus, Entry, EntryType
 from app.mongo import Document
@@ -267,7 +267,7 @@ def append(ledger: Ledger, account: ObjectId, status: AccountStatus) -> Entry:
         first, sequence=before.sequence + 1, balance=before.balance, held=before.held, description=status.value,
         created_at=before.created_at + timedelta(milliseconds=1), previous_hash=before.hash, type=EntryType.STATUS,
     ))  # fmt: skip
-    repository.insert_entries([forged], None)  # type: ignore[arg-type]
+    ledger.database.ledger_entries.insert_one(documents.from_entry(forged))
     ledger.database.accounts.update_one({"_id": account}, {"$set": {"status": status.value}})
     return forged
 

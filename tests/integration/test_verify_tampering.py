@@ -9,7 +9,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from app.account_numbers import new_number
-from app.ledger import documents, repository
+from app.ledger import documents
 from app.ledger.proof import verify
 from app.mongo import Document
 from tests.integration.tampering import Ledger, faults, resealed, small_ledger
@@ -171,7 +171,7 @@ def test_a_stray_entry(tampered: Ledger, known: bool) -> None:
     stray = sealed(
         replace(head, sequence=4, balance=head.balance + 300, previous_hash=head.hash, transaction=transaction)
     )
-    repository.insert_entries([stray], None)  # type: ignore[arg-type]
+    tampered.database.ledger_entries.insert_one(documents.from_entry(stray))
 
     assert faults() == [("trial_balance", None, None, None), ("entry", tampered.ravi, 4, transaction)]
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
@@ -12,7 +13,8 @@ from app import ledger
 from app.auth.roles import roles_of
 from app.ledger.posting import Witness
 from app.ledger.state import Decided
-from app.mongo import Document
+from app.mongo import Document, Insert
+from app.mongo.pipelined import DOCUMENTS_OF_A_COMMAND, SENT_TOGETHER_BYTES
 from config import Config
 from tests.background import settle
 from tests.commands import WITNESSES
@@ -23,10 +25,15 @@ WRITTEN = ("accounts", "transactions", "ledger_entries", "outbox", "audit_log")
 
 @contextmanager
 def broken(config: Config, witness: Witness) -> Iterator[None]:
-    """Have one witness write what it has to, and fail then."""
+    """Have one witness fail after all that it tells has been sent."""
 
-    def fail(decided: Decided, session: ClientSession) -> None:
-        witness(decided, session)
+    def fail(decided: Decided, session: ClientSession) -> Iterator[Insert]:
+        yield from witness(decided, session)
+        yield Insert("outbox", fail_after_a_command())
+
+    def fail_after_a_command() -> Iterator[Document]:
+        for _ in range(DOCUMENTS_OF_A_COMMAND):
+            yield {"_id": ObjectId(), "padding": "x" * (SENT_TOGETHER_BYTES // DOCUMENTS_OF_A_COMMAND)}
         raise RuntimeError("The witness fails.")
 
     ledger.configure(

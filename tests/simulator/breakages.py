@@ -1,6 +1,6 @@
 """Ways to break the bank, each of which the judge must find: they show that the simulator would see such a fault."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace as changed
 from typing import Any
 
@@ -8,11 +8,11 @@ from bson import ObjectId
 from pymongo.client_session import ClientSession
 from pymongo.write_concern import WriteConcern
 
-from app import audit
+from app import audit, mongo
 from app.ledger import repository
 from app.ledger.records import Account, Entry
 from app.ledger.state import Decided
-from app.mongo import blocks, clocks
+from app.mongo import Insert, blocks
 from app.outbox import repository as outbox
 from tests.simulator import requests, server, world
 from tests.simulator.setting import replace
@@ -33,11 +33,8 @@ def no_key_index() -> None:
 def letters_before_commit() -> None:
     """Letters are written before the block commits, and by themselves."""
 
-    causal = clocks.causal
-
-    def tell(decided: Decided, session: ClientSession) -> None:
-        replace(clocks, causal=lambda _session: causal(session))
-        outbox.tell(decided, None)  # type: ignore[arg-type]
+    def tell(decided: Decided, session: ClientSession) -> list[Insert]:
+        return _written_apart(outbox.tell(decided, session))
 
     world.WITNESSES[:] = [audit.record_acts, tell]
 
@@ -45,10 +42,18 @@ def letters_before_commit() -> None:
 def witness_outside() -> None:
     """The audit log is written outside the block that it tells of."""
 
-    def record_acts(decided: Decided, session: ClientSession) -> None:
-        audit.record_acts(decided, None)  # type: ignore[arg-type]
+    def record_acts(decided: Decided, session: ClientSession) -> list[Insert]:
+        return _written_apart(audit.record_acts(decided, session))
 
     world.WITNESSES[:] = [record_acts, outbox.tell]
+
+
+def _written_apart(inserts: Iterable[Insert]) -> list[Insert]:
+    """Write what is to be written in a block outside it, and return what is left to be written in it: nothing."""
+    for collection, documents in inserts:
+        if made := list(documents):
+            mongo.database()[collection].insert_many(made)
+    return []
 
 
 def head_outside() -> None:

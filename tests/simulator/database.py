@@ -4,13 +4,13 @@ Each operation is a step: others may run before the server acts, and then it may
 carried out without an answer.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bson import ObjectId, Timestamp
 from greenlet import GreenletExit
 from pymongo import UpdateOne
-from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, NetworkTimeout, PyMongoError
+from pymongo.errors import AutoReconnect, DuplicateKeyError, NetworkTimeout, PyMongoError
 
 from tests.simulator.faults import Faults
 from tests.simulator.queries import Document, evaluated, in_order
@@ -42,25 +42,23 @@ class ScriptedDatabase:
     def get_collection(self, name: str, *, codec_options: Any) -> "_Collection":
         return self[name]
 
-    def command(
-        self,
-        command: str | Document,
-        collection: str = "",
-        *,
-        documents: Sequence[Document] = (),
-        session: "ScriptedSession | None" = None,
-        codec_options: Any = None,
-    ) -> Document:
-        """Carry out one of the commands that the bank gives in the server's own words: aggregations and inserts."""
-        if not isinstance(command, str):
-            found = self[command["aggregate"]].aggregate(command["pipeline"], session=session)
-            return {"cursor": {"id": 0, "firstBatch": found}}
-        assert command == "insert"
-        try:
-            self[collection].insert_many(documents, session=session)
-        except BulkWriteError as error:
-            return dict(error.details)
-        return {"n": len(documents), "ok": 1.0}
+    def command(self, command: Document, *, codec_options: Any) -> Document:
+        """Carry out an aggregation, which is the only command that the bank gives outside blocks."""
+        return self._found(command, None)
+
+    def run(self, commands: Iterable[Document], session: "ScriptedSession") -> list[Document]:
+        """Carry out commands in a block, as `app.mongo.pipelined.run` does. The first failure ends it."""
+        return [self._run(command, session) for command in commands]
+
+    def _run(self, command: Document, session: "ScriptedSession") -> Document:
+        if "aggregate" in command:
+            return self._found(command, session)
+        self[command["insert"]].insert_many(command["documents"], session=session)
+        return {"n": len(command["documents"]), "ok": 1.0}
+
+    def _found(self, command: Document, session: "ScriptedSession | None") -> Document:
+        found = self[command["aggregate"]].aggregate(command["pipeline"], session=session)
+        return {"cursor": {"id": 0, "firstBatch": found}}
 
     def start_session(self) -> "ScriptedSession":
         return ScriptedSession(self)

@@ -8,7 +8,7 @@ from bson import objectid
 
 from app import clock, ledger, mongo
 from app.ledger import group, repository
-from app.mongo import blocks, leases, shared
+from app.mongo import blocks, leases, pipelined, shared
 from app.settings.policies import MongoPolicy
 from app.transactions import service as transactions
 from tests.simulator.schedule import Clock, Lock
@@ -26,6 +26,7 @@ def set_up(world: World, seed: int) -> None:
     threads = types.SimpleNamespace(Lock=lambda: Lock(schedule), get_ident=lambda: id(schedule.current))
     replace(group, time=times, threading=threads)
     replace(blocks, time=times, random=random.Random(seed), pymongo=types.SimpleNamespace(timeout=times.timeout))
+    replace(pipelined, run=world.database.run)
     replace(clock, now=lambda: world.host_clock)
     replace(ledger, _group=world)
     replace(leases, own_name=lambda: world.current_process.name)
