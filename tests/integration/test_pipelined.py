@@ -271,12 +271,13 @@ def test_a_document_that_is_too_large_is_refused(scratch: Database[Document], cl
 
 def test_a_time_out_is_one(scratch: Database[Document]) -> None:
     sleep = {"$function": {"body": "function() { sleep(5000); return true }", "args": [], "lang": "js"}}
-    slow = {"aggregate": "first", "pipeline": [{"$match": {"$expr": sleep}}], "cursor": {}}
+    slow: Document = {"aggregate": "first", "pipeline": [{"$match": {"$expr": sleep}}], "cursor": {}}
     scratch.first.insert_one({"_id": 1})
     commands = [{"insert": "second", "documents": [{"_id": 1}]}, slow]
     with pytest.raises(PyMongoError) as raised:
         mongo.atomically(lambda session: pipelined.run(commands, session), timeout_ms=500)
     assert raised.value.timeout
+    assert 0 < slow["maxTimeMS"] < 500, "The server ends it too."
     assert counts(scratch) == [1, 0, 0]
 
 
