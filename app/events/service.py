@@ -1,6 +1,7 @@
 """Reads a user's events, and waits for them."""
 
 import contextlib
+import random
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from app.settings.policies import WorkPolicy
 WAIT_MAX_S = 25
 # A page looks at no more than this many pieces of news, however many its types reject.
 LOOKED_AT_MAX = 1_000
+# On average.
 PLACE_EVERY_S = 5.0
 
 
@@ -53,9 +55,10 @@ def place_events() -> float:
     """Give places to new events; return after how many seconds to call this again.
 
     Requests for events do this at once for themselves. This only keeps the backlog small. So it lets many blocks
-    gather, because a round costs as much as a block.
+    gather, because a round costs as much as a block. Workers that start together would always conflict, so each one's
+    pauses differ.
     """
-    return 0.0 if feed.place() >= feed.PLACED_AT_ONCE_MAX else PLACE_EVERY_S
+    return 0.0 if feed.place() >= feed.PLACED_AT_ONCE_MAX else PLACE_EVERY_S * random.uniform(0.5, 1.5)
 
 
 def as_place(written: Any) -> Place:
