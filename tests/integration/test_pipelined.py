@@ -145,14 +145,14 @@ def test_the_first_failure_is_told_and_nothing_is_written(
     with pytest.raises(BulkWriteError) as raised:
         insert(one_of_each(padding=padding))
 
-    assert mongo.duplicate_key(raised.value) == {"_id"}
+    assert mongo.duplicate_key(raised.value) == frozenset({"_id"})
     assert f"scratch.{COLLECTIONS[place]} " in str(raised.value)
     assert counts(scratch) == before
     assert closed.count == 0, "The connection can be used again, and reading on is cheaper than a new one."
 
 
 def test_a_command_that_the_server_refuses_ends_the_block(scratch: Database[Document], closed: Closed) -> None:
-    commands = [
+    commands: list[Document] = [
         {"insert": "first", "documents": [{"_id": 1}]},
         {"aggregate": "first", "pipeline": [{"$unheardOf": 1}], "cursor": {}},
         {"insert": "second", "documents": [{"_id": 1}]},
