@@ -62,6 +62,8 @@ def scratch(
     database = client["scratch"]
     for name in COLLECTIONS:
         database.create_collection(name)
+    # The bank's own client would be left open.
+    mongo.close()
     mongo.use(database)
     yield database
     client.drop_database(database)
