@@ -5,14 +5,16 @@ one connection one after another, so this wait is in vain if no command depends 
 block needs fewer round trips, and the server works on one command while the next is made. HTTP and Redis call this
 pipelining.
 
-In an atomic block it is safe, because the first failure ends the block, and the server refuses everything after it. If
-the connection breaks, nothing has happened. The commit is never sent along: if the connection broke, nobody would know
-whether it came after all the others, and a second commit could then commit a part of the block.
+In an atomic block it is safe, because `atomically` commits nothing after a failure. Most failures end the block on the
+server too, which then refuses what comes after them. If the connection breaks, nothing has happened. The commit is
+never sent along: if the connection broke, nobody would know whether it came after all the others, and a second commit
+could then commit a part of the block.
 
 PyMongo has no such function. This is made of the inner functions with which it sends a single command, and
 `tests/integration/test_pipelined.py` shows that they still do what is expected here.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -58,11 +60,14 @@ def _commands_of(inserts: Iterable[Insert]) -> Iterator[Document]:
 def run(commands: Iterable[Document], session: ClientSession) -> list[Document]:
     """Carry out the commands, in order, in the session's atomic block; return their answers.
 
-    Raises the error of the first command that fails, which is BulkWriteError for a write. Only aborting the block is
-    possible then.
+    The answers wait in the connection until all commands are sent, so these must be fewer than tens of thousands. Raises
+    the error of the first command that fails, which is BulkWriteError for a write. Only aborting the block is possible
+    then.
     """
+    assert session.in_transaction, "Outside an atomic block, what comes after a failure would be carried out."
     source = database()
     with source.client._conn_for_writes(session, "run") as connection:
+        connection.validate_session(source.client, session)
         exchange = _Exchange(source.client, connection, session, database=source.name, codec=source.codec_options)
         try:
             for command in commands:
@@ -91,13 +96,16 @@ class _Exchange:
         self._codec = codec
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
-        # By the ids of their messages.
-        self._unanswered: dict[int, Document] = {}
+        # With the ids of their messages, which are random and may occur twice.
+        self._unanswered: deque[tuple[int, Document]] = deque()
 
     def add(self, command: Document) -> None:
         """Send a command, now or together with the next ones."""
         self._session._apply_to(command, False, ReadPreference.PRIMARY, self._connection)
-        self._session._transaction.set_in_progress()
+        transaction = self._session._transaction
+        transaction.set_in_progress()
+        # Otherwise the driver, when it cannot connect for the next command, would begin the block again with that one.
+        transaction.has_completed_command = True
         self._connection.send_cluster_time(command, self._session, self._client)
         self._connection.apply_timeout(command)
         request_id, encoded, size, _ = message._op_msg(
@@ -106,7 +114,7 @@ class _Exchange:
         size_max = self._connection.max_bson_size + message._COMMAND_OVERHEAD
         if size > size_max:
             message._raise_document_too_large(_name(command), size, size_max)
-        self._unanswered[request_id] = command
+        self._unanswered.append((request_id, command))
         self._unsent.append(encoded)
         self._unsent_bytes += len(encoded)
         if self._unsent_bytes >= SENT_TOGETHER_BYTES:
@@ -124,9 +132,9 @@ class _Exchange:
         answers: list[Document] = []
         failure: OperationFailure | NotPrimaryError | None = None
         # Every answer is read, even after a failure, so that the connection can be used again.
-        for request_id, command in list(self._unanswered.items()):
+        while self._unanswered:
             try:
-                answers.append(self._answer(request_id, command))
+                answers.append(self._answer(*self._unanswered[0]))
             except (OperationFailure, NotPrimaryError) as error:
                 failure = failure or error
         if failure is not None:
@@ -149,7 +157,7 @@ class _Exchange:
         telemetry.started(command, ensure_db=False)
         try:
             reply = self._connection.receive_message(request_id)
-            del self._unanswered[request_id]
+            self._unanswered.popleft()
             answer: Document = reply.unpack_response(codec_options=self._codec)[0]
             self._client._process_response(answer, self._session)
             helpers_shared._check_command_response(answer, self._connection.max_wire_version)

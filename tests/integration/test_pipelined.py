@@ -4,19 +4,23 @@
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo import monitoring
+from pymongo import message, monitoring
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.server_selectors import writable_server_selector
+from pymongo.synchronous import pool
 from pymongo.synchronous.pool import Connection
 
 from app import mongo
-from app.mongo import Document, Insert, pipelined
+from app.mongo import Document, Insert, pipelined, reads
 from app.mongo.measures import seconds_of_thread
 from app.mongo.pipelined import DOCUMENTS_OF_A_COMMAND, SENT_TOGETHER_BYTES
 from app.telemetry import metrics
@@ -24,6 +28,8 @@ from local.replica_set import ReplicaSet
 
 COLLECTIONS = ("first", "second", "third")
 TIMEOUT_MS = 20_000
+# The driver's function that opens a connection.
+CONNECT = "_configured_socket_interface"
 TOO_LARGE = "x" * 17 * 1024**2
 # A document so large that whatever it is in is sent at once.
 LARGE = "x" * SENT_TOGETHER_BYTES
@@ -294,3 +300,137 @@ def test_each_command_is_timed_and_no_moment_counts_twice(scratch: Database[Docu
 
     assert inserts_timed() - before == 3
     assert 0 < spent_s < passed_s
+
+
+def refuse_the_next_connection(database: Database[Document], stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have others use all connections until the stack ends, and the next new connection refused."""
+    client = database.client
+    server = client._select_server(writable_server_selector, None, "test")
+    while server.pool.conns:
+        stack.enter_context(client._checkout(server, None))
+    connect = getattr(pool, CONNECT)
+
+    def refuse(*_: object) -> None:
+        monkeypatch.setattr(pool, CONNECT, connect)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(pool, CONNECT, refuse)
+
+
+AFTERWARDS: dict[str, Callable[[Database[Document], ClientSession], Any]] = {
+    "commit": lambda _database, _session: None,
+    "read": lambda database, session: database.first.find_one({"_id": 1}, session=session),
+    "write": lambda database, session: database.first.update_one({"_id": 1}, {"$set": {"more": 1}}, session=session),
+    "commands": lambda database, session: database.command("distinct", "first", key="_id", session=session),
+    "pipelined": lambda _database, session: mongo.insert_all([Insert("first", [{"_id": 2}])], session),
+}
+
+
+@pytest.mark.parametrize("afterwards", AFTERWARDS.values(), ids=AFTERWARDS)
+def test_a_block_is_not_begun_again_in_its_middle(
+    scratch: Database[Document],
+    monkeypatch: pytest.MonkeyPatch,
+    afterwards: Callable[[Database[Document], ClientSession], Any],
+) -> None:
+    """If a block's first command gets no connection, the driver begins it again with the next. Here it has begun.
+
+    A new primary would take what comes after as a block of its own, without the inserts.
+    """
+    sent: list[Document] = []
+    encode = message._op_msg
+
+    def noted(flags: int, command: Document, *args: Any, **options: Any) -> Any:
+        if "txnNumber" in command:
+            sent.append({"number": command["txnNumber"], "begins": "startTransaction" in command})
+        return encode(flags, command, *args, **options)
+
+    monkeypatch.setattr(message, "_op_msg", noted)
+    with ExitStack() as stack:
+        tries = 0
+
+        def block(session: ClientSession) -> None:
+            nonlocal tries
+            tries += 1
+            mongo.insert_all(one_of_each(), session)
+            if tries == 1:
+                refuse_the_next_connection(scratch, stack, monkeypatch)
+            afterwards(scratch, session)
+
+        mongo.atomically(block)
+
+    for number in {each["number"] for each in sent}:
+        assert [each["begins"] for each in sent if each["number"] == number].count(True) == 1
+        assert next(each for each in sent if each["number"] == number)["begins"]
+    assert all(scratch[name].count_documents({"_id": 1}) == 1 for name in COLLECTIONS)
+
+
+def test_answers_are_told_apart_even_if_two_messages_have_the_same_id(
+    scratch: Database[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = message._op_msg
+
+    def encoded(*args: Any, **options: Any) -> Any:
+        _, encoded_message, *sizes = encode(*args, **options)
+        return 7, encoded_message[:4] + (7).to_bytes(4, "little") + encoded_message[8:], *sizes
+
+    monkeypatch.setattr(message, "_op_msg", encoded)
+    insert(one_of_each())
+    assert counts(scratch) == [1, 1, 1]
+
+
+def test_a_server_that_has_too_much_to_do_is_asked_again(scratch: Database[Document]) -> None:
+    tries = 0
+
+    def block(session: ClientSession) -> None:
+        nonlocal tries
+        tries += 1
+        mongo.insert_all(one_of_each(), session)
+        if tries == 1:
+            labels = ["RetryableError", "SystemOverloadedError"]
+            raise OperationFailure("overloaded", 462, {"errorLabels": labels, "ok": 0})
+
+    mongo.atomically(block)
+    assert (tries, counts(scratch)) == (2, [1, 1, 1])
+
+
+def test_commands_carry_the_time_that_the_cluster_told(scratch: Database[Document]) -> None:
+    look: Document = {"aggregate": "first", "pipeline": [], "cursor": {}}
+    with scratch.client.start_session() as session, session.start_transaction():
+        session.advance_cluster_time(scratch.command("ping")["$clusterTime"])
+        told = session.cluster_time
+        (answer,) = pipelined.run([look], session)
+        assert look["$clusterTime"] == told
+        assert session.cluster_time is not None
+        assert session.cluster_time["clusterTime"] >= answer["$clusterTime"]["clusterTime"]
+
+
+def test_answers_are_read_as_the_database_is_told_to(scratch: Database[Document]) -> None:
+    scratch.first.insert_one({"_id": 1, "at": datetime(2026, 11, 27, tzinfo=UTC)})
+    (found,) = mongo.atomically(lambda session: reads.aggregate_in(session, "first", []))
+    assert found["at"].tzinfo is not None
+
+
+def test_compressed_connections_are_used_as_they_are(
+    scratch: Database[Document], replica_set: ReplicaSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    send = Connection.send_message
+
+    def noted(self: Connection, sent_message: bytes, size: int) -> None:
+        sent.append(sent_message)
+        send(self, sent_message, size)
+
+    compressing = mongo.new_client(f"{replica_set.admin_uri}&compressors=zlib", timeout_ms=TIMEOUT_MS)
+    with compressing, monkeypatch.context() as patched:
+        patched.setattr(pipelined, "database", lambda: compressing["scratch"])
+        patched.setattr(Connection, "send_message", noted)
+        with compressing.start_session() as session, session.start_transaction():
+            mongo.insert_all(one_of_each(padding=LARGE), session)
+    assert max(map(len, sent)) < SENT_TOGETHER_BYTES
+    assert counts(scratch) == [1, 1, 1]
+
+
+def test_nothing_is_pipelined_outside_a_block(scratch: Database[Document]) -> None:
+    with scratch.client.start_session() as session, pytest.raises(AssertionError, match="atomic block"):
+        mongo.insert_all(one_of_each(), session)
+    assert counts(scratch) == [0, 0, 0]
