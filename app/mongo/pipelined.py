@@ -60,9 +60,9 @@ def _commands_of(inserts: Iterable[Insert]) -> Iterator[Document]:
 def run(commands: Iterable[Document], session: ClientSession) -> list[Document]:
     """Carry out the commands, in order, in the session's atomic block; return their answers.
 
-    The answers wait in the connection until all commands are sent, so these must be fewer than tens of thousands. Raises
-    the error of the first command that fails, which is BulkWriteError for a write. Only aborting the block is possible
-    then.
+    The answers wait in the connection until all commands are sent, so there must not be tens of thousands.
+    Raises the error of the first command that fails, which is BulkWriteError for a write. Only aborting the block is
+    possible then.
     """
     assert session.in_transaction, "Outside an atomic block, what comes after a failure would be carried out."
     source = database()
