@@ -11,7 +11,7 @@ never sent along: if the connection broke, nobody would know whether it came aft
 could then commit a part of the block.
 
 PyMongo has no such function. This is made of the inner functions with which it sends a single command, and
-`tests/integration/test_pipelined.py` shows that they still do what is expected here.
+`tests/integration/test_pipelined*.py` show that they still do what is expected here.
 """
 
 from collections import deque

@@ -1,10 +1,14 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flask import Flask
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.synchronous.pool import Connection
 
+from app import mongo
 from app.backup import create
 from app.mongo import Document
 from local.replica_set import ReplicaSet
@@ -12,6 +16,7 @@ from tests import first_release
 from tests.background import settle
 from tests.copies import Silent
 from tests.integration.branch import Branch
+from tests.integration.scratch import COLLECTIONS, TIMEOUT_MS, Closed
 from tests.people import Bank, new_key
 from tests.proof import assert_ledger_is_whole
 from tests.upgrades import EMPTY_DATABASE
@@ -71,3 +76,41 @@ def copied(busy_bank: Bank, database: Database[Document], tmp_path: Path) -> Pat
     settle()
     create.create(database, tmp_path / "copy", Silent())
     return tmp_path / "copy"
+
+
+@pytest.fixture
+def closed() -> Closed:
+    return Closed()
+
+
+@pytest.fixture
+def scratch(
+    app: Flask, replica_set: ReplicaSet, closed: Closed, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database[Document]]:
+    """A database with empty collections and no rules, in place of the bank's."""
+    listeners = mongo.client._listeners
+    monkeypatch.setattr(mongo.client, "_listeners", lambda: [*listeners(), closed])
+    client = mongo.new_client(replica_set.admin_uri, timeout_ms=TIMEOUT_MS, is_timed=True)
+    database = client["scratch"]
+    for name in COLLECTIONS:
+        database.create_collection(name)
+    # The bank's own client would be left open.
+    mongo.close()
+    mongo.use(database)
+    yield database
+    client.drop_database(database)
+    mongo.close()
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What this process does with its connections, in order: send something, or wait for an answer."""
+    done: list[str] = []
+    for name, function in (("send", Connection.send_message), ("wait", Connection.receive_message)):
+
+        def noted(self: Connection, *args: Any, name: str = name, function: Any = function) -> Any:
+            done.append(name)
+            return function(self, *args)
+
+        monkeypatch.setattr(Connection, function.__name__, noted)
+    return done
