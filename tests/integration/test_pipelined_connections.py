@@ -9,18 +9,22 @@ from pymongo import message
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
-from pymongo.server_selectors import writable_server_selector
-from pymongo.synchronous import pool
 from pymongo.synchronous.pool import Connection
 
 from app import mongo
 from app.mongo import Document, Insert, pipelined
 from app.mongo.pipelined import SENT_TOGETHER_BYTES
 from local.replica_set import ReplicaSet
-from tests.integration.scratch import COLLECTIONS, LARGE, TIMEOUT_MS, Closed, counts, insert, one_of_each
-
-# The driver's function that opens a connection.
-CONNECT = "_configured_socket_interface"
+from tests.integration.scratch import (
+    COLLECTIONS,
+    LARGE,
+    TIMEOUT_MS,
+    Closed,
+    counts,
+    insert,
+    one_of_each,
+    refuse_the_next_connection,
+)
 
 
 @pytest.mark.parametrize("share", [0, 0.2, 0.4, 0.6, 0.8, 1])
@@ -112,21 +116,6 @@ def test_a_time_out_is_one(scratch: Database[Document]) -> None:
     assert raised.value.timeout
     assert 0 < slow["maxTimeMS"] < 500, "The server ends it too."
     assert counts(scratch) == [1, 0, 0]
-
-
-def refuse_the_next_connection(database: Database[Document], stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have others use all connections until the stack ends, and the next new connection refused."""
-    client = database.client
-    server = client._select_server(writable_server_selector, None, "test")
-    while server.pool.conns:
-        stack.enter_context(client._checkout(server, None))
-    connect = getattr(pool, CONNECT)
-
-    def refuse(*_: object) -> None:
-        monkeypatch.setattr(pool, CONNECT, connect)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(pool, CONNECT, refuse)
 
 
 AFTERWARDS: dict[str, Callable[[Database[Document], ClientSession], Any]] = {
