@@ -124,8 +124,7 @@ def is_away(error: Exception) -> bool:
 
 
 def _is_transient(error: PyMongoError) -> bool:
-    # A server that has too much to do has done nothing. Only newer ones than MongoDB 6.0 say so.
-    return error.has_error_label("TransientTransactionError") or error.has_error_label("SystemOverloadedError")
+    return error.has_error_label("TransientTransactionError")
 
 
 def _commit(session: ClientSession) -> None:

@@ -138,6 +138,9 @@ class _Exchange:
             except (OperationFailure, NotPrimaryError) as error:
                 failure = failure or error
         if failure is not None:
+            if failure.has_error_label("SystemOverloadedError"):
+                # Servers newer than MongoDB 6.0 refuse commands like this. The driver would send a single one again.
+                failure._add_error_label("TransientTransactionError")
             raise failure
         return answers
 

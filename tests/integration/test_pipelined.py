@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from pymongo import helpers_shared
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
@@ -132,19 +133,40 @@ def test_each_command_is_timed_and_no_moment_counts_twice(scratch: Database[Docu
     assert 0 < spent_s < passed_s
 
 
-def test_a_server_that_has_too_much_to_do_is_asked_again(scratch: Database[Document]) -> None:
-    tries = 0
+def overloaded() -> OperationFailure:
+    """Return what servers newer than MongoDB 6.0 answer if they have too much to do."""
+    return OperationFailure("overloaded", 462, {"errorLabels": ["RetryableError", "SystemOverloadedError"], "ok": 0})
 
-    def block(session: ClientSession) -> None:
-        nonlocal tries
-        tries += 1
-        mongo.insert_all(one_of_each(), session)
-        if tries == 1:
-            labels = ["RetryableError", "SystemOverloadedError"]
-            raise OperationFailure("overloaded", 462, {"errorLabels": labels, "ok": 0})
 
-    mongo.atomically(block)
-    assert (tries, counts(scratch)) == (2, [1, 1, 1])
+def test_a_server_that_has_too_much_to_do_is_asked_again(
+    scratch: Database[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = helpers_shared._check_command_response
+
+    def refuse(*_: object) -> None:
+        monkeypatch.setattr(helpers_shared, "_check_command_response", check)
+        raise overloaded()
+
+    monkeypatch.setattr(helpers_shared, "_check_command_response", refuse)
+    insert(one_of_each())
+    assert counts(scratch) == [1, 1, 1]
+
+
+def test_a_block_does_not_run_again_if_the_server_had_too_much_to_do_when_asked_again_for_its_commit(
+    scratch: Database[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the first commit was lost, and it is not known that the block took effect."""
+    commit = ClientSession.commit_transaction
+    numbers = iter(range(9))
+
+    def unanswered(session: ClientSession) -> None:
+        commit(session)
+        raise overloaded()
+
+    monkeypatch.setattr(ClientSession, "commit_transaction", unanswered)
+    with pytest.raises(OperationFailure, match="overloaded"):
+        mongo.atomically(lambda session: mongo.insert_all([Insert("first", [{"_id": next(numbers)}])], session))
+    assert counts(scratch) == [1, 0, 0]
 
 
 def test_commands_carry_the_time_that_the_cluster_told(scratch: Database[Document]) -> None:
