@@ -29,7 +29,11 @@ def profiled(database: Database[Document]) -> Iterator[list[Document]]:
 
 @pytest.fixture
 def long_history(bank: Bank, database: Database[Document]) -> dict[str, Any]:
-    return again(database, bank, make_long_history)
+    history = again(database, bank, make_long_history)
+    # MongoDB remembers plans that suited the data of other tests. They stay when their documents are removed.
+    for name in PROFILED:
+        database.command("planCacheClear", name)
+    return history
 
 
 def make_long_history(bank: Bank) -> dict[str, Any]:
@@ -95,8 +99,7 @@ def test_a_late_page_examines_no_more_than_the_first(
         assert cursor is not None
         examined.append(sum(operation.get("keysExamined", 0) for operation in done))
 
-    # MongoDB chooses among plans by trying them, and may choose another one for a later page.
-    assert max(examined) <= examined[0] + 2 * LIMIT
+    assert max(examined) <= examined[0] + 2
     assert max(examined) <= 6 * LIMIT
 
 
