@@ -6,7 +6,14 @@ from contextlib import contextmanager
 from pymongo.database import Database
 
 from app.mongo import Document
+from app.telemetry import metrics
 from tests.conftest import APP_NAME
+
+
+def times_asked(command: str) -> int:
+    """Return how many commands of this name this process has sent. Other servers send commands of their own."""
+    (counted,) = metrics.MONGO_SECONDS.labels(command).collect()
+    return next(int(sample.value) for sample in counted.samples if sample.name.endswith("_count"))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from app import mongo
 from app.mongo import Document, Insert, pipelined, reads
 from app.mongo.measures import seconds_of_thread
 from app.mongo.pipelined import DOCUMENTS_OF_A_COMMAND, SENT_TOGETHER_BYTES
-from app.telemetry import metrics
+from tests.asked import times_asked
 from tests.integration.scratch import COLLECTIONS, LARGE, Closed, counts, insert, one_of_each
 
 TOO_LARGE = "x" * 17 * 1024**2
@@ -121,15 +121,11 @@ def test_a_document_that_is_too_large_is_refused(scratch: Database[Document], cl
 
 
 def test_each_command_is_timed_and_no_moment_counts_twice(scratch: Database[Document]) -> None:
-    def inserts_timed() -> int:
-        (inserts,) = metrics.MONGO_SECONDS.labels("insert").collect()
-        return next(int(sample.value) for sample in inserts.samples if sample.name.endswith("_count"))
-
-    before, spent_before, begun = inserts_timed(), seconds_of_thread(), time.monotonic()
+    before, spent_before, begun = times_asked("insert"), seconds_of_thread(), time.monotonic()
     insert(one_of_each(padding=LARGE))
     spent_s, passed_s = seconds_of_thread() - spent_before, time.monotonic() - begun
 
-    assert inserts_timed() - before == 3
+    assert times_asked("insert") - before == 3
     assert 0 < spent_s < passed_s
 
 
