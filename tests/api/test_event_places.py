@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -149,6 +150,21 @@ def test_64_writers_on_two_processes_leave_no_gap_and_no_repeat(live_bank: Bank)
         assert len(moved) == len(set(moved))
         journal = person.get(f"/api/accounts/{account}/entries?limit=200").body["entries"]
         assert moved == [entry["transactionId"] for entry in reversed(journal) if entry["transactionId"]]
+
+
+def test_news_is_in_the_order_of_its_blocks_even_if_the_ids_are_not(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, account = bank.customer()
+    settle()
+    # As if another host, whose clock is behind, posted the second one.
+    earlier, later = ObjectId(), ObjectId()
+    ids = chain([later, earlier], iter(ObjectId, None))
+    monkeypatch.setattr("app.outbox.repository.ObjectId", lambda: next(ids))
+    for amount in (1, 2):
+        bank.fund(account, amount)
+
+    assert [event["data"]["amount"] for event in events(person) if event["type"] == "money.received"] == [1, 2]
 
 
 def test_a_place_is_given_once_and_in_order_by_many_at_once(bank: Bank, database: Database[Document]) -> None:

@@ -11,13 +11,14 @@ from pymongo.database import Database
 
 from app import ledger
 from app.auth.roles import roles_of
-from app.ledger.posting import Witness
+from app.ledger.posting import Witness, post_block
+from app.ledger.records import AccountStatus
 from app.ledger.state import Decided
 from app.mongo import Document, Insert
 from app.mongo.pipelined import DOCUMENTS_OF_A_COMMAND, SENT_TOGETHER_BYTES
 from config import Config
 from tests.background import settle
-from tests.commands import WITNESSES
+from tests.commands import WITNESSES, change_status
 from tests.people import Bank
 
 WRITTEN = ("accounts", "transactions", "ledger_entries", "outbox", "audit_log")
@@ -43,6 +44,13 @@ def broken(config: Config, witness: Witness) -> Iterator[None]:
         yield
     finally:
         ledger.configure(config.ledger, witnesses=WITNESSES, roles=roles_of)
+
+
+def test_each_act_of_a_block_leaves_a_record(bank: Bank, database: Database[Document]) -> None:
+    accounts = [ObjectId(bank.customer()[1]) for _ in range(2)]
+    frozen = [change_status(account, AccountStatus.FROZEN) for account in accounts]
+    post_block(frozen, 10.0, WITNESSES, roles_of)
+    assert database.audit_log.distinct("subject", {"subject": {"$in": accounts}}) == sorted(accounts)
 
 
 def everything(database: Database[Document]) -> dict[str, list[Any]]:
