@@ -12,12 +12,19 @@ from typing import Any, TypeVar
 
 import pymongo
 from pymongo.client_session import ClientSession
-from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+)
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app.errors import LedgerBusy
-from app.mongo import client
+from app.mongo import client, pipelined
 from app.telemetry import metrics, spans
 
 Result = TypeVar("Result")
@@ -49,7 +56,7 @@ def atomically(
     """Run `block` as one atomic block, and return its result once its writes are durable on a majority.
 
     The block may run several times: after a write conflict, after a failover, and after an
-    error for which `is_lost_race` is true. So it must not catch PyMongoErrors, and must touch
+    error for which `is_lost_race` is true. So it must not catch errors of the database, and must touch
     nothing but the database, through its session. After a conflict or a lost race, `on_conflict` is called before the
     block runs again.
 
@@ -128,6 +135,8 @@ def _is_transient(error: PyMongoError) -> bool:
 
 
 def _commit(session: ClientSession) -> None:
+    if pipelined.is_spoiled(session):
+        raise InvalidOperation("Writes of this block failed, and it caught the error. It must not catch errors.")
     # If the result is unknown, only the commit is tried again: it may have succeeded, and the block must not run twice.
     while True:
         try:

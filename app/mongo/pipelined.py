@@ -5,10 +5,10 @@ one connection one after another, so this wait is in vain if no command depends 
 block needs fewer round trips, and the server works on one command while the next is made. HTTP and Redis call this
 pipelining.
 
-In an atomic block it is safe, because `atomically` commits nothing after a failure. Most failures end the block on the
-server too, which then refuses what comes after them. If the connection breaks, nothing has happened. The commit is
-never sent along: if the connection broke, nobody would know whether it came after all the others, and a second commit
-could then commit a part of the block.
+In an atomic block it is safe, because `atomically` commits nothing after a failure here, even if the block caught the
+error (`is_spoiled`). Most failures end the block on the server too, which then refuses what comes after them. If the
+connection breaks, nothing has happened. The commit is never sent along: if the connection broke, nobody would know
+whether it came after all the others, and a second commit could then commit a part of the block.
 
 PyMongo has no such function. This is made of the inner functions with which it sends a single command, and
 `tests/integration/test_pipelined*.py` show that they still do what is expected here.
@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from bson import CodecOptions
 from pymongo import MongoClient, helpers_shared, message
 from pymongo._telemetry import _CommandTelemetry
 from pymongo.client_session import ClientSession
-from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure
+from pymongo.errors import BulkWriteError, InvalidOperation, NotPrimaryError, OperationFailure
 from pymongo.read_preferences import ReadPreference
 from pymongo.synchronous.pool import Connection
 
@@ -31,12 +32,20 @@ from app.mongo.client import Document, database
 
 # Small commands are sent together, because whenever this thread sends something, another one may run in its place.
 SENT_TOGETHER_BYTES = 32_768
-# Of a large insert, the server writes the first documents while the next are made.
+# Of a large insert, the server writes the first documents while the next are made. A command of more than 16 MB is
+# refused, and these are a few hundred kB.
 DOCUMENTS_OF_A_COMMAND = 250
+
+# The number of the last block of each session that failed here.
+_spoiled: WeakKeyDictionary[ClientSession, int] = WeakKeyDictionary()
 
 
 class Insert(NamedTuple):
-    """Documents for a collection, each with its `_id`. They may be made one by one, while they are sent."""
+    """Documents for a collection, each with its `_id`.
+
+    They may be made one by one, while they are sent, but without the help of the database. A block that runs again
+    needs a new Insert, because an iterator gives its documents once.
+    """
 
     collection: str
     documents: Iterable[Document]
@@ -60,11 +69,11 @@ def _commands_of(inserts: Iterable[Insert]) -> Iterator[Document]:
 def run(commands: Iterable[Document], session: ClientSession) -> list[Document]:
     """Carry out the commands, in order, in the session's atomic block; return their answers.
 
-    The answers wait in the connection until all commands are sent, so there must not be tens of thousands.
-    Raises the error of the first command that fails, which is BulkWriteError for a write. Only aborting the block is
-    possible then.
+    The answers wait in the connection until all commands are sent, so there must not be more than a few hundred. What
+    limits the block's time limits this too.
+    Raises the error of the first command that fails, which is BulkWriteError for a write, or the error with which
+    `commands` ended. The block can only be aborted then.
     """
-    assert session.in_transaction, "Outside an atomic block, what comes after a failure would be carried out."
     source = database()
     with source.client._conn_for_writes(session, "run") as connection:
         connection.validate_session(source.client, session)
@@ -73,8 +82,18 @@ def run(commands: Iterable[Document], session: ClientSession) -> list[Document]:
             for command in commands:
                 exchange.add(command)
             return exchange.answers()
+        except BaseException:
+            # A part may have been sent, and may even arrive later than a commit over another connection.
+            _spoiled[session] = session._transaction_id
+            raise
         finally:
             exchange.close()
+
+
+def is_spoiled(session: ClientSession) -> bool:
+    """Tell whether `run` has failed in the session's present block, so that it must not be committed."""
+    spoiled = _spoiled.get(session)
+    return spoiled is not None and spoiled == session._transaction_id
 
 
 class _Exchange:
@@ -101,6 +120,8 @@ class _Exchange:
 
     def add(self, command: Document) -> None:
         """Send a command, now or together with the next ones."""
+        if not self._session.in_transaction:
+            raise InvalidOperation("Outside an atomic block, what comes after a failure would be carried out.")
         self._session._apply_to(command, False, ReadPreference.PRIMARY, self._connection)
         transaction = self._session._transaction
         transaction.set_in_progress()
@@ -177,7 +198,7 @@ class _Exchange:
 
     def close(self) -> None:
         """Give up the connection if it has answers left, which the next one who uses it would take for theirs."""
-        if self._unanswered:
+        if len(self._unanswered) > len(self._unsent):
             # The pool tells the reason when it gets the connection back.
             self._connection.close_conn(None)
 

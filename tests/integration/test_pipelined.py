@@ -5,14 +5,16 @@ that a new version still has them.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
+from bson.errors import InvalidDocument
 from pymongo import helpers_shared
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
+from pymongo.errors import BulkWriteError, DocumentTooLarge, InvalidOperation, OperationFailure
 
 from app import mongo
 from app.mongo import Document, Insert, pipelined, reads
@@ -183,6 +185,68 @@ def test_answers_are_read_as_the_database_is_told_to(scratch: Database[Document]
 
 
 def test_nothing_is_pipelined_outside_a_block(scratch: Database[Document]) -> None:
-    with scratch.client.start_session() as session, pytest.raises(AssertionError, match="atomic block"):
+    with scratch.client.start_session() as session, pytest.raises(InvalidOperation, match="atomic block"):
         mongo.insert_all(one_of_each(), session)
     assert counts(scratch) == [0, 0, 0]
+
+
+def test_nothing_is_pipelined_after_the_end_of_a_block(scratch: Database[Document]) -> None:
+    def block(session: ClientSession) -> None:
+        def inserts() -> Iterator[Insert]:
+            yield Insert("first", [{"_id": 1, "padding": LARGE}])
+            session.abort_transaction()
+            yield Insert("second", [{"_id": 1}])
+
+        mongo.insert_all(inserts(), session)
+
+    with pytest.raises(InvalidOperation, match="atomic block"):
+        mongo.atomically(block)
+    assert counts(scratch) == [0, 0, 0]
+
+
+def unmakeable() -> Iterator[Document]:
+    yield from ({"_id": number} for number in range(2 * DOCUMENTS_OF_A_COMMAND))
+    raise ValueError
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param([{"_id": 2, "text": TOO_LARGE}], id="too large"),
+        pytest.param([{"_id": object()}], id="no BSON"),
+        pytest.param([{"_id": 2}, {"_id": 2}], id="refused"),
+        pytest.param(unmakeable(), id="not made"),
+    ],
+)
+def test_a_block_that_catches_an_error_of_its_inserts_is_not_committed(
+    scratch: Database[Document], second: Iterable[Document]
+) -> None:
+    def block(session: ClientSession) -> None:
+        with suppress(Exception):
+            mongo.insert_all([Insert("first", [{"_id": 1, "padding": LARGE}]), Insert("second", second)], session)
+
+    with pytest.raises(InvalidOperation, match="caught the error"):
+        mongo.atomically(block)
+    assert counts(scratch) == [0, 0, 0]
+
+
+def test_a_block_that_runs_again_is_not_spoiled_by_its_first_run(scratch: Database[Document]) -> None:
+    runs = 0
+
+    def block(session: ClientSession) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            with suppress(BulkWriteError):
+                mongo.insert_all([Insert("first", [{"_id": 1}, {"_id": 1}])], session)
+            raise OperationFailure("again", 112, {"errorLabels": ["TransientTransactionError"]})
+        mongo.insert_all(one_of_each(), session)
+
+    mongo.atomically(block)
+    assert (runs, counts(scratch)) == (2, [1, 1, 1])
+
+
+def test_a_connection_over_which_nothing_was_sent_is_kept(scratch: Database[Document], closed: Closed) -> None:
+    with pytest.raises(InvalidDocument):
+        insert([Insert("first", [{"_id": 1}]), Insert("second", [{"_id": object()}])])
+    assert closed.count == 0
