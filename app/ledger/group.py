@@ -22,6 +22,7 @@ import structlog
 from app import mongo
 from app.errors import LedgerBusy, ServiceUnavailable
 from app.ledger.commands import Command, size
+from app.ledger.drain import Drain
 from app.ledger.records import Outcome
 from app.runtime.turns import Turns
 from app.settings.policies import LedgerPolicy
@@ -32,12 +33,6 @@ log = structlog.get_logger(__name__)
 # Posts commands in one block within the given seconds; see `posting.post_block`.
 PostBlock = Callable[[Sequence[Command], float], list[Outcome]]
 
-# The cost model of a block: a fixed part, and a part for each transfer. How much slower or faster than
-# this the machine is, is measured; see `_pace`.
-BLOCK_COST_S = 0.010
-TRANSFER_COST_S = 0.0006
-# The weight of the newest block in the measured pace.
-PACE_WEIGHT = 0.2
 RETRY_AFTER_MAX_S = 30
 # How long a leader waits for threads that are about to post. It does not wait for fewer than COMMIT_SIBLINGS_MIN.
 COMMIT_DELAY_MAX_S = 0.06
@@ -110,7 +105,7 @@ class GroupCommit:
 
     At most `batch_size_max` transfers share a block; a single call is never split.
     A caller waits at most `timeout_ms` for its turn, and a block has `timeout_ms` to
-    succeed. While others wait, a call is refused at once if, at the recent pace, it would not
+    succeed. While others wait, a call is refused at once if, at the pace of the newest blocks, it would not
     get its turn in time, or if more than `queue_size_max` transfers would then be waiting.
     """
 
@@ -126,9 +121,9 @@ class GroupCommit:
         # The threads that are about to post, and those for which the leader waits.
         self._coming: set[int] = set()
         self._siblings = _Siblings(set())
-        # The modelled cost of the leader's block, and the factor by which recent blocks took longer than modelled.
-        self._leading_cost_s = 0.0
-        self._pace = 1.0
+        self._drain = Drain()
+        # How many transfers are in the leader's block, which is running.
+        self._leading_size = 0
 
     def expect(self) -> None:
         """Note that this thread is about to post, so that a leader may wait for it. Call `expect_no_more` after it."""
@@ -222,11 +217,12 @@ class GroupCommit:
                 # Only now, because more callers may have come while this process waited for its turn.
                 with self._mutex:
                     self._take(leader.batch)
-                    cost_s = self._leading_cost_s = _cost_s(sum(ticket.size for ticket in leader.batch))
+                    self._leading_size = sum(ticket.size for ticket in leader.batch)
                 begun = time.monotonic()
                 self._post_batch(leader.batch)
             ended = time.monotonic()
-            self._pace += PACE_WEIGHT * ((ended - led_at) / cost_s - self._pace)
+            # With the waits, because those who come next wait for them too.
+            self._drain.note(self._leading_size, ended - led_at)
             _measure(leader.batch, begun, ended - begun)
         finally:
             self._finish(leader)
@@ -253,7 +249,7 @@ class GroupCommit:
         with self._mutex:
             if self._leader is not leader:
                 return
-            self._leading_cost_s = 0.0
+            self._leading_size = 0
             successor = self._queue[0] if self._queue else None
             if successor is not None:
                 successor.leads = True
@@ -263,9 +259,12 @@ class GroupCommit:
 
     def _seconds_to_turn(self) -> float:
         """Return how long a caller that joins the queue now would wait for its block to start."""
-        queued = self._queued()
-        blocks = math.ceil(queued / self._batch_size_max)
-        return self._pace * (self._leading_cost_s + (blocks - 1) * BLOCK_COST_S + _cost_s(queued))
+        blocks, room = int(self._leading_size > 0), 0
+        for ticket in self._queue:
+            if ticket.size > room:
+                blocks, room = blocks + 1, self._batch_size_max
+            room -= ticket.size
+        return self._drain.seconds(blocks, self._leading_size + self._queued())
 
     def _busy(self, detail: str) -> LedgerBusy:
         """Return the refusal, with the time after which the queue will have room."""
@@ -320,10 +319,6 @@ def _measure(batch: Sequence[_Ticket], begun: float, took_s: float) -> None:
     metrics.BLOCK_SECONDS.observe(took_s)
     for ticket in batch:
         metrics.QUEUE_SECONDS.observe(begun - ticket.queued_at)
-
-
-def _cost_s(size: int) -> float:
-    return BLOCK_COST_S + TRANSFER_COST_S * size
 
 
 def is_for_everybody(error: Exception) -> bool:

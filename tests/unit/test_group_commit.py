@@ -1,33 +1,25 @@
-"""Group commit without a database: who leads, who is refused, and what happens to callers that are interrupted."""
+"""Group commit without a database: who leads, and what happens to callers that are interrupted."""
 
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 import pytest
-from bson import ObjectId
 
 from app.errors import LedgerBusy
 from app.ledger import group as group_module
-from app.ledger.commands import Command, Expire
+from app.ledger.commands import Command
 from app.ledger.group import GroupCommit, _Ticket
 from app.ledger.records import Outcome
 from app.runtime.turns import Turns
 from app.settings.policies import LedgerPolicy
 from local.processes import holds_within
-
-COMMAND = Expire(hold=ObjectId("a" * 24))
-# Until what the tests do themselves has happened. It ends early, and a busy machine needs it.
-WAIT_S = 30
-
-
-class TornAway(BaseException):
-    """What ends a thread in the middle of its work, such as SystemExit."""
+from tests.unit.gate import COMMAND, WAIT_S, Gate, TornAway
 
 
 class Uncopyable(Exception):
@@ -35,26 +27,6 @@ class Uncopyable(Exception):
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what} {why}")
-
-
-class Gate:
-    """A block that takes as long as the test wants."""
-
-    def __init__(self) -> None:
-        self.opened = threading.Event()
-        self.begun = threading.Event()
-        self.tear = False
-        self.tear_at = 0
-        self.blocks = 0
-
-    def __call__(self, commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
-        self.begun.set()
-        assert self.opened.wait(WAIT_S)
-        self.blocks += 1
-        if self.tear or self.blocks == self.tear_at:
-            self.tear = False
-            raise TornAway
-        return [Outcome() for _ in commands]
 
 
 def torn_waiter(group: GroupCommit, monkeypatch: pytest.MonkeyPatch, *, once_it_leads: bool) -> None:
@@ -327,55 +299,3 @@ def test_wherever_a_caller_is_torn_away_the_others_go_on(leads: bool, batch_size
             assert len(group.post([COMMAND])) == 1
             assert (len(group._queue), group._leader) == (0, None)
     assert line > 20
-
-
-def test_sixteen_callers_with_five_hundred_each_all_have_their_turn() -> None:
-    def block(commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
-        time.sleep(0.0001 * len(commands))
-        return [Outcome() for _ in commands]
-
-    group = GroupCommit(LedgerPolicy(), block)
-    with ThreadPoolExecutor(16) as threads:
-        futures = [threads.submit(group.post, [COMMAND] * 500) for _ in range(16)]
-
-        assert [len(future.result(WAIT_S)) for future in futures] == [500] * 16
-
-
-def test_who_would_come_too_late_is_refused_at_once_and_told_when_to_come_back() -> None:
-    gate = Gate()
-    group = GroupCommit(LedgerPolicy(timeout_ms=30_000, queue_size_max=10**9), gate)
-    with ThreadPoolExecutor(20) as threads:
-        # By the model alone, 15,000 transfers take 9.3 s: the leader's, and three more, fit into half a minute.
-        futures = [threads.submit(group.post, [COMMAND] * 15_000) for _ in range(20)]
-        assert holds_within(WAIT_S, lambda: 1 + len(group._queue) + sum(map(Future.done, futures)) == 20)
-        refused = [future for future in futures if future.done()]
-        assert 10 <= len(refused) < 18
-        gate.opened.set()
-
-    for future in refused:
-        error = future.exception()
-        assert isinstance(error, LedgerBusy)
-        assert "Nothing was done" in error.detail
-        assert error.retry_after_seconds is not None
-        assert 1 <= error.retry_after_seconds <= 30
-
-
-def test_a_slow_ledger_refuses_earlier_and_a_fast_one_takes_all_again() -> None:
-    slow = True
-
-    def block(commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
-        time.sleep(0.2 if slow else 0)
-        return [Outcome() for _ in commands]
-
-    group = GroupCommit(LedgerPolicy(), block)
-    for _ in range(10):
-        group.post([COMMAND])
-    assert group._pace > 5
-    slow = False
-
-    def takes_all_again() -> bool:
-        group.post([COMMAND])
-        return group._pace < 1
-
-    # On a busy machine some of these blocks are slow, too.
-    assert holds_within(WAIT_S, takes_all_again)

@@ -1,0 +1,97 @@
+"""Group commit without a database: which callers are refused because they would wait too long."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from app.errors import LedgerBusy
+from app.ledger.commands import Command
+from app.ledger.group import GroupCommit
+from app.ledger.records import Outcome
+from app.settings.policies import LedgerPolicy
+from local.processes import holds_within
+from tests.unit.gate import COMMAND, WAIT_S, Gate
+
+
+def test_sixteen_callers_with_five_hundred_each_all_have_their_turn() -> None:
+    def block(commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
+        time.sleep(0.0001 * len(commands))
+        return [Outcome() for _ in commands]
+
+    group = GroupCommit(LedgerPolicy(), block)
+    with ThreadPoolExecutor(16) as threads:
+        futures = [threads.submit(group.post, [COMMAND] * 500) for _ in range(16)]
+
+        assert [len(future.result(WAIT_S)) for future in futures] == [500] * 16
+
+
+def test_who_would_come_too_late_is_refused_at_once_and_told_when_to_come_back() -> None:
+    gate = Gate()
+    group = GroupCommit(LedgerPolicy(timeout_ms=30_000, queue_size_max=10**9), gate)
+    with ThreadPoolExecutor(20) as threads:
+        # By the model alone, 15,000 transfers take 9.3 s: the leader's, and three more, fit into half a minute.
+        futures = [threads.submit(group.post, [COMMAND] * 15_000) for _ in range(20)]
+        assert holds_within(WAIT_S, lambda: 1 + len(group._queue) + sum(map(Future.done, futures)) == 20)
+        refused = [future for future in futures if future.done()]
+        assert 10 <= len(refused) < 18
+        gate.opened.set()
+
+    for future in refused:
+        error = future.exception()
+        assert isinstance(error, LedgerBusy)
+        assert "Nothing was done" in error.detail
+        assert error.retry_after_seconds is not None
+        assert 1 <= error.retry_after_seconds <= 30
+
+
+def test_waiting_long_with_small_blocks_refuses_no_large_ones() -> None:
+    """As with another process, whose turns are long. That does not make each transfer slow."""
+
+    def block(commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
+        time.sleep(0.2 if len(commands) == 1 else 0.0001 * len(commands))
+        return [Outcome() for _ in commands]
+
+    group = GroupCommit(LedgerPolicy(), block)
+    for _ in range(20):
+        group.post([COMMAND])
+    with ThreadPoolExecutor(16) as threads:
+        futures = [threads.submit(group.post, [COMMAND] * 500) for _ in range(16)]
+
+        assert [len(future.result(WAIT_S)) for future in futures] == [500] * 16
+
+
+def test_a_slow_ledger_refuses_earlier_and_a_fast_one_takes_all_again() -> None:
+    gate, slow = Gate(), True
+
+    def block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
+        time.sleep(0.2 if slow else 0)
+        return gate(commands, timeout_s)
+
+    group = GroupCommit(LedgerPolicy(timeout_ms=1_000, batch_size_max=1), block)
+
+    def refused() -> int:
+        """Return how many of ten callers are refused while another one's block hangs."""
+        gate.opened.clear()
+        gate.begun.clear()
+        with ThreadPoolExecutor(11) as threads:
+            first = threads.submit(group.post, [COMMAND])
+            assert gate.begun.wait(WAIT_S)
+            others = [threads.submit(group.post, [COMMAND]) for _ in range(10)]
+            assert holds_within(WAIT_S, lambda: len(group._queue) + sum(map(Future.done, others)) == 10)
+            count = sum(map(Future.done, others))
+            gate.opened.set()
+            first.result(WAIT_S)
+        return count
+
+    gate.opened.set()
+    for _ in range(20):
+        group.post([COMMAND])
+    assert refused() > 4
+    slow = False
+
+    def takes_all_again() -> bool:
+        group.post([COMMAND])
+        return refused() == 0
+
+    # On a busy machine some of these blocks are slow, too.
+    assert holds_within(WAIT_S, takes_all_again)
