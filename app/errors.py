@@ -21,6 +21,8 @@ class DomainError(Exception):
 
     code: ClassVar[str]
     title: ClassVar[str]
+    # The `detail` of a case that has none of its own: what to do.
+    advice: ClassVar[str | None] = None
     status: int
     # After this many seconds it makes sense to try again; sent as Retry-After.
     retry_after_seconds: int | None = None
@@ -30,8 +32,8 @@ class DomainError(Exception):
     replayed: bool = False
 
     def __init__(self, detail: str | None = None, *, errors: FieldErrors | None = None, **members: Any) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
+        self.detail = detail or self.advice or self.title
+        super().__init__(self.detail)
         self.errors = errors
         self.members = members
 
@@ -48,6 +50,7 @@ class InvalidCursor(DomainError):
     same filters, or leave it out to start at the first page."""
 
     code, status, title = "invalid_cursor", 400, "The cursor is not valid"
+    advice = "Use `nextCursor` of the page before, unchanged and with the same filters, or start without a cursor."
 
 
 class TokenMissing(DomainError):
@@ -55,12 +58,14 @@ class TokenMissing(DomainError):
     `POST /api/auth/login`."""
 
     code, status, title = "token_missing", 401, "A token is needed"
+    advice = "Send the header `Authorization: Bearer TOKEN`, with the token from a login."
 
 
 class TokenInvalid(DomainError):
     """The token was not issued by this bank for this use, or it was changed. Log in again."""
 
     code, status, title = "token_invalid", 401, "The token is not valid"
+    advice = "It was not issued by this bank for this use, or it was changed. Log in again."
     bearer_error = "invalid_token"
 
 
@@ -68,6 +73,7 @@ class TokenExpired(DomainError):
     """The token was valid and has expired. Refresh the session with its refresh token, or log in again."""
 
     code, status, title = "token_expired", 401, "The token has expired"
+    advice = "Refresh the session with its refresh token, or log in again."
     bearer_error = "invalid_token"
 
 
@@ -76,6 +82,7 @@ class TokenRevoked(DomainError):
     used a second time. Log in again."""
 
     code, status, title = "token_revoked", 401, "The token has been revoked"
+    advice = "Its session has ended. Log in again."
     bearer_error = "invalid_token"
 
 
@@ -209,6 +216,7 @@ class ResetTokenInvalid(DomainError):
     new one."""
 
     code, status, title = "reset_token_invalid", 422, "The reset token is not valid"
+    advice = "It is unknown, used, too old, or from before the last change of the password. Ask for a new one."
 
 
 class InsufficientFunds(DomainError):
@@ -274,6 +282,10 @@ class InternalError(DomainError):
     idempotency key can safely be repeated with the same key."""
 
     code, status, title = "internal_error", 500, "Something went wrong on our side"
+    advice = (
+        "The fault is ours, and is in our log under the request id. It is not known whether the request took "
+        "effect. Repeat it with the same idempotency key: that never applies it twice."
+    )
 
 
 class LedgerBusy(DomainError):
@@ -282,6 +294,10 @@ class LedgerBusy(DomainError):
     key after `Retry-After` seconds: that never applies it twice."""
 
     code, status, title = "ledger_busy", 503, "The ledger is busy"
+    advice = (
+        "It is not known whether the request took effect. Repeat it with the same idempotency key: that never "
+        "applies it twice."
+    )
     retry_after_seconds = 1
 
 
@@ -291,6 +307,10 @@ class ServiceUnavailable(DomainError):
     all cases, repeat it with the same idempotency key after `Retry-After` seconds: that never applies it twice."""
 
     code, status, title = "service_unavailable", 503, "The service is unavailable"
+    advice = (
+        "The database does not answer. If the request changes something, it is not known whether it took "
+        "effect: repeat it with the same idempotency key, which never applies it twice."
+    )
     retry_after_seconds = 2
 
 

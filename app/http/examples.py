@@ -44,7 +44,7 @@ def problem_example(problem: type[DomainError]) -> dict[str, Any]:
         "type": f"/problems/{problem.code}",
         "title": problem.title,
         "status": problem.status,
-        "detail": problem.title,
+        "detail": problem.advice or problem.title,
         "code": problem.code,
         "requestId": _REQUEST_ID,
         **_DETAILS.get(problem.code, {}),

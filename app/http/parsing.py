@@ -179,7 +179,7 @@ def _read_body(request: Request, *, bytes_max: int) -> bytes:
     try:
         body = request.get_data()
     except RequestEntityTooLarge:
-        raise BodyTooLarge from None
+        raise BodyTooLarge(f"It may have {bytes_max:,} bytes.") from None
     except ParseException:
         # The server decodes chunks while we read. It cannot know where a malformed body ends, so it closes the
         # connection.
@@ -187,7 +187,7 @@ def _read_body(request: Request, *, bytes_max: int) -> bytes:
     except (ClientDisconnected, OSError):
         raise RequestTimeout from None
     if len(body) > bytes_max:
-        raise BodyTooLarge
+        raise BodyTooLarge(f"It may have {bytes_max:,} bytes.")
     if request.content_length is not None and len(body) != request.content_length:
         raise RequestTimeout
     return body
