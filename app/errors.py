@@ -11,6 +11,11 @@ from typing import Any, ClassVar
 
 FieldErrors = Mapping[str, Any]
 
+_UNKNOWN_EFFECT = (
+    "If the request changes something, it is not known whether it took effect: repeat it with the same "
+    "idempotency key, which never applies it twice."
+)
+
 
 class DomainError(Exception):
     """A refusal that a client can understand and act on.
@@ -282,10 +287,7 @@ class InternalError(DomainError):
     idempotency key can safely be repeated with the same key."""
 
     code, status, title = "internal_error", 500, "Something went wrong on our side"
-    advice = (
-        "The fault is ours, and is in our log under the request id. It is not known whether the request took "
-        "effect. Repeat it with the same idempotency key: that never applies it twice."
-    )
+    advice = f"The fault is ours, and is in our log under the request id. {_UNKNOWN_EFFECT}"
 
 
 class LedgerBusy(DomainError):
@@ -307,10 +309,7 @@ class ServiceUnavailable(DomainError):
     all cases, repeat it with the same idempotency key after `Retry-After` seconds: that never applies it twice."""
 
     code, status, title = "service_unavailable", 503, "The service is unavailable"
-    advice = (
-        "The database does not answer. If the request changes something, it is not known whether it took "
-        "effect: repeat it with the same idempotency key, which never applies it twice."
-    )
+    advice = f"The database does not answer. {_UNKNOWN_EFFECT}"
     retry_after_seconds = 2
 
 

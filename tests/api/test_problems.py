@@ -160,7 +160,7 @@ def test_a_bug_is_logged_under_its_request_id_and_not_shown(
 
     assert (answer.status, answer.code) == (500, "internal_error")
     assert set(answer.body) == MEMBERS
-    assert answer.body["detail"] == PROBLEMS["internal_error"].title
+    assert answer.body["detail"] == PROBLEMS["internal_error"].advice
     assert [(event["event"], event["request_id"]) for event in logged if event["log_level"] == "error"] == [
         ("bug", "bug-1")
     ]
