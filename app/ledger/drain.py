@@ -3,6 +3,8 @@
 # How much the newest block counts. One block of ten that was held up, such as by a checkpoint of the database, must
 # not make the ledger look ten times as slow.
 NEWEST_WEIGHT = 0.1
+# A block of so many transfers says as much about the transfers as about what each block takes anyway.
+LARGE = 500
 
 
 class Drain:
@@ -12,22 +14,20 @@ class Drain:
     process that waits long with small blocks would believe that large ones are hopeless.
     """
 
-    __slots__ = ("block_s", "transfer_s")
+    __slots__ = ("block_s", "large_s")
 
     def __init__(self) -> None:
-        # What a block takes on two cores that the database and its clients share.
-        self.block_s = 0.010
-        self.transfer_s = 0.0006
+        # On two cores that the database and its clients share. The second one is for LARGE transfers.
+        self.block_s = 0.01
+        self.large_s = 0.3
 
     def note(self, transfers: int, took_s: float) -> None:
-        """Learn from a block. It corrects the larger of its two parts, because it tells little about the other."""
-        of_transfers_s = self.transfer_s * transfers
-        if of_transfers_s <= self.block_s:
-            self.block_s += NEWEST_WEIGHT * (max(took_s - of_transfers_s, 0.0) - self.block_s)
-        else:
-            of_one_s = max(took_s - self.block_s, 0.0) / transfers
-            self.transfer_s += NEWEST_WEIGHT * (of_one_s - self.transfer_s)
+        """Learn from a block, by the normalised least mean squares of Widrow and Hoff."""
+        share = transfers / LARGE
+        step_s = NEWEST_WEIGHT * (took_s - self.seconds(1, transfers)) / (1 + share**2)
+        self.block_s = max(self.block_s + step_s, 0.0)
+        self.large_s = max(self.large_s + step_s * share, 0.0)
 
     def seconds(self, blocks: int, transfers: int) -> float:
         """Return how long so many blocks with so many transfers in all will take."""
-        return blocks * self.block_s + transfers * self.transfer_s
+        return blocks * self.block_s + transfers / LARGE * self.large_s

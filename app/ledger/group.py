@@ -164,8 +164,7 @@ class GroupCommit:
         try:
             self._enqueue(ticket)
             if not ticket.leads and not ticket.wait(self._timeout_s):
-                if self._withdraw(ticket):
-                    raise self._busy("The ledger did not get to this posting in time. Nothing was done.")
+                self._withdraw(ticket)
                 # It is in a block already, which ends in time, and the block before it may still be running.
                 ticket.wait(2 * self._timeout_s)
             if ticket.leads:
@@ -179,9 +178,10 @@ class GroupCommit:
     def _enqueue(self, ticket: _Ticket) -> None:
         with self._mutex:
             if self._queue and (
-                self._queued() + ticket.size > self._queue_size_max or self._seconds_to_turn() > self._timeout_s
+                self._queued() + ticket.size > self._queue_size_max
+                or self._seconds_to_turn(ticket.size) > self._timeout_s
             ):
-                raise self._busy("More postings are waiting than can be done in time. Nothing was done.")
+                raise self._busy(ticket, "More postings are waiting than can be done in time.")
             self._queue.append(ticket)
             self._expect_no_more(threading.get_ident())
             metrics.QUEUE_LENGTH.set(self._queued())
@@ -189,13 +189,13 @@ class GroupCommit:
                 self._leader = ticket
                 ticket.leads = True
 
-    def _withdraw(self, ticket: _Ticket) -> bool:
+    def _withdraw(self, ticket: _Ticket) -> None:
+        """Take the ticket out of the queue and raise LedgerBusy, unless it leads or is in a block."""
         with self._mutex:
-            if ticket.leads or ticket not in self._queue:
-                return False
-            self._queue.remove(ticket)
-            metrics.QUEUE_LENGTH.set(self._queued())
-            return True
+            if ticket in self._queue and not ticket.leads:
+                self._queue.remove(ticket)
+                metrics.QUEUE_LENGTH.set(self._queued())
+                raise self._busy(ticket, "The ledger did not get to this posting in time.")
 
     def _leave(self, ticket: _Ticket) -> None:
         """Take the ticket of a caller that has gone away out of the queue, and pass on its lead.
@@ -222,7 +222,8 @@ class GroupCommit:
                 self._post_batch(leader.batch)
             ended = time.monotonic()
             # With the waits, because those who come next wait for them too.
-            self._drain.note(self._leading_size, ended - led_at)
+            # What failed tells nothing about its transfers.
+            self._drain.note(sum(ticket.size for ticket in leader.batch if ticket.error is None), ended - led_at)
             _measure(leader.batch, begun, ended - begun)
         finally:
             self._finish(leader)
@@ -257,19 +258,24 @@ class GroupCommit:
             # Last, so that a second call repeats all of this if the thread is interrupted here.
             self._leader = successor
 
-    def _seconds_to_turn(self) -> float:
-        """Return how long a caller that joins the queue now would wait for its block to start."""
-        blocks, room = int(self._leading_size > 0), 0
-        for ticket in self._queue:
-            if ticket.size > room:
-                blocks, room = blocks + 1, self._batch_size_max
-            room -= ticket.size
-        return self._drain.seconds(blocks, self._leading_size + self._queued())
+    def _seconds_to_turn(self, size: int) -> float:
+        """Return how long a caller with so many transfers that joins the queue now would wait for its block."""
+        blocks = [self._leading_size] if self._leading_size else []
+        # Nobody joins the block that is running.
+        room = -1
+        for waiting in (*(ticket.size for ticket in self._queue), size):
+            if waiting > room:
+                blocks.append(0)
+                room = self._batch_size_max
+            blocks[-1] += waiting
+            room -= waiting
+        *before, _own = blocks
+        return self._drain.seconds(len(before), sum(before))
 
-    def _busy(self, detail: str) -> LedgerBusy:
-        """Return the refusal, with the time after which the queue will have room."""
-        busy = LedgerBusy(detail)
-        room_in_s = math.ceil(self._seconds_to_turn() - self._timeout_s)
+    def _busy(self, ticket: _Ticket, detail: str) -> LedgerBusy:
+        """Return the refusal, with the time after which the queue will have room. The mutex must be held."""
+        busy = LedgerBusy(f"{detail} Nothing was done.")
+        room_in_s = math.ceil(self._seconds_to_turn(ticket.size) - self._timeout_s)
         busy.retry_after_seconds = min(max(room_in_s, 1), RETRY_AFTER_MAX_S)
         return busy
 
@@ -299,8 +305,15 @@ class GroupCommit:
                 ticket.fail(error)
 
     def _post_one_by_one(self, batch: Sequence[_Ticket]) -> None:
+        """Post each ticket in a block of its own, and wake its caller. After the time-out no more are begun."""
+        until = time.monotonic() + self._timeout_s
         for position, ticket in enumerate(batch):
-            self._post_batch([ticket])
+            if time.monotonic() < until:
+                self._post_batch([ticket])
+            else:
+                with self._mutex:
+                    ticket.fail(self._busy(ticket, "The ledger did not get to this posting in time."))
+            ticket.wake()
             if ticket.error is not None and is_for_everybody(ticket.error):
                 # The remaining tickets would fail the same way, one after another, while everybody else waits.
                 for other in batch[position + 1 :]:

@@ -3,6 +3,11 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from app.errors import LedgerBusy
 from app.ledger.commands import Command
@@ -58,6 +63,65 @@ def test_waiting_long_with_small_blocks_refuses_no_large_ones() -> None:
         futures = [threads.submit(group.post, [COMMAND] * 500) for _ in range(16)]
 
         assert [len(future.result(WAIT_S)) for future in futures] == [500] * 16
+
+
+def test_who_fits_into_the_block_that_comes_next_is_not_refused() -> None:
+    gate = Gate()
+    group = GroupCommit(LedgerPolicy(timeout_ms=WAIT_S * 1_000), gate)
+    # The block that is running lets the others come in time, and a second one would not.
+    group._drain.block_s = 0.8 * WAIT_S
+    with ThreadPoolExecutor(11) as threads:
+        first = threads.submit(group.post, [COMMAND])
+        assert gate.begun.wait(WAIT_S)
+        others = [threads.submit(group.post, [COMMAND]) for _ in range(10)]
+        assert holds_within(WAIT_S, lambda: len(group._queue) + sum(map(Future.done, others)) == 10)
+        refused = [other for other in others if other.done()]
+        gate.opened.set()
+        first.result(WAIT_S)
+    assert refused == []
+
+
+def test_an_outage_tells_nothing_about_what_a_transfer_takes() -> None:
+    def block(commands: Sequence[Command], _timeout_s: float) -> list[Outcome]:
+        time.sleep(0.1)
+        raise AutoReconnect
+
+    group = GroupCommit(LedgerPolicy(), block)
+    before_s = group._drain.seconds(0, 500)
+    for _ in range(3):
+        with pytest.raises(AutoReconnect):
+            group.post([COMMAND] * 500)
+    assert group._drain.seconds(0, 500) == before_s
+
+
+def test_callers_whose_block_is_refused_are_each_told_as_soon_as_theirs_is_posted_and_none_waits_for_all() -> None:
+    gate = Gate()
+    poisoned = replace(COMMAND, hold=ObjectId("b" * 24))
+
+    def block(commands: Sequence[Command], timeout_s: float) -> list[Outcome]:
+        time.sleep(0.5)
+        outcomes = gate(commands, timeout_s)
+        if poisoned in commands:
+            raise OperationFailure("refused")
+        return outcomes
+
+    group = GroupCommit(LedgerPolicy(timeout_ms=2_000), block)
+    with ThreadPoolExecutor(9) as threads:
+        first = threads.submit(group.post, [COMMAND])
+        assert gate.begun.wait(WAIT_S)
+        bad = threads.submit(group.post, [poisoned])
+        assert holds_within(WAIT_S, lambda: len(group._queue) == 1)
+        others = [threads.submit(group.post, [COMMAND]) for _ in range(7)]
+        assert holds_within(WAIT_S, lambda: len(group._queue) == 8)
+        gate.opened.set()
+        assert len(first.result(WAIT_S)) == 1
+        assert len(others[0].result(WAIT_S)) == 1
+        assert not others[-1].done()
+        assert isinstance(bad.exception(WAIT_S), OperationFailure)
+        told = [other.exception(WAIT_S) for other in others]
+
+    assert isinstance(told[-1], LedgerBusy)
+    assert "Nothing was done" in told[-1].detail
 
 
 def test_a_slow_ledger_refuses_earlier_and_a_fast_one_takes_all_again() -> None:
