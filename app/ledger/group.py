@@ -122,8 +122,6 @@ class GroupCommit:
         self._coming: set[int] = set()
         self._siblings = _Siblings(set())
         self._drain = Drain()
-        # How many transfers are in the leader's block, which is running.
-        self._leading_size = 0
 
     def expect(self) -> None:
         """Note that this thread is about to post, so that a leader may wait for it. Call `expect_no_more` after it."""
@@ -192,7 +190,7 @@ class GroupCommit:
     def _withdraw(self, ticket: _Ticket) -> None:
         """Take the ticket out of the queue and raise LedgerBusy, unless it leads or is in a block."""
         with self._mutex:
-            if ticket in self._queue and not ticket.leads:
+            if not ticket.leads and ticket in self._queue:
                 self._queue.remove(ticket)
                 metrics.QUEUE_LENGTH.set(self._queued())
                 raise self._busy(ticket, "The ledger did not get to this posting in time.")
@@ -217,12 +215,10 @@ class GroupCommit:
                 # Only now, because more callers may have come while this process waited for its turn.
                 with self._mutex:
                     self._take(leader.batch)
-                    self._leading_size = sum(ticket.size for ticket in leader.batch)
                 begun = time.monotonic()
                 self._post_batch(leader.batch)
             ended = time.monotonic()
-            # With the waits, because those who come next wait for them too.
-            # What failed tells nothing about its transfers.
+            # With the waits, because those who come next wait for them too. What failed tells nothing about transfers.
             self._drain.note(sum(ticket.size for ticket in leader.batch if ticket.error is None), ended - led_at)
             _measure(leader.batch, begun, ended - begun)
         finally:
@@ -250,7 +246,6 @@ class GroupCommit:
         with self._mutex:
             if self._leader is not leader:
                 return
-            self._leading_size = 0
             successor = self._queue[0] if self._queue else None
             if successor is not None:
                 successor.leads = True
@@ -260,7 +255,8 @@ class GroupCommit:
 
     def _seconds_to_turn(self, size: int) -> float:
         """Return how long a caller with so many transfers that joins the queue now would wait for its block."""
-        blocks = [self._leading_size] if self._leading_size else []
+        running = self._leader.batch if self._leader else []
+        blocks = [sum(ticket.size for ticket in running)] if running else []
         # Nobody joins the block that is running.
         room = -1
         for waiting in (*(ticket.size for ticket in self._queue), size):
