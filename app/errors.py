@@ -26,7 +26,7 @@ class DomainError(Exception):
 
     code: ClassVar[str]
     title: ClassVar[str]
-    # The `detail` of a case that has none of its own: what to do.
+    # The `detail` of a case that has none of its own: what happened, and what to do.
     advice: ClassVar[str | None] = None
     status: int
     # After this many seconds it makes sense to try again; sent as Retry-After.
@@ -296,10 +296,7 @@ class LedgerBusy(DomainError):
     key after `Retry-After` seconds: that never applies it twice."""
 
     code, status, title = "ledger_busy", 503, "The ledger is busy"
-    advice = (
-        "It is not known whether the request took effect. Repeat it with the same idempotency key: that never "
-        "applies it twice."
-    )
+    advice = f"The ledger could not do this in time. {_UNKNOWN_EFFECT}"
     retry_after_seconds = 1
 
 

@@ -164,6 +164,10 @@ def read_json(body: bytes, *, is_exact: bool = False) -> Any:
         raise MalformedJson(f"The body is not valid JSON: {reason}.") from None
 
 
+def _too_large(bytes_max: int) -> BodyTooLarge:
+    return BodyTooLarge(f"It may have {bytes_max:,} bytes.")
+
+
 def _read_body(request: Request, *, bytes_max: int) -> bytes:
     """Return the body.
 
@@ -179,7 +183,7 @@ def _read_body(request: Request, *, bytes_max: int) -> bytes:
     try:
         body = request.get_data()
     except RequestEntityTooLarge:
-        raise BodyTooLarge(f"It may have {bytes_max:,} bytes.") from None
+        raise _too_large(bytes_max) from None
     except ParseException:
         # The server decodes chunks while we read. It cannot know where a malformed body ends, so it closes the
         # connection.
@@ -187,7 +191,7 @@ def _read_body(request: Request, *, bytes_max: int) -> bytes:
     except (ClientDisconnected, OSError):
         raise RequestTimeout from None
     if len(body) > bytes_max:
-        raise BodyTooLarge(f"It may have {bytes_max:,} bytes.")
+        raise _too_large(bytes_max)
     if request.content_length is not None and len(body) != request.content_length:
         raise RequestTimeout
     return body
