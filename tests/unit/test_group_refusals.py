@@ -11,7 +11,7 @@ from pymongo.errors import AutoReconnect, OperationFailure
 
 from app.errors import LedgerBusy
 from app.ledger.commands import Command
-from app.ledger.group import GroupCommit
+from app.ledger.group import GroupCommit, _Ticket
 from app.ledger.records import Outcome
 from app.settings.policies import LedgerPolicy
 from local.processes import holds_within
@@ -79,6 +79,39 @@ def test_who_fits_into_the_block_that_comes_next_is_not_refused() -> None:
         gate.opened.set()
         first.result(WAIT_S)
     assert refused == []
+
+
+def test_no_more_wait_than_the_queue_may_hold() -> None:
+    gate = Gate()
+    group = GroupCommit(LedgerPolicy(queue_size_max=3), gate)
+    with ThreadPoolExecutor(3) as threads:
+        threads.submit(group.post, [COMMAND])
+        assert gate.begun.wait(WAIT_S)
+        for size in (1, 2):
+            threads.submit(group.post, [COMMAND] * size)
+        assert holds_within(WAIT_S, lambda: len(group._queue) == 2)
+        with pytest.raises(LedgerBusy, match="More postings are waiting"):
+            group.post([COMMAND])
+        gate.opened.set()
+
+
+def test_who_gets_the_lead_just_as_its_time_ends_posts(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = _Ticket.wait
+
+    def late(ticket: _Ticket, timeout_s: float) -> bool:
+        wait(ticket, timeout_s)
+        return False
+
+    monkeypatch.setattr(_Ticket, "wait", late)
+    gate = Gate()
+    group = GroupCommit(LedgerPolicy(), gate)
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(group.post, [COMMAND])
+        assert gate.begun.wait(WAIT_S)
+        second = threads.submit(group.post, [COMMAND])
+        assert holds_within(WAIT_S, lambda: len(group._queue) == 1)
+        gate.opened.set()
+        assert len(second.result(WAIT_S)) == 1
 
 
 def test_an_outage_tells_nothing_about_what_a_transfer_takes() -> None:
