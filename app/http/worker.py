@@ -17,7 +17,6 @@ When a connection ends, our side closes first, and for a while we discard what t
 If we closed the socket at once, the kernel would reset the connection and the client could lose the answer.
 """
 
-import errno
 import selectors
 import socket
 import time
@@ -35,6 +34,7 @@ from app.http import answers
 from app.http.answering import AnsweringWorker
 from app.http.connections import ClientAway, Connection, Pace, Progress, SlowTakers, Stage
 from app.http.crew import Calls, Crew
+from app.http.door import Door
 from app.http.framing import Heads, PlainSettings
 from app.http.lanes import Lane, Lanes, lane_of
 from app.http.refusals import Refusals
@@ -47,8 +47,6 @@ SWEEP_S = 0.5
 # When there is no room for another connection, the slowest client is dropped, if it has been slow for this long: its
 # head is incomplete, or its body or its answer is behind the rate that `Pace` demands.
 GRACE_S = 1.0
-# After this many failed accepts in a row, the next one waits for a sweep.
-FAILED_ACCEPTS_MAX = 16
 # What comes after the last answer is discarded: for so long, until such a pause, and so much of it at most.
 LINGER_S = 30.0
 LINGER_PAUSE_S = 5.0
@@ -61,9 +59,6 @@ THREADS_PER_ARRIVING_BODY = 4
 ARRIVING_QUEUE_MAX = 4
 # For every THREADS_PER_SLOW_TAKER threads, one may wait for a client that takes a large answer slowly.
 THREADS_PER_SLOW_TAKER = 8
-# The errors of accept(2) when there is no room for another connection, and when none can ever be accepted again.
-NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 
 
 class PatientWorker(AnsweringWorker):
@@ -84,8 +79,8 @@ class PatientWorker(AnsweringWorker):
         self.lanes = Lanes[Connection](self.cfg.threads)
         self.refusals = Refusals()
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
-        self._sweep_at = self._accepts_again_at = 0.0
-        self._failed_accepts = 0
+        self._sweep_at = 0.0
+        self.door = Door()
         wanted: int = self.cfg.worker_connections
         self.worker_connections = descriptors.clients_max(wanted, threads=self.lanes.threads + arriving_threads)
         if self.worker_connections < wanted:
@@ -116,7 +111,7 @@ class PatientWorker(AnsweringWorker):
 
     def _has_room(self) -> bool:
         """Return whether there is room for a connection. If there is none, end an idle one, or else the slowest."""
-        if time.monotonic() < self._accepts_again_at:
+        if not self.door.is_open():
             return False
         return len(self.connections) < self.worker_connections or self._end_an_idle_one()
 
@@ -137,10 +132,11 @@ class PatientWorker(AnsweringWorker):
     def accept(self, listener: Any) -> None:
         try:
             sock, client = listener.accept()
-            self._failed_accepts = 0
         except OSError as error:
-            self._on_failed_accept(error)
+            if self.door.note_failure(error):
+                self._end_an_idle_one()
             return
+        self.door.note_accepted()
         connection = Connection(
             sock,
             client,
@@ -151,23 +147,6 @@ class PatientWorker(AnsweringWorker):
         self.connections[connection] = None
         connection.deadline = time.monotonic() + self.request_timeout_s
         self._guard(connection, self._meet)
-
-    def _on_failed_accept(self, error: OSError) -> None:
-        """Go on accepting, unless the listener itself is broken. Most errors concern one new connection only."""
-        if error.errno in LISTENER_BROKEN:
-            raise error
-        if error.errno in (errno.EAGAIN, errno.EINTR):
-            return
-        self._failed_accepts += 1
-        if error.errno in NO_ROOM:
-            log.error("too_many_connections", reason=errno.errorcode[error.errno])
-            self._end_an_idle_one()
-        elif self._failed_accepts < FAILED_ACCEPTS_MAX:
-            return
-        else:
-            self._failed_accepts = 0
-            log.warning("connections_not_accepted", reason=errno.errorcode.get(error.errno or 0, str(error)))
-        self._accepts_again_at = time.monotonic() + SWEEP_S
 
     def _meet(self, connection: Connection) -> None:
         self._watch(connection, selectors.EVENT_READ)

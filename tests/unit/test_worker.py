@@ -14,11 +14,12 @@ import pytest
 import structlog
 from gunicorn.config import Config
 
-from app.http import answering, worker
+from app.http import answering, door, worker
 from app.http.answering import AnsweringWorker
 from app.http.answers import BrokenOff
 from app.http.connections import ClientAway, Connection, SlowTakers, Stage
 from app.http.crew import Calls
+from app.http.door import Door
 from app.http.framing import Heads
 from app.http.lanes import WAITING_MAX_S, Lane, Lanes
 from app.http.refusals import Refusals
@@ -46,7 +47,7 @@ def new_worker(kind: type[Any], application: Application | None = None) -> Any:
     made = object.__new__(kind)
     made.cfg, made.wsgi, made.alive, made.nr, made.max_requests = Config(), application, True, 0, 10
     made.settings = made.cfg
-    made.connections, made._failed_accepts, made._accepts_again_at = {}, 0, 0.0
+    made.connections, made.door = {}, Door()
     return made
 
 
@@ -58,27 +59,27 @@ def new_worker(kind: type[Any], application: Application | None = None) -> Any:
 def test_a_connection_that_cannot_be_accepted_does_not_end_the_worker(
     monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    let_tell(monkeypatch, worker)
+    let_tell(monkeypatch, door)
     patient = new_worker(PatientWorker)
 
     with structlog.testing.capture_logs() as logged:
         patient.accept(Refusing(error))
 
-    assert bool(logged) == (error in worker.NO_ROOM)
+    assert bool(logged) == (error in door.NO_ROOM)
 
 
 def test_errors_without_an_end_do_not_keep_the_worker_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    let_tell(monkeypatch, worker)
+    let_tell(monkeypatch, door)
     patient = new_worker(PatientWorker)
-    errors = [errno.EPERM] * worker.FAILED_ACCEPTS_MAX
+    errors = [errno.EPERM] * door.FAILED_ACCEPTS_MAX
     listener = Refusing(*errors)
 
     with structlog.testing.capture_logs() as logged:
         for _ in errors:
-            assert patient._accepts_again_at == 0.0
+            assert patient.door.is_open()
             patient.accept(listener)
 
-    assert patient._accepts_again_at > 0.0
+    assert not patient.door.is_open()
     assert [line["reason"] for line in logged] == ["EPERM"]
 
 
