@@ -15,6 +15,7 @@ from gunicorn.workers.base import Worker
 
 import config as settings  # because gunicorn has a setting named `config`
 from app.http.retiring import RetiringWorker
+from app.runtime.occupancy import Occupancy
 from app.runtime.succession import Succession
 from app.telemetry import files
 
@@ -64,6 +65,7 @@ def on_starting(server: Arbiter) -> None:
     _share_counts(server)
     # The workers lock this file; see app/runtime/turns.py. It has no name and no content, and must outlive a reload.
     server.turns = tempfile.TemporaryFile(dir=worker_tmp_dir)  # noqa: SIM115
+    server.occupancy = Occupancy()
     _watch_signals(server)
 
 
@@ -101,9 +103,12 @@ def on_exit(server: Arbiter) -> None:
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
     """Drop a worker's current values, such as the length of its queue, and keep its counts."""
-    counts = getattr(server, "counts", None)
-    if counts is not None:  # a master that an earlier release started has none
+    # A master that an earlier release started has neither.
+    counts, occupancy = getattr(server, "counts", None), getattr(server, "occupancy", None)
+    if counts is not None:
         files.forget_present(counts, worker.pid)
+    if occupancy is not None:
+        occupancy.leave(worker.age)
 
 
 def _share_counts(server: Arbiter) -> None:
@@ -157,6 +162,7 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
     worker.succession = getattr(server, "succession", None) or Succession()
     worker.generation = worker.succession.newest
     worker.turns = getattr(server, "turns", None)
+    worker.occupancy = getattr(server, "occupancy", None) or Occupancy()
     _forget_imports()
 
 

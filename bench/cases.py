@@ -11,6 +11,7 @@ from bench.load import Streams
 from tests.people import Bank, Person
 
 CONNECTIONS = extent(64, brief=4)
+POOL = 16
 ACCOUNTS_EACH = 4
 FUNDS = 1_000_000_000
 BODIES_EACH = 200
@@ -112,6 +113,11 @@ def alone(case: Callable[[list[Customer]], Streams]) -> Callable[[list[Customer]
     return lambda customers: case(customers)[:1]
 
 
+def pool(case: Callable[[list[Customer]], Streams]) -> Callable[[list[Customer]], Streams]:
+    """As many connections ask as one client program usually keeps."""
+    return lambda customers: case(customers)[:POOL]
+
+
 BALANCES = reads("/api/accounts/{account}/balance")
 CASES: dict[str, Callable[[list[Customer]], Streams]] = {
     "transfers": spread,
@@ -121,6 +127,8 @@ CASES: dict[str, Callable[[list[Customer]], Streams]] = {
     "batches-16": batches(16),
     "balances": BALANCES,
     "lone-balance": alone(BALANCES),
+    "pool-transfers": pool(spread),
+    "pool-balances": pool(BALANCES),
     "accounts": reads("/api/accounts"),
     "history": reads("/api/transactions?account={account}"),
     "me": reads("/api/auth/me"),

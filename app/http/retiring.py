@@ -46,6 +46,9 @@ class RetiringWorker(PatientWorker):
         self._stop()
 
     def _serve_all(self) -> None:
+        self.door.tell(len(self.connections))
+        if (left := self.door.take_left(len(self.connections))) is not None:
+            self._accept(left)
         self.set_accept_enabled(self._has_room())
         self._turn()
 
@@ -55,6 +58,7 @@ class RetiringWorker(PatientWorker):
     def _stop(self) -> None:
         """Finish the requests that have started, and answer the next one on each connection that is kept."""
         # Now, so that new connections are refused or go to another worker, and do not wait until this one ends.
+        self.door.close()
         for listener in self.sockets:
             listener.close()
         begun_at = time.monotonic()

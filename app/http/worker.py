@@ -39,6 +39,7 @@ from app.http.framing import Heads, PlainSettings
 from app.http.lanes import Lane, Lanes, lane_of
 from app.http.refusals import Refusals
 from app.runtime import descriptors
+from app.runtime.occupancy import Occupancy
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,9 @@ THREADS_PER_SLOW_TAKER = 8
 class PatientWorker(AnsweringWorker):
     """Reads requests on the main thread and answers them on other threads."""
 
+    # Given after the fork.
+    occupancy = Occupancy()
+
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.method_queue = Calls()
@@ -80,7 +84,7 @@ class PatientWorker(AnsweringWorker):
         self.refusals = Refusals()
         self.slow_takers = SlowTakers(max(1, self.cfg.threads // THREADS_PER_SLOW_TAKER))
         self._sweep_at = 0.0
-        self.door = Door()
+        self.door = Door(self.occupancy, self.age)
         wanted: int = self.cfg.worker_connections
         self.worker_connections = descriptors.clients_max(wanted, threads=self.lanes.threads + arriving_threads)
         if self.worker_connections < wanted:
@@ -92,7 +96,7 @@ class PatientWorker(AnsweringWorker):
 
     def _turn(self) -> None:
         """Handle the pending events, or wait up to SWEEP_S for one. Then check the deadlines."""
-        self.wait_for_and_dispatch_events(SWEEP_S)
+        self.wait_for_and_dispatch_events(self.door.opens_in_s() or SWEEP_S)
         now = time.monotonic()
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
@@ -130,6 +134,11 @@ class PatientWorker(AnsweringWorker):
         return False
 
     def accept(self, listener: Any) -> None:
+        """Accept a connection, unless another worker should get it."""
+        if not self.door.leaves(listener, len(self.connections)):
+            self._accept(listener)
+
+    def _accept(self, listener: Any) -> None:
         try:
             sock, client = listener.accept()
         except OSError as error:

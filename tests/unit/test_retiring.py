@@ -11,6 +11,7 @@ from gunicorn.workers.gthread import PollableMethodQueue
 
 from app.http.connections import Connection, Stage
 from app.http.retiring import LAST_ANSWER_S, STOP_REST_S, RetiringWorker
+from app.runtime.occupancy import Occupancy
 from app.runtime.succession import Succession
 from config import ROOT
 
@@ -130,3 +131,16 @@ def test_a_worker_stands_in_until_one_of_its_successors_serves() -> None:
     assert not succession.awaits_successor(0)
     assert succession.is_replaced(0)
     assert not succession.is_replaced(1)
+
+
+def test_the_place_of_a_worker_that_has_died_is_given_back() -> None:
+    master: Any = Master()
+    master.occupancy = Occupancy()
+    worker: Any = object.__new__(RetiringWorker)
+    worker.age = 1
+    master.occupancy.tell(worker.age, 3)
+    master.occupancy.tell(2, 5)
+
+    runpy.run_path(str(ROOT / "gunicorn.conf.py"))["child_exit"](master, worker)
+
+    assert master.occupancy.fewest() == 5

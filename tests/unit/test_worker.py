@@ -24,6 +24,7 @@ from app.http.framing import Heads
 from app.http.lanes import WAITING_MAX_S, Lane, Lanes
 from app.http.refusals import Refusals
 from app.http.worker import GRACE_S, PatientWorker
+from app.runtime.occupancy import Occupancy
 from config import ROOT
 from tests.logs import let_tell
 
@@ -47,7 +48,7 @@ def new_worker(kind: type[Any], application: Application | None = None) -> Any:
     made = object.__new__(kind)
     made.cfg, made.wsgi, made.alive, made.nr, made.max_requests = Config(), application, True, 0, 10
     made.settings = made.cfg
-    made.connections, made.door = {}, Door()
+    made.connections, made.door = {}, Door(Occupancy(), 0)
     return made
 
 
