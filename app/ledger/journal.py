@@ -366,8 +366,10 @@ def _open_hold(command: Capture | Void, state: State, at: datetime) -> tuple[Tra
         if command.user != payer.user:
             raise TransactionNotFound
         raise Forbidden("Only the payee or the bank settles a hold.")
-    if hold.status is not TransactionStatus.PENDING or hold.is_overdue(at):
-        raise HoldNotPending
+    if hold.is_overdue(at) or hold.failure == HOLD_EXPIRED:
+        raise HoldNotPending("The hold has expired.")
+    if hold.status is not TransactionStatus.PENDING:
+        raise HoldNotPending(f"This is a {hold.status} {hold.kind}.")
     # Version 1 recorded no salts. The payee's entry will show the record's hash, so it gets one now.
     return replace(hold, salt=hold.salt or command.salt), payer, payee
 

@@ -135,7 +135,9 @@ def test_a_settled_hold_is_no_longer_pending(first: str, second: str, parties: t
     hold = place(payer, from_account, to_account, 700).body["transaction"]["id"]
     settle(payee, first, hold)
 
-    assert (settle(payee, second, hold).status, settle(payee, second, hold).code) == (409, "hold_not_pending")
+    refused = settle(payee, second, hold)
+    assert (refused.status, refused.code) == (409, "hold_not_pending")
+    assert refused.body["detail"] == f"This is a {'COMPLETED' if first == 'capture' else 'VOIDED'} HOLD."
 
 
 def test_a_refused_capture_does_not_spend_its_key(parties: tuple[Person, str, Person, str]) -> None:
@@ -167,7 +169,8 @@ def test_a_transfer_cannot_be_settled(parties: tuple[Person, str, Person, str]) 
     payer, from_account, payee, to_account = parties
     transfer = payer.transfer(from_account, to_account, 100).body["transaction"]["id"]
 
-    assert settle(payee, "void", transfer).code == "hold_not_pending"
+    refused = settle(payee, "void", transfer)
+    assert (refused.code, refused.body["detail"]) == ("hold_not_pending", "This is a COMPLETED TRANSFER.")
 
 
 @pytest.mark.parametrize("expires_in", [0, -1, 30 * 24 * 3600 + 1, 1.5, "60", True])
@@ -211,7 +214,8 @@ def test_an_expired_hold_does_not_stand_in_the_way_of_a_debit(parties: tuple[Per
 
     assert payee.get(f"/api/transactions/{hold}").body["transaction"]["status"] == "VOIDED"
     assert money(payer, from_account) == (400, 400)
-    assert settle(payee, "capture", hold).code == "hold_not_pending"
+    refused = settle(payee, "capture", hold)
+    assert (refused.code, refused.body["detail"]) == ("hold_not_pending", "The hold has expired.")
 
 
 def test_however_many_holds_have_expired_they_do_not_stand_in_the_way(parties: tuple[Person, str, Person, str]) -> None:
