@@ -95,6 +95,7 @@ class InvalidCredentials(DomainError):
     """The e-mail address or the password is wrong. The answer does not tell which."""
 
     code, status, title = "invalid_credentials", 401, "Wrong e-mail or password"
+    advice = "Check the address and the password. If you have forgotten it, ask for a reset."
 
 
 class Forbidden(DomainError):
@@ -107,12 +108,14 @@ class NotFound(DomainError):
     """There is no call at this address. /api/docs lists all calls."""
 
     code, status, title = "not_found", 404, "No such address"
+    advice = "/api/docs lists all calls."
 
 
 class AccountNotFound(DomainError):
     """There is no such account, or it is not yours. The answer is the same in both cases."""
 
     code, status, title = "account_not_found", 404, "No such account"
+    advice = "There is no such account, or it is not yours."
 
 
 class TransactionNotFound(DomainError):
@@ -120,18 +123,21 @@ class TransactionNotFound(DomainError):
     else initiated it. The answer is the same in all cases."""
 
     code, status, title = "transaction_not_found", 404, "No such transaction"
+    advice = "There is no such transaction, or you are not a party to it."
 
 
 class WebhookNotFound(DomainError):
     """There is no such webhook, or it is not yours. The answer is the same in both cases."""
 
     code, status, title = "webhook_not_found", 404, "No such webhook"
+    advice = "There is no such webhook, or it is not yours."
 
 
 class DeliveryNotFound(DomainError):
     """The webhook has no such delivery, or it is older than 30 days."""
 
     code, status, title = "delivery_not_found", 404, "No such delivery"
+    advice = "The webhook has no such delivery, or it is older than 30 days."
 
 
 class UserNotFound(DomainError):
@@ -145,6 +151,7 @@ class PayeeNotFound(DomainError):
     no such payee."""
 
     code, status, title = "payee_not_found", 404, "No such payee"
+    advice = "No open account has this number, or you have saved no such payee."
 
 
 class MethodNotAllowed(DomainError):
@@ -157,6 +164,7 @@ class EmailTaken(DomainError):
     """A user with this e-mail address is already registered. Log in, or register with another address."""
 
     code, status, title = "email_taken", 409, "This e-mail address is registered already"
+    advice = "Log in, ask for a reset of the password, or register with another address."
 
 
 class AccountNotEmpty(DomainError):

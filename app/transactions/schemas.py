@@ -226,7 +226,7 @@ class BatchAnswerSchema(_RehearsableSchema):
                     "type": "/problems/account_not_found",
                     "title": "No such account",
                     "status": 404,
-                    "detail": "No such account",
+                    "detail": "toAccount does not exist.",
                     "code": "account_not_found",
                 },
             },
