@@ -108,7 +108,7 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
     if counts is not None:
         files.forget_present(counts, worker.pid)
     if occupancy is not None:
-        occupancy.leave(worker.age)
+        occupancy.vacate(worker.age)
 
 
 def _share_counts(server: Arbiter) -> None:

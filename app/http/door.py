@@ -23,9 +23,9 @@ LEFT_TO_OTHERS_S = 0.001
 # If they did not, because they are busy or stuck, nothing is left to them for so long.
 TAKES_ALL_S = 0.05
 # A worker leaves a connection to the others if it has more than the one with the fewest, by more than this many and by
-# more than this part of those. With less, those who connect for each request would often wait.
+# more than this part of those. With smaller limits, those who connect for each request would often wait.
 SURPLUS_MIN = 4
-SURPLUS_PART = 4
+SURPLUS_PART = 16
 # After this many failed accepts in a row, the next one waits for PAUSE_S.
 FAILED_ACCEPTS_MAX = 16
 PAUSE_S = 0.5
@@ -35,7 +35,11 @@ LISTENER_BROKEN = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 
 
 class Door:
-    """One worker's part in accepting connections. `age` tells it from the other workers of its server."""
+    """One worker's part in accepting connections. `age` tells it from the other workers of its server.
+
+    Each round of the worker's loop looks at the clock once and gives that as `now`. If the door opened between two
+    looks, the worker would wait without listening.
+    """
 
     def __init__(self, occupancy: Occupancy, age: int) -> None:
         self._occupancy = occupancy
@@ -43,7 +47,7 @@ class Door:
         self._opens_at = 0.0
         # The listener at which a connection was left, and whether the others had their time and still have fewer.
         self._left: Any = None
-        self._is_due = False
+        self._were_others_late = False
         self._takes_all_until = 0.0
         self._failed = 0
 
@@ -51,46 +55,49 @@ class Door:
         """Let the other workers know how many connections this one has."""
         self._occupancy.tell(self._age, connections)
 
-    def close(self) -> None:
-        """Take no part any more."""
-        self._left = None
-        self._occupancy.leave(self._age)
+    def retire(self) -> None:
+        """Let the other workers know that this one accepts no more."""
+        self._occupancy.vacate(self._age)
 
-    def is_open(self) -> bool:
-        return time.monotonic() >= self._opens_at
+    def is_open(self, now: float) -> bool:
+        return now >= self._opens_at
 
-    def opens_in_s(self) -> float:
-        return max(0.0, self._opens_at - time.monotonic())
+    def opens_in_s(self, now: float) -> float:
+        return max(0.0, self._opens_at - now)
 
     def leaves(self, listener: Any, connections: int) -> bool:
-        """Return whether another worker should get the connection that waits there. The door is closed meanwhile."""
-        if time.monotonic() < self._takes_all_until or not self._has_surplus(connections):
+        """Return whether another worker should get the connection that waits there. If so, the door is shut so long."""
+        now = time.monotonic()
+        if now < self._takes_all_until or not self._has_surplus(connections):
             return False
         self._left = listener
-        self._opens_at = time.monotonic() + LEFT_TO_OTHERS_S
+        self._shut_until(now + LEFT_TO_OTHERS_S)
         return True
 
-    def take_left(self, connections: int) -> Any:
+    def take_left(self, connections: int, now: float) -> Any:
         """Return the listener at which a connection was left, once the others have had their time. None: there is none.
 
         Whoever asks accepts now, so that a client is served even if all other workers are stuck.
         """
-        if self._left is None or not self.is_open():
+        if self._left is None or not self.is_open(now):
             return None
         listener, self._left = self._left, None
-        self._is_due = self._has_surplus(connections)
+        self._were_others_late = self._has_surplus(connections)
         return listener
 
     def _has_surplus(self, connections: int) -> bool:
         if connections <= SURPLUS_MIN:
-            return False
+            return False  # saves the look at the others
         fewest = self._occupancy.fewest()
         return connections > fewest + max(SURPLUS_MIN, fewest // SURPLUS_PART)
 
+    def _shut_until(self, moment: float) -> None:
+        self._opens_at = max(self._opens_at, moment)
+
     def note_accepted(self) -> None:
         self._failed = 0
-        if self._is_due:
-            self._is_due = False
+        if self._were_others_late:
+            self._were_others_late = False
             self._takes_all_until = time.monotonic() + TAKES_ALL_S
 
     def note_failure(self, error: OSError) -> bool:
@@ -100,7 +107,7 @@ class Door:
         """
         if error.errno in LISTENER_BROKEN:
             raise error
-        self._is_due = False
+        self._were_others_late = False
         if error.errno in (errno.EAGAIN, errno.EINTR):
             # Another worker has accepted the connection.
             return False
@@ -114,5 +121,5 @@ class Door:
         else:
             self._failed = 0
             log.warning("connections_not_accepted", reason=reason)
-        self._opens_at = time.monotonic() + PAUSE_S
+        self._shut_until(time.monotonic() + PAUSE_S)
         return is_full

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from app.http.connections import Stage
-from app.http.worker import PatientWorker
+from app.http.worker import SWEEP_S, PatientWorker
 from app.runtime.succession import Succession
 
 # How long a worker that stops waits for clients to take their last answers.
@@ -46,11 +46,12 @@ class RetiringWorker(PatientWorker):
         self._stop()
 
     def _serve_all(self) -> None:
+        now = time.monotonic()
         self.door.tell(len(self.connections))
-        if (left := self.door.take_left(len(self.connections))) is not None:
+        if (left := self.door.take_left(len(self.connections), now)) is not None:
             self._accept(left)
-        self.set_accept_enabled(self._has_room())
-        self._turn()
+        self.set_accept_enabled(self._has_room(now))
+        self._turn(self.door.opens_in_s(now) or SWEEP_S)
 
     def _stands_in(self) -> bool:
         return self.succession.awaits_successor(self.generation) and bool(self.is_parent_alive())
@@ -58,7 +59,7 @@ class RetiringWorker(PatientWorker):
     def _stop(self) -> None:
         """Finish the requests that have started, and answer the next one on each connection that is kept."""
         # Now, so that new connections are refused or go to another worker, and do not wait until this one ends.
-        self.door.close()
+        self.door.retire()
         for listener in self.sockets:
             listener.close()
         begun_at = time.monotonic()

@@ -66,7 +66,7 @@ class PatientWorker(AnsweringWorker):
     """Reads requests on the main thread and answers them on other threads."""
 
     # Given after the fork.
-    occupancy = Occupancy()
+    occupancy: Occupancy
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -94,9 +94,9 @@ class PatientWorker(AnsweringWorker):
     def get_thread_pool(self) -> Crew:
         return Crew(self.lanes.threads)
 
-    def _turn(self) -> None:
-        """Handle the pending events, or wait up to SWEEP_S for one. Then check the deadlines."""
-        self.wait_for_and_dispatch_events(self.door.opens_in_s() or SWEEP_S)
+    def _turn(self, wait_s: float = SWEEP_S) -> None:
+        """Handle the pending events, or wait so long for one. Then check the deadlines."""
+        self.wait_for_and_dispatch_events(wait_s)
         now = time.monotonic()
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
@@ -113,9 +113,9 @@ class PatientWorker(AnsweringWorker):
                 else:
                     self._guard(connection, self._give_up)
 
-    def _has_room(self) -> bool:
+    def _has_room(self, now: float) -> bool:
         """Return whether there is room for a connection. If there is none, end an idle one, or else the slowest."""
-        if not self.door.is_open():
+        if not self.door.is_open(now):
             return False
         return len(self.connections) < self.worker_connections or self._end_an_idle_one()
 

@@ -9,9 +9,9 @@ _NUMBER_BYTES = 8
 class Occupancy:
     """Has a place for each worker, in which it keeps the number of its connections.
 
-    It is made in the master and inherited by its workers. Each worker writes its own place alone, so nothing is locked.
-    Places are taken by age and may be taken twice, and what is read may be outdated at once. So nothing may depend on
-    these numbers but who goes first.
+    It is made in the master and inherited by its workers. Nothing is locked, two workers whose ages differ by a
+    multiple of PLACES share a place, and a number may be outdated at once. So these numbers may decide only who goes
+    first.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Occupancy:
         """Say how many connections the worker of this age has, so that it can be given more."""
         self._numbers[age % PLACES] = connections + 1
 
-    def leave(self, age: int) -> None:
+    def vacate(self, age: int) -> None:
         """Say that the worker of this age accepts no more connections."""
         self._numbers[age % PLACES] = 0
 

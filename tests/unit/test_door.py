@@ -2,13 +2,14 @@
 
 import errno
 import math
-import time
+import socket
 from typing import Any
 
 import pytest
 
-from app.http import door
-from app.http.door import LEFT_TO_OTHERS_S, SURPLUS_MIN, TAKES_ALL_S, Door
+from app.http import door, retiring
+from app.http.connections import SlowTakers
+from app.http.door import LEFT_TO_OTHERS_S, PAUSE_S, SURPLUS_MIN, TAKES_ALL_S, Door
 from app.http.retiring import RetiringWorker
 from app.http.worker import SWEEP_S
 from app.runtime.occupancy import PLACES, Occupancy
@@ -46,7 +47,7 @@ def leave_one(door: Door, clock: Clock) -> None:
     """Leave a connection, and come back for it."""
     assert door.leaves(LISTENER, MANY)
     clock.now += 2 * LEFT_TO_OTHERS_S
-    assert door.take_left(MANY) is LISTENER
+    assert door.take_left(MANY, clock.now) is LISTENER
 
 
 def test_a_worker_alone_leaves_nothing(occupancy: Occupancy) -> None:
@@ -55,7 +56,7 @@ def test_a_worker_alone_leaves_nothing(occupancy: Occupancy) -> None:
     assert not leaves(occupancy, MANY + 1)
 
 
-@pytest.mark.parametrize(("others", "kept"), [(0, SURPLUS_MIN), (7, 7 + SURPLUS_MIN), (80, 100)])
+@pytest.mark.parametrize(("others", "kept"), [(0, SURPLUS_MIN), (7, 7 + SURPLUS_MIN), (160, 170)])
 def test_a_worker_that_has_more_than_the_least_occupied_one_leaves_a_connection(
     occupancy: Occupancy, others: int, kept: int
 ) -> None:
@@ -71,7 +72,7 @@ def test_whoever_accepts_no_more_is_left_nothing(occupancy: Occupancy) -> None:
     occupancy.tell(OTHER, 0)
     assert leaves(occupancy, MANY)
 
-    Door(occupancy, OTHER).close()
+    Door(occupancy, OTHER).retire()
 
     assert not leaves(occupancy, MANY)
 
@@ -79,18 +80,18 @@ def test_whoever_accepts_no_more_is_left_nothing(occupancy: Occupancy) -> None:
 def test_what_others_do_not_take_is_taken_once(occupancy: Occupancy, clock: Clock) -> None:
     occupancy.tell(OTHER, 0)
     one = Door(occupancy, OWN)
-    assert one.is_open()
+    assert one.is_open(clock.now)
 
     assert one.leaves(LISTENER, MANY)
 
-    assert not one.is_open()
-    assert one.opens_in_s() == pytest.approx(LEFT_TO_OTHERS_S)
-    assert one.take_left(MANY) is None
+    assert not one.is_open(clock.now)
+    assert one.opens_in_s(clock.now) == pytest.approx(LEFT_TO_OTHERS_S)
+    assert one.take_left(MANY, clock.now) is None
     clock.now += 2 * LEFT_TO_OTHERS_S
-    assert one.is_open()
-    assert one.opens_in_s() == 0.0
-    assert one.take_left(MANY) is LISTENER
-    assert one.take_left(MANY) is None
+    assert one.is_open(clock.now)
+    assert one.opens_in_s(clock.now) == 0.0
+    assert one.take_left(MANY, clock.now) is LISTENER
+    assert one.take_left(MANY, clock.now) is None
 
 
 def test_nothing_is_left_for_a_while_to_others_who_did_not_take_it(occupancy: Occupancy, clock: Clock) -> None:
@@ -100,9 +101,26 @@ def test_nothing_is_left_for_a_while_to_others_who_did_not_take_it(occupancy: Oc
     one.note_accepted()
 
     assert not one.leaves(LISTENER, MANY)
+    clock.now += TAKES_ALL_S - LEFT_TO_OTHERS_S
+    assert not one.leaves(LISTENER, MANY)
     one.note_accepted()
-    clock.now += TAKES_ALL_S
+    clock.now += 2 * LEFT_TO_OTHERS_S
     leave_one(one, clock)
+
+
+def test_who_is_left_waits_for_a_moment_and_few_are_left_in_vain() -> None:
+    assert LEFT_TO_OTHERS_S <= 0.005
+    assert 20 * LEFT_TO_OTHERS_S <= TAKES_ALL_S <= 0.2
+
+
+def test_a_pause_after_a_failure_is_not_cut_short(occupancy: Occupancy, clock: Clock) -> None:
+    occupancy.tell(OTHER, 0)
+    one = Door(occupancy, OWN)
+    one.note_failure(OSError(errno.EMFILE, "no room"))
+
+    assert one.leaves(LISTENER, MANY)
+
+    assert one.opens_in_s(clock.now) == PAUSE_S
 
 
 def test_what_others_take_is_left_to_them_each_time(occupancy: Occupancy, clock: Clock) -> None:
@@ -123,22 +141,11 @@ def test_a_connection_that_comes_back_when_all_have_the_same_was_not_left_in_vai
     assert one.leaves(LISTENER, MANY)
     occupancy.tell(OTHER, MANY)
     clock.now += 2 * LEFT_TO_OTHERS_S
-    assert one.take_left(MANY) is LISTENER
+    assert one.take_left(MANY, clock.now) is LISTENER
     one.note_accepted()
 
     occupancy.tell(OTHER, 0)
     assert one.leaves(LISTENER, MANY)
-
-
-def test_a_door_that_is_closed_takes_nothing_that_was_left(occupancy: Occupancy, clock: Clock) -> None:
-    occupancy.tell(OTHER, 0)
-    one = Door(occupancy, OWN)
-    assert one.leaves(LISTENER, MANY)
-
-    one.close()
-
-    clock.now += 1.0
-    assert one.take_left(MANY) is None
 
 
 def test_each_worker_has_a_place_of_its_own_as_long_as_there_are_places(occupancy: Occupancy) -> None:
@@ -147,11 +154,11 @@ def test_each_worker_has_a_place_of_its_own_as_long_as_there_are_places(occupanc
         occupancy.tell(age, age)
     assert occupancy.fewest() == 1
 
-    occupancy.leave(1)
+    occupancy.vacate(1)
     occupancy.tell(PLACES + 2, 0)
 
     assert occupancy.fewest() == 0
-    occupancy.leave(2)
+    occupancy.vacate(2)
     assert occupancy.fewest() == 3
 
 
@@ -166,31 +173,87 @@ class Empty:
         raise BlockingIOError(errno.EAGAIN, "nobody is waiting")
 
 
-def test_a_worker_leaves_a_connection_and_comes_back_for_it(
-    occupancy: Occupancy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker: Any = object.__new__(RetiringWorker)
-    worker.connections, worker.worker_connections = dict.fromkeys(range(MANY)), 2 * MANY
-    worker.door, worker._sweep_at = Door(occupancy, OWN), math.inf
-    enabled: list[bool] = []
-    waits: list[float] = []
+class Ready(Empty):
+    """A listener at which somebody always waits."""
 
-    def wait(timeout_s: float) -> None:
-        waits.append(timeout_s)
-        time.sleep(2 * LEFT_TO_OTHERS_S)
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._sock = sock
 
-    monkeypatch.setattr(worker, "set_accept_enabled", enabled.append)
-    monkeypatch.setattr(worker, "wait_for_and_dispatch_events", wait)
+    def accept(self) -> Any:
+        self.asked += 1
+        return self._sock, ("127.0.0.1", 1)
+
+    def getsockname(self) -> Any:
+        return ("127.0.0.1", 2)
+
+
+class Loop:
+    """A worker's loop that has MANY connections. Its clock moves when it waits, and when it listens or stops to."""
+
+    def __init__(self, occupancy: Occupancy, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        worker: Any = object.__new__(RetiringWorker)
+        worker.connections, worker.worker_connections = dict.fromkeys(range(MANY)), 2 * MANY
+        worker.door, worker._sweep_at = Door(occupancy, OWN), math.inf
+        worker.request_timeout_s, worker.slow_takers = 15, SlowTakers(1)
+        self.worker, self.listens, self.waits = worker, True, [0.0]
+        self._clock = clock
+        self.slow_s = 0.0
+        monkeypatch.setattr(retiring, "time", clock)
+        monkeypatch.setattr(worker, "_guard", lambda *_details: None)
+        monkeypatch.setattr(worker, "set_accept_enabled", self._listen)
+        monkeypatch.setattr(worker, "wait_for_and_dispatch_events", self._wait)
+
+    def _listen(self, is_enabled: bool) -> None:
+        self.listens = is_enabled
+        self._clock.now += self.slow_s
+
+    def _wait(self, timeout_s: float) -> None:
+        self.waits.append(timeout_s)
+        self._clock.now += min(timeout_s, LEFT_TO_OTHERS_S)
+
+
+@pytest.fixture
+def loop(occupancy: Occupancy, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Loop:
+    occupancy.tell(OTHER, 0)
+    return Loop(occupancy, clock, monkeypatch)
+
+
+def test_a_worker_leaves_a_connection_and_comes_back_for_it(loop: Loop, occupancy: Occupancy) -> None:
     listener = Empty()
 
-    occupancy.tell(OTHER, 0)
-    worker.accept(listener)
-    worker._serve_all()
-    assert (enabled, listener.asked) == ([False], 0)
-    assert 0.0 < waits[0] <= LEFT_TO_OTHERS_S
-    occupancy.leave(OTHER)
+    loop.worker.accept(listener)
+    loop.worker._serve_all()
+    assert (loop.listens, listener.asked) == (False, 0)
+    assert loop.waits[-1] == pytest.approx(LEFT_TO_OTHERS_S)
+
+    loop.worker._serve_all()
+    assert (loop.listens, listener.asked) == (True, 1)
+    assert loop.waits[-1] == SWEEP_S
+    occupancy.vacate(OTHER)
     assert occupancy.fewest() == MANY
 
-    worker._serve_all()
-    assert (enabled, listener.asked) == ([False, True], 1)
-    assert waits[1] == SWEEP_S
+
+def test_a_worker_whose_others_are_stuck_takes_what_comes(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        listener = Ready(ours)
+
+        loop.worker.accept(listener)
+        assert listener.asked == 0
+        loop.worker._serve_all()
+        loop.worker._serve_all()
+        assert listener.asked == 1
+        loop.worker.accept(listener)
+
+    assert listener.asked == 2
+
+
+@pytest.mark.parametrize("slow_s", [LEFT_TO_OTHERS_S / 2, LEFT_TO_OTHERS_S, 5 * LEFT_TO_OTHERS_S])
+def test_a_worker_does_not_wait_for_long_without_listening(loop: Loop, slow_s: float) -> None:
+    loop.slow_s = slow_s
+    loop.worker.accept(Empty())
+
+    for _ in range(4):
+        loop.worker._serve_all()
+        assert loop.listens or loop.waits[-1] <= LEFT_TO_OTHERS_S

@@ -3,6 +3,7 @@
 import runpy
 import selectors
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from gunicorn.config import Config
 from gunicorn.workers.gthread import PollableMethodQueue
 
 from app.http.connections import Connection, Stage
+from app.http.crew import Calls, Crew
+from app.http.door import Door
 from app.http.retiring import LAST_ANSWER_S, STOP_REST_S, RetiringWorker
 from app.runtime.occupancy import Occupancy
 from app.runtime.succession import Succession
@@ -131,6 +134,20 @@ def test_a_worker_stands_in_until_one_of_its_successors_serves() -> None:
     assert not succession.awaits_successor(0)
     assert succession.is_replaced(0)
     assert not succession.is_replaced(1)
+
+
+def test_a_worker_that_stops_is_left_no_connections(worker: RetiringWorker) -> None:
+    occupancy = Occupancy()
+    worker.door, worker.sockets, worker.connections = Door(occupancy, 1), [], {}
+    worker.tpool, worker.arriving_pool, worker.method_queue = Crew(1), ThreadPoolExecutor(1), Calls()
+    worker.poller = selectors.DefaultSelector()
+    worker.door.tell(0)
+    occupancy.tell(2, 5)
+    assert occupancy.fewest() == 0
+
+    worker._stop()
+
+    assert occupancy.fewest() == 5
 
 
 def test_the_place_of_a_worker_that_has_died_is_given_back() -> None:

@@ -77,10 +77,10 @@ def test_errors_without_an_end_do_not_keep_the_worker_busy(monkeypatch: pytest.M
 
     with structlog.testing.capture_logs() as logged:
         for _ in errors:
-            assert patient.door.is_open()
+            assert patient.door.is_open(time.monotonic())
             patient.accept(listener)
 
-    assert not patient.door.is_open()
+    assert not patient.door.is_open(time.monotonic())
     assert [line["reason"] for line in logged] == ["EPERM"]
 
 
@@ -115,11 +115,11 @@ def test_room_is_made_by_whoever_has_rested_and_not_by_whoever_has_just_connecte
     patient.connections[connection] = None
     connection.rests_since = time.monotonic() + 60
 
-    assert not patient._has_room()
+    assert not patient._has_room(time.monotonic())
     assert connection.stage is Stage.IDLE
     connection.rests_since = time.monotonic() - GRACE_S
 
-    assert patient._has_room()
+    assert patient._has_room(time.monotonic())
     assert client.recv(1) == b""
 
 
