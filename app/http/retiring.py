@@ -51,7 +51,7 @@ class RetiringWorker(PatientWorker):
         if (left := self.door.take_left(len(self.connections), now)) is not None:
             self._accept(left)
         self.set_accept_enabled(self._has_room(now))
-        self._turn(self.door.opens_in_s(now) or SWEEP_S)
+        self._round(self.door.opens_in_s(now) or SWEEP_S)
 
     def _stands_in(self) -> bool:
         return self.succession.awaits_successor(self.generation) and bool(self.is_parent_alive())
@@ -66,10 +66,10 @@ class RetiringWorker(PatientWorker):
         ends_at = begun_at + self.cfg.graceful_timeout
         while time.monotonic() < ends_at and any(c.stage is not Stage.LINGERING for c in self.connections):
             self._shorten_rests(begun_at, ends_at)
-            self._turn()
+            self._round()
         ends_at = min(ends_at, time.monotonic() + STOP_LINGER_S)
         while time.monotonic() < ends_at and self.connections:
-            self._turn()
+            self._round()
         for pool in (self.tpool, self.arriving_pool):
             pool.shutdown(wait=False)
         for connection in list(self.connections):

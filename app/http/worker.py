@@ -94,7 +94,7 @@ class PatientWorker(AnsweringWorker):
     def get_thread_pool(self) -> Crew:
         return Crew(self.lanes.threads)
 
-    def _turn(self, wait_s: float = SWEEP_S) -> None:
+    def _round(self, wait_s: float = SWEEP_S) -> None:
         """Handle the pending events, or wait so long for one. Then check the deadlines."""
         self.wait_for_and_dispatch_events(wait_s)
         now = time.monotonic()

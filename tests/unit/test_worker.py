@@ -98,7 +98,7 @@ def test_a_request_that_waits_in_vain_is_refused(wire: tuple[Connection, socket.
     patient.connections[connection] = None
     assert patient.lanes.join(Lane.WRITE, connection, time.monotonic() - WAITING_MAX_S)
 
-    patient._turn()
+    patient._round()
 
     assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")
     patient.poller.close()
