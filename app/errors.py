@@ -95,7 +95,7 @@ class InvalidCredentials(DomainError):
     """The e-mail address or the password is wrong. The answer does not tell which."""
 
     code, status, title = "invalid_credentials", 401, "Wrong e-mail or password"
-    advice = "Check the address and the password. If you have forgotten it, ask for a reset."
+    advice = "Check both. If you have forgotten the password, ask for a reset."
 
 
 class Forbidden(DomainError):
@@ -158,6 +158,7 @@ class MethodNotAllowed(DomainError):
     """The address exists, but not for this HTTP method. The header `Allow` lists the methods it has."""
 
     code, status, title = "method_not_allowed", 405, "Method not allowed here"
+    advice = "The header `Allow` lists the methods that this address has."
 
 
 class EmailTaken(DomainError):
