@@ -15,7 +15,6 @@ from gunicorn.workers.base import Worker
 
 import config as settings  # because gunicorn has a setting named `config`
 from app.http.retiring import RetiringWorker
-from app.runtime.occupancy import Occupancy
 from app.runtime.succession import Succession
 from app.telemetry import files
 
@@ -65,7 +64,6 @@ def on_starting(server: Arbiter) -> None:
     _share_counts(server)
     # The workers lock this file; see app/runtime/turns.py. It has no name and no content, and must outlive a reload.
     server.turns = tempfile.TemporaryFile(dir=worker_tmp_dir)  # noqa: SIM115
-    server.occupancy = Occupancy()
     _watch_signals(server)
 
 
@@ -102,9 +100,9 @@ def on_exit(server: Arbiter) -> None:
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
-    """Drop a worker's current values, such as the length of its queue, and keep its counts."""
+    """Drop a worker's current values, such as the length of its queue, and its place, and keep its counts."""
     # A master that an earlier release started has neither.
-    counts, occupancy = getattr(server, "counts", None), getattr(server, "occupancy", None)
+    counts, occupancy = getattr(server, "counts", None), getattr(worker, "occupancy", None)
     if counts is not None:
         files.forget_present(counts, worker.pid)
     if occupancy is not None:
@@ -112,7 +110,7 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
 
 
 def _share_counts(server: Arbiter) -> None:
-    """Return the directory in which workers keep their counts; see app/telemetry/files.py.
+    """Choose the directory in which workers keep their counts; see app/telemetry/files.py.
 
     The master remembers it, because a reload runs this file again and forgets its variables.
     """
@@ -162,7 +160,6 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
     worker.succession = getattr(server, "succession", None) or Succession()
     worker.generation = worker.succession.newest
     worker.turns = getattr(server, "turns", None)
-    worker.occupancy = getattr(server, "occupancy", None) or Occupancy()
     _forget_imports()
 
 

@@ -20,12 +20,12 @@ log = structlog.get_logger(__name__)
 
 # How long the others may take to accept what this worker leaves to them.
 LEFT_TO_OTHERS_S = 0.001
-# If they did not, because they are busy or stuck, nothing is left to them for so long.
-TAKES_ALL_S = 0.05
-# A worker leaves a connection to the others if it has more than the one with the fewest, by more than this many and by
-# more than this part of those. With smaller limits, those who connect for each request would often wait.
+# If they did not, nothing is left for the sake of the one with the fewest for so long, because it is busy or stuck.
+PASSED_OVER_S = 0.05
+# A worker leaves a connection to the others if it has more than the one with the fewest, by more than four and by more
+# than a sixteenth of what that one has. With smaller limits, clients that connect for each request would often wait.
 SURPLUS_MIN = 4
-SURPLUS_PART = 16
+SURPLUS_DIVISOR = 16
 # After this many failed accepts in a row, the next one waits for PAUSE_S.
 FAILED_ACCEPTS_MAX = 16
 PAUSE_S = 0.5
@@ -45,10 +45,12 @@ class Door:
         self._occupancy = occupancy
         self._age = age
         self._opens_at = 0.0
-        # The listener at which a connection was left, and whether the others had their time and still have fewer.
+        # The listener at which a connection was left.
         self._left: Any = None
-        self._were_others_late = False
-        self._takes_all_until = 0.0
+        # The place of a worker that had its time to take the connection and still has fewer.
+        self._late: int | None = None
+        # The places for whose sake nothing is left, and until when.
+        self._passed_over: dict[int, float] = {}
         self._failed = 0
 
     def tell(self, connections: int) -> None:
@@ -59,46 +61,48 @@ class Door:
         """Let the other workers know that this one accepts no more."""
         self._occupancy.vacate(self._age)
 
-    def is_open(self, now: float) -> bool:
-        return now >= self._opens_at
-
     def opens_in_s(self, now: float) -> float:
+        """Return for how long this worker accepts nothing: 0 if the door is open."""
         return max(0.0, self._opens_at - now)
 
-    def leaves(self, listener: Any, connections: int) -> bool:
-        """Return whether another worker should get the connection that waits there. If so, the door is shut so long."""
+    def leave_to_others(self, listener: Any, connections: int) -> bool:
+        """If another worker should get the connection that waits there, shut the door for a moment and return True."""
         now = time.monotonic()
-        if now < self._takes_all_until or not self._has_surplus(connections):
+        if self._emptier(connections, now) is None:
             return False
         self._left = listener
         self._shut_until(now + LEFT_TO_OTHERS_S)
         return True
 
-    def take_left(self, connections: int, now: float) -> Any:
+    def come_back(self, connections: int, now: float) -> Any:
         """Return the listener at which a connection was left, once the others have had their time. None: there is none.
 
         Whoever asks accepts now, so that a client is served even if all other workers are stuck.
         """
-        if self._left is None or not self.is_open(now):
+        if self._left is None or now < self._opens_at:
             return None
         listener, self._left = self._left, None
-        self._were_others_late = self._has_surplus(connections)
+        self._late = self._emptier(connections, now)
         return listener
 
-    def _has_surplus(self, connections: int) -> bool:
+    def _emptier(self, connections: int, now: float) -> int | None:
+        """Return the place of the worker that should get the next connection instead of this one, or None."""
         if connections <= SURPLUS_MIN:
-            return False  # saves the look at the others
-        fewest = self._occupancy.fewest()
-        return connections > fewest + max(SURPLUS_MIN, fewest // SURPLUS_PART)
+            return None  # saves the look at the others
+        emptiest = self._occupancy.emptiest(place for place, until in self._passed_over.items() if now < until)
+        if emptiest is None:
+            return None
+        place, fewest = emptiest
+        return place if connections > fewest + max(SURPLUS_MIN, fewest // SURPLUS_DIVISOR) else None
 
     def _shut_until(self, moment: float) -> None:
         self._opens_at = max(self._opens_at, moment)
 
     def note_accepted(self) -> None:
         self._failed = 0
-        if self._were_others_late:
-            self._were_others_late = False
-            self._takes_all_until = time.monotonic() + TAKES_ALL_S
+        if self._late is not None:
+            self._passed_over[self._late] = time.monotonic() + PASSED_OVER_S
+            self._late = None
 
     def note_failure(self, error: OSError) -> bool:
         """Go on accepting, or pause. Return whether the system has no room. Raises `error` if the listener is broken.
@@ -107,7 +111,7 @@ class Door:
         """
         if error.errno in LISTENER_BROKEN:
             raise error
-        self._were_others_late = False
+        self._late = None
         if error.errno in (errno.EAGAIN, errno.EINTR):
             # Another worker has accepted the connection.
             return False

@@ -48,10 +48,11 @@ class RetiringWorker(PatientWorker):
     def _serve_all(self) -> None:
         now = time.monotonic()
         self.door.tell(len(self.connections))
-        if (left := self.door.take_left(len(self.connections), now)) is not None:
+        if (left := self.door.come_back(len(self.connections), now)) is not None:
             self._accept(left)
-        self.set_accept_enabled(self._has_room(now))
-        self._round(self.door.opens_in_s(now) or SWEEP_S)
+        shut_s = self.door.opens_in_s(now)
+        self.set_accept_enabled(not shut_s and self._has_room())
+        self._round(shut_s or SWEEP_S)
 
     def _stands_in(self) -> bool:
         return self.succession.awaits_successor(self.generation) and bool(self.is_parent_alive())

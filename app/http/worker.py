@@ -65,8 +65,8 @@ THREADS_PER_SLOW_TAKER = 8
 class PatientWorker(AnsweringWorker):
     """Reads requests on the main thread and answers them on other threads."""
 
-    # Given after the fork.
-    occupancy: Occupancy
+    # Made in the master, for all workers that it starts.
+    occupancy = Occupancy()
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -113,10 +113,8 @@ class PatientWorker(AnsweringWorker):
                 else:
                     self._guard(connection, self._give_up)
 
-    def _has_room(self, now: float) -> bool:
+    def _has_room(self) -> bool:
         """Return whether there is room for a connection. If there is none, end an idle one, or else the slowest."""
-        if not self.door.is_open(now):
-            return False
         return len(self.connections) < self.worker_connections or self._end_an_idle_one()
 
     def _end_an_idle_one(self) -> bool:
@@ -135,7 +133,7 @@ class PatientWorker(AnsweringWorker):
 
     def accept(self, listener: Any) -> None:
         """Accept a connection, unless another worker should get it."""
-        if not self.door.leaves(listener, len(self.connections)):
+        if not self.door.leave_to_others(listener, len(self.connections)):
             self._accept(listener)
 
     def _accept(self, listener: Any) -> None:

@@ -1,6 +1,7 @@
 """Tells the workers of a server how many connections each of them has, in memory that all of them share."""
 
 import mmap
+from collections.abc import Iterable
 
 PLACES = 128
 _NUMBER_BYTES = 8
@@ -19,13 +20,20 @@ class Occupancy:
         self._numbers = memoryview(mmap.mmap(-1, PLACES * _NUMBER_BYTES)).cast("q")
 
     def tell(self, age: int, connections: int) -> None:
-        """Say how many connections the worker of this age has, so that it can be given more."""
+        """Say how many connections the worker of this age has."""
         self._numbers[age % PLACES] = connections + 1
 
     def vacate(self, age: int) -> None:
         """Say that the worker of this age accepts no more connections."""
         self._numbers[age % PLACES] = 0
 
-    def fewest(self) -> int:
-        """Return how many connections the worker has that has the fewest. If there is none: 0."""
-        return min(filter(None, self._numbers), default=1) - 1
+    def emptiest(self, besides: Iterable[int] = ()) -> tuple[int, int] | None:
+        """Return the place with the fewest connections, of those not in `besides`, and how many these are.
+
+        Return None if no worker accepts any.
+        """
+        numbers = self._numbers.tolist()
+        for place in besides:
+            numbers[place] = 0
+        fewest = min(filter(None, numbers), default=None)
+        return None if fewest is None else (numbers.index(fewest), fewest - 1)

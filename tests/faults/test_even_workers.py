@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.door import TAKES_ALL_S
+from app.http.door import PASSED_OVER_S
 from local.processes import LOOPBACK, holds_within
 from tests.faults.wire import Wire
 from tests.server import running_server, workers_of
@@ -58,7 +58,7 @@ def few_clients(port: int) -> Iterator[None]:
     """Have FEW clients connect. If a worker is late for one of them, it is offered the next one all the same."""
     with ExitStack() as connected:
         for _ in range(FEW):
-            time.sleep(TAKES_ALL_S)
+            time.sleep(PASSED_OVER_S)
             connected.enter_context(clients(port, 1))
         yield
 

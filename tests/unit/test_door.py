@@ -9,7 +9,7 @@ import pytest
 
 from app.http import door, retiring
 from app.http.connections import SlowTakers
-from app.http.door import LEFT_TO_OTHERS_S, PAUSE_S, SURPLUS_MIN, TAKES_ALL_S, Door
+from app.http.door import FAILED_ACCEPTS_MAX, LEFT_TO_OTHERS_S, PASSED_OVER_S, PAUSE_S, SURPLUS_MIN, Door
 from app.http.retiring import RetiringWorker
 from app.http.worker import SWEEP_S
 from app.runtime.occupancy import PLACES, Occupancy
@@ -40,14 +40,14 @@ def occupancy() -> Occupancy:
 
 
 def leaves(occupancy: Occupancy, connections: int) -> bool:
-    return Door(occupancy, OWN).leaves(LISTENER, connections)
+    return Door(occupancy, OWN).leave_to_others(LISTENER, connections)
 
 
 def leave_one(door: Door, clock: Clock) -> None:
     """Leave a connection, and come back for it."""
-    assert door.leaves(LISTENER, MANY)
+    assert door.leave_to_others(LISTENER, MANY)
     clock.now += 2 * LEFT_TO_OTHERS_S
-    assert door.take_left(MANY, clock.now) is LISTENER
+    assert door.come_back(MANY, clock.now) is LISTENER
 
 
 def test_a_worker_alone_leaves_nothing(occupancy: Occupancy) -> None:
@@ -80,18 +80,16 @@ def test_whoever_accepts_no_more_is_left_nothing(occupancy: Occupancy) -> None:
 def test_what_others_do_not_take_is_taken_once(occupancy: Occupancy, clock: Clock) -> None:
     occupancy.tell(OTHER, 0)
     one = Door(occupancy, OWN)
-    assert one.is_open(clock.now)
-
-    assert one.leaves(LISTENER, MANY)
-
-    assert not one.is_open(clock.now)
-    assert one.opens_in_s(clock.now) == pytest.approx(LEFT_TO_OTHERS_S)
-    assert one.take_left(MANY, clock.now) is None
-    clock.now += 2 * LEFT_TO_OTHERS_S
-    assert one.is_open(clock.now)
     assert one.opens_in_s(clock.now) == 0.0
-    assert one.take_left(MANY, clock.now) is LISTENER
-    assert one.take_left(MANY, clock.now) is None
+
+    assert one.leave_to_others(LISTENER, MANY)
+
+    assert one.opens_in_s(clock.now) == pytest.approx(LEFT_TO_OTHERS_S)
+    assert one.come_back(MANY, clock.now) is None
+    clock.now += 2 * LEFT_TO_OTHERS_S
+    assert one.opens_in_s(clock.now) == 0.0
+    assert one.come_back(MANY, clock.now) is LISTENER
+    assert one.come_back(MANY, clock.now) is None
 
 
 def test_nothing_is_left_for_a_while_to_others_who_did_not_take_it(occupancy: Occupancy, clock: Clock) -> None:
@@ -100,9 +98,9 @@ def test_nothing_is_left_for_a_while_to_others_who_did_not_take_it(occupancy: Oc
     leave_one(one, clock)
     one.note_accepted()
 
-    assert not one.leaves(LISTENER, MANY)
-    clock.now += TAKES_ALL_S - LEFT_TO_OTHERS_S
-    assert not one.leaves(LISTENER, MANY)
+    assert not one.leave_to_others(LISTENER, MANY)
+    clock.now += PASSED_OVER_S - LEFT_TO_OTHERS_S
+    assert not one.leave_to_others(LISTENER, MANY)
     one.note_accepted()
     clock.now += 2 * LEFT_TO_OTHERS_S
     leave_one(one, clock)
@@ -110,7 +108,7 @@ def test_nothing_is_left_for_a_while_to_others_who_did_not_take_it(occupancy: Oc
 
 def test_who_is_left_waits_for_a_moment_and_few_are_left_in_vain() -> None:
     assert LEFT_TO_OTHERS_S <= 0.005
-    assert 20 * LEFT_TO_OTHERS_S <= TAKES_ALL_S <= 0.2
+    assert 20 * LEFT_TO_OTHERS_S <= PASSED_OVER_S <= 0.2
 
 
 def test_a_pause_after_a_failure_is_not_cut_short(occupancy: Occupancy, clock: Clock) -> None:
@@ -118,7 +116,7 @@ def test_a_pause_after_a_failure_is_not_cut_short(occupancy: Occupancy, clock: C
     one = Door(occupancy, OWN)
     one.note_failure(OSError(errno.EMFILE, "no room"))
 
-    assert one.leaves(LISTENER, MANY)
+    assert one.leave_to_others(LISTENER, MANY)
 
     assert one.opens_in_s(clock.now) == PAUSE_S
 
@@ -130,7 +128,7 @@ def test_what_others_take_is_left_to_them_each_time(occupancy: Occupancy, clock:
     one.note_failure(BlockingIOError(errno.EAGAIN, "others have taken it"))
     one.note_accepted()
 
-    assert one.leaves(LISTENER, MANY)
+    assert one.leave_to_others(LISTENER, MANY)
 
 
 def test_a_connection_that_comes_back_when_all_have_the_same_was_not_left_in_vain(
@@ -138,28 +136,62 @@ def test_a_connection_that_comes_back_when_all_have_the_same_was_not_left_in_vai
 ) -> None:
     occupancy.tell(OTHER, 0)
     one = Door(occupancy, OWN)
-    assert one.leaves(LISTENER, MANY)
+    assert one.leave_to_others(LISTENER, MANY)
     occupancy.tell(OTHER, MANY)
     clock.now += 2 * LEFT_TO_OTHERS_S
-    assert one.take_left(MANY, clock.now) is LISTENER
+    assert one.come_back(MANY, clock.now) is LISTENER
     one.note_accepted()
 
     occupancy.tell(OTHER, 0)
-    assert one.leaves(LISTENER, MANY)
+    assert one.leave_to_others(LISTENER, MANY)
+
+
+def test_only_who_was_late_is_passed_over(occupancy: Occupancy, clock: Clock) -> None:
+    stuck, third = OTHER, OTHER + 1
+    occupancy.tell(stuck, 0)
+    occupancy.tell(third, MANY)
+    one = Door(occupancy, OWN)
+    leave_one(one, clock)
+    one.note_accepted()
+    assert not one.leave_to_others(LISTENER, MANY)
+
+    occupancy.tell(third, MANY // 2)
+
+    assert one.leave_to_others(LISTENER, MANY)
+
+
+def test_lost_races_do_not_shut_the_door(occupancy: Occupancy, clock: Clock) -> None:
+    one = Door(occupancy, OWN)
+
+    for _ in range(4 * FAILED_ACCEPTS_MAX):
+        assert not one.note_failure(BlockingIOError(errno.EAGAIN, "others have taken it"))
+
+    assert one.opens_in_s(clock.now) == 0.0
+
+
+def test_only_failures_in_a_row_shut_the_door(occupancy: Occupancy, clock: Clock) -> None:
+    one = Door(occupancy, OWN)
+
+    for _ in range(4 * FAILED_ACCEPTS_MAX):
+        assert not one.note_failure(OSError(errno.EPERM, "as a firewall says"))
+        one.note_accepted()
+
+    assert one.opens_in_s(clock.now) == 0.0
 
 
 def test_each_worker_has_a_place_of_its_own_as_long_as_there_are_places(occupancy: Occupancy) -> None:
-    assert occupancy.fewest() == 0
+    assert occupancy.emptiest() is None
     for age in range(1, PLACES + 1):
         occupancy.tell(age, age)
-    assert occupancy.fewest() == 1
+    assert occupancy.emptiest() == (1, 1)
+    assert occupancy.emptiest(besides=[1, 2]) == (3, 3)
 
     occupancy.vacate(1)
     occupancy.tell(PLACES + 2, 0)
 
-    assert occupancy.fewest() == 0
+    assert occupancy.emptiest() == (2, 0)
     occupancy.vacate(2)
-    assert occupancy.fewest() == 3
+    assert occupancy.emptiest() == (3, 3)
 
 
 class Empty:
@@ -231,7 +263,7 @@ def test_a_worker_leaves_a_connection_and_comes_back_for_it(loop: Loop, occupanc
     assert (loop.listens, listener.asked) == (True, 1)
     assert loop.waits[-1] == SWEEP_S
     occupancy.vacate(OTHER)
-    assert occupancy.fewest() == MANY
+    assert occupancy.emptiest() == (OWN, MANY)
 
 
 def test_a_worker_whose_others_are_stuck_takes_what_comes(loop: Loop) -> None:

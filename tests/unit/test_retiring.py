@@ -143,21 +143,29 @@ def test_a_worker_that_stops_is_left_no_connections(worker: RetiringWorker) -> N
     worker.poller = selectors.DefaultSelector()
     worker.door.tell(0)
     occupancy.tell(2, 5)
-    assert occupancy.fewest() == 0
+    assert occupancy.emptiest() == (1, 0)
 
     worker._stop()
 
-    assert occupancy.fewest() == 5
+    assert occupancy.emptiest() == (2, 5)
+
+
+def test_a_worker_runs_although_the_settings_of_an_earlier_release_give_it_nothing() -> None:
+    # After a reload that goes back to an earlier release, the master still starts workers of this one.
+    worker = object.__new__(RetiringWorker)
+
+    assert (worker.generation, worker.succession.newest) == (0, 0)
+    assert worker.occupancy.emptiest() is None
+    worker.end_waiting()
 
 
 def test_the_place_of_a_worker_that_has_died_is_given_back() -> None:
     master: Any = Master()
-    master.occupancy = Occupancy()
     worker: Any = object.__new__(RetiringWorker)
-    worker.age = 1
-    master.occupancy.tell(worker.age, 3)
-    master.occupancy.tell(2, 5)
+    worker.age, worker.occupancy = 1, Occupancy()
+    worker.occupancy.tell(worker.age, 3)
+    worker.occupancy.tell(2, 5)
 
     runpy.run_path(str(ROOT / "gunicorn.conf.py"))["child_exit"](master, worker)
 
-    assert master.occupancy.fewest() == 5
+    assert worker.occupancy.emptiest() == (2, 5)
