@@ -42,7 +42,7 @@ COMMIT_SIBLINGS_MIN = 2
 class _Ticket:
     """One caller's commands, waiting for their outcomes or for the lead."""
 
-    __slots__ = ("_turn", "batch", "commands", "error", "leads", "outcomes", "queued_at", "size")
+    __slots__ = ("_woken", "batch", "commands", "error", "leads", "outcomes", "queued_at", "size")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
@@ -53,16 +53,17 @@ class _Ticket:
         self.leads = False
         # The tickets that this one has taken from the queue to post them, as the leader.
         self.batch: list[_Ticket] = []
-        # Locked until it is this caller's turn. A plain lock costs a third of an Event.
-        self._turn = threading.Lock()
-        self._turn.acquire()
+        # Locked until somebody wakes this caller. A plain lock costs a third of an Event.
+        self._woken = threading.Lock()
+        self._woken.acquire()
 
     def wait(self, timeout_s: float) -> bool:
-        return self._turn.acquire(timeout=timeout_s)
+        return self._woken.acquire(timeout=timeout_s)
 
     def wake(self) -> None:
-        if self._turn.locked():
-            self._turn.release()
+        """Wake the caller. Only one thread may do so at a time: its leader, or whoever hands it the lead."""
+        if self._woken.locked():
+            self._woken.release()
 
     def fail(self, error: Exception) -> None:
         self.error = error
@@ -125,6 +126,7 @@ class GroupCommit:
 
     def expect(self) -> None:
         """Note that this thread is about to post, so that a leader may wait for it. Call `expect_no_more` after it."""
+        # Without the mutex, because a set's `add` cannot be interrupted by another thread.
         self._coming.add(threading.get_ident())
 
     def expect_no_more(self) -> None:
@@ -140,8 +142,8 @@ class GroupCommit:
     def post(self, commands: Sequence[Command]) -> list[Outcome]:
         """Return the outcome of each command, in order, once they are durable.
 
-        There are two kinds of LedgerBusy. As the error of an outcome: this command was put off until the time ran out,
-        and was not done. Raised: nobody knows, unless its detail says that nothing was done.
+        A command with LedgerBusy as the error of its outcome was put off until the time ran out, and was not done. If
+        LedgerBusy is raised, nobody knows, unless its detail says that nothing was done.
 
         Raises LedgerBusy when the time runs out or would run out, PyMongoError when the
         database fails, ServiceUnavailable when this host's clock is off. After LedgerBusy or
@@ -196,9 +198,9 @@ class GroupCommit:
                 raise self._busy(ticket, "The ledger did not get to this posting in time.")
 
     def _leave(self, ticket: _Ticket) -> None:
-        """Take the ticket of a caller that has gone away out of the queue, and pass on its lead.
+        """Forget a caller whose thread was interrupted: take its ticket out of the queue, and pass on its lead.
 
-        It wakes the callers whose commands this one took. Commands that are in a block already are not undone.
+        This wakes the callers whose tickets it took. Commands that are in a block already are not undone.
         """
         with self._mutex:
             if ticket in self._queue:
@@ -232,6 +234,7 @@ class GroupCommit:
             siblings = self._siblings = _Siblings(set(self._coming))
         siblings.wait(COMMIT_DELAY_MAX_S)
         with self._mutex:
+            # Who came has left both sets already.
             self._coming -= siblings.threads
 
     def _finish(self, leader: _Ticket) -> None:
@@ -254,7 +257,11 @@ class GroupCommit:
             self._leader = successor
 
     def _seconds_to_turn(self, size: int) -> float:
-        """Return how long a caller with so many transfers that joins the queue now would wait for its block."""
+        """Return how long a caller with so many transfers that joins the queue now would wait for its block.
+
+        This packs the queue into blocks as `_take` will. The last one is the caller's own.
+        """
+        # A leader that still waits has taken nothing, and its own ticket is in the queue.
         running = self._leader.batch if self._leader else []
         blocks = [sum(ticket.size for ticket in running)] if running else []
         # Nobody joins the block that is running.

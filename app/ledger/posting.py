@@ -78,6 +78,7 @@ def post_block(
         flat = tuple(part for decision in decisions for part in decision.flat())
         decided = Decided(at, flat, state.accounts)
         _write(flat, [insert for witness in witnesses for insert in witness(decided, session)], session)
+        # Of the releases that were put in front, nobody waits for the outcome.
         outcomes = dict(zip(order, (decision.outcome for decision in decisions[-len(commands) :]), strict=True))
         return [outcomes[position] for position in range(len(commands))]
 
@@ -116,15 +117,15 @@ def _decide(
     First come the releases of overdue holds that kept a debit or a close from succeeding,
     then the decisions for `commands`, in order.
     """
-    met = state.copy()
+    before = state.copy()
     decisions = _fold(commands, state, at)
     in_the_way, cleared = _overdue_in_the_way(commands, decisions, state, at, session)
     if not in_the_way:
         return decisions, state
     holds = repository.find_transactions(in_the_way, session)
     parties = {party for hold in holds for party in (hold.from_account, hold.to_account)}
-    met.add(repository.find(parties - met.accounts.keys(), session).accounts, holds)
-    return _fold([*(Expire(hold=hold) for hold in in_the_way), *commands], met, at, cleared), met
+    before.add(repository.find(parties - before.accounts.keys(), session).accounts, holds)
+    return _fold([*(Expire(hold=hold) for hold in in_the_way), *commands], before, at, cleared), before
 
 
 def _overdue_in_the_way(
@@ -167,9 +168,9 @@ def _short_of_funds(command: Command, decision: Decision) -> set[ObjectId]:
         error = part.outcome.error
         if not isinstance(error, InsufficientFunds) or part.outcome.replayed:
             continue
-        if part.inserted is not None:
+        if part.inserted is not None:  # as a declined attempt
             short.add(part.inserted.from_account)
-        elif isinstance(command, Batch):
+        elif isinstance(command, Batch):  # as a whole, for one of its items
             short.add(command.items[error.members["index"]].from_account)
     return short
 

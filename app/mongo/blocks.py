@@ -91,7 +91,8 @@ def atomically(
                 # Wait for a failover too, but not as long as for conflicts, which end when others commit.
                 away = isinstance(error, ConnectionFailure)
                 contended = not away
-                if time.monotonic() - begun + pause_s >= (min(limit_s, client.timeout_s()) if away else limit_s):
+                wait_limit_s = min(limit_s, client.timeout_s()) if away else limit_s
+                if time.monotonic() - begun + pause_s >= wait_limit_s:
                     if away:
                         raise
                     raise LedgerBusy from error

@@ -125,7 +125,8 @@ class _Exchange:
         self._session._apply_to(command, False, ReadPreference.PRIMARY, self._connection)
         transaction = self._session._transaction
         transaction.set_in_progress()
-        # Otherwise the driver, when it cannot connect for the next command, would begin the block again with that one.
+        # We say that one has succeeded. Otherwise a driver that loses the connection would take the next command for
+        # the block's first, and begin the block anew with it.
         transaction.has_completed_command = True
         self._connection.send_cluster_time(command, self._session, self._client)
         self._connection.apply_timeout(command)
@@ -198,7 +199,8 @@ class _Exchange:
 
     def close(self) -> None:
         """Give up the connection if it has answers left, which the next one who uses it would take for theirs."""
-        if len(self._unanswered) > len(self._unsent):
+        is_owed_answers = len(self._unanswered) > len(self._unsent)  # what is unsent is unanswered too
+        if is_owed_answers:
             # The pool tells the reason when it gets the connection back.
             self._connection.close_conn(None)
 

@@ -25,7 +25,7 @@ def test_what_blocks_of_one_size_take_is_learned(transfers: int, took_s: float) 
 def test_both_parts_are_learned_from_blocks_of_different_sizes() -> None:
     blocks = [(size, 0.03 + 0.0002 * size) for size in (1, 500)] * 300
     drain = drain_after(*blocks)
-    assert [drain.block_s, drain.large_s] == pytest.approx([0.03, 0.1], rel=0.05)
+    assert [drain.block_s, drain.unit_s] == pytest.approx([0.03, 0.1], rel=0.05)
 
 
 @pytest.mark.parametrize("size", [1, 17, 20, 32, 100])
@@ -56,4 +56,4 @@ def test_a_ledger_that_has_become_slow_is_noticed_within_five_blocks() -> None:
 def test_an_estimate_is_never_negative(blocks: list[tuple[int, float]]) -> None:
     drain = drain_after(*blocks)
     assert drain.block_s >= 0
-    assert drain.large_s >= 0
+    assert drain.unit_s >= 0
