@@ -26,7 +26,7 @@ class DomainError(Exception):
 
     code: ClassVar[str]
     title: ClassVar[str]
-    # The `detail` of a case that has none of its own: what happened, and what to do.
+    # The `detail` of a case that has none of its own: what happened, and what to do. The command line shows it alone.
     advice: ClassVar[str | None] = None
     status: int
     # After this many seconds it makes sense to try again; sent as Retry-After.
@@ -95,7 +95,7 @@ class InvalidCredentials(DomainError):
     """The e-mail address or the password is wrong. The answer does not tell which."""
 
     code, status, title = "invalid_credentials", 401, "Wrong e-mail or password"
-    advice = "Check both. If you have forgotten the password, ask for a reset."
+    advice = "The e-mail address or the password is wrong. If you have forgotten the password, ask for a reset."
 
 
 class Forbidden(DomainError):
@@ -108,14 +108,14 @@ class NotFound(DomainError):
     """There is no call at this address. /api/docs lists all calls."""
 
     code, status, title = "not_found", 404, "No such address"
-    advice = "/api/docs lists all calls."
+    advice = "There is no call at this address. /api/docs lists all calls."
 
 
 class AccountNotFound(DomainError):
     """There is no such account, or it is not yours. The answer is the same in both cases."""
 
     code, status, title = "account_not_found", 404, "No such account"
-    advice = "There is no such account, or it is not yours."
+    advice = "There is no such account, or you may not see it."
 
 
 class TransactionNotFound(DomainError):
@@ -123,7 +123,7 @@ class TransactionNotFound(DomainError):
     else initiated it. The answer is the same in all cases."""
 
     code, status, title = "transaction_not_found", 404, "No such transaction"
-    advice = "There is no such transaction, or you are not a party to it."
+    advice = "There is no such transaction, or you may not see it."
 
 
 class WebhookNotFound(DomainError):
@@ -158,14 +158,14 @@ class MethodNotAllowed(DomainError):
     """The address exists, but not for this HTTP method. The header `Allow` lists the methods it has."""
 
     code, status, title = "method_not_allowed", 405, "Method not allowed here"
-    advice = "The header `Allow` lists the methods that this address has."
+    advice = "The address does not have this method. The header `Allow` lists those that it has."
 
 
 class EmailTaken(DomainError):
     """A user with this e-mail address is already registered. Log in, or register with another address."""
 
     code, status, title = "email_taken", 409, "This e-mail address is registered already"
-    advice = "Log in, ask for a reset of the password, or register with another address."
+    advice = "This e-mail address is registered already. Log in, ask for a password reset, or take another address."
 
 
 class AccountNotEmpty(DomainError):

@@ -108,21 +108,27 @@ def test_a_password_is_asked_for_twice_and_not_shown(operator: Operator, bank: B
 
 
 @pytest.mark.parametrize(
-    ("email", "name", "password", "exit_code"),
+    ("email", "name", "password", "exit_code", "reason"),
     [
-        ("nonsense", "A", PASSWORD, 2),
-        ("a@fincore.example", "", PASSWORD, 2),
-        ("a@fincore.example", "A", "short", 2),
-        (SYSTEM_EMAIL, "A", PASSWORD, 1),
+        ("nonsense", "A", PASSWORD, 2, "e-mail"),
+        ("a@fincore.example", "", PASSWORD, 2, "name"),
+        ("a@fincore.example", "A", "short", 2, "password"),
+        (SYSTEM_EMAIL, "A", PASSWORD, 1, "is registered already"),
     ],
 )
 def test_a_user_that_may_not_be_is_not_created(
-    operator: Operator, database: Database[Document], email: str, name: str, password: str, exit_code: int
+    operator: Operator,
+    database: Database[Document],
+    email: str,
+    name: str,
+    password: str,
+    exit_code: int,
+    reason: str,
 ) -> None:
     result = operator.run("users", "create", email, "--name", name, "--password-stdin", typed=f"{password}\n")
 
     assert result.exit_code == exit_code
-    assert result.stderr
+    assert reason in result.stderr
     assert result.stdout == ""
     assert database.users.count_documents({}) == 1
     assert operator.records() == []

@@ -13,18 +13,11 @@ from app.http.door import FAILED_ACCEPTS_MAX, LEFT_TO_OTHERS_S, PASSED_OVER_S, P
 from app.http.retiring import RetiringWorker
 from app.http.worker import SWEEP_S
 from app.runtime.occupancy import PLACES, Occupancy
+from tests.unit.clock import Clock
 
 OWN, OTHER = 1, 2
 LISTENER = object()
 MANY = 30
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

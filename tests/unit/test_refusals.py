@@ -10,24 +10,15 @@ from app.http import refusals
 from app.http.refusals import TELL_EVERY_S, Refusals
 from app.telemetry.metrics import REQUESTS
 from tests.logs import let_tell
+from tests.unit.clock import Clock
 
 CROWD = 1_000
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     let_tell(monkeypatch, refusals)
-    clock = Clock()
+    clock = Clock(0.0)
     monkeypatch.setattr(refusals, "time", clock)
     return clock
 
@@ -46,7 +37,7 @@ def test_a_crowd_writes_a_line_a_second_and_each_is_counted(clock: Clock) -> Non
 
     with structlog.testing.capture_logs() as logged:
         crowd(noting)
-        clock.now_s += TELL_EVERY_S
+        clock.now += TELL_EVERY_S
         crowd(noting)
 
     assert [line.get("more", 0) for line in logged] == [0, CROWD - 1]
@@ -61,9 +52,9 @@ def test_how_many_there_were_is_told_when_the_crowd_has_gone(clock: Clock) -> No
 
     for _ in range(3):
         with structlog.testing.capture_logs() as logged:
-            noting.tell(clock.now_s)
+            noting.tell(clock.now)
         told.append([line["more"] for line in logged])
-        clock.now_s += TELL_EVERY_S
+        clock.now += TELL_EVERY_S
 
     assert told == [[], [CROWD - 1], []]
 
